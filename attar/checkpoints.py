@@ -1,0 +1,105 @@
+"""Loading somebody's weights safely: safetensors, or torch files without unpickling code."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from attar.errors import InputError, did_you_mean
+
+
+def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
+    """Read tensors from a `.safetensors`, `.pth`, `.pt` or `.bin` file.
+
+    The usual wrappers (`state_dict`, `model`, `state_dict_ema`, a `module.` prefix) are undone.
+
+    Raises:
+        InputError: no such file, cut short, or a file that only unpickling (running its code) could read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint file.")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise InputError(f"{path}: not a whole safetensors file ({error}). Download or copy it again.") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: reading it would run code stored in the file (unpickling), which attar never does. "
+            "Save the weights alone, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise InputError(f"{path}: not a whole torch file ({error}). Download or copy it again.") from error
+    return _unwrapped(path, content)
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], *, source: str, head: str) -> list[str]:
+    """Copy `weights` into `model`; return the names of the model's tensors they did not hold.
+
+    `head` is the name of the classifier's module. A classifier for another number of classes is left
+    as it is when the model's own is to be fitted anyway. Weights whose names are foreign but whose shapes
+    agree tensor by tensor, in order, are taken in order (the same network, written by another library).
+
+    Raises:
+        InputError: the weights belong to another architecture.
+    """
+    own = model.state_dict()
+    weights = {name: tensor for name, tensor in weights.items() if isinstance(tensor, torch.Tensor)}
+    if not set(own) & set(weights):
+        weights = _by_order(own, weights, source)
+    body = {name for name in own if not name.startswith(f"{head}.")}
+    missing = sorted(body - set(weights))
+    wrong = sorted(name for name in body & set(weights) if own[name].shape != weights[name].shape)
+    if missing or wrong:
+        example = (
+            missing[0] if missing else f"{wrong[0]} {tuple(weights[wrong[0]].shape)}, not {tuple(own[wrong[0]].shape)}"
+        )
+        raise InputError(
+            f"{source}: weights of another architecture: {len(missing)} of {len(body)} tensors missing and "
+            f"{len(wrong)} of another shape (the first: {example}). Name the architecture the file was saved from."
+        )
+    taken = {name: weights[name] for name in own if name in weights and own[name].shape == weights[name].shape}
+    model.load_state_dict(taken, strict=False)
+    return sorted(set(own) - set(taken))
+
+
+def unknown_model(name: str, known: list[str], what: str) -> InputError:
+    """The error for a model name that does not exist, with close matches."""
+    return InputError(f"{what} {name!r}: no such timm model.{did_you_mean(name, known)} See timm.list_models().")
+
+
+def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
+    for key in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not any(isinstance(v, torch.Tensor) for v in content.values()):
+        raise InputError(f"{path}: holds no weights (a mapping of names to tensors was expected).")
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _by_order(
+    own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], source: str
+) -> dict[str, torch.Tensor]:
+    counters = "num_batches_tracked"
+    names = [name for name in own if not name.endswith(counters)]
+    tensors = [tensor for name, tensor in weights.items() if not name.endswith(counters)]
+    matches = len(names) == len(tensors)
+    # The last two tensors are the classifier, whose size may differ.
+    if not matches or any(own[n].shape != t.shape for n, t in list(zip(names, tensors))[:-2]):
+        raise InputError(f"{source}: no tensor of it has a name of this architecture. Name the one it was saved from.")
+    renamed = dict(zip(names, tensors))
+    counts = {name: own[name] for name in own if name.endswith(counters)}
+    return {**renamed, **counts}

@@ -1,0 +1,305 @@
+"""A user's labelled photos: found on disk, checked by decoding, split into train and validation.
+
+Three ways to lay them out:
+
+    photos/rose/1.jpg ...                    a folder a class; split here, stratified, by a fixed seed
+    photos/train/rose/1.jpg, photos/val/...  the same with the user's own split
+    photos.csv                               columns path,label and, if wanted, split (train or val);
+                                             paths are relative to the CSV file
+
+and `torchvision.datasets.INaturalist`'s folders (`2021_train/`, `2021_valid/`, `2017/` ...).
+
+A photo that cannot be read is set aside by name and the work goes on. Photos are decoded once to
+check them; what was found is remembered (by size and modification time) in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar.console import track
+from attar.errors import AttarError, InputError
+from attar.files import digest_of, read_json, sha256, write_json
+from attar.images import SUFFIXES, UnreadableImage, read_rgb
+from attar.preprocessing import Preprocessing
+
+_VAL_NAMES = ("val", "valid", "validation", "test")
+_INATURALIST_TRAIN = ("2021_train", "2021_train_mini")
+_INATURALIST_NESTED = ("2017", "2018", "2019")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where photos are and how to split them: all that is needed to read the same photos again."""
+
+    path: str
+    val_fraction: float = 0.25
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One labelled photo; `label` indexes `Photos.labels`."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file that looked like a photo and could not be used."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A data set: labels in order, the two splits in a deterministic order, and what was left out."""
+
+    spec: DataSpec
+    labels: tuple[str, ...]
+    train: tuple[Photo, ...]
+    val: tuple[Photo, ...]
+    set_aside: tuple[SetAside, ...] = ()
+    fingerprint: str = field(default="")
+    """SHA-256 over every used photo's (name, label, split, content): the identity of the data."""
+
+    def summary(self) -> str:
+        """One line for a person."""
+        text = f"{len(self.labels)} classes, {len(self.train)} training and {len(self.val)} validation photos"
+        return text + (f", {len(self.set_aside)} set aside" if self.set_aside else "")
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: Path
+    name: str  # stable across machines: relative to the data's root
+    label: str
+    split: str | None
+
+
+def read_photos(spec: DataSpec) -> Photos:
+    """Find, check and split the photos that `spec` names.
+
+    Raises `InputError` when there are none, only one class, a class too small to split, or a
+    validation class that training lacks.
+    """
+    root = Path(spec.path)
+    if not root.exists():
+        raise InputError(f"{root}: no such folder or CSV file. Give --data a folder of class/photo.jpg.")
+    if not 0 < spec.val_fraction < 1:
+        raise InputError(f"val_fraction: {spec.val_fraction} is not between 0 and 1.")
+    found = _from_csv(root) if root.is_file() else _from_folder(root)
+    if not found:
+        raise InputError(
+            f"{root}: no images found. Expected a folder a class with photos in it "
+            f"({', '.join(sorted(SUFFIXES)[:6])} ...), train/ and val/ folders of those, or a CSV of path,label."
+        )
+    digests, set_aside = _check(root, found)
+    usable = [item for item in found if item.path in digests]
+    labels = tuple(sorted({item.label for item in usable}))
+    _refuse_unusable(root, labels, found, set_aside)
+    index = {label: i for i, label in enumerate(labels)}
+    splits = _split(root, usable, spec)
+    both = {
+        which: tuple(Photo(item.path, index[item.label]) for item, split in zip(usable, splits) if split == which)
+        for which in ("train", "val")
+    }
+    _refuse_gaps(root, labels, both["train"], both["val"])
+    fingerprint = digest_of([[i.name, i.label, s, digests[i.path]] for i, s in zip(usable, splits)])
+    return Photos(spec, labels, both["train"], both["val"], tuple(set_aside), fingerprint)
+
+
+def load_pixels(photos: Sequence[Photo], preprocessing: Preprocessing, title: str | None = None) -> np.ndarray:
+    """Decode and preprocess photos, in order -> uint8 array (len(photos), size, size, 3)."""
+    pixels = np.empty((len(photos), preprocessing.size, preprocessing.size, 3), dtype=np.uint8)
+
+    def load(position: int) -> None:
+        try:
+            pixels[position] = preprocessing(read_rgb(photos[position].path))
+        except UnreadableImage as error:
+            raise InputError(f"{photos[position].path}: changed since it was checked: {error}.") from error
+
+    for _ in in_threads(load, range(len(photos)), title):
+        pass
+    return pixels
+
+
+def labels_of(photos: Sequence[Photo]) -> np.ndarray:
+    """Class indices, int64, shape (len(photos),)."""
+    return np.array([photo.label for photo in photos], dtype=np.int64)
+
+
+def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str | None = None) -> Iterable[Any]:
+    """Map in order over a few threads (Pillow and NumPy release the interpreter lock), with progress."""
+    items = list(items)
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
+        results = pool.map(function, items)
+        yield from track(results, title, len(items)) if title else results
+
+
+# --- finding -------------------------------------------------------------------------------------
+
+
+def _from_folder(root: Path) -> list[_Found]:
+    folders = {entry.name: entry for entry in sorted(root.iterdir()) if entry.is_dir()}
+    train = next((folders[name] for name in _INATURALIST_TRAIN if name in folders), None)
+    if train is not None:
+        found = _class_folders(root, train, "train", _species)
+        if "2021_valid" in folders:
+            return found + _class_folders(root, folders["2021_valid"], "val", _species)
+        return [_Found(item.path, item.name, item.label, None) for item in found]
+    for year in _INATURALIST_NESTED:
+        if year in folders:
+            nested = [d for d in sorted(folders[year].iterdir()) if d.is_dir()]
+            return [item for group in nested for item in _class_folders(root, group, None, f"{group.name}/{{}}".format)]
+    val = next((folders[name] for name in _VAL_NAMES if name in folders), None)
+    if "train" in folders and val is not None:
+        return _class_folders(root, folders["train"], "train") + _class_folders(root, val, "val")
+    if "train" in folders and len(folders) == 1:
+        return _class_folders(root, folders["train"], None)
+    return _class_folders(root, root, None)
+
+
+def _class_folders(root: Path, folder: Path, split: str | None, label: Callable[[str], str] = str) -> list[_Found]:
+    return [
+        _Found(path, path.relative_to(root).as_posix(), label(entry.name), split)
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and not entry.name.startswith(".")
+        for path in sorted(entry.rglob("*"))
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+
+
+def _species(folder: str) -> str:
+    """`00012_Plantae_..._Rosa_canina` -> `Rosa canina`, as iNaturalist 2021 names its folders."""
+    parts = folder.split("_")
+    return " ".join(parts[-2:]) if len(parts) == 8 and parts[0].isdigit() else folder
+
+
+def _from_csv(path: Path) -> list[_Found]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            if not {"path", "label"} <= set(reader.fieldnames or ()):
+                raise InputError(f"{path}: the first line must name the columns path,label (and split, if wanted).")
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not readable as a UTF-8 CSV file ({error}).") from error
+    found, seen = [], set()
+    for line, row in enumerate(rows, start=2):
+        name, label, split = ((row.get(key) or "").strip() for key in ("path", "label", "split"))
+        if not name or not label or split not in ("", "train", "val"):
+            raise InputError(f"{path}, line {line}: needs a path, a label, and a split of train, val or nothing.")
+        if name in seen:
+            raise InputError(f"{path}, line {line}: {name} is listed twice. Keep one line a photo.")
+        seen.add(name)
+        found.append(_Found(path.parent / name, name, label, split or None))
+    if len({item.split is None for item in found}) > 1:
+        raise InputError(f"{path}: some lines have a split and some do not. Fill the column for all, or for none.")
+    return found
+
+
+# --- checking ------------------------------------------------------------------------------------
+
+
+def _check(root: Path, found: Sequence[_Found]) -> tuple[dict[Path, str], list[SetAside]]:
+    """Decode every photo not decoded before -> content hashes of the good ones, and the bad ones."""
+    memory = _memory(root)
+    known = _recall(memory)
+
+    def check(item: _Found) -> list[Any]:
+        try:
+            stat = item.path.stat()
+        except OSError:
+            return [0, 0, None, "no such file"]
+        before = known.get(item.name)
+        if before and before[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return before
+        try:
+            read_rgb(item.path)
+        except UnreadableImage as error:
+            return [stat.st_size, stat.st_mtime_ns, None, str(error)]
+        return [stat.st_size, stat.st_mtime_ns, sha256(item.path), None]
+
+    results = dict(zip((item.name for item in found), in_threads(check, found, "Checking photos")))
+    if results != known:
+        try:
+            write_json(memory, results)
+        except AttarError:
+            pass  # only a memory: without it the next command checks the photos again
+    digests = {item.path: results[item.name][2] for item in found if results[item.name][2]}
+    bad = [SetAside(item.path, results[item.name][3]) for item in found if not results[item.name][2]]
+    return digests, bad
+
+
+def _memory(root: Path) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "attar" / "photos" / f"{digest_of(str(root.resolve()))[:24]}.json"
+
+
+def _recall(memory: Path) -> dict[str, Any]:
+    try:
+        value = read_json(memory)
+    except InputError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[_Found], bad: Sequence[SetAside]) -> None:
+    if not labels:
+        raise InputError(
+            f"{root}: none of its {len(found)} images can be read. The first: {bad[0].path}: {bad[0].reason}."
+        )
+    if len(labels) == 1:
+        raise InputError(
+            f"{root}: only one class ({labels[0]!r}) has readable photos, and a classifier needs two. "
+            "Put each class's photos into a folder of its own."
+        )
+
+
+# --- splitting -----------------------------------------------------------------------------------
+
+
+def _split(root: Path, usable: Sequence[_Found], spec: DataSpec) -> list[str]:
+    """The split of each photo: the user's own, or a stratified one by `spec.seed`."""
+    if usable[0].split is not None:
+        return [str(item.split) for item in usable]
+    from sklearn.model_selection import train_test_split
+
+    lone = sorted(label for label, count in Counter(item.label for item in usable).items() if count == 1)
+    if lone:
+        raise InputError(
+            f"{root}: class {lone[0]!r} has only one readable photo, and training and validation need one each. "
+            f"Add photos or remove the class{f' (likewise {len(lone) - 1} more)' if len(lone) > 1 else ''}."
+        )
+    labels = [item.label for item in usable]
+    count = max(len(set(labels)), round(len(usable) * spec.val_fraction))
+    count = min(count, len(usable) - len(set(labels)))
+    _, val = train_test_split(np.arange(len(usable)), test_size=count, random_state=spec.seed, stratify=labels)
+    chosen = set(val.tolist())
+    return ["val" if i in chosen else "train" for i in range(len(usable))]
+
+
+def _refuse_gaps(root: Path, labels: Sequence[str], train: Sequence[Photo], val: Sequence[Photo]) -> None:
+    missing = sorted(set(range(len(labels))) - {photo.label for photo in train})
+    if missing:
+        raise InputError(
+            f"{root}: class {labels[missing[0]]!r} has no readable training photo. Add some, or remove the class."
+        )
+    if not val:
+        raise InputError(f"{root}: no readable validation photo. Add some to val/, or leave the split to attar.")

@@ -1,0 +1,58 @@
+"""Optional packages: what each enables, which extra brings it, and importing it late and quietly."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from importlib import metadata
+from types import ModuleType
+
+from attar.errors import MissingExtra
+
+
+@dataclass(frozen=True)
+class Optional:
+    """An optional package: its import name, its distribution, the extra that installs it, its use."""
+
+    module: str
+    distribution: str
+    extra: str
+    enables: str
+
+
+OPTIONAL = (
+    Optional("litert_torch", "litert-torch", "litert", "export to LiteRT/TFLite"),
+    Optional("ai_edge_quantizer", "ai-edge-quantizer", "litert", "litert:fp16, litert:int8"),
+    Optional("ai_edge_litert", "ai-edge-litert", "litert", "verify and benchmark LiteRT files"),
+    Optional("coremltools", "coremltools", "coreml", "export to Core ML and verify it without a Mac"),
+    Optional("onnx", "onnx", "onnx", "export to ONNX"),
+    Optional("onnxscript", "onnxscript", "onnx", "export to ONNX"),
+    Optional("onnxruntime", "onnxruntime", "onnx", "verify and benchmark ONNX files"),
+    Optional("jinja2", "jinja2", "report", "report.html"),
+    Optional("matplotlib", "matplotlib", "report", "the picture in the report"),
+)
+"""What `attar doctor` lists."""
+
+
+def require(module: str) -> ModuleType:
+    """Import an optional package, or raise `MissingExtra` naming the extra to install.
+
+    `module` may be a submodule; its top-level package must stand in `OPTIONAL`.
+    """
+    top = module.partition(".")[0]
+    optional = next(item for item in OPTIONAL if item.module == top)
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"{optional.distribution} is not installed or does not load ({error}); it is needed for: "
+            f'{optional.enables}. Install it with: pip install "attar[{optional.extra}]"'
+        ) from error
+
+
+def version(distribution: str) -> str | None:
+    """Installed version of a distribution, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

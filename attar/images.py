@@ -1,0 +1,89 @@
+"""Reading one photo, whatever a camera, a scanner or an editor wrote, as upright 8-bit RGB."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000
+"""Photos with more pixels are set aside: decoding one would take over 300 MB."""
+
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        "jpg",
+        "jpeg",
+        "jpe",
+        "png",
+        "bmp",
+        "webp",
+        "tif",
+        "tiff",
+        "gif",
+        "ppm",
+        "pgm",
+        "jp2",
+        "avif",
+        "heic",
+        "heif",
+    )
+)
+"""File names that promise an image (lower case)."""
+
+
+class UnreadableImage(Exception):
+    """The file cannot be used as a photo; the text says why."""
+
+
+def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a photo fully, as upright RGB.
+
+    EXIF orientation is applied; 16-bit grey is scaled to 8 bits (Pillow alone would clip it);
+    transparency is laid over white; palette, grey, CMYK, YCbCr and Lab are converted; the first
+    frame of an animation is taken.
+
+    Raises:
+        UnreadableImage: not an image, cut short, empty, over `max_pixels`, or in a pixel format
+            without a defined 8-bit meaning (32-bit integer or float).
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own size warning comes before ours and means the same.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                pixels = image.width * image.height
+                if pixels > max_pixels:
+                    raise UnreadableImage(f"{pixels / 1e6:.0f} megapixels, over the limit of {max_pixels / 1e6:.0f}")
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except UnreadableImage:
+        raise
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"over the limit of {max_pixels / 1e6:.0f} megapixels") from None
+    except UnidentifiedImageError:
+        if path.suffix.lower() in (".heic", ".heif"):
+            raise UnreadableImage("HEIC, which Pillow cannot read: convert it to JPEG") from None
+        raise UnreadableImage("empty file" if _is_empty(path) else "not an image that Pillow can read") from None
+    except Exception as error:  # decoders raise anything on damaged input: OSError, SyntaxError, struct.error, ...
+        raise UnreadableImage(f"damaged or cut short ({error})") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # 16-bit grey; Pillow widens some PNG and PGM files to mode I.
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(np.minimum((values + 128) // 257, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UnreadableImage(f"{'32-bit integer' if image.mode == 'I' else 'floating-point'} pixels")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_empty(path: Path) -> bool:
+    return path.stat().st_size == 0

@@ -1,0 +1,137 @@
+"""Making a student by name, saving it as a bundle, and loading it back."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from attar.bundle import Bundle, read_bundle, write_bundle
+from attar.checkpoints import load_weights, read_state_dict, unknown_model
+from attar.errors import InputError
+from attar.preprocessing import Preprocessing
+from students.fold import fold_normalization
+from students.head import DWSConvHead
+from students.student import Student, WithHead
+
+FAMILIES = (
+    "mobilenetv2_*",
+    "mobilenetv3_*",
+    "mobilenetv4_*",
+    "efficientnet_lite*",
+    "tf_efficientnet_lite*",
+    "tf_mobilenetv3_*",
+)
+"""timm name patterns of the supported students."""
+
+
+def create_student(
+    name: str,
+    num_classes: int,
+    *,
+    head: str = "dwsconv",
+    pretrained: bool = False,
+    checkpoint: Path | str | None = None,
+    head_width: int = 512,
+    drop_rate: float = 0.1,
+) -> Student:
+    """A student by timm name, its input normalization folded to the contract's `(x - 128) / 128`.
+
+    Args:
+        name: a timm model of one of `FAMILIES`, with or without a pretrained tag.
+        num_classes: length of the logits.
+        head: `dwsconv` (`DWSConvHead`) or `stock` (timm's own).
+        pretrained: take timm's weights from the hub (needs the network).
+        checkpoint: take the backbone's weights from this local file instead.
+        head_width: channels of the DWSConv head.
+        drop_rate: dropout before the classifier, in [0, 1).
+
+    Raises:
+        InputError: unknown name or family, unknown head, or a checkpoint of another architecture.
+    """
+    if not timm.is_model(name):
+        raise unknown_model(name, _supported(), "student")
+    if not any(fnmatch.fnmatch(name, pattern) for pattern in FAMILIES):
+        raise InputError(f"student {name!r}: not a supported family ({', '.join(FAMILIES)}).")
+    if head not in ("dwsconv", "stock"):
+        raise InputError(f"head {head!r}: choose dwsconv or stock.")
+    architecture = {
+        "name": name, "num_classes": num_classes, "head": head, "head_width": head_width, "drop_rate": drop_rate,
+    }  # fmt: skip
+    student = build(architecture, pretrained=pretrained, checkpoint=checkpoint)
+    return student
+
+
+def build(
+    architecture: Mapping[str, Any], *, pretrained: bool = False, checkpoint: Path | str | None = None
+) -> Student:
+    """The module that an architecture's plain data describes."""
+    backbone = timm.create_model(
+        architecture["name"],
+        pretrained=pretrained and checkpoint is None,
+        num_classes=architecture["num_classes"],
+        drop_rate=architecture["drop_rate"],
+    )
+    if checkpoint is not None:
+        weights = read_state_dict(checkpoint)
+        load_weights(backbone, weights, source=str(checkpoint), head=backbone.pretrained_cfg["classifier"])
+    if pretrained or checkpoint is not None:
+        config = backbone.pretrained_cfg
+        fold_normalization(backbone.conv_stem, backbone.bn1, config["mean"], config["std"])
+    network: nn.Module = backbone
+    if architecture["head"] == "dwsconv":
+        dws = DWSConvHead(
+            backbone.num_features, architecture["num_classes"],
+            width=architecture["head_width"], dropout=architecture["drop_rate"],
+        )  # fmt: skip
+        _remove_stock_head(backbone)
+        network = WithHead(backbone, dws)
+    return Student(network, dict(architecture))
+
+
+def load(bundle: Bundle | Path | str) -> Student:
+    """Rebuild a student from its bundle, in evaluation mode."""
+    if not isinstance(bundle, Bundle):
+        bundle = read_bundle(bundle, "student")
+    student = build(bundle.architecture)
+    student.load_state_dict(bundle.state_dict())
+    return student.eval()
+
+
+def save(
+    student: Student,
+    path: Path,
+    *,
+    labels: Sequence[str],
+    preprocessing: Preprocessing,
+    provenance: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Write a student as a bundle."""
+    if len(labels) != student.architecture["num_classes"]:
+        raise InputError(f"{len(labels)} labels for a student of {student.architecture['num_classes']} classes.")
+    return write_bundle(
+        path, kind="student", architecture=student.architecture, state_dict=student.state_dict(), labels=labels,
+        preprocessing=preprocessing, provenance=provenance, metrics=metrics,
+    )  # fmt: skip
+
+
+def _remove_stock_head(backbone: nn.Module) -> None:
+    """Drop the parts that `forward_features` does not use, so that they are neither saved nor trained."""
+    for name in ("conv_head", "norm_head", "act2", "classifier", "global_pool"):
+        if hasattr(backbone, name) and not _used_by_features(backbone, name):
+            setattr(backbone, name, nn.Identity())
+
+
+def _used_by_features(backbone: nn.Module, name: str) -> bool:
+    # timm's EfficientNet class runs conv_head inside forward_features; its MobileNetV3 class after the pool.
+    return name == "conv_head" and hasattr(backbone, "bn2")
+
+
+def _supported() -> list[str]:
+    return [name for pattern in FAMILIES for name in timm.list_models(pattern)]
