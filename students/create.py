@@ -70,7 +70,7 @@ def build(
     architecture: Mapping[str, Any], *, pretrained: bool = False, checkpoint: Path | str | None = None
 ) -> Student:
     """The module that an architecture's plain data describes."""
-    backbone = timm.create_model(
+    backbone: Any = timm.create_model(
         architecture["name"],
         pretrained=pretrained and checkpoint is None,
         num_classes=architecture["num_classes"],

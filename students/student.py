@@ -38,4 +38,4 @@ class WithHead(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalized images -> logits."""
-        return self.head(self.backbone.forward_features(images))
+        return self.head(self.backbone.forward_features(images))  # type: ignore[operator]

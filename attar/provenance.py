@@ -1,0 +1,41 @@
+"""Where a model came from: enough to make it again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from attar import __version__
+from attar.data import DataSpec, Photos
+from attar.errors import InputError
+from attar.extras import version
+from attar.files import digest_of
+
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
+
+
+def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Plain data for a bundle: the photos, the recipe that was used, versions, seed, and `more`."""
+    return {
+        "attar": __version__,
+        "data": {
+            **photos.spec.to_json(), "fingerprint": photos.fingerprint,
+            "train": len(photos.train), "val": len(photos.val), "set_aside": len(photos.set_aside),
+        },
+        "recipe": dict(recipe),
+        "recipe_sha256": digest_of(dict(recipe)),
+        "seed": seed,
+        "packages": {name: version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **more,
+    }  # fmt: skip
+
+
+def data_of(provenance: Mapping[str, Any]) -> DataSpec:
+    """The photos a bundle was made from, so that a later command need not be told again."""
+    data = provenance.get("data")
+    if not data:
+        raise InputError("The bundle does not say which photos it was made from. Give --data.")
+    return DataSpec(data["path"], data["val_fraction"], data["seed"])

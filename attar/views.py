@@ -1,0 +1,169 @@
+"""Replayable views: a view is a pure function of (photo, view number), so anyone can make it again.
+
+Teacher and student see the *same* view of a photo, crop, flips, colours and all ("consistent
+teaching", Beyer et al., arXiv 2106.05237). Because a view replays from its numbers, the teacher's
+answer to it can be stored once and reused by every student (FKD, Shen and Xing, arXiv 2112.01528;
+TinyViT, Wu et al., arXiv 2207.10666). The random numbers do not depend on the size a view is drawn
+at, so a teacher with a larger input gets the same crop, only sharper.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+
+from attar.data import Photo, in_threads
+from attar.files import digest_of
+from attar.images import read_rgb
+from attar.inference import to_tensor
+
+STORE_BYTES = 4 << 30
+"""Decoded photos are kept in memory up to this many bytes; the rest are decoded at each use."""
+
+
+@dataclass(frozen=True)
+class ViewPolicy:
+    """How views are drawn.
+
+    Attributes:
+        crop_area: smallest and largest share of the photo's area that the random crop keeps.
+        aspect: largest aspect ratio of the crop, at least 1 (drawn log-uniformly from 1/aspect to aspect).
+        horizontal_flip, vertical_flip: mirror half of the views.
+        rotate: largest rotation either way, degrees.
+        color: strength of brightness, contrast and saturation changes; each factor is 1 +- color.
+        count: number of distinct views of a photo; epoch e sees view e modulo count.
+        seed: start of the random numbers.
+    """
+
+    crop_area: tuple[float, float] = (0.35, 1.0)
+    aspect: float = 1.33
+    horizontal_flip: bool = True
+    vertical_flip: bool = False
+    rotate: float = 0.0
+    color: float = 0.2
+    count: int = 8
+    seed: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of what is drawn; the number of views is left out, because more views keep the earlier ones."""
+        return digest_of({k: v for k, v in self.to_json().items() if k != "count"})
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    def draw(self, photo: Image.Image, index: int, view: int, size: int) -> np.ndarray:
+        """View number `view` of photo number `index` (RGB, any size) -> uint8 array (size, size, 3)."""
+        rng = np.random.default_rng((self.seed, index, view))
+        box = self._crop(rng, photo.width, photo.height)
+        flips, angle = rng.random(2) < 0.5, rng.uniform(-1, 1) * self.rotate
+        factors = 1 + rng.uniform(-1, 1, 3) * self.color
+        image = photo.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        if self.horizontal_flip and flips[0]:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self.vertical_flip and flips[1]:
+            image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        if self.rotate:
+            image = image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=(128, 128, 128))
+        if self.color:
+            for enhance, factor in zip((ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), factors):
+                image = enhance(image).enhance(float(factor))
+        return np.asarray(image, dtype=np.uint8)
+
+    def _crop(self, rng: np.random.Generator, width: int, height: int) -> tuple[float, float, float, float]:
+        area = rng.uniform(*self.crop_area) * width * height
+        ratio = math.exp(rng.uniform(-1, 1) * math.log(self.aspect))
+        w = min(width, math.sqrt(area * ratio))
+        h = min(height, math.sqrt(area / ratio))
+        left, top = rng.random(2) * (width - w, height - h)
+        return (left, top, left + w, top + h)
+
+
+class PhotoStore:
+    """Decoded photos in memory, shrunk so that views of `size` pixels are still drawn from enough detail."""
+
+    def __init__(self, photos: Sequence[Photo], size: int, budget: int = STORE_BYTES) -> None:
+        self._photos = photos
+        self._side = 2 * size
+        self._kept: list[Image.Image | None] = [None] * len(photos)
+        bytes_kept = 0
+        for i, image in enumerate(in_threads(self._decode, range(len(photos)), "Decoding photos")):
+            bytes_kept += 3 * image.width * image.height
+            if bytes_kept > budget:
+                break
+            self._kept[i] = image
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return self._kept[index] or self._decode(index)
+
+    def _decode(self, index: int) -> Image.Image:
+        image = read_rgb(self._photos[index].path)
+        scale = self._side / min(image.size)
+        if scale < 1:
+            target = (round(image.width * scale), round(image.height * scale))
+            image = image.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return image
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees: images uint8 (N, 3, S, S), labels int64 (N,), photo numbers (N,), the view."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    index: np.ndarray
+    view: int
+
+
+class ViewLoader:
+    """Batches of views in an order that is a pure function of (seed, epoch), drawn ahead by threads."""
+
+    def __init__(
+        self, store: PhotoStore, labels: np.ndarray, policy: ViewPolicy, *, size: int, batch_size: int, seed: int
+    ) -> None:
+        self.store, self.labels, self.policy = store, labels, policy
+        self.size, self.batch_size, self.seed = size, min(batch_size, len(store)), seed
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch; the incomplete last one is left out, as batch norm prefers."""
+        return len(self.store) // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Batches of one epoch, from step `start` on."""
+        view = epoch % self.policy.count
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.store))
+        chunks = [order[s * self.batch_size : (s + 1) * self.batch_size] for s in range(start, self.steps)]
+        yield from self._drawn(chunks, view)
+
+    def in_order(self, view: int) -> Iterator[Batch]:
+        """Every photo once, in the data's order: how the teacher's answers are stored."""
+        everything = np.arange(len(self.store))
+        yield from self._drawn(np.split(everything, range(self.batch_size, len(everything), self.batch_size)), view)
+
+    def _drawn(self, chunks: Sequence[np.ndarray], view: int) -> Iterator[Batch]:
+        def draw(index: np.ndarray) -> Batch:
+            pixels = np.stack([self.policy.draw(self.store[i], int(i), view, self.size) for i in index])
+            return Batch(to_tensor(pixels), torch.from_numpy(self.labels[index]), index, view)
+
+        ahead: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1)) as pool:
+            for chunk in chunks:
+                ahead.append(pool.submit(draw, chunk))
+                if len(ahead) > 4:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()

@@ -1,0 +1,180 @@
+"""Fitting a student to photos by their labels and, if there is one, by a teacher.
+
+    loss = (1 - weight) · cross-entropy(labels) + weight · distillation loss(teacher)
+
+on views that teacher and student share. The teacher runs once for every view of every photo, before
+training, and its answers are read from the cache from then on: by every epoch, student and seed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import nn
+from torch.nn import functional
+
+import students
+import teachers
+from attar.bundle import Bundle, read_bundle
+from attar.console import track
+from attar.data import Photos, labels_of
+from attar.errors import InputError, did_you_mean
+from attar.evaluation import evaluate
+from attar.inference import device
+from attar.preprocessing import Preprocessing
+from attar.provenance import provenance
+from attar.training import TrainSpec, train
+from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
+from distill.cache import TeacherCache
+from distill.losses import LOSSES
+
+
+class DistillSpec(TrainSpec):
+    """Which student, and how to fit it. Every field is a recipe key."""
+
+    name: str = "mobilenetv3_small_100"
+    head: Literal["dwsconv", "stock"] = "dwsconv"
+    head_width: int = Field(512, ge=1)
+    drop_rate: float = Field(0.1, ge=0, lt=1)
+    pretrained: bool = False
+    checkpoint: str | None = None
+    size: int = Field(224, ge=32, description="side of the image the student takes, pixels")
+    crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that evaluation keeps")
+    loss: str = Field("kd", description="distillation loss")
+    temperature: float = Field(3.0, gt=0)
+    weight: float = Field(0.7, ge=0, le=1, description="weight of the teacher against the labels")
+
+    @field_validator("loss")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in LOSSES:
+            raise ValueError(f"no distillation loss {value!r} ({', '.join(LOSSES)}).{did_you_mean(value, LOSSES)}")
+        return value
+
+
+def distill(
+    photos: Photos,
+    spec: DistillSpec,
+    output: Path,
+    *,
+    teacher: Bundle | Path | None = None,
+    views: ViewPolicy | None = None,
+    cache: Path | None = None,
+    seed: int = 0,
+) -> Bundle:
+    """Fit a student and write its bundle to `output`; without a teacher, by the labels alone.
+
+    Args:
+        photos: the training and validation photos.
+        spec: the student and its schedule.
+        output: folder of the bundle. An interrupted run continues from `<output>.training.pt`.
+        teacher: a teacher's bundle with the same labels.
+        views: the view policy.
+        cache: folder of the teacher cache; by default `<output>.teacher-cache`.
+        seed: of the student's first weights, dropout and the order of photos.
+
+    Raises:
+        InputError: the teacher has other labels; a cache or checkpoint of another run.
+    """
+    views = views or ViewPolicy()
+    teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
+    torch.manual_seed(seed)
+    student = students.create_student(
+        spec.name, len(photos.labels), head=spec.head, pretrained=spec.pretrained, checkpoint=spec.checkpoint,
+        head_width=spec.head_width, drop_rate=spec.drop_rate,
+    )  # fmt: skip
+    loader = ViewLoader(
+        PhotoStore(photos.train, spec.size), labels_of(photos.train), views,
+        size=spec.size, batch_size=spec.batch_size, seed=seed,
+    )  # fmt: skip
+    answers = None
+    if teacher is not None:
+        folder = cache or output.with_name(f"{output.name}.teacher-cache")
+        answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs)
+    checkpoint = output.with_name(f"{output.name}.training.pt")
+    identity = [photos.fingerprint, views.to_json(), spec.model_dump(), teacher.fingerprint if teacher else None]
+    trained = train(
+        student, spec, loader, _objective(spec, answers),
+        seed=seed, checkpoint=checkpoint, identity=identity, title=f"Training {spec.name}",
+    )  # fmt: skip
+    preprocessing = Preprocessing(spec.size, spec.crop)
+    metrics = evaluate(trained.model.to(device()), photos, preprocessing, "Evaluating the student")
+    bundle = students.save(
+        trained.model.cpu(), output, labels=photos.labels, preprocessing=preprocessing,  # type: ignore[arg-type]
+        metrics={**metrics, "history": trained.history},
+        provenance=provenance(
+            photos, seed, {"student": spec.model_dump(), "views": views.to_json()},
+            teacher=_about(teacher) if teacher else None,
+        ),
+    )  # fmt: skip
+    checkpoint.unlink(missing_ok=True)
+    return bundle
+
+
+def teacher_answers(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path, *, epochs: int) -> TeacherCache:
+    """The cache of the teacher's logits for every view that `epochs` epochs will see, built where missing."""
+    if bundle.labels != photos.labels:
+        raise InputError(
+            f"{bundle.path}: the teacher knows {len(bundle.labels)} classes ({_first(bundle.labels)}), the photos have "
+            f"{len(photos.labels)} ({_first(photos.labels)}). Fit the teacher to these photos with `attar teach`."
+        )
+    shape = (len(photos.train), len(photos.labels))
+    cache = TeacherCache(
+        folder, teacher=bundle.fingerprint, data=photos.fingerprint, views=views.fingerprint, shape=shape
+    )
+    needed = range(min(epochs, views.count))
+    if not cache.missing(needed):
+        return cache
+    model = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # The teacher sees the very view the student sees, drawn at the teacher's own size.
+    loader = ViewLoader(
+        PhotoStore(photos.train, model.size), labels_of(photos.train), views, size=model.size, batch_size=64, seed=0
+    )
+
+    def compute(view: int) -> np.ndarray:
+        steps = -(-shape[0] // loader.batch_size)
+        title = f"Teacher's answers to view {view + 1}/{len(needed)}"
+        with torch.inference_mode(), torch.autocast(device().type, torch.bfloat16, enabled=_fast_bf16()):
+            parts = [
+                model(batch.images.to(device())).float().cpu().numpy()
+                for batch in track(loader.in_order(view), title, steps)
+            ]
+        return np.concatenate(parts)
+
+    cache.build(needed, compute)
+    return cache
+
+
+def _objective(spec: DistillSpec, answers: TeacherCache | None) -> Any:
+    distillation = LOSSES[spec.loss]
+
+    def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
+        logits = model(batch.images).float()
+        hard = functional.cross_entropy(logits, batch.labels, label_smoothing=spec.label_smoothing)
+        if answers is None:
+            return hard
+        soft = torch.from_numpy(answers.logits(batch.view, batch.index)).to(logits.device)
+        return (1 - spec.weight) * hard + spec.weight * distillation(logits, soft, batch.labels, spec.temperature)
+
+    return loss_of
+
+
+def _fast_bf16() -> bool:
+    """Whether a forward pass in bf16 is faster than in fp32 here: GPUs, and CPUs with bf16 instructions."""
+    if device().type == "cpu":
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(supported and supported())
+    return device().type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def _about(teacher: Bundle) -> dict[str, Any]:
+    metrics = {key: teacher.metrics[key] for key in ("images", "top1") if key in teacher.metrics}
+    return {"name": teacher.name, "fingerprint": teacher.fingerprint, "metrics": metrics}
+
+
+def _first(labels: tuple[str, ...]) -> str:
+    return ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")

@@ -1,0 +1,70 @@
+"""A hybrid ViT: transformer blocks over a convolutional network's feature map.
+
+Dosovitskiy et al., arXiv 2010.11929, section 3.1: the patches of the image are replaced by the
+positions of a CNN feature map, projected to the transformer's width. With a pretrained CNN it learns
+from a few thousand photos, where a plain ViT from scratch does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.layers import HybridEmbed
+from timm.models.vision_transformer import VisionTransformer
+
+from attar.checkpoints import load_weights, read_state_dict, unknown_model
+from attar.errors import InputError
+
+HYBRID = "hybrid_vit"
+"""The name that `create_teacher` knows this architecture by."""
+
+DEFAULTS: dict[str, Any] = {
+    "backbone": "tf_efficientnet_lite0",
+    "feature": -1,  # which of the backbone's feature maps, counted as in timm's `features_only`
+    "img_size": 224,
+    "embed_dim": 384,
+    "depth": 4,
+    "num_heads": 6,
+    "drop_path_rate": 0.1,
+    "proj_drop_rate": 0.0,
+}
+
+
+def create_hybrid(
+    num_classes: int,
+    options: Mapping[str, Any],
+    *,
+    pretrained: bool = False,
+    checkpoint: Path | str | None = None,
+) -> Any:
+    """A VisionTransformer over a timm backbone's feature map; `options` override `DEFAULTS`.
+
+    `pretrained` and `checkpoint` speak of the backbone's weights; the blocks start fresh.
+    """
+    unknown = sorted(set(options) - set(DEFAULTS))
+    if unknown:
+        raise InputError(f"teacher {HYBRID!r}: unknown option {unknown[0]!r}. Known: {', '.join(DEFAULTS)}.")
+    chosen = {**DEFAULTS, **options}
+    name = chosen["backbone"]
+    if not timm.is_model(name):
+        raise unknown_model(name, timm.list_models(), f"{HYBRID} backbone")
+    whole: Any = timm.create_model(name, pretrained=pretrained and checkpoint is None)
+    if checkpoint is not None:
+        head = whole.pretrained_cfg["classifier"]
+        load_weights(whole, read_state_dict(checkpoint), source=str(checkpoint), head=head)
+    backbone = timm.create_model(name, features_only=True, out_indices=(chosen["feature"],))
+    backbone.load_state_dict({k: v for k, v in whole.state_dict().items() if k in backbone.state_dict()})
+    model: Any = VisionTransformer(
+        img_size=chosen["img_size"], patch_size=1, embed_dim=chosen["embed_dim"], depth=chosen["depth"],
+        num_heads=chosen["num_heads"], num_classes=num_classes, drop_path_rate=chosen["drop_path_rate"],
+        proj_drop_rate=chosen["proj_drop_rate"], global_pool="avg",
+        embed_layer=partial(HybridEmbed, backbone=backbone),
+    )  # fmt: skip
+    # A model carries its own preprocessing: here, its backbone's.
+    size = (3, chosen["img_size"], chosen["img_size"])
+    model.pretrained_cfg = {**whole.pretrained_cfg, "input_size": size, "classifier": "head"}
+    return model
