@@ -184,4 +184,4 @@ def _keys(place: Sequence[Any]) -> list[str]:
         "data": DataPart, "views": ViewPolicy, "teacher": TeachSpec, "student": DistillSpec, "bench": BenchPart,
     }  # fmt: skip
     part = parts.get(place[0], Recipe) if place else Recipe
-    return list(getattr(part, "model_fields", None) or part.__dataclass_fields__)
+    return list(getattr(part, "model_fields", None) or part.__annotations__)

@@ -53,10 +53,7 @@ def create_student(
     Raises:
         InputError: unknown name or family, unknown head, or a checkpoint of another architecture.
     """
-    if not timm.is_model(name):
-        raise unknown_model(name, _supported(), "student")
-    if not any(fnmatch.fnmatch(name, pattern) for pattern in FAMILIES):
-        raise InputError(f"student {name!r}: not a supported family ({', '.join(FAMILIES)}).")
+    check_name(name)
     if head not in ("dwsconv", "stock"):
         raise InputError(f"head {head!r}: choose dwsconv or stock.")
     architecture = {
@@ -64,6 +61,14 @@ def create_student(
     }  # fmt: skip
     student = build(architecture, pretrained=pretrained, checkpoint=checkpoint)
     return student
+
+
+def check_name(name: str) -> None:
+    """Raise `InputError`, with close matches, unless `name` is a timm model of a supported family."""
+    if not timm.is_model(name):
+        raise unknown_model(name, _supported(), "student")
+    if not any(fnmatch.fnmatch(name, pattern) for pattern in FAMILIES):
+        raise InputError(f"student {name!r}: not a supported family ({', '.join(FAMILIES)}).")
 
 
 def build(

@@ -1,1 +1,20 @@
-"""Part of attar."""
+"""The command line. `attar --help` loads no torch: each verb imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+from attar.cli.verbs import app
+from attar.errors import AttarError
+
+
+def main() -> None:
+    """Run the command line; a user's error is one message and its exit code, without a traceback."""
+    try:
+        app()
+    except AttarError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("Interrupted. Run the same command again; it continues where it stopped.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,346 @@
+"""The verbs. Each reads a bundle or a folder, writes one, and prints JSON with `--json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from attar.data import Photos
+    from attar.recipe import Recipe
+
+app = typer.Typer(
+    help="Distil a large vision teacher into a phone-sized student, export it, prove it, measure it.",
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False,
+)  # fmt: skip
+
+RecipeFile = Annotated[
+    Path | None, typer.Argument(help="Recipe (YAML). Without one, the defaults.", show_default=False)
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Photos: a folder of class/photo.jpg, or a CSV of path,label.", show_default=False),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a recipe key, such as student.epochs=20. Repeatable.", show_default=False),
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of first weights, dropout and order.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command()
+def quickstart(output: Output = Path("quickstart"), as_json: Json = False) -> None:
+    """The whole way on handwritten digits, in a few minutes.
+
+    Example: `attar quickstart`
+    """
+    from attar.recipe import read_recipe
+
+    recipe = read_recipe(Path(__file__).parents[1] / "quickstart.yaml")
+    _run(recipe, output, as_json)
+
+
+@app.command()
+def run(
+    recipe: RecipeFile = None, data: Data = None, output: Output = Path("runs/attar"),
+    overrides: Set = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Photos to verified phone files and a report, in one command.
+
+    Run it again after an interruption: it continues.
+
+    Example: `attar run --data photos/ --output runs/flowers`
+    """
+    _run(_recipe(recipe, data, overrides), output, as_json)
+
+
+@app.command()
+def teach(
+    recipe: RecipeFile = None, data: Data = None, output: Output = Path("runs/attar/teacher"),
+    overrides: Set = None, seed: Seed = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Fit a teacher (any timm model) to photos: fine-tuning or a linear probe.
+
+    Example: `attar teach --data photos/ --set teacher.name=vit_base_patch16_224 --set teacher.method=probe`
+    """
+    from attar.errors import InputError
+    from teachers import teach
+
+    made = _recipe(recipe, data, overrides)
+    if made.teacher is None:
+        raise InputError("The recipe has no teacher. Add teacher: {name: ...}.")
+    _refuse_existing(output)
+    photos = _photos(made, output)
+    seed = made.seed if seed is None else seed
+    _show_bundle(teach(photos, made.teacher, output, views=made.views, seed=seed), as_json)
+
+
+@app.command()
+def distill(
+    recipe: RecipeFile = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's bundle; without one, labels alone.", show_default=False)
+    ] = None,
+    data: Data = None, output: Output = Path("runs/attar/student"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the teacher cache, shared by students.", show_default=False)
+    ] = None,
+    overrides: Set = None, seed: Seed = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Fit a student to photos, by labels and a teacher.
+
+    Example: `attar distill --teacher runs/attar/teacher --data photos/ --set student.name=mobilenetv3_small_100`
+    """
+    from distill import distill
+
+    made = _recipe(recipe, data, overrides)
+    _refuse_existing(output)
+    photos = _photos(made, output)
+    seed = made.seed if seed is None else seed
+    bundle = distill(photos, made.student, output, teacher=teacher, views=made.views, cache=cache, seed=seed)
+    _show_bundle(bundle, as_json)
+
+
+@app.command()
+def export(
+    bundle: Annotated[Path, typer.Argument(help="The student's bundle.")],
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help="Such as litert:int8. Repeatable.", show_default=False)
+    ] = None,
+    data: Data = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: exports/ beside the bundle.")] = None,
+    max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
+    force: Annotated[bool, typer.Option(help="Replace the exports of another bundle.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write files for phones, each verified on real photos before it counts.
+
+    Example: `attar export runs/attar/student -t litert:int8 -t coreml:fp16`
+    """
+    from attar.bundle import read_bundle
+    from attar.recipe import Recipe
+    from export import export, parse_targets, require_targets
+
+    student = read_bundle(bundle, "student")
+    names = target or list(Recipe().targets)
+    require_targets(parse_targets(names))
+    output = output or bundle.resolve().parent / "exports"
+    manifest = export(student, names, output, photos=_photos_of(student, data), max_drop=max_drop, force=force)
+    _show_manifest(manifest, output, as_json)
+
+
+@app.command()
+def verify(
+    exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
+    ] = None,
+    data: Data = None,
+    max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Prove again that every exported file is whole and still computes what its student does.
+
+    Example: `attar verify runs/attar/exports`
+    """
+    from attar.runfolder import exports_of
+    from export import verify
+
+    folder = exports_of(exports)
+    student = _student_of(folder, bundle)
+    manifest = verify(folder, bundle=student, photos=_photos_of(student, data), max_drop=max_drop)
+    _show_manifest(manifest, folder, as_json)
+
+
+@app.command()
+def bench(
+    exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time for all files together, after warm-up.")] = 10.0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure latency on this machine, all files interleaved in one run.
+
+    Example: `attar bench runs/attar/exports --threads 2`
+    """
+    from benchmarks.report import records_table
+
+    from attar.runfolder import exports_of
+    from benchmarks import bench
+
+    folder = exports_of(exports)
+    records = bench(folder, threads=threads, seconds=seconds, output=output or folder.resolve().parent)
+    _show([record.to_json() for record in records], as_json, lambda: records_table(records))
+
+
+@app.command()
+def compare(
+    exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's bundle; by default the one beside exports/.", show_default=False)
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Teacher, student and every file on the same photos: accuracy, agreement, calibration, size, latency.
+
+    Example: `attar compare runs/attar`
+    """
+    from benchmarks.report import terminal_table
+
+    comparison, _ = _compare(exports, teacher, bundle, data)
+    _show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
+
+
+@app.command()
+def report(
+    exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's bundle; by default the one beside exports/.", show_default=False)
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
+    ] = None,
+    data: Data = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write report.html and report.json: what was gained and what was given up.
+
+    Example: `attar report runs/attar`
+    """
+    from attar.console import say
+    from benchmarks import write_report
+
+    comparison, folder = _compare(exports, teacher, bundle, data)
+    path = write_report(comparison, output or folder.resolve().parent)
+    _show(comparison.to_json(), as_json, None)
+    say(f"Report: {path}")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What is installed here, in which version, and what each part enables.
+
+    Example: `attar doctor`
+    """
+    from attar.cli.doctor import examine, table
+
+    parts = examine()
+    _show(parts, as_json, lambda: table(parts))
+
+
+# --- what the verbs share ------------------------------------------------------------------------
+
+
+def _run(recipe: Recipe, output: Path, as_json: bool) -> None:
+    from benchmarks.report import terminal_table
+
+    from attar.console import say
+    from attar.pipeline import run
+
+    comparison = run(recipe, output)
+    _show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
+    say(f"Report: {output / 'report.html'}")
+
+
+def _recipe(path: Path | None, data: Path | None, overrides: list[str] | None) -> Recipe:
+    from attar.recipe import read_recipe
+
+    given = [f"data.path={json.dumps(str(data))}", "data.source=null"] if data is not None else []
+    return read_recipe(path, [*given, *(overrides or [])])
+
+
+def _photos(recipe: Recipe, output: Path) -> Photos:
+    """The recipe's photos; what a source writes goes beside the output, as in a run's folder."""
+    from attar.errors import InputError
+    from attar.pipeline import photos_of
+    from attar.runfolder import RunFolder
+
+    if not recipe.data.path and not recipe.data.source:
+        raise InputError("No photos given. Add --data FOLDER, or data.path to the recipe.")
+    return photos_of(recipe, RunFolder(output.parent))
+
+
+def _photos_of(student: Any, data: Path | None) -> Photos:
+    """The photos a bundle was made from, or others the user gives, split the same way."""
+    from dataclasses import replace
+
+    from attar.data import read_photos
+    from attar.errors import InputError
+    from attar.provenance import data_of
+
+    spec = data_of(student.provenance)
+    photos = read_photos(replace(spec, path=str(data)) if data else spec)
+    if photos.labels != student.labels:
+        raise InputError(
+            f"{photos.spec.path}: {len(photos.labels)} classes that are not the {len(student.labels)} of {student.path}. "
+            "Give --data the photos the student was made from."
+        )
+    return photos
+
+
+def _student_of(exports: Path, bundle: Path | None) -> Any:
+    from attar.bundle import read_bundle
+    from attar.runfolder import beside
+    from export import read_manifest
+
+    recorded = Path(read_manifest(exports).bundle["path"])
+    return read_bundle(bundle or beside(exports, "student") or exports / recorded, "student")
+
+
+def _compare(exports: Path, teacher: Path | None, bundle: Path | None, data: Path | None) -> tuple[Any, Path]:
+    from attar.runfolder import beside, exports_of
+    from benchmarks import compare
+
+    folder = exports_of(exports)
+    student = _student_of(folder, bundle)
+    comparison = compare(
+        folder, bundle=student.path, teacher=teacher or beside(folder, "teacher"),
+        photos=_photos_of(student, data), output=folder.resolve().parent,
+    )  # fmt: skip
+    return comparison, folder
+
+
+def _refuse_existing(output: Path) -> None:
+    from attar.errors import InputError
+
+    if output.exists():
+        raise InputError(f"{output}: exists already. Choose another --output, or remove it.")
+
+
+def _show(value: Any, as_json: bool, table: Any) -> None:
+    if as_json:
+        print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    elif table is not None:
+        from rich.console import Console
+
+        Console(highlight=False).print(table())
+
+
+def _show_bundle(bundle: Any, as_json: bool) -> None:
+    from attar.console import say
+
+    metrics = {key: value for key, value in bundle.metrics.items() if key != "history"}
+    _show({"path": str(bundle.path), "kind": bundle.kind, "name": bundle.name, "metrics": metrics}, as_json, None)
+    say(
+        f"{bundle.kind.capitalize()} {bundle.name}: top-1 {100 * metrics['top1']:.1f}% on {metrics['images']} photos -> {bundle.path}"
+    )
+
+
+def _show_manifest(manifest: Any, folder: Path, as_json: bool) -> None:
+    from export.manifest import files_table
+
+    from attar.console import say
+
+    _show(manifest.to_json(), as_json, lambda: files_table(manifest))
+    say(f"Files: {folder}")

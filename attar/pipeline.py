@@ -1,0 +1,120 @@
+"""A whole run: photos -> teacher -> student -> files -> proof -> latency -> report.
+
+Each stage leaves a folder that the next one reads, and a stage whose folder is there is not run again:
+a run that was killed continues when the same command is given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.compare import Comparison
+
+import benchmarks
+import export
+import teachers
+from attar.bundle import Bundle, read_bundle
+from attar.console import say
+from attar.data import Photos, read_photos
+from attar.errors import GateError, InputError
+from attar.files import write_text
+from attar.recipe import Recipe, write_recipe
+from attar.runfolder import RunFolder
+from attar.sources import write_source
+from distill import distill
+from distill.losses import loss_named
+from students.create import check_name
+
+
+def run(recipe: Recipe, output: Path) -> Comparison:
+    """Run a recipe into `output`, continuing what is there; returns what the report shows.
+
+    Raises:
+        InputError: something in the recipe, the photos or the folder is wrong; found before training.
+        GateError: an exported file failed its verification. The report is written all the same.
+    """
+    check(recipe)
+    folder = RunFolder(output)
+    with folder.claimed({"schema": 1, "recipe": recipe.fingerprint}):
+        write_text(folder.recipe, write_recipe(recipe))
+        photos = photos_of(recipe, folder)
+        teacher = fit_teacher(recipe, photos, folder)
+        student = fit_student(recipe, photos, folder, teacher)
+        failed = export_files(recipe, photos, folder, student)
+        say("Measuring latency ...")
+        benchmarks.bench(folder.exports, threads=recipe.bench.threads, seconds=recipe.bench.seconds, output=output)
+        say("Comparing teacher, student and files ...")
+        comparison = benchmarks.compare(
+            folder.exports,
+            bundle=folder.student,
+            teacher=teacher.path if teacher else None,
+            photos=photos,
+            output=output,
+        )
+        benchmarks.write_report(comparison, output)
+    if failed:
+        raise failed
+    return comparison
+
+
+def check(recipe: Recipe) -> None:
+    """Find what would fail late, such as an unknown target or a missing package, before anything starts."""
+    loss_named(recipe.student.loss)
+    check_name(recipe.student.name)
+    export.require_targets(export.parse_targets(recipe.targets))
+    if not recipe.data.path and not recipe.data.source:
+        raise InputError("No photos given. Add --data FOLDER, or data.path to the recipe.")
+
+
+def photos_of(recipe: Recipe, folder: RunFolder) -> Photos:
+    """The recipe's photos, written to disk first if they come from a source."""
+    path = write_source(recipe.data.source, folder.data) if recipe.data.source else Path(recipe.data.path or "")
+    photos = read_photos(recipe.data.spec(path))
+    say(f"Photos: {photos.summary()}")
+    for item in photos.set_aside[:5]:
+        say(f"  set aside: {item.path}: {item.reason}")
+    if len(photos.set_aside) > 5:
+        say(f"  ... and {len(photos.set_aside) - 5} more; see provenance in the bundle")
+    return photos
+
+
+def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder) -> Bundle | None:
+    """The teacher's bundle, fitted now or before; None when the recipe wants none."""
+    if recipe.teacher is None:
+        return None
+    bundle = _made(folder.teacher) or teachers.teach(
+        photos, recipe.teacher, folder.teacher, views=recipe.views, seed=recipe.seed
+    )
+    say(f"Teacher {bundle.name}: top-1 {100 * bundle.metrics['top1']:.1f}%")
+    return bundle
+
+
+def fit_student(recipe: Recipe, photos: Photos, folder: RunFolder, teacher: Bundle | None) -> Bundle:
+    """The student's bundle, fitted now or before."""
+    bundle = _made(folder.student) or distill(
+        photos,
+        recipe.student,
+        folder.student,
+        teacher=teacher,
+        views=recipe.views,
+        cache=folder.cache,
+        seed=recipe.seed,
+    )
+    say(f"Student {bundle.name}: top-1 {100 * bundle.metrics['top1']:.1f}%")
+    return bundle
+
+
+def export_files(recipe: Recipe, photos: Photos, folder: RunFolder, student: Bundle) -> GateError | None:
+    """Export and verify; a failed target is reported at the end, after what there is has been measured."""
+    say("Exporting and verifying ...")
+    try:
+        export.export(student, recipe.targets, folder.exports, photos=photos, max_drop=recipe.max_drop)
+    except GateError as error:
+        if not export.read_manifest(folder.exports).files:
+            raise
+        return error
+    return None
+
+
+def _made(path: Path) -> Bundle | None:
+    return read_bundle(path) if (path / "bundle.json").is_file() else None

@@ -1,0 +1,100 @@
+"""Where a run keeps its things. The same names whether `attar run` or the single verbs made them.
+
+recipe.yaml            the resolved recipe
+run.json               what the run is: recipe and photos by fingerprint
+data/                  photos that a source wrote
+teacher/  student/     bundles
+teacher-cache/         the teacher's stored answers
+exports/               files for devices, and manifest.json
+benchmarks.jsonl       latency records
+report.json .html      what was gained and what was given up
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from attar.errors import InputError
+from attar.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths inside one run's folder."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def data(self) -> Path:
+        """Photos that a source wrote."""
+        return self.path / "data"
+
+    @property
+    def teacher(self) -> Path:
+        """The teacher's bundle."""
+        return self.path / "teacher"
+
+    @property
+    def cache(self) -> Path:
+        """The teacher's stored answers."""
+        return self.path / "teacher-cache"
+
+    @property
+    def student(self) -> Path:
+        """The student's bundle."""
+        return self.path / "student"
+
+    @property
+    def exports(self) -> Path:
+        """Files for devices, and their manifest."""
+        return self.path / "exports"
+
+    @contextmanager
+    def claimed(self, identity: dict[str, Any]) -> Iterator[None]:
+        """Hold the folder for one run, and refuse it if it holds another run or somebody else's files."""
+        about = self.path / "run.json"
+        if about.is_file():
+            found = read_json(about)
+            if found != identity:
+                differing = next((key for key in identity if found.get(key) != identity[key]), "content")
+                raise InputError(
+                    f"{self.path}: holds another run (its {differing} differs). "
+                    "Choose another --output, or remove the folder."
+                )
+        elif self.path.is_dir() and any(
+            p.name != ".lock" and not p.name.startswith(".tmp-") for p in self.path.iterdir()
+        ):
+            raise InputError(f"{self.path}: not empty, and not a run of attar. Choose another --output.")
+        elif self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: a file stands there. Choose another --output.")
+        write_json(about, identity)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise InputError(f"{self.path}: another attar is running in this folder. Wait for it to end.") from None
+
+
+def exports_of(path: Path) -> Path:
+    """The exports folder that a user means by a run's folder or by the exports folder itself."""
+    for candidate in (path, path / "exports"):
+        if (candidate / "manifest.json").is_file():
+            return candidate
+    raise InputError(f"{path}: no manifest.json here or in exports/. Make the files with `attar export`.")
+
+
+def beside(exports: Path, name: str) -> Path | None:
+    """A bundle that stands beside the exports folder, as in a run's folder."""
+    candidate = exports.resolve().parent / name
+    return candidate if (candidate / "bundle.json").is_file() else None
