@@ -46,7 +46,7 @@ def run(recipe: Recipe, output: Path) -> Comparison:
         say("Comparing teacher, student and files ...")
         comparison = benchmarks.compare(
             folder.exports,
-            bundle=folder.student,
+            bundle=student.path,
             teacher=teacher.path if teacher else None,
             photos=photos,
             output=output,

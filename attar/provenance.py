@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from attar import __version__
@@ -20,7 +21,7 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
     return {
         "attar": __version__,
         "data": {
-            **photos.spec.to_json(), "fingerprint": photos.fingerprint,
+            **photos.spec.to_json(), "path": str(Path(photos.spec.path).resolve()), "fingerprint": photos.fingerprint,
             "train": len(photos.train), "val": len(photos.val), "set_aside": len(photos.set_aside),
         },
         "recipe": dict(recipe),

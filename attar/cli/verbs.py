@@ -283,7 +283,7 @@ def _photos_of(student: Any, data: Path | None) -> Photos:
     photos = read_photos(replace(spec, path=str(data)) if data else spec)
     if photos.labels != student.labels:
         raise InputError(
-            f"{photos.spec.path}: {len(photos.labels)} classes that are not the {len(student.labels)} of {student.path}. "
+            f"{photos.spec.path}: its {len(photos.labels)} classes are not the {len(student.labels)} of {student.path}. "
             "Give --data the photos the student was made from."
         )
     return photos
@@ -332,9 +332,8 @@ def _show_bundle(bundle: Any, as_json: bool) -> None:
 
     metrics = {key: value for key, value in bundle.metrics.items() if key != "history"}
     _show({"path": str(bundle.path), "kind": bundle.kind, "name": bundle.name, "metrics": metrics}, as_json, None)
-    say(
-        f"{bundle.kind.capitalize()} {bundle.name}: top-1 {100 * metrics['top1']:.1f}% on {metrics['images']} photos -> {bundle.path}"
-    )
+    accuracy = f"top-1 {100 * metrics['top1']:.1f}% on {metrics['images']} photos"
+    say(f"{bundle.kind.capitalize()} {bundle.name}: {accuracy} -> {bundle.path}")
 
 
 def _show_manifest(manifest: Any, folder: Path, as_json: bool) -> None:
