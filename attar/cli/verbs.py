@@ -281,9 +281,10 @@ def _photos_of(student: Any, data: Path | None) -> Photos:
 
     spec = data_of(student.provenance)
     photos = read_photos(replace(spec, path=str(data)) if data else spec)
+    bundle = student.path
     if photos.labels != student.labels:
         raise InputError(
-            f"{photos.spec.path}: its {len(photos.labels)} classes are not the {len(student.labels)} of {student.path}. "
+            f"{photos.spec.path}: its {len(photos.labels)} classes are not those {len(student.labels)} of {bundle}. "
             "Give --data the photos the student was made from."
         )
     return photos
