@@ -61,6 +61,7 @@ class TrainSpec(_Strict):
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 switches clipping off")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    checkpoint_seconds: float = Field(20.0, ge=0, description="least time between two training checkpoints")
 
 
 class TeachSpec(TrainSpec):

@@ -62,7 +62,6 @@ def train(
     identity: Any = None,
     parameters: Callable[[nn.Module], list[dict[str, Any]]] | None = None,
     title: str = "Training",
-    checkpoint_seconds: float = 20.0,
 ) -> Trained:
     """Train `model` by `spec`, resuming from `checkpoint` if it is there.
 
@@ -76,7 +75,6 @@ def train(
         identity: plain data that says what is trained on what; a checkpoint of another one is refused.
         parameters: optimizer parameter groups of the model, with `lr_scale` where it differs from 1.
         title: what the progress bar says.
-        checkpoint_seconds: least time between two checkpoints.
 
     Raises:
         InputError: the checkpoint belongs to another run.
@@ -88,7 +86,7 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay)
     average = ModelEmaV3(model, decay=spec.ema, use_warmup=True) if spec.ema else None
     total = spec.epochs * loader.steps
-    key = digest_of([spec.model_dump(), seed, loader.steps, identity])
+    key = digest_of([spec.model_dump(exclude={"checkpoint_seconds"}), seed, loader.steps, identity])
     torch.manual_seed(seed)
     step, history = _resume(checkpoint, key, model, average, optimizer)
     autocast = _autocast(spec.precision, where)
@@ -115,7 +113,7 @@ def train(
                     average.update(model, step)
                 losses.append(loss.detach())
                 progress(1)
-                if time.monotonic() - saved > checkpoint_seconds and step % loader.steps:
+                if time.monotonic() - saved > spec.checkpoint_seconds and step % loader.steps:
                     _save(checkpoint, key, step, history, model, average, optimizer)
                     saved = time.monotonic()
             mean = float(torch.stack(losses).mean())
@@ -125,7 +123,7 @@ def train(
                 )
             history.append({"epoch": epoch + 1, "loss": mean})
             progress(0, f"{title} · epoch {epoch + 1}/{spec.epochs} · loss {mean:.3f}")
-            if time.monotonic() - saved > checkpoint_seconds or step == total:
+            if time.monotonic() - saved > spec.checkpoint_seconds or step == total:
                 _save(checkpoint, key, step, history, model, average, optimizer)
                 saved = time.monotonic()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import nn
 from torch.nn import functional
 
@@ -74,7 +75,7 @@ def distill(
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
         answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs)
     checkpoint = output.with_name(f"{output.name}.training.pt")
-    identity = [photos.fingerprint, views.to_json(), spec.model_dump(), teacher.fingerprint if teacher else None]
+    identity = [photos.fingerprint, views.to_json(), teacher.fingerprint if teacher else None]
     trained = train(
         student, spec, loader, _objective(spec, answers),
         seed=seed, checkpoint=checkpoint, identity=identity, title=f"Training {spec.name}",
@@ -100,11 +101,17 @@ def teacher_answers(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: P
             f"{bundle.path}: the teacher knows {len(bundle.labels)} classes ({_first(bundle.labels)}), the photos have "
             f"{len(photos.labels)} ({_first(photos.labels)}). Fit the teacher to these photos with `attar teach`."
         )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Several students may be trained at once from one cache: the first one here builds it.
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        return _build_cache(bundle, photos, views, folder, range(min(epochs, views.count)))
+
+
+def _build_cache(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path, needed: range) -> TeacherCache:
     shape = (len(photos.train), len(photos.labels))
     cache = TeacherCache(
         folder, teacher=bundle.fingerprint, data=photos.fingerprint, views=views.fingerprint, shape=shape
     )
-    needed = range(min(epochs, views.count))
     if not cache.missing(needed):
         return cache
     model = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]

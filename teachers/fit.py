@@ -65,7 +65,7 @@ def _finetune(
         assert isinstance(model, Teacher)
         return param_groups_layer_decay(model.network, spec.weight_decay, layer_decay=spec.layer_decay)
 
-    identity = [photos.fingerprint, views.to_json(), spec.model_dump()]
+    identity = [photos.fingerprint, views.to_json()]
     trained = train(
         teacher, spec, loader, loss_of, seed=seed, checkpoint=checkpoint, identity=identity,
         parameters=groups, title="Fitting the teacher",

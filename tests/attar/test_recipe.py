@@ -1,0 +1,83 @@
+"""Recipes: validated, with near matches, overridable, and round-tripping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from attar.errors import InputError
+from attar.recipe import Recipe, read_recipe, validate, write_recipe
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", [*sorted((ROOT / "recipes").glob("*.yaml")), ROOT / "attar" / "quickstart.yaml"])
+def test_our_own_recipes_are_valid(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.data.source and recipe.teacher is not None
+
+
+def test_what_is_resolved_reads_back_the_same(tmp_path: Path) -> None:
+    recipe = read_recipe(None, ["student.epochs=3", "views.count=4", "data.path=photos", "teacher=null"])
+    (tmp_path / "r.yaml").write_text(write_recipe(recipe))
+    again = read_recipe(tmp_path / "r.yaml")
+    assert again == recipe and again.fingerprint == recipe.fingerprint
+    assert (again.student.epochs, again.views.count, again.teacher) == (3, 4, None)
+    assert recipe.fingerprint != Recipe().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("student.epoch=3", "student.epoch: unknown key. Did you mean 'epochs'"),
+        ("views.crop_aria=[0.1,1]", "views.crop_aria: unknown key. Did you mean 'crop_area'"),
+        ("techer.name=x", "techer: unknown key. Did you mean 'teacher'"),
+        ("student.epochs=many", "student.epochs: .*'many'"),
+        ("student.epochs=0", "student.epochs: .*greater than or equal to 1"),
+        ("student.head=dws", "student.head: .*dwsconv.*stock"),
+        ("student", "write it as key=value"),
+        ("seed.x.y=1", "seed has no keys below it"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(override: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("seed: 0\n")
+    with pytest.raises(InputError, match=message):
+        read_recipe(path, [override])
+
+
+def test_every_wrong_key_is_named_at_once_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("student: {epoch: 3}\nteacher: {lr: fast}\n")
+    with pytest.raises(InputError) as caught:
+        read_recipe(path)
+    assert all(text in str(caught.value) for text in ("mine.yaml", "student.epoch", "teacher.lr", "'fast'"))
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2", "\x00"])
+def test_a_file_that_is_no_recipe(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        read_recipe(path)
+
+
+def test_a_missing_recipe(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yaml"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_path_and_source_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="either path or source"):
+        validate({"data": {"path": "a", "source": "digits"}}, "x")
+
+
+def test_yaml_never_runs_code(tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"seed: !!python/object/apply:os.mkdir ['{tmp_path}/made']\n")
+    with pytest.raises(InputError, match=r"evil\.yaml"):
+        read_recipe(path)
+    assert not (tmp_path / "made").exists()
+    assert yaml.safe_load("a: 1") == {"a": 1}

@@ -1,0 +1,29 @@
+"""What the tests share: small real photo folders, and a cache folder of their own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch loads: on a busy machine, spinning threads make everything many times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+from pictures import SHAPES, draw
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep attar's memory of checked photos out of the user's cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three classes, 16 photos each."""
+    root = tmp_path_factory.mktemp("shapes")
+    for shape in SHAPES:
+        (root / shape).mkdir()
+        for number in range(16):
+            draw(shape, number).save(root / shape / f"{number}.png")
+    return root

@@ -1,0 +1,97 @@
+"""Distilling a small student from a small teacher, for real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import students
+import teachers
+from attar.bundle import Bundle, read_bundle
+from attar.data import DataSpec, Photos, load_pixels, read_photos
+from attar.errors import InputError
+from attar.files import sha256
+from attar.inference import predict
+from attar.recipe import DistillSpec, TeachSpec
+from attar.views import PhotoStore, ViewLoader, ViewPolicy
+from distill import distill
+from distill.distill import teacher_answers
+
+VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
+TEACHER = TeachSpec(
+    name="vit_tiny_patch16_224", pretrained=False, crop=1.0, epochs=2, batch_size=12, lr=1e-3, layer_decay=1.0,
+    options={"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 2, "num_heads": 2},
+)  # fmt: skip
+STUDENT = DistillSpec(
+    name="mobilenetv4_conv_small_035", pretrained=False, size=32, crop=1.0, epochs=2, batch_size=12, head_width=64
+)
+
+
+@pytest.fixture(scope="module")
+def photos(shapes: Path) -> Photos:
+    return read_photos(DataSpec(str(shapes)))
+
+
+@pytest.fixture(scope="module")
+def teacher(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return teachers.teach(photos, TEACHER, tmp_path_factory.mktemp("t") / "teacher", views=VIEWS)
+
+
+def test_a_student_bundle_from_end_to_end(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
+    bundle = distill(photos, STUDENT, tmp_path / "student", teacher=teacher, views=VIEWS, seed=3)
+    assert bundle.labels == photos.labels and bundle.provenance["teacher"]["fingerprint"] == teacher.fingerprint
+    assert bundle.provenance["data"]["fingerprint"] == photos.fingerprint and bundle.provenance["seed"] == 3
+    student = students.load(bundle)
+    pixels = load_pixels(photos.val, bundle.preprocessing)
+    right = predict(student, pixels).argmax(1) == [photo.label for photo in photos.val]
+    assert right.mean() == pytest.approx(bundle.metrics["top1"])
+    assert not list(tmp_path.glob("*.training.pt"))
+
+
+def test_the_same_seed_gives_the_same_weights_and_the_teacher_changes_them(
+    photos: Photos, teacher: Bundle, tmp_path: Path
+) -> None:
+    def weights(name: str, **options: object) -> str:
+        bundle = distill(photos, STUDENT, tmp_path / name, views=VIEWS, cache=tmp_path / "cache", **options)
+        return sha256(bundle.path / "model.safetensors")
+
+    first = weights("a", teacher=teacher)
+    assert first == weights("b", teacher=teacher.path)
+    assert first != weights("c", teacher=None)
+    assert first != weights("d", teacher=teacher, seed=1)
+
+
+def test_stored_answers_are_the_teachers_own(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
+    cache = teacher_answers(teacher, photos, VIEWS, tmp_path / "cache", epochs=9)
+    assert cache.missing(range(2)) == []
+    model = teachers.load(teacher)
+    store = PhotoStore(photos.train, model.size)
+    loader = ViewLoader(store, np.zeros(len(store), dtype=np.int64), VIEWS, size=48, batch_size=7, seed=0)
+    for batch in loader.in_order(1):
+        with torch.inference_mode():
+            live = model(batch.images).numpy()
+        assert np.allclose(cache.logits(1, batch.index), live, atol=0.05)
+
+
+def test_a_teacher_of_other_classes_is_refused_before_training(
+    photos: Photos, teacher: Bundle, shapes: Path, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "photos"
+    renamed.mkdir()
+    for folder in shapes.iterdir():
+        (renamed / folder.name.upper()).symlink_to(folder)
+    other = read_photos(DataSpec(str(renamed)))
+    with pytest.raises(InputError, match=r"CIRCLE.*attar teach"):
+        distill(other, STUDENT, tmp_path / "student", teacher=teacher, views=VIEWS)
+    assert not (tmp_path / "student").exists()
+
+
+def test_a_students_bundle_is_no_teacher(photos: Photos, tmp_path: Path) -> None:
+    student = distill(photos, STUDENT, tmp_path / "s", views=VIEWS)
+    with pytest.raises(InputError, match="holds a student"):
+        distill(photos, STUDENT, tmp_path / "s2", teacher=student.path, views=VIEWS)
+    with pytest.raises(InputError, match="holds a student"):
+        read_bundle(student.path, "teacher")
