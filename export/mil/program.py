@@ -30,33 +30,11 @@ from attar.errors import InputError, did_you_mean
 from attar.extras import require
 from export.mil.ops import OPERATORS
 
-EXACT = frozenset(
-    [
-        "relu",
-        "relu6",
-        "thresholded_relu",
-        "abs",
-        "identity",
-        "maximum",
-        "minimum",
-        "select",
-        "reduce_max",
-        "reduce_min",
-        "max_pool",
-        "reshape",
-        "transpose",
-        "expand_dims",
-        "squeeze",
-        "concat",
-        "stack",
-        "split",
-        "slice_by_index",
-        "slice_by_size",
-        "gather",
-        "tile",
-        "upsample_nearest_neighbor",
-    ]
-)
+EXACT = {
+    *("relu", "relu6", "thresholded_relu", "abs", "identity", "maximum", "minimum", "select", "max_pool"),
+    *("reduce_max", "reduce_min", "reshape", "transpose", "expand_dims", "squeeze", "concat", "stack", "split"),
+    *("slice_by_index", "slice_by_size", "gather", "tile", "upsample_nearest_neighbor"),
+}
 """Operators that only choose among their inputs' values: fp16 in, fp16 out, nothing to round."""
 
 
