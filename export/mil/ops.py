@@ -45,7 +45,12 @@ def _tensor(value: Any) -> Tensor:
 
 
 def _pads(
-    pad_type: str, pad: Any, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    pad_type: str,
+    pad: Any,
+    size: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
 ) -> list[tuple[int, int]]:
     """(before, after) zeros of every spatial axis. `same` puts the odd one after, `same_lower` before."""
     if pad_type == "valid":

@@ -30,6 +30,13 @@ from attar.errors import InputError, did_you_mean
 from attar.extras import require
 from export.mil.ops import OPERATORS
 
+EXACT = {
+    *("relu", "relu6", "thresholded_relu", "abs", "identity", "maximum", "minimum", "select", "max_pool"),
+    *("reduce_max", "reduce_min", "reshape", "transpose", "expand_dims", "squeeze", "concat", "stack", "split"),
+    *("slice_by_index", "slice_by_size", "gather", "tile", "upsample_nearest_neighbor"),
+}
+"""Operators that only choose among their inputs' values: fp16 in, fp16 out, nothing to round."""
+
 
 @dataclass(frozen=True)
 class Name:
@@ -157,7 +164,7 @@ def _step(operation: Any) -> Step:
         operation.op_type,
         inputs,
         tuple(output.name for output in operation.outputs),
-        tuple(_is_fp16(output) for output in operation.outputs),
+        tuple(operation.op_type not in EXACT and _is_fp16(output) for output in operation.outputs),
     )
 
 
