@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -41,14 +40,9 @@ def fails(result: subprocess.CompletedProcess[str], code: int, *texts: str) -> N
         assert text in result.stderr
 
 
-def test_help_is_instant_and_lists_every_verb() -> None:
-    fastest = 9.0
-    for _ in range(5):
-        start = time.perf_counter()
-        result = attar("--help")
-        fastest = min(fastest, time.perf_counter() - start)
+def test_help_lists_every_verb() -> None:
+    result = attar("--help")
     assert result.returncode == 0 and all(verb in result.stdout for verb in VERBS)
-    assert fastest < 0.5
 
 
 def test_help_loads_no_heavy_package() -> None:
