@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
@@ -39,15 +40,29 @@ def require(module: str) -> ModuleType:
 
     `module` may be a submodule; its top-level package must stand in `OPTIONAL`.
     """
-    top = module.partition(".")[0]
-    optional = next(item for item in OPTIONAL if item.module == top)
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtra(
-            f"{optional.distribution} is not installed or does not load ({error}); it is needed for: "
-            f'{optional.enables}. Install it with: pip install "attar[{optional.extra}]"'
-        ) from error
+        raise _missing(module, f"is not installed or does not load ({error})") from error
+
+
+def require_installed(module: str) -> None:
+    """Raise `MissingExtra` unless an optional package is installed; does not import it."""
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except ValueError:  # a module blocked in sys.modules
+        found = False
+    if not found:
+        raise _missing(module, "is not installed")
+
+
+def _missing(module: str, problem: str) -> MissingExtra:
+    top = module.partition(".")[0]
+    optional = next(item for item in OPTIONAL if item.module == top)
+    return MissingExtra(
+        f"{optional.distribution} {problem}; it is needed for: {optional.enables}. "
+        f'Install it with: pip install "attar[{optional.extra}]"'
+    )
 
 
 def version(distribution: str) -> str | None:

@@ -1,0 +1,199 @@
+"""LiteRT (TFLite): a student as a .tflite file, and running one.
+
+Every file takes a uint8 NHWC image and gives float32 probabilities, whatever its precision: that is what
+MediaPipe, ML Kit and LiteRT.js all accept. Softmax stays in float, because an int8 softmax would round
+probabilities to 1/256.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from attar.bundle import Bundle
+from attar.errors import InputError
+from attar.extras import require, version
+from attar.preprocessing import MEAN, STD
+from export.tflite import graph, metadata
+from students import Student
+from students.rewrites import phone_safe
+
+IMAGE, PROBABILITIES = "image", "probabilities"
+"""Names of the input and the output in a file written here."""
+
+_float_models: dict[str, bytes] = {}
+
+
+class _ChannelsLast(nn.Module):
+    """The network as phones feed it: normalized images (1, H, W, 3) -> probabilities (1, classes)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalized NHWC images -> probabilities."""
+        return torch.softmax(self.network(images.permute(0, 3, 1, 2)), dim=1)
+
+
+def convert(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, destination: Path) -> None:
+    """Write a .tflite file.
+
+    Args:
+        student: the model, in evaluation mode.
+        bundle: its labels, preprocessing and provenance.
+        precision: `fp32`, `fp16` (half-size weights) or `int8` (weights and activations).
+        calibration: uint8 training images (N, H, W, 3) that int8 ranges are taken from.
+        destination: the file to write.
+    """
+    if any("\n" in label or "\r" in label for label in bundle.labels):
+        raise InputError("A label holds a line break, which a TFLite label file cannot: rename the class.")
+    content = _float_model(student, bundle)
+    if precision == "fp16":
+        content = _half_weights(content)
+    elif precision == "int8":
+        content = _integer(content, calibration)
+    model = graph.read(content)
+    graph.with_image_input(model, IMAGE)
+    graph.name_output(model, PROBABILITIES)
+    about = metadata.build(
+        name=bundle.name, description=f"Image classifier of {len(bundle.labels)} classes, {precision}",
+        version=bundle.fingerprint[:12], image=IMAGE, output=PROBABILITIES,
+    )  # fmt: skip
+    metadata.attach(model, about)
+    destination.write_bytes(metadata.with_labels(graph.write(model), bundle.labels))
+
+
+def _float_model(student: Student, bundle: Bundle) -> bytes:
+    """The float .tflite with a float input, which every precision starts from; converted once a student."""
+    if bundle.fingerprint not in _float_models:
+        litert_torch = require("litert_torch")
+        size = bundle.preprocessing.size
+        network = _ChannelsLast(phone_safe(student.network)).eval()
+        edge = litert_torch.convert(network, (torch.zeros(1, size, size, 3),))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "float.tflite"
+            edge.export(str(path))
+            _float_models.clear()
+            _float_models[bundle.fingerprint] = path.read_bytes()
+    return _float_models[bundle.fingerprint]
+
+
+def _half_weights(content: bytes) -> bytes:
+    """Weights stored in half precision; the runtime widens them when it loads the file."""
+    quantizer = require("ai_edge_quantizer.quantizer")
+    work = quantizer.Quantizer(bytearray(content))
+    work.add_weight_only_config(".*", _everything(), num_bits=16, algorithm_key=_algorithm("FLOAT_CASTING"))
+    return bytes(work.quantize().quantized_model)
+
+
+def _integer(content: bytes, calibration: np.ndarray) -> bytes:
+    """Weights and activations in int8, ranges from `calibration`; the input's range is the contract's."""
+    quantizer = require("ai_edge_quantizer.quantizer")
+    work = quantizer.Quantizer(bytearray(content))
+    work.add_static_config(".*", _everything(), activation_num_bits=8, weight_num_bits=8)
+    names = require("ai_edge_quantizer.qtyping").TFLOperationName
+    for operation in (names.SOFTMAX, names.OUTPUT):
+        work.update_quantization_recipe(".*", operation, algorithm_key=_algorithm("NO_QUANTIZE"))
+    images = (calibration.astype(np.float32) - MEAN) / STD
+    [(signature, tensors)] = _signatures(content).items()
+    samples = [{tensors["inputs"][0]: image[None]} for image in images]
+    ranges = work.calibrate({signature: samples}, num_threads=2)
+    _pin_input(content, ranges)
+    return bytes(work.quantize(ranges).quantized_model)
+
+
+def _pin_input(content: bytes, ranges: dict[str, Any]) -> None:
+    """Set the range of the image to that of all pixels: exactly scale 1/128, zero point 0, as the contract says.
+
+    What only pads the image carries the same range.
+    """
+    model = graph.read(content)
+    first = model.subgraphs[0]
+    schema = require("ai_edge_litert.schema_py_generated")
+    pads = (schema.BuiltinOperator.PAD, schema.BuiltinOperator.PADV2)
+    pinned = {int(first.inputs[0])}
+    for operator in first.operators:
+        if int(operator.inputs[0]) in pinned and model.operatorCodes[operator.opcodeIndex].builtinCode in pads:
+            pinned.add(int(operator.outputs[0]))
+    for tensor in pinned:
+        known = ranges[first.tensors[tensor].name.decode()]
+        known["min"] = np.full_like(known["min"], (0 - MEAN) / STD)
+        known["max"] = np.full_like(known["max"], (255 - MEAN) / STD)
+
+
+def _everything() -> Any:
+    return require("ai_edge_quantizer.qtyping").TFLOperationName.ALL_SUPPORTED
+
+
+def _algorithm(name: str) -> Any:
+    return getattr(require("ai_edge_quantizer.algorithm_manager").AlgorithmName, name)
+
+
+def _signatures(content: bytes) -> dict[str, Any]:
+    interpreter = require("ai_edge_litert.interpreter").Interpreter(model_content=content)
+    return dict(interpreter.get_signature_list())
+
+
+class LiteRTRunner:
+    """A .tflite file in LiteRT's interpreter with XNNPACK; see `export.runner.Runner`."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self._interpreter = require("ai_edge_litert.interpreter").Interpreter(str(path), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        [self._input], [self._output] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self.labels = metadata.read_labels(path)
+        self.signature = {"input": _about(self._input), "output": _about(self._output)}
+        self.evaluator = f"LiteRT {version('ai-edge-litert')} with XNNPACK"
+        self.partitions = _partitions(self._interpreter._get_ops_details())
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+        found = np.empty((len(pixels), int(self._output["shape"][-1])), np.float32)
+        for row, image in zip(found, pixels):
+            self._interpreter.set_tensor(self._input["index"], image[None])
+            self._interpreter.invoke()
+            row[:] = self._interpreter.get_tensor(self._output["index"])[0]
+        return found
+
+
+def open_runner(path: Path, threads: int = 1) -> LiteRTRunner:
+    """Load a .tflite file."""
+    return LiteRTRunner(path, threads)
+
+
+def _about(details: dict[str, Any]) -> dict[str, Any]:
+    shape = [int(side) for side in details["shape"]]
+    return {"name": details["name"], "shape": shape, "dtype": np.dtype(details["dtype"]).name}
+
+
+def _partitions(operators: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How the delegate divided the graph.
+
+    The interpreter lists the original operators first, then a DELEGATE for each partition. An operator outside
+    is one whose outputs no partition makes; they are told by the execution plan, which ends the list.
+    """
+    names = [operator["op_name"] for operator in operators]
+    delegated = names.count("DELEGATE")
+    if not delegated:
+        return {"delegated": 0, "outside": names}
+    made = {int(t) for op in operators if op["op_name"] == "DELEGATE" for t in op["outputs"]}
+    read = {int(t) for op in operators if op["op_name"] == "DELEGATE" for t in op["inputs"]}
+    # Walk back from what partitions read, and forward from what they make, through original operators.
+    outside = []
+    for operator in operators:
+        if operator["op_name"] == "DELEGATE":
+            continue
+        outputs = {int(t) for t in operator["outputs"]}
+        inputs = {int(t) for t in operator["inputs"]}
+        if (outputs & read and not outputs & made) or (
+            inputs & made and not outputs & made and not any(outputs & {int(t) for t in o["inputs"]} for o in operators)
+        ):
+            outside.append(operator["op_name"])
+    return {"delegated": delegated, "outside": outside}

@@ -1,0 +1,45 @@
+"""Running an exported file on images, whatever its format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from attar.errors import InputError
+from export.targets import FORMATS
+
+
+class Runner(Protocol):
+    """An exported file, loaded.
+
+    Attributes:
+        labels: the class names inside the file, in the order of its outputs.
+        signature: `{"input": {"name", "shape", "dtype"}, "output": {...}}`.
+        evaluator: what computes it, with its version.
+        partitions: LiteRT only: `{"delegated": number of XNNPACK partitions, "outside": [operators left out]}`.
+    """
+
+    labels: tuple[str, ...]
+    signature: dict[str, Any]
+    evaluator: str
+    partitions: dict[str, Any] | None
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+
+
+def open_runner(path: Path, threads: int = 1) -> Runner:
+    """Load an exported file by its suffix.
+
+    Raises:
+        InputError: a suffix of no known format, or a file that does not load.
+    """
+    import importlib
+
+    for form in FORMATS.values():
+        if path.suffix == f".{form.suffix}":
+            runner: Runner = importlib.import_module(form.module).open_runner(path, threads)
+            return runner
+    raise InputError(f"{path}: not an exported file ({', '.join('.' + form.suffix for form in FORMATS.values())}).")
