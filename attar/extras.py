@@ -43,7 +43,7 @@ def require(module: str) -> ModuleType:
     optional = next(item for item in OPTIONAL if item.module == top)
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # a broken installation raises more than ImportError
         raise MissingExtra(
             f"{optional.distribution} is not installed or does not load ({error}); it is needed for: "
             f'{optional.enables}. Install it with: pip install "attar[{optional.extra}]"'
