@@ -318,7 +318,7 @@ def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[_Found],
 def _refuse_odd_labels(root: Path, labels: Sequence[str]) -> None:
     """Labels travel inside phone files, one a line, as UTF-8."""
     for label in labels:
-        if not label.isprintable():
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in label):
             raise InputError(f"{root}: class {label!r}: its name is not one line of UTF-8 text. Rename it.")
 
 

@@ -152,7 +152,8 @@ def _is_full(path: Path, error: Exception) -> bool:
         return error.errno == errno.ENOSPC
     if re.search(r"No space left|StorageFull|os error 28", str(error)):
         return True
-    return isinstance(error, RuntimeError) and "write" in str(error) and shutil.disk_usage(path.parent).free < 1 << 16
+    # torch.save only says "iostream error" or "unexpected pos".
+    return isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < 1 << 16
 
 
 def _flush(path: Path) -> None:
