@@ -36,13 +36,7 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything on damaged input
-        if not (isinstance(error, pickle.UnpicklingError) and re.search(r"[Uu]nsupported|GLOBAL", str(error))):
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"{path}: not a whole torch file ({reason}). Download or copy it again.") from error
-        raise InputError(
-            f"{path}: reading it would run code stored in the file (unpickling), which attar never does. "
-            "Save the weights alone, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
-        ) from error
+        raise _unreadable(path, error) from error
     return _unwrapped(path, content)
 
 
@@ -95,6 +89,20 @@ def _located(path: Path | str) -> Path:
             'pip install "attar[recipes]"), or give a path.'
         )
     return Path(found.origin).parent / file
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    # A class or function that the file names; a name that was cut short has no part after its last dot.
+    if isinstance(error, pickle.UnpicklingError) and re.search(r"GLOBAL [\w.]*\.\w+ ", str(error)):
+        return InputError(
+            f"{path}: reading it would run code stored in the file (unpickling), which attar never does. "
+            "Save the weights alone, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
+        )
+    # torch's own text for damaged pickles advises to run their code.
+    reason = (
+        "its content makes no sense" if isinstance(error, pickle.UnpicklingError) else str(error).partition("\n")[0]
+    )
+    return InputError(f"{path}: not a whole torch file ({reason or 'it ends early'}). Download or copy it again.")
 
 
 def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:

@@ -62,7 +62,7 @@ def test_what_changes_the_result_changes_the_fingerprint(tmp_path: Path) -> None
 
 def test_not_a_bundle(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(InputError, match="not a bundle.*attar teach"):
+        with pytest.raises(InputError, match=r"not a bundle.*attar teach"):
             read_bundle(path)
 
 
@@ -76,7 +76,7 @@ def test_kind_mismatch(tmp_path: Path) -> None:
 def test_other_schema(tmp_path: Path, schema: object) -> None:
     write(tmp_path / "b")
     edit(tmp_path / "b", schema=schema)
-    with pytest.raises(InputError, match="schema version .*reads version 1"):
+    with pytest.raises(InputError, match=r"schema version .*reads version 1"):
         read_bundle(tmp_path / "b")
 
 
@@ -108,7 +108,7 @@ def test_description_cut_short(tmp_path_factory: pytest.TempPathFactory, share: 
     write(path)
     text = (path / "bundle.json").read_bytes()
     (path / "bundle.json").write_bytes(text[: int(share * (len(text) - 1))])
-    with pytest.raises(InputError, match="bundle.json"):
+    with pytest.raises(InputError, match=r"bundle.json"):
         read_bundle(path)
 
 
@@ -122,7 +122,7 @@ def test_one_changed_byte_of_the_weights_is_noticed(
     content = bytearray(weights.read_bytes())
     content[int(place * len(content))] ^= flip
     weights.write_bytes(content)
-    with pytest.raises(InputError, match="does not match bundle.json"):
+    with pytest.raises(InputError, match=r"does not match bundle.json"):
         bundle.state_dict()
 
 

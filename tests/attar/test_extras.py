@@ -26,7 +26,7 @@ def test_broken_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     (tmp_path / "jinja2.py").write_text("raise OSError('libx.so: cannot open shared object file')")
     monkeypatch.delitem(sys.modules, "jinja2", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(MissingExtra, match="does not load.*libx"):
+    with pytest.raises(MissingExtra, match=r"does not load.*libx"):
         require("jinja2")
 
 
