@@ -75,8 +75,15 @@ def write_bundle(
     provenance: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Bundle:
-    """Write a bundle atomically and return it as `read_bundle` would."""
+    """Write a bundle atomically and return it as `read_bundle` would.
+
+    Raises `InputError` when `path` holds something else than a bundle, which would be lost.
+    """
     from safetensors.torch import save_file
+
+    path = Path(path)
+    if path.exists() and not (path / "bundle.json").is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path}: holds other files, and a bundle would replace them. Choose another folder.")
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     with replacing(path) as folder:
@@ -113,6 +120,7 @@ def read_bundle(path: Path | str, kind: Kind | None = None) -> Bundle:
             "Use the attar that wrote it, or make the bundle again."
         )
     try:
+        _check_types(document)
         bundle = Bundle(
             path=path,
             kind=document["kind"],
@@ -123,10 +131,23 @@ def read_bundle(path: Path | str, kind: Kind | None = None) -> Bundle:
             provenance=document["provenance"],
             metrics=document["metrics"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path / 'bundle.json'}: incomplete or damaged ({error!r}). Make the bundle again."
         ) from error
     if kind is not None and bundle.kind != kind:
         raise InputError(f"{path}: holds a {bundle.kind}, and a {kind} is needed here.")
     return bundle
+
+
+def _check_types(document: Mapping[str, Any]) -> None:
+    if document["kind"] not in ("teacher", "student"):
+        raise ValueError(f"kind {document['kind']!r}")
+    labels = document["labels"]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise TypeError("labels are not a list of strings")
+    for key in ("architecture", "preprocessing", "provenance", "metrics"):
+        if not isinstance(document[key], dict):
+            raise TypeError(f"{key} is not an object")
+    if not isinstance(document["weights_sha256"], str):
+        raise TypeError("weights_sha256 is not a string")

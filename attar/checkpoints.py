@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from attar.errors import InputError, did_you_mean
 def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
     """Read tensors from a `.safetensors`, `.pth`, `.pt` or `.bin` file.
 
-    The usual wrappers (`state_dict`, `model`, `state_dict_ema`, a `module.` prefix) are undone.
+    The usual wrappers (`state_dict`, `model`, `state_dict_ema`, a `module.` or `_orig_mod.` prefix) are undone.
 
     Raises:
         InputError: no such file, cut short, or a file that only unpickling (running its code) could read.
@@ -29,18 +30,13 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            return _unwrapped(path, load_file(path))
         except SafetensorError as error:
             raise InputError(f"{path}: not a whole safetensors file ({error}). Download or copy it again.") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: reading it would run code stored in the file (unpickling), which attar never does. "
-            "Save the weights alone, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(f"{path}: not a whole torch file ({error}). Download or copy it again.") from error
+    except Exception as error:  # torch raises anything on damaged input
+        raise _unreadable(path, error) from error
     return _unwrapped(path, content)
 
 
@@ -59,7 +55,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], *, sourc
     if not set(own) & set(weights):
         weights = _by_order(own, weights, source)
     body = {name for name in own if not name.startswith(f"{head}.")}
-    missing = sorted(body - set(weights))
+    # The batch counters matter to no result, and checkpoints from elsewhere often lack them.
+    missing = sorted(name for name in body - set(weights) if not name.endswith("num_batches_tracked"))
     wrong = sorted(name for name in body & set(weights) if own[name].shape != weights[name].shape)
     if missing or wrong:
         example = (
@@ -94,6 +91,20 @@ def _located(path: Path | str) -> Path:
     return Path(found.origin).parent / file
 
 
+def _unreadable(path: Path, error: Exception) -> InputError:
+    # A class or function that the file names; a name that was cut short has no part after its last dot.
+    if isinstance(error, pickle.UnpicklingError) and re.search(r"GLOBAL [\w.]*\.\w+ ", str(error)):
+        return InputError(
+            f"{path}: reading it would run code stored in the file (unpickling), which attar never does. "
+            "Save the weights alone, with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
+        )
+    # torch's own text for damaged pickles advises to run their code.
+    reason = (
+        "its content makes no sense" if isinstance(error, pickle.UnpicklingError) else str(error).partition("\n")[0]
+    )
+    return InputError(f"{path}: not a whole torch file ({reason or 'it ends early'}). Download or copy it again.")
+
+
 def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
     for key in ("state_dict_ema", "state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -101,8 +112,9 @@ def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
     if not isinstance(content, Mapping) or not any(isinstance(v, torch.Tensor) for v in content.values()):
         raise InputError(f"{path}: holds no weights (a mapping of names to tensors was expected).")
     tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    for prefix in ("module.", "_orig_mod."):  # DataParallel, torch.compile
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
 
 

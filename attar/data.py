@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 
+from attar import __version__
 from attar.console import track
 from attar.errors import AttarError, InputError
 from attar.files import digest_of, read_json, sha256, write_json
@@ -98,21 +101,25 @@ def read_photos(spec: DataSpec) -> Photos:
     Raises `InputError` when there are none, only one class, a class too small to split, or a
     validation class that training lacks.
     """
-    root = Path(spec.path)
+    root = Path(spec.path).expanduser()
     if not root.exists():
         raise InputError(f"{root}: no such folder or CSV file. Give --data a folder of class/photo.jpg.")
     if not 0 < spec.val_fraction < 1:
         raise InputError(f"val_fraction: {spec.val_fraction} is not between 0 and 1.")
-    found = _from_csv(root) if root.is_file() else _from_folder(root)
+    try:
+        found = _from_csv(root) if root.is_file() else _from_folder(root)
+    except OSError as error:
+        raise InputError(f"{error.filename or root}: cannot be read ({error.strerror}).") from error
     if not found:
         raise InputError(
             f"{root}: no images found. Expected a folder a class with photos in it "
-            f"({', '.join(sorted(SUFFIXES)[:6])} ...), train/ and val/ folders of those, or a CSV of path,label."
+            "(.jpg, .png, .webp, .tif ...), train/ and val/ folders of those, or a CSV of path,label."
         )
     digests, set_aside = _check(root, found)
     usable = [item for item in found if item.path in digests]
     labels = tuple(sorted({item.label for item in usable}))
     _refuse_unusable(root, labels, found, set_aside)
+    _refuse_odd_labels(root, labels)
     index = {label: i for i, label in enumerate(labels)}
     splits = _split(root, usable, spec)
     both = {
@@ -147,26 +154,33 @@ def labels_of(photos: Sequence[Photo]) -> np.ndarray:
 def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str | None = None) -> Iterable[Any]:
     """Map in order over a few threads (Pillow and NumPy release the interpreter lock), with progress."""
     items = list(items)
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1)) as pool:
+    pool = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1))
+    try:
         results = pool.map(function, items)
         yield from track(results, title, len(items)) if title else results
+    finally:
+        # After an error or Ctrl-C the items that wait are dropped, not worked through first.
+        pool.shutdown(cancel_futures=True)
 
 
 # --- finding -------------------------------------------------------------------------------------
 
 
 def _from_folder(root: Path) -> list[_Found]:
-    folders = {entry.name: entry for entry in sorted(root.iterdir()) if entry.is_dir()}
+    folders = {entry.name: entry for entry in _subfolders(root)}
     train = next((folders[name] for name in _INATURALIST_TRAIN if name in folders), None)
     if train is not None:
-        found = _class_folders(root, train, "train", _species)
-        if "2021_valid" in folders:
-            return found + _class_folders(root, folders["2021_valid"], "val", _species)
-        return [_Found(item.path, item.name, item.label, None) for item in found]
+        label = _species_of([entry.name for entry in _subfolders(train)])
+        if "2021_valid" not in folders:
+            return _class_folders(root, train, None, label)
+        return _class_folders(root, train, "train", label) + _class_folders(root, folders["2021_valid"], "val", label)
     for year in _INATURALIST_NESTED:
         if year in folders:
-            nested = [d for d in sorted(folders[year].iterdir()) if d.is_dir()]
-            return [item for group in nested for item in _class_folders(root, group, None, f"{group.name}/{{}}".format)]
+            return [
+                item
+                for group in _subfolders(folders[year])
+                for item in _class_folders(root, group, None, f"{group.name}/{{}}".format)
+            ]
     val = next((folders[name] for name in _VAL_NAMES if name in folders), None)
     if "train" in folders and val is not None:
         return _class_folders(root, folders["train"], "train") + _class_folders(root, val, "val")
@@ -177,18 +191,35 @@ def _from_folder(root: Path) -> list[_Found]:
 
 def _class_folders(root: Path, folder: Path, split: str | None, label: Callable[[str], str] = str) -> list[_Found]:
     return [
-        _Found(path, path.relative_to(root).as_posix(), label(entry.name), split)
-        for entry in sorted(folder.iterdir())
-        if entry.is_dir() and not entry.name.startswith(".")
+        _Found(path, path.relative_to(root).as_posix(), _normal(label(entry.name)), split)
+        for entry in _subfolders(folder)
         for path in sorted(entry.rglob("*"))
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     ]
 
 
-def _species(folder: str) -> str:
-    """`00012_Plantae_..._Rosa_canina` -> `Rosa canina`, as iNaturalist 2021 names its folders."""
-    parts = folder.split("_")
-    return " ".join(parts[-2:]) if len(parts) == 8 and parts[0].isdigit() else folder
+def _subfolders(folder: Path) -> list[Path]:
+    """Folders that may hold photos: not hidden ones, nor what macOS adds to a zip file."""
+    return [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith((".", "__MACOSX"))]
+
+
+def _normal(label: str) -> str:
+    """macOS may decompose an accented letter in a folder's name; other systems do not. One class either way."""
+    return unicodedata.normalize("NFC", label)
+
+
+def _species_of(folders: Sequence[str]) -> Callable[[str], str]:
+    """`00012_Plantae_..._Rosa_canina` -> `Rosa canina`, as iNaturalist 2021 names its folders.
+
+    A name that two folders share (a plant and an animal may) stays the whole folder name.
+    """
+
+    def species(folder: str) -> str:
+        parts = folder.split("_")
+        return " ".join(parts[-2:]) if len(parts) == 8 and parts[0].isdigit() else folder
+
+    count = Counter(species(folder) for folder in folders)
+    return lambda folder: species(folder) if count[species(folder)] <= 1 else folder
 
 
 def _from_csv(path: Path) -> list[_Found]:
@@ -197,18 +228,19 @@ def _from_csv(path: Path) -> list[_Found]:
             reader = csv.DictReader(stream)
             if not {"path", "label"} <= set(reader.fieldnames or ()):
                 raise InputError(f"{path}: the first line must name the columns path,label (and split, if wanted).")
-            rows = list(reader)
+            rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not readable as a UTF-8 CSV file ({error}).") from error
     found, seen = [], set()
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         name, label, split = ((row.get(key) or "").strip() for key in ("path", "label", "split"))
         if not name or not label or split not in ("", "train", "val"):
             raise InputError(f"{path}, line {line}: needs a path, a label, and a split of train, val or nothing.")
-        if name in seen:
+        place = Path(os.path.normpath(path.parent / name))
+        if place in seen:
             raise InputError(f"{path}, line {line}: {name} is listed twice. Keep one line a photo.")
-        seen.add(name)
-        found.append(_Found(path.parent / name, name, label, split or None))
+        seen.add(place)
+        found.append(_Found(place, name, _normal(label), split or None))
     if len({item.split is None for item in found}) > 1:
         raise InputError(f"{path}: some lines have a split and some do not. Fill the column for all, or for none.")
     return found
@@ -249,7 +281,9 @@ def _check(root: Path, found: Sequence[_Found]) -> tuple[dict[Path, str], list[S
 
 def _memory(root: Path) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "attar" / "photos" / f"{digest_of(str(root.resolve()))[:24]}.json"
+    # Another attar or Pillow may judge a photo differently.
+    key = digest_of([str(root.resolve()), __version__, PIL.__version__])
+    return cache / "attar" / "photos" / f"{key[:24]}.json"
 
 
 def _recall(memory: Path) -> dict[str, Any]:
@@ -257,7 +291,9 @@ def _recall(memory: Path) -> dict[str, Any]:
         value = read_json(memory)
     except InputError:
         return {}
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    return {name: entry for name, entry in value.items() if isinstance(entry, list) and len(entry) == 4}
 
 
 def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[_Found], bad: Sequence[SetAside]) -> None:
@@ -270,6 +306,20 @@ def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[_Found],
             f"{root}: only one class ({labels[0]!r}) has readable photos, and a classifier needs two. "
             "Put each class's photos into a folder of its own."
         )
+    lost = sorted({item.label for item in found} - set(labels))
+    if lost:
+        reason = next(item for item in bad if item.path in {f.path for f in found if f.label == lost[0]})
+        raise InputError(
+            f"{root}: no photo of class {lost[0]!r} can be read. The first: {reason.path}: {reason.reason}. "
+            f"Mend its photos or remove the class{f' (likewise {len(lost) - 1} more)' if len(lost) > 1 else ''}."
+        )
+
+
+def _refuse_odd_labels(root: Path, labels: Sequence[str]) -> None:
+    """Labels travel inside phone files, one a line, as UTF-8."""
+    for label in labels:
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in label):
+            raise InputError(f"{root}: class {label!r}: its name is not one line of UTF-8 text. Rename it.")
 
 
 # --- splitting -----------------------------------------------------------------------------------
@@ -292,6 +342,13 @@ def _split(root: Path, usable: Sequence[_Found], spec: DataSpec) -> list[str]:
     count = min(count, len(usable) - len(set(labels)))
     _, val = train_test_split(np.arange(len(usable)), test_size=count, random_state=spec.seed, stratify=labels)
     chosen = set(val.tolist())
+    for label in sorted(set(labels)):
+        # Among large classes scikit-learn may leave a class of two or three out of one side.
+        members = [i for i, own in enumerate(labels) if own == label]
+        if chosen.isdisjoint(members):
+            chosen.add(members[0])
+        elif chosen.issuperset(members):
+            chosen.remove(members[0])
     return ["val" if i in chosen else "train" for i in range(len(usable))]
 
 

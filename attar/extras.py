@@ -42,7 +42,7 @@ def require(module: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # a broken installation raises more than ImportError
         raise _missing(module, f"is not installed or does not load ({error})") from error
 
 

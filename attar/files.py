@@ -1,7 +1,8 @@
 """Writing files so that a reader sees the old one or the new one, never half of either.
 
 A result is written to a temporary sibling, flushed to disk, and renamed into place. A process killed
-at any moment leaves at most a `.tmp-*` sibling behind, which the next writer of the same name removes.
+at any moment leaves at most `.tmp-*` siblings behind, which the next writer of the same name removes.
+A folder takes two renames; killed between them, the next writer first puts the old folder back.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attar.errors import InputError
+from attar.errors import AttarError, InputError
 
 
 def sha256(path: Path) -> str:
@@ -41,7 +43,8 @@ def size(path: Path) -> int:
 def digest_of(value: Any) -> str:
     """SHA-256 of a JSON-able value in canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # File names that are not UTF-8 arrive as lone surrogates.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @contextmanager
@@ -49,36 +52,45 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` to write a file or a folder to; on success it becomes `path`.
 
     An error inside the block removes the sibling and leaves what stood at `path` untouched. A full
-    disk (ENOSPC) or a read-only folder is reported as an `InputError` naming `path`.
+    disk (ENOSPC) or a read-only folder is reported as an `InputError` naming `path`. Two processes may
+    write the same path at once: each writes a sibling of its own, and the last to finish wins.
     """
     path = Path(path)
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _recover(path)
         _remove(temporary)
         yield temporary
         _flush(temporary)
         if path.is_dir() and not path.is_symlink():
             # A folder cannot be renamed over a full one: move the old one aside first.
-            old = path.with_name(f".tmp-old-{path.name}")
-            _remove(old)
-            path.rename(old)
+            path.rename(_old(path))
             temporary.rename(path)
-            _remove(old)
         else:
             temporary.replace(path)
-    except OSError as error:
-        _remove(temporary)
-        raise _explained(error, path) from error
+        _remove(_old(path))
+    except AttarError:
+        _undo(temporary, path)
+        raise
+    except Exception as error:
+        full = _is_full(path, error)  # before the sibling goes, and its space is free again
+        _undo(temporary, path)
+        if full:
+            raise _explained(OSError(errno.ENOSPC, ""), path) from error
+        if isinstance(error, OSError):
+            raise _explained(error, path) from error
+        raise
     except BaseException:
-        _remove(temporary)
+        _undo(temporary, path)
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
+    """Write a UTF-8 text file atomically. Bytes of a file name that are no text are written as `\\udcXX`."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # In JSON that is the escape of the same character, so such names survive a round trip.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -92,10 +104,56 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
             f"{path}: not readable as JSON ({error}). The file was cut short or edited; make it again."
         ) from error
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".tmp-old-{path.name}")
+
+
+def _recover(path: Path) -> None:
+    """Tidy up after writers of `path` that were killed."""
+    if _old(path).exists() and not path.exists():
+        _old(path).rename(path)
+    _remove(_old(path))
+    for sibling in path.parent.iterdir():
+        owner = re.fullmatch(r"\.tmp-(\d+)-" + re.escape(path.name), sibling.name)
+        if owner and not _runs(int(owner[1])):
+            _remove(sibling)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _undo(temporary: Path, path: Path) -> None:
+    try:
+        _remove(temporary)
+        if _old(path).exists() and not path.exists():
+            _old(path).rename(path)
+    except OSError:
+        pass  # the error that brought us here is the one to report
+
+
+def _is_full(path: Path, error: Exception) -> bool:
+    """Whether the disk is full; writers in C++ and Rust say so in words of their own."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC
+    if re.search(r"No space left|StorageFull|os error 28", str(error)):
+        return True
+    # torch.save only says "iostream error" or "unexpected pos".
+    return isinstance(error, RuntimeError) and shutil.disk_usage(path.parent).free < 1 << 16
 
 
 def _flush(path: Path) -> None:
@@ -121,5 +179,8 @@ def _explained(error: OSError, path: Path) -> InputError:
         errno.EACCES: "no permission to write there. Choose another output folder.",
         errno.EPERM: "no permission to write there. Choose another output folder.",
         errno.EROFS: "the file system is read-only. Choose another output folder.",
+        errno.EFBIG: "larger than the file size limit (ulimit -f). Raise it, or choose another disk.",
+        errno.ENOTDIR: "a file stands where a folder is needed. Choose another output folder.",
+        errno.EEXIST: "a file stands where a folder is needed. Choose another output folder.",
     }
     return InputError(f"{path}: {remedies.get(error.errno or 0, str(error))}")

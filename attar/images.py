@@ -6,10 +6,17 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+# Set once: `warnings.catch_warnings` is not safe in threads. Pillow's warnings (a large photo, odd EXIF)
+# either come again as an error, which is reported, or do not matter.
+warnings.filterwarnings("ignore", module=r"PIL\b")
 
 MAX_PIXELS = 100_000_000
 """Photos with more pixels are set aside: decoding one would take over 300 MB."""
+
+MAX_ASPECT = 100
+"""Photos longer than this many times their width are set aside: resized by the shorter side, they explode."""
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -17,6 +24,7 @@ SUFFIXES = frozenset(
         "jpg",
         "jpeg",
         "jpe",
+        "jfif",
         "png",
         "bmp",
         "webp",
@@ -25,6 +33,8 @@ SUFFIXES = frozenset(
         "gif",
         "ppm",
         "pgm",
+        "pbm",
+        "pnm",
         "jp2",
         "avif",
         "heic",
@@ -46,19 +56,14 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     frame of an animation is taken.
 
     Raises:
-        UnreadableImage: not an image, cut short, empty, over `max_pixels`, or in a pixel format
-            without a defined 8-bit meaning (32-bit integer or float).
+        UnreadableImage: not an image, cut short, empty, over `max_pixels` or `MAX_ASPECT`, or in a pixel
+            format without a defined 8-bit meaning (32-bit integer or float).
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow's own size warning comes before ours and means the same.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                pixels = image.width * image.height
-                if pixels > max_pixels:
-                    raise UnreadableImage(f"{pixels / 1e6:.0f} megapixels, over the limit of {max_pixels / 1e6:.0f}")
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(path) as image:
+            _refuse_shape(image.width, image.height, max_pixels)
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image), image.format)
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:
@@ -67,12 +72,23 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         if path.suffix.lower() in (".heic", ".heif"):
             raise UnreadableImage("HEIC, which Pillow cannot read: convert it to JPEG") from None
         raise UnreadableImage("empty file" if _is_empty(path) else "not an image that Pillow can read") from None
+    except FileNotFoundError:
+        raise UnreadableImage("no such file") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise UnreadableImage(f"cannot be opened ({error.strerror})") from error
     except Exception as error:  # decoders raise anything on damaged input: OSError, SyntaxError, struct.error, ...
         raise UnreadableImage(f"damaged or cut short ({error})") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+def _refuse_shape(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise UnreadableImage(f"{width * height / 1e6:.0f} megapixels, over the limit of {max_pixels / 1e6:.0f}")
+    if min(width, height) < 1 or max(width, height) > MAX_ASPECT * min(width, height):
+        raise UnreadableImage(f"{width} x {height} pixels: one side over {MAX_ASPECT} times the other")
+
+
+def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
         # 16-bit grey; Pillow widens some PNG and PGM files to mode I.
         values = np.asarray(image).astype(np.uint32)
         return Image.fromarray(np.minimum((values + 128) // 257, 255).astype(np.uint8)).convert("RGB")
@@ -82,6 +98,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
+    if image.mode == "LAB":
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB")) or image
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -78,5 +78,7 @@ class Preprocessing:
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Preprocessing:
-        """Read back what `to_json` wrote."""
+        """Read back what `to_json` wrote; another normalization than the contract's is an `InputError`."""
+        if (value.get("mean", MEAN), value.get("std", STD)) != (MEAN, STD):
+            raise InputError(f"preprocessing: mean {value['mean']} and std {value['std']}, not {MEAN} and {STD}.")
         return Preprocessing(int(value["size"]), float(value["crop"]), str(value["interpolation"]))

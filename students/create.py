@@ -12,7 +12,7 @@ from torch import nn
 
 from attar.bundle import Bundle, read_bundle, write_bundle
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
-from attar.errors import InputError
+from attar.errors import InputError, did_you_mean
 from attar.preprocessing import Preprocessing
 from students.fold import fold_normalization
 from students.head import DWSConvHead
@@ -56,11 +56,14 @@ def create_student(
     check_name(name)
     if head not in ("dwsconv", "stock"):
         raise InputError(f"head {head!r}: choose dwsconv or stock.")
+    if num_classes < 1 or head_width < 1 or not 0 <= drop_rate < 1:
+        raise InputError(
+            f"student {name}: {num_classes} classes, head width {head_width} or drop rate {drop_rate} is out of range."
+        )
     architecture = {
         "name": name, "num_classes": num_classes, "head": head, "head_width": head_width, "drop_rate": drop_rate,
     }  # fmt: skip
-    student = build(architecture, pretrained=pretrained, checkpoint=checkpoint)
-    return student
+    return build(architecture, pretrained=pretrained, checkpoint=checkpoint)
 
 
 def check_name(name: str) -> None:
@@ -69,18 +72,20 @@ def check_name(name: str) -> None:
         raise unknown_model(name, _supported(), "student")
     if not any(fnmatch.fnmatch(name, pattern) for pattern in FAMILIES):
         raise InputError(f"student {name!r}: not a supported family ({', '.join(FAMILIES)}).")
+    architecture, _, tag = name.partition(".")
+    tags = {full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")}
+    if tag and tag not in tags:
+        raise InputError(
+            f"student {name!r}: timm has no such weights.{did_you_mean(tag, tags)} "
+            f"Known for {architecture}: {', '.join(sorted(tags)) or 'none'}."
+        )
 
 
 def build(
     architecture: Mapping[str, Any], *, pretrained: bool = False, checkpoint: Path | str | None = None
 ) -> Student:
     """The module that an architecture's plain data describes."""
-    backbone: Any = timm.create_model(
-        architecture["name"],
-        pretrained=pretrained and checkpoint is None,
-        num_classes=architecture["num_classes"],
-        drop_rate=architecture["drop_rate"],
-    )
+    backbone = _create_timm(architecture, pretrained=pretrained and checkpoint is None)
     if checkpoint is not None:
         weights = read_state_dict(checkpoint)
         load_weights(backbone, weights, source=str(checkpoint), head=backbone.pretrained_cfg["classifier"])
@@ -102,8 +107,17 @@ def load(bundle: Bundle | Path | str) -> Student:
     """Rebuild a student from its bundle, in evaluation mode."""
     if not isinstance(bundle, Bundle):
         bundle = read_bundle(bundle, "student")
-    student = build(bundle.architecture)
-    student.load_state_dict(bundle.state_dict())
+    if bundle.kind != "student":
+        raise InputError(f"{bundle.path}: holds a {bundle.kind}, and a student is needed here.")
+    weights = bundle.state_dict()
+    try:
+        student = build(bundle.architecture)
+        student.load_state_dict(weights)
+    except (KeyError, RuntimeError) as error:
+        raise InputError(
+            f"{bundle.path}: its weights do not fit the architecture in bundle.json ({bundle.name}). Either was "
+            "edited, or another version of timm built it; make the bundle again."
+        ) from error
     return student.eval()
 
 
@@ -123,6 +137,19 @@ def save(
         path, kind="student", architecture=student.architecture, state_dict=student.state_dict(), labels=labels,
         preprocessing=preprocessing, provenance=provenance, metrics=metrics,
     )  # fmt: skip
+
+
+def _create_timm(architecture: Mapping[str, Any], pretrained: bool) -> Any:
+    name, sizes = architecture["name"], {key: architecture[key] for key in ("num_classes", "drop_rate")}
+    if not pretrained:
+        return timm.create_model(name, pretrained=False, **sizes)
+    try:
+        return timm.create_model(name, pretrained=True, **sizes)
+    except Exception as error:  # the hub's client raises anything
+        raise InputError(
+            f"student {name!r}: its pretrained weights could not be fetched ({error}). "
+            "Name a file that you have with `checkpoint`, or train from scratch."
+        ) from error
 
 
 def _remove_stock_head(backbone: nn.Module) -> None:

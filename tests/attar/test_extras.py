@@ -1,0 +1,42 @@
+"""Optional packages: a missing one is named with the extra that installs it."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from attar.errors import InputError, MissingExtra
+from attar.extras import OPTIONAL, Optional, require, version
+
+
+@pytest.mark.parametrize("optional", OPTIONAL, ids=lambda o: o.module)
+def test_missing_package(optional: Optional, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, optional.module, None)
+    with pytest.raises(MissingExtra) as caught:
+        require(optional.module)
+    assert isinstance(caught.value, InputError) and caught.value.exit_code == 2
+    for part in (optional.distribution, optional.enables, f'pip install "attar[{optional.extra}]"'):
+        assert part in str(caught.value)
+
+
+def test_broken_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "jinja2.py").write_text("raise OSError('libx.so: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "jinja2", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(MissingExtra, match=r"does not load.*libx"):
+        require("jinja2")
+
+
+def test_every_extra_brings_what_it_says() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    for optional in OPTIONAL:
+        wanted = project["optional-dependencies"][optional.extra]
+        assert any(line.startswith(optional.distribution) for line in wanted), optional
+
+
+def test_version() -> None:
+    assert version("pytest") == pytest.__version__
+    assert version("no-such-distribution") is None

@@ -1,0 +1,95 @@
+"""The house stands: imports point down the design's table, and training needs no export package."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("attar", "teachers", "students", "distill", "export", "benchmarks")
+MAY_IMPORT = {
+    "attar": {"attar"},
+    "teachers": {"teachers", "attar"},
+    "students": {"students", "attar"},
+    "distill": {"distill", "attar", "teachers", "students"},
+    "export": {"export", "attar", "students"},
+    "benchmarks": {"benchmarks", "attar", "teachers", "students", "export"},
+}
+TOP = ("attar.cli", "attar.pipeline", "attar.quickstart", "attar.__main__")
+"""These join everything; nothing below them imports them."""
+HEAVY = (
+    "coremltools", "litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime",
+    "tensorflow", "jax", "jinja2", "matplotlib",
+)  # fmt: skip
+
+FILES = sorted(path for name in OURS for path in (ROOT / name).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_top(module: str) -> bool:
+    return any(module == top or module.startswith(f"{top}.") for top in TOP)
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    """Absolute module names that an import statement brings (`from a import b` may bring `a.b`)."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"a relative import, line {node.lineno}"
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def at_import_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run when a module is imported: not function bodies, not `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from at_import_time(child)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_imports_point_down_the_table(path: Path) -> None:
+    module = module_of(path)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for name in imports(node):
+            package = name.partition(".")[0]
+            if package not in OURS or is_top(module):
+                continue
+            assert package in MAY_IMPORT[module.partition(".")[0]], f"{module} imports {name}, line {node.lineno}"
+            assert not is_top(name), f"{module} imports {name}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_heavy_packages_are_imported_late(path: Path) -> None:
+    for node in at_import_time(ast.parse(path.read_text(encoding="utf-8"))):
+        for name in imports(node):
+            assert name.partition(".")[0] not in HEAVY, f"{path.name} imports {name}, line {node.lineno}"
+
+
+def test_every_package_is_seen() -> None:
+    assert {module_of(path).partition(".")[0] for path in FILES} == set(OURS) == set(MAY_IMPORT)
+    assert all((ROOT / name / "py.typed").is_file() for name in OURS)
+
+
+def run(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_training_side_imports_without_the_export_packages() -> None:
+    run(f"import sys; sys.modules.update(dict.fromkeys({HEAVY}));\nimport attar, teachers, students, distill, export")
+
+
+def test_importing_attar_and_its_command_line_loads_no_torch() -> None:
+    run("import sys, attar, attar.cli; assert not {'torch', 'timm', 'sklearn'} & set(sys.modules)")
