@@ -141,7 +141,9 @@ def cluster(weights: np.ndarray, entries: int) -> tuple[np.ndarray, np.ndarray]:
 
     Starts from the cube root of the density, which is optimal for many entries (Panter and Dite 1951), so it
     has no random part. On sorted values a round costs a binary search an entry; coremltools' own k-means takes
-    thirty times as long and, from its one random start, ends with about a tenth more squared error. Returns the table (entries,) in the type of `weights` and uint8 places, flat.
+    thirty times as long and, from its one random start, ends with about a tenth more squared error.
+
+    Returns the table (entries,) in the type of `weights`, and uint8 places, flat.
     """
     flat = weights.astype(np.float64).reshape(-1)
     values = np.sort(flat)
