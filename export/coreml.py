@@ -141,12 +141,14 @@ def cluster(weights: np.ndarray, entries: int) -> tuple[np.ndarray, np.ndarray]:
 
     Starts from the cube root of the density, which is optimal for many entries (Panter and Dite 1951), so it
     has no random part. On sorted values a round costs a binary search an entry; coremltools' own k-means takes
-    thirty times as long. Returns the table (entries,) in the type of `weights` and uint8 places, flat.
+    thirty times as long and, from its one random start, ends with about a tenth more squared error.
+
+    Returns the table (entries,) in the type of `weights`, and uint8 places, flat.
     """
     flat = weights.astype(np.float64).reshape(-1)
     values = np.sort(flat)
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    counts, edges = np.histogram(values, 256)
+    counts, edges = np.histogram(values, 64)
     share = np.concatenate([[0.0], np.cumsum(np.cbrt(counts))])
     table = np.interp((np.arange(entries) + 0.5) / entries, share / share[-1], edges)
     for _ in range(300):
@@ -298,13 +300,12 @@ def _check_pixels(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep coremltools' remarks (an untested torch version, no Core ML on this system) from the user."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the remarks of coremltools and torch (an untested version, no Core ML on this system) from the user."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)
