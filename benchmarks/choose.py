@@ -47,12 +47,17 @@ def _why(best: Row, timed: Sequence[Row]) -> list[str]:
         reasons[0] = reasons[0][:-1] + f"; the next, {others[0].name}, takes {milliseconds(runner_up)}."
     if best.difference:
         low, high = best.difference.low, best.difference.high
+        against = "as the student is" if best.difference.value == 0 else _against(best.difference.value)
         reasons.append(
-            f"It is right on {percent(best.top1.value)} of the photos, {points(best.difference.value)} points "
-            f"against the student (95% interval {points(low)} to {points(high)})."
+            f"It is right on {percent(best.top1.value)} of the photos, {against} "
+            f"(95% interval of the difference: {points(low)} to {points(high)} points)."
         )
     reasons.append(f"It weighs {megabytes(best.bytes)}.")
     return reasons
+
+
+def _against(difference: float) -> str:
+    return f"{abs(100 * difference):.1f} points {'more' if difference > 0 else 'less'} than the student"
 
 
 def _apple(best: Row, near: Sequence[Row]) -> list[str]:

@@ -152,9 +152,7 @@ def _answers(
         path = exports / entry.file
         probabilities = store.get(identity, shape, lambda p=path: _predict_file(p, pixels(student)))  # type: ignore[misc]
         evaluator = str(_get(entry.verification, "evaluator"))
-        answers.append(
-            _Answers(str(entry.target), "file", entry.file, entry.bytes, probabilities, evaluator, entry)
-        )
+        answers.append(_Answers(str(entry.target), "file", entry.file, entry.bytes, probabilities, evaluator, entry))
     return answers
 
 

@@ -62,9 +62,8 @@ def _latency_figure(comparison: Comparison) -> Any:
         axes.set_xlim(0, max(p50s) * 1.25)
     axes.margins(y=0.18)
     for kind, style in (("teacher", "-"), ("student", "--")):
-        row = comparison.row(kind)
-        if row:
-            axes.axhline(100 * row.top1.value, color=_INK, linewidth=1.1, linestyle=style, zorder=1)
+        if model := comparison.row(kind):
+            axes.axhline(100 * model.top1.value, color=_INK, linewidth=1.1, linestyle=style, zorder=1)
     _name_lines(axes, comparison)
     threads = rows[0].latency.threads if rows[0].latency else 1
     axes.set_xlabel(f"median latency of one inference, ms ({threads} thread{'s' if threads > 1 else ''})")
@@ -94,7 +93,8 @@ def _name_lines(axes: Any, comparison: Comparison) -> None:
     present = [row for kind in ("teacher", "student") if (row := comparison.row(kind))]
     highest = max(row.top1.value for row in present)
     for row in present:
-        up = row.top1.value == highest and (row.kind == "teacher" or len(present) == 1 or present[0].top1.value < highest)
+        # Of two equal ones the teacher, which comes first, stands above the line.
+        up = row.top1.value == highest and (row is present[0] or present[0].top1.value < highest)
         axes.annotate(
             f"{row.kind} {100 * row.top1.value:.1f}%", (1, 100 * row.top1.value), xycoords=("axes fraction", "data"),
             xytext=(-2, 4 if up else -4), textcoords="offset points", ha="right", va="bottom" if up else "top",
@@ -103,24 +103,32 @@ def _name_lines(axes: Any, comparison: Comparison) -> None:
 
 
 def _name_points(figure: Any, axes: Any, rows: list[Row]) -> None:
-    """Name each point where the name covers no other name: right, left, above, below, then further out."""
+    """Name each point where the name covers no marker, line or other name: near first, then further out."""
+    from matplotlib.text import Text  # an annotation's own extent would include its arrow
+
     renderer = figure.canvas.get_renderer()
-    taken = [text.get_window_extent(renderer) for text in axes.texts]
-    offsets = [(dx * f, dy * f) for f in (1, 1.7, 2.6, 3.6) for dx, dy in ((12, 7), (12, -7), (-12, 7), (-12, -7))]
+    taken = [item.get_window_extent(renderer).padded(1) for item in [*axes.texts, *axes.collections, *axes.lines]]
+    directions = [(1, 0.6), (1, -0.6), (-1, 0.6), (-1, -0.6), (0.3, 1.2), (0.3, -1.2)]
+    offsets = [(14 * f * dx, 14 * f * dy) for f in (1, 1.6, 2.3, 3.2, 4.2, 5.4) for dx, dy in directions]
     for row in sorted(rows, key=lambda r: r.latency.p50 if r.latency else 0):
-        assert row.latency is not None
         for dx, dy in offsets:
-            text = axes.annotate(
-                row.name, (row.latency.p50, 100 * row.top1.value), xytext=(dx, dy), textcoords="offset points",
-                ha="left" if dx > 0 else "right", va="bottom" if dy > 0 else "top", fontsize=9, color=_look(row)[0],
-                arrowprops={"arrowstyle": "-", "color": _FAINT, "linewidth": 0.5} if abs(dx) > 13 else None,
-            )  # fmt: skip
-            box = text.get_window_extent(renderer)
-            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            text = _name_point(axes, row, dx, dy)
+            box = Text.get_window_extent(text, renderer)
+            inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and axes.bbox.containsy(box.y0)
             if (inside and not any(box.overlaps(other) for other in taken)) or (dx, dy) == offsets[-1]:
                 taken.append(box)
                 break
             text.remove()
+
+
+def _name_point(axes: Any, row: Row, dx: float, dy: float) -> Any:
+    assert row.latency is not None
+    far = abs(dx) + abs(dy) > 30
+    return axes.annotate(
+        row.name, (row.latency.p50, 100 * row.top1.value), xytext=(dx, dy), textcoords="offset points",
+        ha="left" if dx > 0 else "right", va="bottom" if dy > 0 else "top", fontsize=9, color=_look(row)[0],
+        arrowprops={"arrowstyle": "-", "color": _FAINT, "linewidth": 0.6} if far else None,
+    )  # fmt: skip
 
 
 def _reliability_panel(axes: Any, row: Row, images: int) -> None:

@@ -75,8 +75,8 @@ class Record:
         """Read back what `to_json` wrote; what is derived is computed anew from the samples."""
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema version {value['schema']}, and this attar reads version {SCHEMA}")
-        fields = {name: value[name] for name in Record.__dataclass_fields__}
-        return Record(**{k: tuple(v) if k in ("samples", "load", "first") else v for k, v in fields.items()})
+        fields: dict[str, Any] = {name: value[name] for name in Record.__dataclass_fields__}
+        return Record(**{**fields, **{name: tuple(value[name]) for name in ("samples", "load", "first")}})
 
 
 def percentiles(samples: Sequence[int]) -> dict[str, float]:

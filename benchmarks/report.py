@@ -142,4 +142,3 @@ def _thumbnail(example: Example) -> str | None:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=82, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
-

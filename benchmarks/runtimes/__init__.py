@@ -56,7 +56,7 @@ RUNTIMES = {
 }
 """Export format -> the module that runs it."""
 
-ELSEWHERE = {"coreml": "Core ML runs on Apple devices only: measure this file on a Mac or an iPhone"}
+ELSEWHERE = {"coreml": "Core ML runs on Apple devices only: a Mac or an iPhone is needed to time it"}
 """Formats that no runtime here can time, and why."""
 
 

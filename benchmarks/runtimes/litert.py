@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from attar.extras import require, version as installed
+from attar.extras import require
+from attar.extras import version as installed
 
 NAME = "LiteRT (XNNPACK)"
 
