@@ -107,7 +107,10 @@ def _name_points(figure: Any, axes: Any, rows: list[Row]) -> None:
     from matplotlib.text import Text  # an annotation's own extent would include its arrow
 
     renderer = figure.canvas.get_renderer()
-    taken = [item.get_window_extent(renderer).padded(1) for item in [*axes.texts, *axes.collections, *axes.lines]]
+    taken = [text.get_window_extent(renderer) for text in axes.texts]
+    taken += [box for row in rows for box in _drawn(figure, axes, row)] + [
+        _line(axes, line) for line in axes.lines if len(line.get_ydata()) == 2
+    ]
     directions = [(1, 0.6), (1, -0.6), (-1, 0.6), (-1, -0.6), (0.3, 1.2), (0.3, -1.2)]
     offsets = [(14 * f * dx, 14 * f * dy) for f in (1, 1.6, 2.3, 3.2, 4.2, 5.4) for dx, dy in directions]
     for row in sorted(rows, key=lambda r: r.latency.p50 if r.latency else 0):
@@ -119,6 +122,26 @@ def _name_points(figure: Any, axes: Any, rows: list[Row]) -> None:
                 taken.append(box)
                 break
             text.remove()
+
+
+def _drawn(figure: Any, axes: Any, row: Row) -> list[Any]:
+    """The marker of a row and its interval, as boxes in the picture's own pixels."""
+    from matplotlib.transforms import Bbox
+
+    assert row.latency is not None
+    x, y = axes.transData.transform((row.latency.p50, 100 * row.top1.value))
+    _, low = axes.transData.transform((row.latency.p50, 100 * row.top1.low))
+    _, high = axes.transData.transform((row.latency.p50, 100 * row.top1.high))
+    half = 9 * figure.dpi / 72
+    return [Bbox.from_extents(x - half, y - half, x + half, y + half), Bbox.from_extents(x - 1, low, x + 1, high)]
+
+
+def _line(axes: Any, line: Any) -> Any:
+    """A horizontal line over the whole width, as a box in the picture's own pixels."""
+    from matplotlib.transforms import Bbox
+
+    y = axes.transData.transform((1, line.get_ydata()[0]))[1]
+    return Bbox.from_extents(axes.bbox.x0, y - 1, axes.bbox.x1, y + 1)
 
 
 def _name_point(axes: Any, row: Row, dx: float, dy: float) -> Any:

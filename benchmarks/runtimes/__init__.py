@@ -62,5 +62,5 @@ ELSEWHERE = {"coreml": "Core ML runs on Apple devices only: a Mac or an iPhone i
 
 def runtime_for(format: str) -> Runtime:
     """The runtime of a format in `RUNTIMES`."""
-    module: Runtime = import_module(RUNTIMES[format])  # type: ignore[assignment]
+    module: Runtime = import_module(RUNTIMES[format])
     return module
