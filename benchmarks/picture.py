@@ -116,6 +116,7 @@ def _name_points(figure: Any, axes: Any, rows: list[Row]) -> None:
     for row in sorted(rows, key=lambda r: r.latency.p50 if r.latency else 0):
         for dx, dy in offsets:
             text = _name_point(axes, row, dx, dy)
+            text.update_positions(renderer)
             box = Text.get_window_extent(text, renderer)
             inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and axes.bbox.containsy(box.y0)
             if (inside and not any(box.overlaps(other) for other in taken)) or (dx, dy) == offsets[-1]:
