@@ -15,12 +15,12 @@ import export
 import teachers
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
-from attar.data import Photos, read_photos
-from attar.errors import GateError, InputError
+from attar.data import Photos
+from attar.errors import GateError
 from attar.files import write_text
 from attar.recipe import Recipe, write_recipe
 from attar.runfolder import RunFolder
-from attar.sources import write_source
+from attar.sources import photos_of, require_photos
 from distill import distill
 from distill.losses import loss_named
 from students.create import check_name
@@ -37,7 +37,7 @@ def run(recipe: Recipe, output: Path) -> Comparison:
     folder = RunFolder(output)
     with folder.claimed({"schema": 1, "recipe": recipe.fingerprint}):
         write_text(folder.recipe, write_recipe(recipe))
-        photos = photos_of(recipe, folder)
+        photos = photos_of(recipe.data, folder.data)
         teacher = fit_teacher(recipe, photos, folder)
         student = fit_student(recipe, photos, folder, teacher)
         failed = export_files(recipe, photos, folder, student)
@@ -62,20 +62,7 @@ def check(recipe: Recipe) -> None:
     loss_named(recipe.student.loss)
     check_name(recipe.student.name)
     export.require_targets(export.parse_targets(recipe.targets))
-    if not recipe.data.path and not recipe.data.source:
-        raise InputError("No photos given. Add --data FOLDER, or data.path to the recipe.")
-
-
-def photos_of(recipe: Recipe, folder: RunFolder) -> Photos:
-    """The recipe's photos, written to disk first if they come from a source."""
-    path = write_source(recipe.data.source, folder.data) if recipe.data.source else Path(recipe.data.path or "")
-    photos = read_photos(recipe.data.spec(path))
-    say(f"Photos: {photos.summary()}")
-    for item in photos.set_aside[:5]:
-        say(f"  set aside: {item.path}: {item.reason}")
-    if len(photos.set_aside) > 5:
-        say(f"  ... and {len(photos.set_aside) - 5} more; see provenance in the bundle")
-    return photos
+    require_photos(recipe.data)
 
 
 def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder) -> Bundle | None:

@@ -21,8 +21,12 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
     return {
         "attar": __version__,
         "data": {
-            **photos.spec.to_json(), "path": str(Path(photos.spec.path).resolve()), "fingerprint": photos.fingerprint,
-            "train": len(photos.train), "val": len(photos.val), "set_aside": len(photos.set_aside),
+            **photos.spec.to_json(),
+            "path": str(Path(photos.spec.path).resolve()),
+            "fingerprint": photos.fingerprint,
+            "train": len(photos.train),
+            "val": len(photos.val),
+            "set_aside": [{"path": str(item.path), "reason": item.reason} for item in photos.set_aside],
         },
         "recipe": dict(recipe),
         "recipe_sha256": digest_of(dict(recipe)),

@@ -10,11 +10,17 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from attar.console import say
+from attar.data import Photos, read_photos
 from attar.errors import InputError, MissingExtra, did_you_mean
 from attar.files import replacing, write_text
+
+if TYPE_CHECKING:
+    from attar.recipe import DataPart
 
 
 def digits(folder: Path) -> Path:
@@ -69,3 +75,22 @@ def write_source(name: str, folder: Path) -> Path:
         raise InputError(f"data source {name!r}: unknown ({', '.join(SOURCES)}).{did_you_mean(name, SOURCES)}")
     folder.mkdir(parents=True, exist_ok=True)
     return SOURCES[name](folder)
+
+
+def photos_of(data: DataPart, folder: Path) -> Photos:
+    """A recipe's photos, written under `folder` first if they come from a source; says what was found."""
+    require_photos(data)
+    path = write_source(data.source, folder) if data.source else Path(data.path or "")
+    photos = read_photos(data.spec(path))
+    say(f"Photos: {photos.summary()}")
+    for item in photos.set_aside[:5]:
+        say(f"  set aside: {item.path}: {item.reason}")
+    if len(photos.set_aside) > 5:
+        say(f"  ... and {len(photos.set_aside) - 5} more, all named in the bundle's provenance")
+    return photos
+
+
+def require_photos(data: DataPart) -> None:
+    """Raise `InputError` if the recipe names no photos."""
+    if not data.path and not data.source:
+        raise InputError("No photos given. Add --data FOLDER, or data.path to the recipe.")

@@ -262,13 +262,10 @@ def _recipe(path: Path | None, data: Path | None, overrides: list[str] | None) -
 
 def _photos(recipe: Recipe, output: Path) -> Photos:
     """The recipe's photos; what a source writes goes beside the output, as in a run's folder."""
-    from attar.errors import InputError
-    from attar.pipeline import photos_of
     from attar.runfolder import RunFolder
+    from attar.sources import photos_of
 
-    if not recipe.data.path and not recipe.data.source:
-        raise InputError("No photos given. Add --data FOLDER, or data.path to the recipe.")
-    return photos_of(recipe, RunFolder(output.parent))
+    return photos_of(recipe.data, RunFolder(output.parent).data)
 
 
 def _photos_of(student: Any, data: Path | None) -> Photos:

@@ -1,0 +1,310 @@
+"""Core ML: a student as an .mlpackage, and running one, with or without a Mac.
+
+The file takes an RGB image and gives the label and every class's probability. `coreml:fp16` computes in
+half precision; `w8`, `lut6` and `lut4` are the same program with weights stored in 8, 6 or 4 bits, and
+`fp32` computes in single precision (which keeps it off the Neural Engine).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from attar.bundle import Bundle
+from attar.errors import InputError
+from attar.extras import require
+from attar.files import replacing
+from attar.inference import to_tensor
+from attar.preprocessing import MEAN, STD
+from export.mil import Program, read_program
+from students import Student
+
+PRECISIONS = ("fp32", "fp16", "w8", "lut6", "lut4")
+"""What `convert` can write."""
+
+INPUT = "image"
+"""Name of the image input in a file written here."""
+
+_TARGETS = {"fp32": "iOS15", "fp16": "iOS15", "w8": "iOS16", "lut6": "iOS18", "lut4": "iOS18"}
+"""The oldest system that has what a precision needs: ML programs came with iOS 15, quantized and
+palettized weights with iOS 16, one table for a group of channels with iOS 18."""
+
+_GROUP_SIZE = 4
+"""Output channels that share one table of 16 (or 64) weights: half a bit a weight in a layer of 64 inputs."""
+
+_SMALLEST_TABLED = 16_384
+"""Weights with fewer elements stay fp16 in `lut6` and `lut4`. In a MobileNet those are the first layers and
+the squeeze-excites, which lose most accuracy and are a few per cent of the file."""
+
+
+class _Classifier(nn.Module):
+    """The network with softmax inside: normalized images (N, 3, H, W) -> probabilities (N, classes)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalized images -> probabilities."""
+        return torch.softmax(self.network(images), dim=1)
+
+
+def convert(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, destination: Path) -> None:
+    """Write a student as a Core ML file.
+
+    Args:
+        student: the model, in evaluation mode.
+        bundle: its description: labels, preprocessing, metrics.
+        precision: one of `PRECISIONS`.
+        calibration: uint8 training images (N, H, W, 3); weights-only precisions need none of them.
+        destination: the .mlpackage folder to write.
+
+    Raises:
+        InputError: an unknown precision, or a label count that is not the student's.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"coreml:{precision}: choose one of {', '.join(PRECISIONS)}.")
+    if len(bundle.labels) != student.architecture["num_classes"]:
+        raise InputError(f"{len(bundle.labels)} labels for a student of {student.architecture['num_classes']} classes.")
+    model = _compressed(_program(student, bundle, precision), precision)
+    _describe(model, bundle, precision)
+    with replacing(destination) as folder:
+        model.save(str(folder))
+
+
+def _program(student: Student, bundle: Bundle, precision: str) -> Any:
+    """The student as an ML program, weights not yet compressed."""
+    ct = require("coremltools")
+    size = bundle.preprocessing.size
+    example = torch.zeros(1, 3, size, size)
+    classifier = _Classifier(student.network).eval()
+    with torch.no_grad():
+        # torch.export rather than torch.jit.trace: coremltools 9 fails on the shape arithmetic that tracing
+        # leaves in EfficientNet-Lite's padding and MobileNetV4-hybrid's attention, and takes three times as long.
+        exported = torch.export.export(classifier, (example,)).run_decompositions({})
+    return ct.convert(
+        exported,
+        convert_to="mlprogram",
+        inputs=[
+            ct.ImageType(name=INPUT, shape=example.shape, scale=1 / STD, bias=[-MEAN / STD] * 3, color_layout="RGB")
+        ],
+        classifier_config=ct.ClassifierConfig(list(bundle.labels)),
+        minimum_deployment_target=getattr(ct.target, _TARGETS[precision]),
+        compute_precision=ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16,
+        skip_model_load=True,
+    )
+
+
+def _compressed(model: Any, precision: str) -> Any:
+    """The program with its weights stored as `precision` says."""
+    if precision in ("fp32", "fp16"):
+        return model
+    optimize = require("coremltools.optimize.coreml")
+    if precision == "w8":
+        config = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", granularity="per_channel")
+        return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=config))
+    entries = 2 ** int(precision.removeprefix("lut"))
+    configs = {}
+    for name, weight in optimize.get_weights_metadata(model, weight_threshold=_SMALLEST_TABLED).items():
+        channels = weight.val.shape[0]
+        # A depthwise kernel (one input channel) has few weights for each output and no redundancy among them.
+        depthwise = weight.val.ndim == 4 and weight.val.shape[1] == 1
+        configs[name] = (
+            None
+            if depthwise
+            else optimize.OpPalettizerConfig(
+                mode="custom",
+                lut_function=partial(cluster, entries=entries),
+                granularity="per_grouped_channel",
+                group_size=math.gcd(channels, _GROUP_SIZE),
+                channel_axis=0,
+                weight_threshold=_SMALLEST_TABLED,
+            )
+        )
+    return optimize.palettize_weights(model, optimize.OptimizationConfig(op_name_configs=configs))
+
+
+def cluster(weights: np.ndarray, entries: int) -> tuple[np.ndarray, np.ndarray]:
+    """A table for one group of weights, by k-means in one dimension (Lloyd 1982), and the place of every weight in it.
+
+    Starts from the cube root of the density, which is optimal for many entries (Panter and Dite 1951), so it
+    has no random part. On sorted values a round costs a binary search an entry; coremltools' own k-means takes
+    thirty times as long. Returns the table (entries,) in the type of `weights` and uint8 places, flat.
+    """
+    flat = weights.astype(np.float64).reshape(-1)
+    values = np.sort(flat)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    counts, edges = np.histogram(values, 256)
+    share = np.concatenate([[0.0], np.cumsum(np.cbrt(counts))])
+    table = np.interp((np.arange(entries) + 0.5) / entries, share / share[-1], edges)
+    for _ in range(300):
+        bounds = np.searchsorted(values, (table[1:] + table[:-1]) / 2)
+        first, last = np.concatenate([[0], bounds]), np.concatenate([bounds, [len(values)]])
+        members = last - first
+        moved = np.where(members > 0, (sums[last] - sums[first]) / np.maximum(members, 1), table)
+        settled = np.abs(moved - table).max() <= 1e-7 * (values[-1] - values[0])
+        table = moved
+        if settled:
+            break
+    places = np.searchsorted((table[1:] + table[:-1]) / 2, flat)
+    return table.astype(weights.dtype), places.astype(np.uint8)
+
+
+def _describe(model: Any, bundle: Bundle, precision: str) -> None:
+    """Write into the file what someone who meets it alone needs to know."""
+    size = bundle.preprocessing.size
+    model.short_description = f"{bundle.name} image classifier, {len(bundle.labels)} classes, coreml:{precision}."
+    model.version = bundle.fingerprint[:12]
+    model.license = str(bundle.provenance.get("license", ""))
+    model.author = str(bundle.provenance.get("author", ""))
+    model.input_description[INPUT] = (
+        f"RGB image, {size} x {size} pixels: shorter side resized to {bundle.preprocessing.resized} "
+        f"({bundle.preprocessing.interpolation}), then centre crop. Normalization is inside the model."
+    )
+    description = model.get_spec().description
+    model.output_description[description.predictedFeatureName] = "The most probable class."
+    model.output_description[description.predictedProbabilitiesName] = "Probability of every class; they sum to 1."
+    model.user_defined_metadata.update(
+        {
+            "attar.labels": json.dumps(list(bundle.labels), ensure_ascii=False),
+            "attar.preprocessing": json.dumps(bundle.preprocessing.to_json()),
+            "attar.bundle": bundle.fingerprint,
+        }
+    )
+    # The day of conversion would make two exports of one bundle differ.
+    model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
+
+
+class ReferenceRunner:
+    """A Core ML file evaluated by attar's reference evaluator, on any machine (`export.mil`)."""
+
+    evaluator = "attar Core ML reference evaluator"
+    partitions = None
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        spec, weights = _read(path)
+        self.program: Program = read_program(spec, weights, str(path))
+        self.labels = _labels(spec, self.program, path)
+        self.signature = _signature(self.program, len(self.labels))
+        self._threads = threads
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes), in the order of `labels`."""
+        _check_pixels(pixels, self.program.shape)
+        images = to_tensor(pixels).unsqueeze(1)
+        if not len(images):
+            return np.zeros((0, len(self.labels)), np.float32)
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            (probabilities,) = self.program.evaluate_batch(images)
+        finally:
+            torch.set_num_threads(before)
+        return probabilities.squeeze(1).numpy()
+
+
+class CoreMLRunner:
+    """A Core ML file run by Core ML itself on its choice of CPU, GPU and Neural Engine (macOS only)."""
+
+    evaluator = "Core ML (all compute units)"
+    partitions = None
+
+    def __init__(self, path: Path) -> None:
+        ct = require("coremltools")
+        spec, weights = _read(path)
+        program = read_program(spec, weights, str(path))
+        self.labels = _labels(spec, program, path)
+        self.signature = _signature(program, len(self.labels))
+        self._shape = program.shape
+        self._input = program.input
+        self._probabilities = spec.description.predictedProbabilitiesName
+        with _quiet():
+            self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.ALL)
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes), in the order of `labels`."""
+        from PIL import Image
+
+        _check_pixels(pixels, self._shape)
+        rows = []
+        for image in pixels:
+            result = self._model.predict({self._input: Image.fromarray(image)})[self._probabilities]
+            rows.append([result[label] for label in self.labels])
+        return np.asarray(rows, np.float32).reshape(len(rows), len(self.labels))
+
+
+def open_runner(path: Path, threads: int = 1) -> ReferenceRunner:
+    """The reference evaluator on a file; it gives the same figures on every machine."""
+    return ReferenceRunner(Path(path), threads)
+
+
+def native_runner(path: Path) -> CoreMLRunner | None:
+    """Core ML itself where the machine has it (macOS), else None."""
+    return CoreMLRunner(Path(path)) if platform.system() == "Darwin" else None
+
+
+def _read(path: Path) -> tuple[Any, Path]:
+    """A file's specification, and the folder of its weights."""
+    if not path.is_dir():
+        raise InputError(f"{path}: no such Core ML file (an .mlpackage is a folder). Export it again.")
+    with _quiet():
+        ct = require("coremltools")
+        try:
+            model = ct.models.MLModel(str(path), skip_model_load=True)
+            return model.get_spec(), Path(model.weights_dir)
+        except Exception as error:  # a damaged package meets C++ and protobuf readers that raise anything
+            raise InputError(f"{path}: not readable as a Core ML file ({error}). Export it again.") from error
+
+
+def _labels(spec: Any, program: Program, path: Path) -> tuple[str, ...]:
+    """The classifier's labels, which the metadata must repeat."""
+    if not program.labels:
+        raise InputError(f"{path}: holds no class labels. Export it again with attar.")
+    stated = spec.description.metadata.userDefined.get("attar.labels")
+    if stated and tuple(json.loads(stated)) != program.labels:
+        raise InputError(f"{path}: the classifier's labels differ from those in its metadata. Export it again.")
+    return program.labels
+
+
+def _signature(program: Program, classes: int) -> dict[str, Any]:
+    """Input and output as a caller sees them: pixels in, a probability of each class out."""
+    _, channels, height, width = program.shape
+    return {
+        "input": {"name": program.input, "shape": [1, height, width, channels], "dtype": "uint8"},
+        "output": {"name": program.outputs[0], "shape": [1, classes], "dtype": "float32"},
+    }
+
+
+def _check_pixels(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
+    _, channels, height, width = shape
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, channels):
+        raise InputError(
+            f"images of shape {pixels.shape} and type {pixels.dtype}: the file takes uint8 (N, {height}, {width}, "
+            f"{channels})."
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep coremltools' remarks (an untested torch version, no Core ML on this system) from the user."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

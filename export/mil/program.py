@@ -1,0 +1,240 @@
+"""Loading a saved Core ML file on any machine and computing what its ML program says, with torch.
+
+Core ML itself runs on Apple's systems only, so elsewhere a file would ship without ever having been run.
+Here the file is read back from disk, the compressed weights included, and its operators are evaluated
+one by one (`export.mil.ops`, `export.mil.weights`).
+
+**Precision.** Where the program declares an output fp16, the operator is computed in float32 from fp16
+values and its result is rounded to fp16, once. That is an ideal fp16 machine: the Neural Engine and the
+GPU also keep intermediate sums in some wider or narrower form, which no specification fixes, so a device
+may differ from this by a few units in the last place, and no device is asked to agree bit for bit.
+
+**Batches.** A program is compiled for one image. `torch.func.vmap` adds the batch axis outside of it, so
+a reshape, a transpose or a reduction that names the leading 1 keeps the meaning it has in the file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import export.mil.weights  # noqa: F401  (enters the constant expressions of weights into OPERATORS)
+from attar.errors import InputError, did_you_mean
+from attar.extras import require
+from export.mil.ops import OPERATORS
+
+EXACT = {
+    *("relu", "relu6", "thresholded_relu", "abs", "identity", "maximum", "minimum", "select", "max_pool"),
+    *("reduce_max", "reduce_min", "reshape", "transpose", "expand_dims", "squeeze", "concat", "stack", "split"),
+    *("slice_by_index", "slice_by_size", "gather", "tile", "upsample_nearest_neighbor"),
+}
+"""Operators that only choose among their inputs' values: fp16 in, fp16 out, nothing to round."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A value that an earlier step or the program's input gives."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator: its inputs (constants as they are, others as `Name`), the names and types of its outputs."""
+
+    operator: str
+    inputs: dict[str, Any]
+    outputs: tuple[str, ...]
+    fp16: tuple[bool, ...]
+    last_use_of: tuple[str, ...] = ()
+
+    def __call__(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Evaluate the operator and round what the program declares fp16."""
+        resolved = {key: _resolve(value, values) for key, value in self.inputs.items()}
+        try:
+            results = OPERATORS[self.operator](**resolved)
+        except (NotImplementedError, TypeError) as error:
+            raise InputError(
+                f"operator {self.operator} ({self.outputs[0]}): a form that the Core ML reference evaluator "
+                f"does not know ({error})."
+            ) from error
+        results = results if isinstance(results, tuple) else (results,)
+        return tuple(_round(value) if half else value for value, half in zip(results, self.fp16))
+
+
+@dataclass(frozen=True)
+class Program:
+    """A loaded ML program of one image input.
+
+    Attributes:
+        input: the input's name, such as `image`.
+        shape: its shape in the program, (1, 3, H, W) for an image.
+        steps: the operators that depend on the input, in the file's order; constant ones are evaluated.
+        outputs: the names of the program's results.
+        labels: the classes of the classifier that ends the program, or none.
+        constants: results that do not depend on the input.
+        operators: how often each operator stands in the file, constants apart.
+    """
+
+    input: str
+    shape: tuple[int, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    constants: dict[str, Any] = field(default_factory=dict)
+    operators: dict[str, int] = field(default_factory=dict)
+
+    def evaluate(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The results for one input of `shape`, float32."""
+        values: dict[str, Any] = {self.input: image}
+        for step in self.steps:
+            values.update(zip(step.outputs, step(values)))
+            for name in step.last_use_of:
+                del values[name]
+        return tuple(values[name] if name in values else self.constants[name] for name in self.outputs)
+
+    @torch.no_grad()
+    def evaluate_batch(self, images: Tensor, batch_size: int = 16) -> tuple[Tensor, ...]:
+        """The results for inputs (N, *shape), each with a leading N."""
+        evaluate = torch.func.vmap(self.evaluate)
+        batches = [evaluate(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+        return tuple(torch.cat(parts) for parts in zip(*batches))
+
+
+def read_program(spec: Any, weights: Path, source: str) -> Program:
+    """The program of a model specification (a `Model` protobuf) whose weight files lie in `weights`.
+
+    Raises `InputError`, naming `source`, for a file that cannot be read, for an operator that is not
+    known, and for a program with anything but one tensor or image input.
+    """
+    milproto = require("coremltools.converters.mil.frontend.milproto.load")
+    try:
+        loaded = milproto.load(spec, spec.specificationVersion, file_weights_dir=str(weights))
+    except Exception as error:  # coremltools and its C++ reader raise anything on a damaged file
+        raise InputError(f"{source}: not readable as an ML program ({error}). Export it again.") from error
+    function = loaded.functions["main"]
+    if len(function.inputs) != 1:
+        raise InputError(f"{source}: has {len(function.inputs)} inputs, and one image is needed.")
+    ((name, variable),) = function.inputs.items()
+    operations = [operation for operation in function.operations if operation.op_type != "const"]
+    _check_known(operations, source)
+    outputs, labels = _results(function, operations)
+    steps, constants = _fold([_step(op) for op in operations if op.op_type != "classify"], name)
+    return Program(
+        input=name,
+        shape=tuple(int(size) for size in variable.shape),
+        steps=_with_last_uses(steps, outputs),
+        outputs=outputs,
+        labels=labels,
+        constants={key: value for key, value in constants.items() if key in outputs},
+        operators=dict(Counter(operation.op_type for operation in operations)),
+    )
+
+
+def _check_known(operations: Sequence[Any], source: str) -> None:
+    for operation in operations:
+        kind = operation.op_type
+        if kind not in OPERATORS and kind != "classify":
+            raise InputError(
+                f"{source}: operator {kind!r} ({operation.name}) is not known to the Core ML reference "
+                f"evaluator.{did_you_mean(kind, OPERATORS)} Verify this file on a Mac, or add the operator to "
+                "export/mil/ops.py."
+            )
+
+
+def _results(function: Any, operations: Sequence[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the program's results and its class labels; a classifier's result is its probabilities."""
+    for operation in operations:
+        if operation.op_type == "classify":
+            labels = tuple(str(label) for label in operation.classes.val)
+            return (operation.probabilities.name,), labels
+    return tuple(output.name for output in function.outputs), ()
+
+
+def _step(operation: Any) -> Step:
+    inputs = {key: _input(value) for key, value in operation.inputs.items() if value is not None}
+    return Step(
+        operation.op_type,
+        inputs,
+        tuple(output.name for output in operation.outputs),
+        tuple(operation.op_type not in EXACT and _is_fp16(output) for output in operation.outputs),
+    )
+
+
+def _input(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_input(item) for item in value]
+    if value.op is not None and value.op.op_type == "const":
+        return _constant(value.val)
+    return Name(value.name)
+
+
+def _constant(value: Any) -> Any:
+    """A constant of the file as a Python value (scalars, strings) or a float32, int32 or bool tensor."""
+    if not isinstance(value, np.ndarray | np.generic):
+        return value
+    if value.ndim == 0:
+        return value.item()
+    kind = np.float32 if value.dtype.kind == "f" else np.bool_ if value.dtype.kind == "b" else np.int32
+    return torch.from_numpy(np.ascontiguousarray(value.astype(kind)))
+
+
+def _is_fp16(variable: Any) -> bool:
+    types = require("coremltools.converters.mil.mil").types
+    return variable.dtype == types.fp16
+
+
+def _round(value: Tensor) -> Tensor:
+    return value.half().float()
+
+
+def _resolve(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, Name):
+        return values[value.name]
+    return [_resolve(item, values) for item in value] if isinstance(value, list) else value
+
+
+def _names(value: Any) -> list[str]:
+    if isinstance(value, Name):
+        return [value.name]
+    return [name for item in value for name in _names(item)] if isinstance(value, list) else []
+
+
+def _fold(steps: Sequence[Step], input_name: str) -> tuple[list[Step], dict[str, Any]]:
+    """Evaluate once what does not depend on the input (weights, mostly); the other steps get the results."""
+    constants: dict[str, Any] = {}
+    variable = {input_name}
+    rest = []
+    for step in steps:
+        inputs = {key: _replaced(value, constants) for key, value in step.inputs.items()}
+        step = Step(step.operator, inputs, step.outputs, step.fp16)
+        if any(name in variable for value in inputs.values() for name in _names(value)):
+            variable.update(step.outputs)
+            rest.append(step)
+        else:
+            constants.update(zip(step.outputs, step(constants)))
+    return rest, constants
+
+
+def _replaced(value: Any, constants: Mapping[str, Any]) -> Any:
+    if isinstance(value, Name):
+        return constants.get(value.name, value)
+    return [_replaced(item, constants) for item in value] if isinstance(value, list) else value
+
+
+def _with_last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[Step, ...]:
+    """Note with each step the values that nothing needs after it, so that their memory is freed."""
+    seen = set(outputs)
+    result = []
+    for step in reversed(steps):
+        used = {name for value in step.inputs.values() for name in _names(value)} | set(step.outputs)
+        result.append(Step(step.operator, step.inputs, step.outputs, step.fp16, tuple(sorted(used - seen))))
+        seen |= used
+    return tuple(reversed(result))

@@ -1,0 +1,108 @@
+"""The command line as a user meets it: help, errors, exit codes, JSON. Each test is a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VERBS = ["quickstart", "run", "teach", "distill", "export", "verify", "bench", "compare", "report", "doctor"]
+TINY_TEACHER = [
+    "teacher.name=vit_tiny_patch16_224", "teacher.pretrained=false", "teacher.epochs=1", "teacher.crop=1.0",
+    "teacher.options={img_size: 48, patch_size: 12, embed_dim: 48, depth: 1, num_heads: 2}", "teacher.batch_size=12",
+]  # fmt: skip
+TINY_STUDENT = [
+    "student.name=mobilenetv4_conv_small_035", "student.pretrained=false", "student.size=32", "student.epochs=1",
+    "student.head_width=32", "student.batch_size=12",
+]  # fmt: skip
+
+
+def attar(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "attar", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=300)
+
+
+def sets(overrides: list[str]) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def fails(result: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
+    """One message, no traceback, the right exit code."""
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    for text in texts:
+        assert text in result.stderr
+
+
+def test_help_lists_every_verb() -> None:
+    result = attar("--help")
+    assert result.returncode == 0 and all(verb in result.stdout for verb in VERBS)
+
+
+def test_help_loads_no_heavy_package() -> None:
+    code = "import sys, attar.cli; print([m for m in ('torch', 'timm', 'numpy', 'coremltools') if m in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    result = attar(verb, "--help")
+    assert result.returncode == 0
+    assert f"attar {verb}" in result.stdout.split("Example", 1)[1] and "--json" in result.stdout
+
+
+def test_doctor_lists_versions_and_what_they_enable() -> None:
+    import torch
+
+    parts = json.loads(attar("doctor", "--json").stdout)
+    assert parts["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert {"litert-torch", "coremltools", "onnxruntime"} <= {item["package"] for item in parts["optional"]}
+    assert all(item["enables"] and item["extra"] for item in parts["optional"])
+    shown = attar("doctor")
+    assert shown.returncode == 0 and "export to LiteRT" in shown.stdout
+
+
+def test_teach_then_distill_by_single_verbs(shapes: Path, tmp_path: Path) -> None:
+    taught = attar("teach", "--data", shapes, "-o", tmp_path / "t", "--json", *sets(TINY_TEACHER))
+    assert taught.returncode == 0, taught.stderr
+    assert json.loads(taught.stdout)["kind"] == "teacher"
+    student = attar(
+        "distill", "--teacher", tmp_path / "t", "--data", shapes, "-o", tmp_path / "s", "--json",
+        *sets([*TINY_STUDENT, "views.count=1"]),
+    )  # fmt: skip
+    assert student.returncode == 0, student.stderr
+    assert json.loads(student.stdout)["metrics"]["images"] == 12
+    again = attar("distill", "--data", shapes, "-o", tmp_path / "s", *sets(TINY_STUDENT))
+    fails(again, 2, "exists already", "--output")
+
+
+def test_bad_input_ends_with_one_message_and_leaves_nothing(shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    run = ["run", "-o", out]
+    fails(attar(*run), 2, "No photos given")
+    fails(attar(*run, "--data", tmp_path / "none"), 2, "none", "no such folder")
+    fails(attar(*run, "--data", tmp_path / "empty"), 2, "no images found")
+    fails(attar(*run, "--data", shapes, "--set", "student.nmae=x"), 2, "student.nmae", "'name'")
+    fails(attar(*run, "--data", shapes, "--set", "student.name=mobilnetv3_small"), 2, "mobilenetv3_small_100")
+    fails(attar(*run, "--data", shapes, "--set", "targets=[litert:int9]"), 2, "litert:int9", "litert:int8")
+    fails(attar(*run, tmp_path / "none.yaml"), 2, "none.yaml")
+    fails(attar("export", tmp_path / "empty"), 2, "not a bundle")
+    fails(attar("verify", tmp_path / "empty"), 2, "manifest.json")
+    assert attar("exprot").returncode == 2
+    leftovers = {p.name for p in out.rglob("*")} if out.exists() else set()
+    assert leftovers <= {"run.json", "recipe.yaml", ".lock"}
+
+
+def test_a_folder_with_other_files_is_refused(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    fails(attar("run", "--data", shapes, "-o", tmp_path), 2, "not a run of attar")
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]

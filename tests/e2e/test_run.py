@@ -1,0 +1,159 @@
+"""`attar run` for real: every stage, killed at every stage, and tampered with afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from attar.files import sha256
+
+ROOT = Path(__file__).parents[2]
+RECIPE = """
+data: {path: PHOTOS}
+views: {crop_area: [0.7, 1.0], count: 3}
+teacher:
+  name: vit_tiny_patch16_224
+  pretrained: false
+  options: {img_size: 48, patch_size: 12, embed_dim: 48, depth: 2, num_heads: 2}
+  crop: 1.0
+  epochs: 12
+  batch_size: 8
+  layer_decay: 1.0
+  checkpoint_seconds: 0
+student:
+  name: mobilenetv4_conv_small_035
+  pretrained: false
+  head_width: 64
+  size: 32
+  crop: 1.0
+  epochs: 60
+  batch_size: 6
+  lr: 0.004
+  checkpoint_seconds: 0
+targets: [litert:int8, coreml:fp16, onnx:fp32]
+max_drop: 25 # of twelve photos
+bench: {seconds: 0.5}
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def start(*words: object) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-m", "attar", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+
+
+def attar(*words: object) -> tuple[int, str, str]:
+    process = start(*words)
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture(scope="module")
+def recipe(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    path.write_text(RECIPE.replace("PHOTOS", json.dumps(str(shapes))))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never interrupted."""
+    output = tmp_path_factory.mktemp("run") / "whole"
+    code, _, err = attar("run", recipe, "-o", output)
+    assert code == 0, err
+    return output
+
+
+def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
+    manifest = json.loads((finished / "exports" / "manifest.json").read_text())
+    assert [entry["target"] for entry in manifest["files"]] == ["litert:int8", "coreml:fp16", "onnx:fp32"]
+    assert manifest["failed"] == []
+    for entry in manifest["files"]:
+        assert sha256(finished / "exports" / entry["file"]) == entry["sha256"]
+        assert entry["verification"]["images"] == 12
+    assert "<html" in (finished / "report.html").read_text()
+    assert (finished / "recipe.yaml").is_file() and (finished / "report.json").is_file()
+    records = [json.loads(line) for line in (finished / "benchmarks.jsonl").read_text().splitlines()]
+    assert {r["sha256"] for r in records} == {e["sha256"] for e in manifest["files"] if "coreml" not in e["target"]}
+    assert not list(finished.rglob(".tmp-*")) and not list(finished.rglob("*.training.pt"))
+
+
+MARKS = [
+    ("checking photos", "run.json"),
+    ("fitting the teacher", "teacher.training.pt"),
+    ("storing its answers", "teacher-cache/cache.json"),
+    ("training the student", "student.training.pt"),
+    ("exporting", "student/bundle.json"),
+    ("measuring", "exports/manifest.json"),
+]
+
+
+def test_killed_at_every_stage_it_ends_in_the_same_student(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    output = tmp_path / "killed"
+    for stage, mark in MARKS:
+        process = start("run", recipe, "-o", output)
+        deadline = time.monotonic() + 300
+        while not (output / mark).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert process.poll() is None, f"ended before it could be killed while {stage}"
+        time.sleep(0.3)  # somewhere inside the stage
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert (output / mark).exists(), stage
+    code, _, err = attar("run", recipe, "-o", output)
+    assert code == 0, err
+    for bundle in ("teacher", "student"):
+        weights = f"{bundle}/model.safetensors"
+        assert sha256(output / weights) == sha256(finished / weights), bundle
+    assert (output / "report.html").is_file()
+
+
+def test_a_folder_of_another_run_is_refused(recipe: Path, finished: Path) -> None:
+    before = sha256(finished)
+    code, _, err = attar("run", recipe, "-o", finished, "--set", "seed=1")
+    assert code == 2 and "another run" in err
+    assert sha256(finished) == before
+
+
+@pytest.mark.parametrize("target", ["litert:int8", "coreml:fp16", "onnx:fp32"])
+def test_one_changed_byte_is_caught_and_named(target: str, finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    manifest = json.loads((copy / "exports" / "manifest.json").read_text())
+    name = next(entry["file"] for entry in manifest["files"] if entry["target"] == target)
+    path = copy / "exports" / name
+    victim = max((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size) if path.is_dir() else path
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    code, _, err = attar("verify", copy)
+    assert code == 1 and name in err
+    after = json.loads((copy / "exports" / "manifest.json").read_text())
+    assert target not in [entry["target"] for entry in after["files"]]
+
+
+def test_single_verbs_on_a_finished_run(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished, copy)
+    code, out, err = attar("verify", copy / "exports", "--json")
+    assert code == 0 and len(json.loads(out)["files"]) == 3, err
+    code, out, err = attar("bench", copy, "--seconds", "0.5", "--threads", "2", "--json")
+    assert code == 0 and all(len(r["samples_ns"]) >= 5 and r["threads"] == 2 for r in json.loads(out)), err
+    code, out, err = attar("compare", copy, "--json")
+    assert code == 0 and json.loads(out), err
+    (copy / "report.html").unlink()
+    code, _, err = attar("report", copy)
+    assert code == 0 and (copy / "report.html").stat().st_size < 5_000_000, err
+    code, out, err = attar("export", copy / "student", "-t", "onnx:int8", "--max-drop", "25", "--json")
+    assert code == 0, err
+    assert "onnx:int8" in [entry["target"] for entry in json.loads(out)["files"]]
