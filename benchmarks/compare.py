@@ -98,7 +98,7 @@ def compare(
         worst_classes=_worst_classes(answers, labels, photos.labels),
         examples=examples,
         example_count=count,
-        failed=tuple({"target": str(_get(f, "target")), "error": str(_get(f, "error"))} for f in manifest.failed),
+        failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
         set_aside=tuple({"photo": _name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
         notes=_notes(photos, chosen, master, rows),
         provenance=_provenance(student, master, photos, known, rows),
@@ -120,7 +120,7 @@ def spread(photos: Sequence[Photo], limit: int | None) -> tuple[Photo, ...]:
 def _refuse_strangers(exports: Path, manifest: Any, student: Bundle, master: Bundle | None, photos: Photos) -> None:
     if not manifest.files:
         raise InputError(f"{exports}: no verified file to compare. Export some with `attar export`.")
-    if _get(manifest.bundle, "fingerprint") != student.fingerprint:
+    if manifest.bundle["fingerprint"] != student.fingerprint:
         raise InputError(f"{exports}: made from another student than {student.path}. Export that student again.")
     for bundle in (student, master):
         if bundle is not None and bundle.labels != photos.labels:
@@ -151,7 +151,7 @@ def _answers(
         identity = [entry.sha256, *data, student.preprocessing.to_json(), package, version(package) if package else ""]
         path = exports / entry.file
         probabilities = store.get(identity, shape, lambda p=path: _predict_file(p, pixels(student)))  # type: ignore[misc]
-        evaluator = str(_get(entry.verification, "evaluator"))
+        evaluator = str(entry.verification["evaluator"])
         answers.append(_Answers(str(entry.target), "file", entry.file, entry.bytes, probabilities, evaluator, entry))
     return answers
 
@@ -327,8 +327,3 @@ def _provenance(
         "compared_on": describe(),
         "timed_on": timed_on,
     }
-
-
-def _get(value: Any, name: str) -> Any:
-    """A field of plain data or of a dataclass."""
-    return value.get(name) if isinstance(value, dict) else getattr(value, name)

@@ -125,11 +125,14 @@ def _block(session: Session, samples: list[int]) -> None:
 
 def _measure(candidates: Sequence[_Candidate], threads: int, seconds: float) -> tuple[list[list[int]], list[int]]:
     """Load all files, warm each up, and sample them -> samples and warm-up counts."""
+    from export.noise import captured
+
     sessions: list[Session] = []
     rng = np.random.default_rng(SEED)
     try:
         for candidate in candidates:
-            session = runtime_for(candidate.format).load(str(candidate.path), threads)
+            with captured():
+                session = runtime_for(candidate.format).load(str(candidate.path), threads)
             sessions.append(session)
             session.set_input(rng.integers(0, 256, session.shape, dtype=np.uint8))
         warmups = [_warm_up(session) for session in sessions]
