@@ -1,0 +1,72 @@
+"""Which file to take: the fastest one that gives up no more than one point of the student's top-1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.comparison import Choice, Row
+from benchmarks.units import megabytes, milliseconds, percent, points
+
+TOLERANCE = 0.01
+"""What a file may lose against the student and still be taken, share of images."""
+
+
+def choose(rows: Sequence[Row]) -> Choice:
+    """The file with the smallest median latency within `TOLERANCE`; by size where nothing was measured."""
+    files = [row for row in rows if row.kind == "file"]
+    if not files:
+        return Choice(None, None, ("No file passed verification, so there is none to take.",))
+    near = [row for row in files if row.difference and row.difference.value >= -TOLERANCE - 1e-9]
+    if not near:
+        best = max(files, key=lambda row: row.top1.value)
+        loss = points(best.difference.value) if best.difference else ""
+        return Choice(best.about, best.name, (
+            f"No file keeps within one point of the student. This one comes nearest: {loss} points.",
+        ))  # fmt: skip
+    timed = [row for row in near if row.latency]
+    if not timed:
+        best = min(near, key=lambda row: row.bytes)
+        return Choice(best.about, best.name, (
+            f"It is the smallest of the {_count(near)} within one point of the student: {megabytes(best.bytes)}.",
+            "No latency was measured on this machine.",
+        ))  # fmt: skip
+    best = min(timed, key=lambda row: row.latency.p50 if row.latency else float("inf"))
+    return Choice(best.about, best.name, (*_why(best, timed), *_apple(best, near)))
+
+
+def _why(best: Row, timed: Sequence[Row]) -> list[str]:
+    assert best.latency is not None
+    p50 = best.latency.p50
+    others = sorted((r for r in timed if r is not best and r.latency), key=lambda r: r.latency.p50 if r.latency else 0)
+    speed = f"It is the fastest of the {_count(timed)} timed here that stay within one point of the student"
+    if not others:
+        speed = "It is the only file timed here that stays within one point of the student"
+    reasons = [f"{speed}: {milliseconds(p50)} at the median."]
+    if others and others[0].latency:
+        runner_up = others[0].latency.p50
+        reasons[0] = reasons[0][:-1] + f"; the next, {others[0].name}, takes {milliseconds(runner_up)}."
+    if best.difference:
+        low, high = best.difference.low, best.difference.high
+        against = "as the student is" if best.difference.value == 0 else _against(best.difference.value)
+        reasons.append(
+            f"It is right on {percent(best.top1.value)} of the photos, {against} "
+            f"(95% interval of the difference: {points(low)} to {points(high)} points)."
+        )
+    reasons.append(f"It weighs {megabytes(best.bytes)}.")
+    return reasons
+
+
+def _against(difference: float) -> str:
+    return f"{abs(100 * difference):.1f} points {'more' if difference > 0 else 'less'} than the student"
+
+
+def _apple(best: Row, near: Sequence[Row]) -> list[str]:
+    apple = [row for row in near if row.name.startswith("coreml:")]
+    if best in apple or not apple:
+        return []
+    small = min(apple, key=lambda row: row.bytes)
+    return [f"For an iPhone, {small.about} is the smallest Core ML file within one point ({megabytes(small.bytes)})."]
+
+
+def _count(rows: Sequence[Row]) -> str:
+    return "one file" if len(rows) == 1 else f"{len(rows)} files"

@@ -1,0 +1,329 @@
+"""Teacher, student and every exported file on the same validation photos: what was gained, what was given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from attar import __version__
+from attar.bundle import Bundle, read_bundle
+from attar.data import Photo, Photos, labels_of, load_pixels
+from attar.errors import InputError
+from attar.extras import OPTIONAL, version
+from attar.files import size
+from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error
+from benchmarks import record
+from benchmarks.choose import choose
+from benchmarks.comparison import Bin, ClassRow, Comparison, Example, Interval, Kind, Latency, Row
+from benchmarks.device import describe
+from benchmarks.latency import check_unchanged
+from benchmarks.predictions import FOLDER, Predictions
+from benchmarks.record import Record
+from benchmarks.runtimes import ELSEWHERE
+
+BINS = 15
+WORST_CLASSES = 10
+EXAMPLES = 24
+"""How many classes and photos a report shows."""
+
+_EVALUATORS = {"litert": "ai-edge-litert", "onnx": "onnxruntime", "coreml": "coremltools"}
+_PACKAGES = ("torch", "timm", "numpy", *(item.distribution for item in OPTIONAL))
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """A model or file, and what it answered on the photos."""
+
+    name: str
+    kind: Kind
+    about: str
+    bytes: int
+    probabilities: np.ndarray
+    evaluator: str
+    entry: Any = None
+
+
+def compare(
+    exports: Path,
+    *,
+    bundle: Bundle | Path,
+    teacher: Bundle | Path | None = None,
+    photos: Photos,
+    output: Path | None = None,
+    records: Iterable[Record] | None = None,
+    limit: int | None = None,
+) -> Comparison:
+    """Run teacher, student and every verified file on the validation photos.
+
+    Args:
+        exports: folder with a manifest.json.
+        bundle: the student that the files were made from.
+        teacher: its teacher; without one there is no agreement and there are no examples.
+        photos: the data set; labels must be the student's.
+        output: folder that holds benchmarks.jsonl and the stored predictions; by default the one
+            around `exports`.
+        records: latency records instead of those in `output`.
+        limit: take this many validation photos, evenly spread, instead of all.
+
+    Raises:
+        InputError: no manifest, no verified file, a file that changed since it was verified, or models,
+            files and photos that do not belong together.
+    """
+    from export import read_manifest
+
+    exports = Path(exports)
+    output = Path(output) if output else exports.resolve().parent
+    student = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, "student")
+    master = read_bundle(teacher, "teacher") if isinstance(teacher, (str, Path)) else teacher
+    manifest = read_manifest(exports)
+    _refuse_strangers(exports, manifest, student, master, photos)
+    chosen = spread(photos.val, limit)
+    labels = labels_of(chosen)
+    answers = _answers(exports, manifest, student, master, photos, chosen, Predictions(output / FOLDER))
+    known = list(records) if records is not None else record.read(output)
+    rows = tuple(_row(item, answers, labels, known) for item in answers)
+    examples, count = _examples(answers, labels, chosen, photos)
+    return Comparison(
+        title=f"{student.name} from {master.name}" if master else student.name,
+        rows=rows,
+        classes=len(photos.labels),
+        images=len(chosen),
+        choice=choose(rows),
+        worst_classes=_worst_classes(answers, labels, photos.labels),
+        examples=examples,
+        example_count=count,
+        failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
+        set_aside=tuple({"photo": _name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
+        notes=_notes(photos, chosen, master, rows),
+        provenance=_provenance(student, master, photos, known, rows),
+    )
+
+
+def spread(photos: Sequence[Photo], limit: int | None) -> tuple[Photo, ...]:
+    """All photos, or `limit` of them at even distances: photos lie class by class, so every class is met."""
+    if limit is None or limit >= len(photos):
+        return tuple(photos)
+    if limit < 1:
+        raise InputError(f"limit {limit}: must be at least 1.")
+    return tuple(photos[i * len(photos) // limit] for i in range(limit))
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def _refuse_strangers(exports: Path, manifest: Any, student: Bundle, master: Bundle | None, photos: Photos) -> None:
+    if not manifest.files:
+        raise InputError(f"{exports}: no verified file to compare. Export some with `attar export`.")
+    if manifest.bundle["fingerprint"] != student.fingerprint:
+        raise InputError(f"{exports}: made from another student than {student.path}. Export that student again.")
+    for bundle in (student, master):
+        if bundle is not None and bundle.labels != photos.labels:
+            raise InputError(
+                f"{bundle.path}: its {len(bundle.labels)} classes are not those {len(photos.labels)} of "
+                f"{photos.spec.path}. Give the photos that the {bundle.kind} was made from."
+            )
+
+
+def _answers(
+    exports: Path, manifest: Any, student: Bundle, master: Bundle | None, photos: Photos,
+    chosen: Sequence[Photo], store: Predictions,
+) -> list[_Answers]:  # fmt: skip
+    shape = (len(chosen), len(photos.labels))
+    data = [photos.fingerprint, shape[0]]
+    pixels = _Pixels(chosen)
+    answers = []
+    for bundle in filter(None, (master, student)):
+        identity = [bundle.fingerprint, *data, version("torch")]
+        probabilities = store.get(identity, shape, lambda b=bundle: _predict_bundle(b, pixels(b)))  # type: ignore[misc]
+        weights = size(bundle.path / "model.safetensors")
+        answers.append(
+            _Answers(bundle.kind, bundle.kind, bundle.name, weights, probabilities, f"PyTorch {version('torch')}")
+        )
+    for entry in manifest.files:
+        check_unchanged(exports, entry)
+        package = _EVALUATORS.get(str(entry.target).partition(":")[0], "")
+        identity = [entry.sha256, *data, student.preprocessing.to_json(), package, version(package) if package else ""]
+        path = exports / entry.file
+        probabilities = store.get(identity, shape, lambda p=path: _predict_file(p, pixels(student)))  # type: ignore[misc]
+        evaluator = str(entry.verification["evaluator"])
+        answers.append(_Answers(str(entry.target), "file", entry.file, entry.bytes, probabilities, evaluator, entry))
+    return answers
+
+
+class _Pixels:
+    """Photos decoded when first needed, once for each preprocessing."""
+
+    def __init__(self, photos: Sequence[Photo]) -> None:
+        self._photos = photos
+        self._known: dict[Any, np.ndarray] = {}
+
+    def __call__(self, bundle: Bundle) -> np.ndarray:
+        preprocessing = bundle.preprocessing
+        if preprocessing not in self._known:
+            self._known[preprocessing] = load_pixels(self._photos, preprocessing, "Reading validation photos")
+        return self._known[preprocessing]
+
+
+def _predict_bundle(bundle: Bundle, pixels: np.ndarray) -> np.ndarray:
+    from attar.inference import predict
+
+    if bundle.kind == "teacher":
+        from teachers import load as load_teacher
+
+        return predict(load_teacher(bundle), pixels, title=f"Teacher {bundle.name}")
+    from students import load as load_student
+
+    return predict(load_student(bundle), pixels, title=f"Student {bundle.name}")
+
+
+def _predict_file(path: Path, pixels: np.ndarray) -> np.ndarray:
+    from attar.console import track
+    from export.runner import open_runner
+
+    runner = open_runner(path)
+    starts = range(0, len(pixels), 64)
+    return np.concatenate([runner.predict(pixels[i : i + 64]) for i in track(starts, path.name, len(starts))])
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, records: Sequence[Record]) -> Row:
+    student = next(a for a in answers if a.kind == "student")
+    master = next((a for a in answers if a.kind == "teacher"), None)
+    right = correct(item.probabilities, labels).astype(float)
+    difference = None if item is student else _interval(right - correct(student.probabilities, labels))
+    measured = record.latest(records, item.entry.sha256) if item.entry else None
+    many = item.probabilities.shape[1] >= 6
+    return Row(
+        name=item.name, kind=item.kind, about=item.about, bytes=item.bytes, top1=_interval(right),
+        top5=_interval(correct(item.probabilities, labels, 5)) if many else None, difference=difference,
+        agreement=agreement(item.probabilities, master.probabilities) if master else None,
+        ece=expected_calibration_error(item.probabilities, labels, BINS),
+        reliability=reliability(item.probabilities, labels),
+        latency=_latency(measured) if measured else None, latency_note="" if measured else _why_untimed(item),
+        partitions=item.entry.partitions if item.entry else None, evaluator=item.evaluator,
+    )  # fmt: skip
+
+
+def _interval(values: np.ndarray) -> Interval:
+    low, high = bootstrap_interval(values)
+    return Interval(float(np.mean(values)), low, high)
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> tuple[Bin, ...]:
+    """Confidence against accuracy in the bins of the calibration error, (b/bins, (b+1)/bins]; empty ones left out."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = correct(probabilities, labels)
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return tuple(
+        Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
+        for inside in (bin_of == b for b in np.unique(bin_of))
+    )
+
+
+def _latency(measured: Record) -> Latency:
+    share = {name: value / 1e6 for name, value in measured.percentiles.items()}
+    return Latency(
+        **share, samples=len(measured.samples), load=median(measured.load) / 1e6, first=median(measured.first) / 1e6,
+        peak_memory=measured.peak_memory, threads=measured.threads,
+        runtime=f"{measured.runtime['name']} {measured.runtime['version']}", measured=measured.measured,
+        drift=measured.drift,
+    )  # fmt: skip
+
+
+def _why_untimed(item: _Answers) -> str:
+    if item.kind != "file":
+        return "models are timed as exported files only"
+    format = item.name.partition(":")[0]
+    return ELSEWHERE.get(format, "not measured: no record of a file with this content; run `attar bench`")
+
+
+def _worst_classes(answers: Sequence[_Answers], labels: np.ndarray, names: Sequence[str]) -> tuple[ClassRow, ...]:
+    """The classes that lost most against the teacher (or, without one, against the student)."""
+    counts = np.bincount(labels, minlength=len(names))
+    accuracy = {
+        a.name: np.bincount(labels, weights=correct(a.probabilities, labels), minlength=len(names))
+        / np.maximum(counts, 1)
+        for a in answers
+    }
+    reference, *others = (accuracy[a.name] for a in answers)
+    change = np.min([other - reference for other in others], axis=0)
+    change[counts == 0] = np.inf
+    order = [int(i) for i in np.argsort(change, kind="stable")[:WORST_CLASSES] if change[i] < 0]
+    return tuple(
+        ClassRow(names[i], int(counts[i]), {k: float(v[i]) for k, v in accuracy.items()}, float(change[i]))
+        for i in order
+    )
+
+
+def _examples(
+    answers: Sequence[_Answers], labels: np.ndarray, chosen: Sequence[Photo], photos: Photos
+) -> tuple[tuple[Example, ...], int]:
+    """Photos the student gets wrong and the teacher right, the student's surest mistakes first, and how many."""
+    by_kind = {a.kind: a.probabilities for a in answers if a.kind != "file"}
+    if "teacher" not in by_kind:
+        return (), 0
+    teacher, student = by_kind["teacher"], by_kind["student"]
+    lost = np.flatnonzero(correct(teacher, labels) & ~correct(student, labels))
+    surest = lost[np.argsort(-student[lost].max(axis=1), kind="stable")]
+    names = photos.labels
+    examples = tuple(
+        Example(
+            chosen[i].path, _name(chosen[i].path, photos), names[labels[i]],
+            names[teacher[i].argmax()], float(teacher[i].max()), names[student[i].argmax()], float(student[i].max()),
+        )
+        for i in surest[:EXAMPLES]
+    )  # fmt: skip
+    return examples, len(lost)
+
+
+# --- where it comes from -------------------------------------------------------------------------
+
+
+def _name(path: Path, photos: Photos) -> str:
+    root = Path(photos.spec.path)
+    root = root if root.is_dir() else root.parent
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def _notes(photos: Photos, chosen: Sequence[Photo], master: Bundle | None, rows: Sequence[Row]) -> tuple[str, ...]:
+    notes = []
+    if len(chosen) < len(photos.val):
+        notes.append(f"Measured on {len(chosen)} of {len(photos.val)} validation photos, evenly spread.")
+    if len(photos.labels) < 6:
+        notes.append(f"No top-5: with {len(photos.labels)} classes almost any answer is among five.")
+    if master is None:
+        notes.append("No teacher was given, so there is no agreement with it and there are no examples.")
+    unsteady = [row.name for row in rows if row.latency and not 0.9 <= row.latency.drift <= 1.1]
+    if unsteady:
+        notes.append(
+            f"The machine's speed changed by more than 10% while {', '.join(unsteady)} was measured: "
+            "something else was running, or the CPU grew hot. Measure again on a quiet machine."
+        )
+    return tuple(notes)
+
+
+def _provenance(
+    student: Bundle, master: Bundle | None, photos: Photos, records: Sequence[Record], rows: Sequence[Row]
+) -> dict[str, Any]:
+    measured = {row.latency.measured for row in rows if row.latency}
+    timed_on = next((r.device for r in reversed(records) if r.measured in measured), None)
+    return {
+        "attar": __version__,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"fingerprint": photos.fingerprint, "split_seed": photos.spec.seed, "val": len(photos.val)},
+        "student": {"name": student.name, "fingerprint": student.fingerprint, "seed": student.provenance.get("seed")},
+        "teacher": master
+        and {"name": master.name, "fingerprint": master.fingerprint, "seed": master.provenance.get("seed")},
+        "preprocessing": student.preprocessing.to_json(),
+        "packages": {name: found for name in _PACKAGES if (found := version(name))},
+        "compared_on": describe(),
+        "timed_on": timed_on,
+    }

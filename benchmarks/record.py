@@ -1,0 +1,118 @@
+"""Benchmark records: one JSON line a measurement. Reports are made from records, never from memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from attar.errors import InputError
+from attar.files import write_text
+
+SCHEMA = 1
+FILE = "benchmarks.jsonl"
+"""Name of the records' file in an output folder."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One file measured once. Times are in nanoseconds, sizes in bytes.
+
+    Attributes:
+        target: such as `litert:int8`.
+        file: name in the exports folder.
+        sha256: identity of the file; a record counts for no other content.
+        runtime: its name and version.
+        device: what `benchmarks.device.describe` says, and the load average before and after.
+        threads: threads of the runtime.
+        measured: when, ISO 8601 in UTC; files of one interleaved run share it.
+        warmup: untimed inferences before the first sample.
+        samples: every timed inference, in the order measured.
+        load: opening the file, once in each fresh process.
+        first: the first inference, once in each fresh process.
+        peak_memory: growth of the peak resident memory by loading and running the file, over a process
+            that had only imported the runtime; median of the fresh processes; None where unknown.
+        partitions: what the delegate took, from the manifest.
+    """
+
+    target: str
+    file: str
+    sha256: str
+    bytes: int
+    runtime: dict[str, str]
+    device: dict[str, Any]
+    threads: int
+    measured: str
+    warmup: int
+    samples: tuple[int, ...]
+    load: tuple[int, ...]
+    first: tuple[int, ...]
+    peak_memory: int | None
+    partitions: dict[str, Any] | None
+
+    @property
+    def percentiles(self) -> dict[str, float]:
+        """p50, p90 and p99 of the samples."""
+        return percentiles(self.samples)
+
+    @property
+    def drift(self) -> float:
+        """Median of the last quarter of the samples over that of the first: far from 1, the machine changed."""
+        quarter = max(1, len(self.samples) // 4)
+        return float(np.median(self.samples[-quarter:]) / np.median(self.samples[:quarter]))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, with the percentiles spelled out for readers of the file."""
+        return {"schema": SCHEMA, **asdict(self), **self.percentiles, "drift": self.drift}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Record:
+        """Read back what `to_json` wrote; what is derived is computed anew from the samples."""
+        if value["schema"] != SCHEMA:
+            raise ValueError(f"schema version {value['schema']}, and this attar reads version {SCHEMA}")
+        fields: dict[str, Any] = {name: value[name] for name in Record.__dataclass_fields__}
+        return Record(**{**fields, **{name: tuple(value[name]) for name in ("samples", "load", "first")}})
+
+
+def percentiles(samples: Sequence[int]) -> dict[str, float]:
+    """p50, p90 and p99 (linear interpolation between order statistics), in the samples' unit."""
+    return dict(zip(("p50", "p90", "p99"), np.percentile(samples, [50, 90, 99]).tolist()))
+
+
+def append(records: Iterable[Record], folder: Path) -> Path:
+    """Add records to `folder/benchmarks.jsonl`: all of them or, after an error, none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    with FileLock(folder / f".{FILE}.lock"):
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if before and not before.endswith("\n"):
+            before += "\n"
+        lines = (json.dumps(record.to_json(), allow_nan=False) for record in records)
+        write_text(path, before + "".join(line + "\n" for line in lines))
+    return path
+
+
+def read(folder: Path) -> list[Record]:
+    """All records of a folder, oldest first; none when nothing was measured yet."""
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records.append(Record.from_json(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}, line {number}: not a benchmark record ({error}). Remove the line and measure again."
+            ) from error
+    return records
+
+
+def latest(records: Iterable[Record], sha256: str) -> Record | None:
+    """The last measurement of a file with this content, or None."""
+    return next((record for record in reversed(list(records)) if record.sha256 == sha256), None)

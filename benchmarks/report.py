@@ -1,0 +1,144 @@
+"""The report: report.json for programs, report.html for a person, and the same table for terminal and docs.
+
+The page is one file that opens offline: style, pictures and photos are inside it. Everything that
+comes from a user (class names, file names, messages) is escaped by the template.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from attar.extras import require
+from attar.files import write_json, write_text
+from attar.images import UnreadableImage, read_rgb
+from benchmarks.columns import EMPTY, columns
+from benchmarks.comparison import Comparison, Example
+from benchmarks.picture import latency_svg, picture, reliability_svg
+from benchmarks.record import Record
+from benchmarks.units import megabytes, milliseconds, number, percent, points
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["markdown_table", "picture", "records_table", "terminal_table", "write_report"]
+
+THUMBNAIL = 176
+"""Longer side of an example photo in the page, pixels."""
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def write_report(comparison: Comparison, output: Path) -> Path:
+    """Write report.json and report.html into a folder; returns the page's path.
+
+    Raises:
+        MissingExtra: jinja2 or matplotlib is not installed.
+        InputError: the folder cannot be written.
+    """
+    page = render(comparison)
+    write_json(Path(output) / "report.json", comparison.to_json())
+    write_text(Path(output) / "report.html", page)
+    return Path(output) / "report.html"
+
+
+def render(comparison: Comparison) -> str:
+    """The whole page as text."""
+    jinja2 = require("jinja2")
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters.update(percent=percent, points=points, ms=milliseconds, size=megabytes, number=number)
+    svg = latency_svg(comparison)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        it=comparison,
+        columns=columns(comparison),
+        chosen=comparison.row(comparison.choice.target or ""),
+        student=comparison.row("student"),
+        teacher=comparison.row("teacher"),
+        # Drawn by matplotlib, which escapes text itself; nothing else enters the page unescaped.
+        picture=Markup(svg) if svg else None,
+        reliability=Markup(reliability_svg(comparison)),
+        examples=[(example, _thumbnail(example)) for example in comparison.examples],
+        empty=EMPTY,
+    )
+
+
+def terminal_table(comparison: Comparison) -> Table:
+    """The main table for a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(caption=_caption(comparison), caption_justify="left", header_style="bold")
+    wanted = columns(comparison)
+    for column in wanted:
+        table.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=not column.numeric)
+    for row in comparison.rows:
+        chosen = row.name == comparison.choice.target
+        first, *cells = (column.cell(row) for column in wanted)
+        name = Text(first.main, style="bold green" if chosen else "")
+        table.add_row(name, *(Text.assemble(c.main, (f" {c.detail}" if c.detail else "", "dim")) for c in cells))
+    return table
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """The main table in Markdown, ending with a newline; the file to take is bold."""
+    wanted = columns(comparison)
+    lines = [
+        _markdown_line([column.title for column in wanted]),
+        _markdown_line(["---:" if column.numeric else "---" for column in wanted]),
+    ]
+    for row in comparison.rows:
+        first, *cells = (column.cell(row) for column in wanted)
+        name = f"**{first.main}**" if row.name == comparison.choice.target else first.main
+        lines.append(_markdown_line([name, *map(str, cells)]))
+    return "\n".join(lines) + "\n"
+
+
+def records_table(records: Sequence[Record]) -> Table:
+    """Latency records for a terminal."""
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    titles = ("File", "Runtime", "Threads", "p50 ms", "p90 ms", "p99 ms", "Load ms", "First ms", "Memory", "Samples")
+    for title in titles:
+        table.add_column(title, justify="left" if title in ("File", "Runtime") else "right")
+    for record in records:
+        middle = [sorted(values)[len(values) // 2] / 1e6 for values in (record.load, record.first)]
+        table.add_row(
+            record.file, f"{record.runtime['name']} {record.runtime['version']}", str(record.threads),
+            *(number(value / 1e6) for value in record.percentiles.values()), *map(number, middle),
+            megabytes(record.peak_memory) if record.peak_memory is not None else EMPTY, str(len(record.samples)),
+        )  # fmt: skip
+    return table
+
+
+def _caption(comparison: Comparison) -> str:
+    choice = comparison.choice
+    why = " ".join(choice.reasons)
+    return f"{comparison.images} validation photos. " + (f"Take {choice.file}. {why}" if choice.file else why)
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _thumbnail(example: Example) -> str | None:
+    """The photo as a small JPEG data URI; None when it is gone since the comparison."""
+    try:
+        image = read_rgb(example.photo)
+    except UnreadableImage:
+        return None
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    if max(image.size) < 96:
+        # A tiny picture is enlarged by whole pixels, so that it is seen as it is.
+        factor = THUMBNAIL // max(image.size)
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,66 @@
+"""The programs that run an exported file on this machine, behind one small protocol.
+
+A new runtime is one module with `NAME`, `version()`, `preload()` and `load(path, threads)`, and one line in `RUNTIMES`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol
+
+import numpy as np
+
+
+class Session(Protocol):
+    """One loaded file, ready to run one image at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the uint8 input, batch first, with a batch of one."""
+        ...
+
+    def set_input(self, image: np.ndarray) -> None:
+        """Put one uint8 batch of `shape` where the next inference reads it; not timed."""
+        ...
+
+    def infer(self) -> None:
+        """Run one inference: the only call that is timed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the model's memory."""
+        ...
+
+
+class Runtime(Protocol):
+    """What a runtime's module offers."""
+
+    NAME: str
+
+    def version(self) -> str:
+        """The installed version."""
+        ...
+
+    def preload(self) -> None:
+        """Import the runtime's package, so that loading a file does not count it."""
+        ...
+
+    def load(self, path: str, threads: int) -> Session:
+        """Load a file and prepare its first inference."""
+        ...
+
+
+RUNTIMES = {
+    "litert": "benchmarks.runtimes.litert",
+    "onnx": "benchmarks.runtimes.onnx",
+}
+"""Export format -> the module that runs it."""
+
+ELSEWHERE = {"coreml": "Core ML runs on Apple devices only: a Mac or an iPhone is needed to time it"}
+"""Formats that no runtime here can time, and why."""
+
+
+def runtime_for(format: str) -> Runtime:
+    """The runtime of a format in `RUNTIMES`."""
+    module: Runtime = import_module(RUNTIMES[format])
+    return module

@@ -1,0 +1,142 @@
+"""The comparison's figures against the same figures computed another way, and input that does not fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import students
+import teachers
+from attar.data import labels_of, load_pixels
+from attar.errors import InputError
+from benchmarks import compare
+from benchmarks.choose import choose
+from benchmarks.compare import reliability, spread
+from benchmarks.comparison import Interval, Row
+from benchmarks.predictions import FOLDER
+
+
+@torch.no_grad()
+def answers(small: Any, kind: str) -> np.ndarray:
+    bundle, load = (small.teacher, teachers.load) if kind == "teacher" else (small.student, students.load)
+    pixels = load_pixels(small.photos.val, bundle.preprocessing)
+    return torch.softmax(load(bundle)(torch.from_numpy(pixels).permute(0, 3, 1, 2)), 1).numpy()
+
+
+def test_accuracy_agreement_and_difference(small: Any) -> None:
+    labels = labels_of(small.photos.val)
+    teacher, student = answers(small, "teacher").argmax(1), answers(small, "student").argmax(1)
+    row = small.comparison.row("student")
+    assert row.top1.value == pytest.approx(np.mean(student == labels))
+    assert row.agreement == pytest.approx(np.mean(student == teacher))
+    assert row.difference is None
+    expected = np.mean(teacher == labels) - np.mean(student == labels)
+    difference = small.comparison.row("teacher").difference
+    assert difference.value == pytest.approx(expected)
+    assert difference.low <= expected <= difference.high
+
+
+def test_every_file_stands_in_the_table_with_its_latency(small: Any) -> None:
+    rows = small.comparison.rows
+    assert [row.name for row in rows] == ["teacher", "student", "litert:fp32", "onnx:fp32"]
+    for row, measured in zip(rows[2:], small.records):
+        assert row.latency.p50 == pytest.approx(np.median(measured.samples) / 1e6)
+        assert row.difference.value == 0.0  # an fp32 file answers as its student does
+    assert all(row.top5 is None for row in rows)
+    assert any("top-5" in note for note in small.comparison.notes)
+
+
+def test_examples_are_photos_only_the_teacher_gets_right(small: Any) -> None:
+    labels = labels_of(small.photos.val)
+    teacher, student = answers(small, "teacher"), answers(small, "student")
+    lost = {
+        small.photos.val[i].path for i in range(len(labels)) if teacher[i].argmax() == labels[i] != student[i].argmax()
+    }
+    assert {example.photo for example in small.comparison.examples} == lost
+    assert small.comparison.example_count == len(lost)
+    sureness = [example.student_confidence for example in small.comparison.examples]
+    assert sureness == sorted(sureness, reverse=True)
+
+
+def test_records_of_other_content_do_not_count(small: Any) -> None:
+    strange = [replace(r, sha256="0" * 64) for r in small.records]
+    result = compare(
+        small.exports, bundle=small.student, teacher=small.teacher, photos=small.photos, records=strange
+    )  # fmt: skip
+    assert all(row.latency is None for row in result.rows)
+    assert all("not measured" in row.latency_note for row in result.rows if row.kind == "file")
+    assert "No latency" in " ".join(result.choice.reasons)
+
+
+def test_stored_answers_are_used_and_a_damaged_store_only_costs_time(small: Any, tmp_path: Path) -> None:
+    def again() -> Any:
+        result = compare(small.exports, bundle=small.student, photos=small.photos, records=[], output=tmp_path)
+        return result.rows
+
+    rows = again()
+    stored = sorted((tmp_path / FOLDER).iterdir())
+    assert len(stored) == 3
+    times = [path.stat().st_mtime_ns for path in stored]
+    assert again() == rows
+    assert [path.stat().st_mtime_ns for path in stored] == times
+    for path in stored:
+        path.write_bytes(path.read_bytes()[:40])
+    assert again() == rows
+
+
+def test_without_a_teacher(small: Any) -> None:
+    result = compare(small.exports, bundle=small.student, photos=small.photos, limit=7)
+    assert result.images == 7 and result.row("teacher") is None and result.examples == ()
+    assert all(row.agreement is None for row in result.rows)
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False))["images"] == 7
+
+
+def test_photos_of_other_classes_are_refused(small: Any) -> None:
+    with pytest.raises(InputError, match="classes"):
+        compare(small.exports, bundle=small.student, photos=replace(small.photos, labels=("a", "b", "c")))
+
+
+def test_another_student_is_refused(small: Any) -> None:
+    with pytest.raises(InputError, match="another student"):
+        compare(small.exports, bundle=replace(small.student, weights_sha256="0"), photos=small.photos)
+
+
+def test_spread_meets_every_part() -> None:
+    assert spread(range(10), 5) == (0, 2, 4, 6, 8)  # type: ignore[arg-type, comparison-overlap]
+    assert spread(range(3), None) == (0, 1, 2)  # type: ignore[arg-type, comparison-overlap]
+    with pytest.raises(InputError):
+        spread(range(3), 0)  # type: ignore[arg-type]
+
+
+def test_reliability_of_known_answers() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6]])
+    low, high = reliability(probabilities, np.array([0, 1, 1]), bins=10)
+    assert (low.images, low.confidence, low.accuracy) == (1, pytest.approx(0.6), 1.0)
+    assert (high.images, high.confidence, high.accuracy) == (2, pytest.approx(0.9), 0.5)
+
+
+def file_row(base: Row, name: str, difference: float, p50: float | None, size: int = 10) -> Row:
+    change = Interval(difference, difference, difference)
+    latency = replace(base.latency, p50=p50) if base.latency and p50 else None
+    return replace(base, name=name, about=name, bytes=size, latency=latency, difference=change)
+
+
+def test_the_fastest_file_within_one_point_is_chosen(small: Any) -> None:
+    base = small.comparison.row("litert:fp32")
+    careful, quick, wrong = (
+        file_row(base, "litert:fp32", 0.0, 2.0), file_row(base, "litert:int8", -0.01, 1.0),
+        file_row(base, "onnx:int8", -0.011, 0.5),
+    )  # fmt: skip
+    assert choose([careful, quick, wrong]).target == "litert:int8"
+    assert choose([careful, wrong]).target == "litert:fp32"
+    assert "No file keeps within one point" in choose([wrong]).reasons[0]
+    apple = file_row(base, "coreml:w8", 0.0, None, size=5)
+    assert any("iPhone" in reason for reason in choose([careful, apple]).reasons)
+    assert choose([apple]).target == "coreml:w8"
+    assert choose([]).file is None

@@ -1,0 +1,120 @@
+"""The page is one safe, small, self-contained file, and every table shows the same figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from attar.errors import InputError
+from benchmarks import write_report
+from benchmarks.columns import columns
+from benchmarks.comparison import ClassRow
+from benchmarks.report import markdown_table, picture, records_table, render, terminal_table
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would see as tags and attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_report_is_written(small: Any, tmp_path: Path) -> None:
+    page = write_report(small.comparison, tmp_path)
+    assert page == tmp_path / "report.html" and page.stat().st_size < 5_000_000
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(small.comparison.to_json()))
+    assert str(small.folder) not in (tmp_path / "report.json").read_text()
+
+
+def test_the_first_thing_said_is_the_file_to_take(small: Any) -> None:
+    page = render(small.comparison)
+    assert page.index(small.comparison.choice.file) < page.index("<table")
+
+
+def test_nothing_is_fetched(small: Any) -> None:
+    page = render(small.comparison)
+    for tag, attributes in Tags(page).found:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "xlink:href", "srcset", "action", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:image/jpeg;base64,", "#")), (tag, name, value)
+    assert "@import" not in page
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_names_are_escaped_everywhere(small: Any) -> None:
+    it = small.comparison
+    hostile = replace(
+        it, title=HOSTILE, notes=(HOSTILE,), failed=({"target": HOSTILE, "error": HOSTILE},),
+        set_aside=({"photo": HOSTILE, "reason": HOSTILE},),
+        rows=tuple(replace(r, about=HOSTILE, evaluator=HOSTILE) if r.kind == "file" else r for r in it.rows),
+        worst_classes=(ClassRow(HOSTILE, 1, {r.name: 0.5 for r in it.rows}, -0.5),),
+        examples=tuple(replace(e, label=HOSTILE, student=HOSTILE, name=f'"{HOSTILE}') for e in it.examples),
+        choice=replace(it.choice, file=HOSTILE, reasons=(HOSTILE,)),
+    )  # fmt: skip
+    page = render(hostile)
+    assert HOSTILE not in page and "&lt;script&gt;" in page
+    assert "script" not in {tag for tag, _ in Tags(page).found}
+
+
+def test_many_large_photos_stay_under_five_megabytes(small: Any, tmp_path: Path) -> None:
+    import numpy as np
+
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)  # compresses worst
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    example = small.comparison.examples[0]
+    crowded = replace(small.comparison, examples=(replace(example, photo=tmp_path / "noise.png"),) * 24)
+    assert len(render(crowded).encode()) < 5_000_000
+
+
+def test_a_photo_that_is_gone_does_not_stop_the_report(small: Any, tmp_path: Path) -> None:
+    example = replace(small.comparison.examples[0], photo=tmp_path / "gone.png")
+    assert "photo is gone" in render(replace(small.comparison, examples=(example,)))
+
+
+def test_without_latency_or_teacher(small: Any) -> None:
+    rows = tuple(replace(row, latency=None, latency_note="why") for row in small.comparison.rows[1:])
+    page = render(replace(small.comparison, rows=rows, examples=(), worst_classes=()))
+    assert "Accuracy against latency" not in page and "why." in page
+
+
+def test_terminal_markdown_and_page_show_the_same_cells(small: Any) -> None:
+    it = small.comparison
+    console = Console(width=250, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(terminal_table(it))
+    terminal, markdown, page = console.export_text(), markdown_table(it), render(it)
+    for row in it.rows:
+        for column in columns(it):
+            cell = column.cell(row)
+            assert cell.main in terminal and cell.main in markdown and f">{cell.main}<" in page
+    assert len(markdown.splitlines()) == 2 + len(it.rows)
+
+
+def test_records_table_has_a_line_a_record(small: Any) -> None:
+    assert records_table(small.records).row_count == len(small.records)
+
+
+@pytest.mark.parametrize("name", ["picture.svg", "picture.png"])
+def test_the_picture_is_saved_the_same_twice(small: Any, tmp_path: Path, name: str) -> None:
+    first = picture(small.comparison, tmp_path / name).read_bytes()
+    assert picture(small.comparison, tmp_path / name).read_bytes() == first and len(first) > 2_000
+
+
+def test_a_picture_of_another_kind_is_refused(small: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="svg"):
+        picture(small.comparison, tmp_path / "picture.bmp")
