@@ -174,26 +174,27 @@ def _about(details: dict[str, Any]) -> dict[str, Any]:
 
 
 def _partitions(operators: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How the delegate divided the graph.
+    """How the delegate divided the graph: the number of its partitions, and the operators it left out.
 
-    The interpreter lists the original operators first, then a DELEGATE for each partition. An operator outside
-    is one whose outputs no partition makes; they are told by the execution plan, which ends the list.
+    The interpreter lists every operator of the file, then a DELEGATE for each partition. An operator is inside a
+    partition if what it makes is made by a DELEGATE or is nobody's business outside: neither read by one nor left
+    to an operator outside. So outside are those whose output a DELEGATE reads, or that make the graph's end.
     """
-    names = [operator["op_name"] for operator in operators]
-    delegated = names.count("DELEGATE")
-    if not delegated:
-        return {"delegated": 0, "outside": names}
-    made = {int(t) for op in operators if op["op_name"] == "DELEGATE" for t in op["outputs"]}
-    read = {int(t) for op in operators if op["op_name"] == "DELEGATE" for t in op["inputs"]}
-    # Walk back from what partitions read, and forward from what they make, through original operators.
+    delegates = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
+    others = [operator for operator in operators if operator["op_name"] != "DELEGATE"]
+    made = {int(tensor) for operator in delegates for tensor in operator["outputs"]}
+    needed = {int(tensor) for operator in delegates for tensor in operator["inputs"]}
+    needed |= _ends(others)
     outside = []
-    for operator in operators:
-        if operator["op_name"] == "DELEGATE":
-            continue
-        outputs = {int(t) for t in operator["outputs"]}
-        inputs = {int(t) for t in operator["inputs"]}
-        if (outputs & read and not outputs & made) or (
-            inputs & made and not outputs & made and not any(outputs & {int(t) for t in o["inputs"]} for o in operators)
-        ):
+    for operator in reversed(others):
+        outputs = {int(tensor) for tensor in operator["outputs"]}
+        if not delegates or outputs & (needed - made):
             outside.append(operator["op_name"])
-    return {"delegated": delegated, "outside": outside}
+            needed |= {int(tensor) for tensor in operator["inputs"]}
+    return {"delegated": len(delegates), "outside": outside[::-1]}
+
+
+def _ends(operators: Sequence[dict[str, Any]]) -> set[int]:
+    """Tensors that no operator reads: the graph's outputs."""
+    read = {int(tensor) for operator in operators for tensor in operator["inputs"]}
+    return {int(tensor) for operator in operators for tensor in operator["outputs"]} - read

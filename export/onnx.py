@@ -60,9 +60,12 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
     model.producer_name, model.producer_version = "attar", str(version("attar") or "")
     model.doc_string = f"Image classifier of {len(bundle.labels)} classes, {precision}"
     about = {
-        "labels": json.dumps(list(bundle.labels), ensure_ascii=False), "preprocessing": json.dumps(bundle.preprocessing.to_json()),
-        "model": bundle.name, "precision": precision, "fingerprint": bundle.fingerprint,
-    }  # fmt: skip
+        "labels": json.dumps(list(bundle.labels), ensure_ascii=False),
+        "preprocessing": json.dumps(bundle.preprocessing.to_json()),
+        "model": bundle.name,
+        "precision": precision,
+        "fingerprint": bundle.fingerprint,
+    }
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model)
     onnx.save(model, destination)
