@@ -118,9 +118,7 @@ def measure(output: Path, teacher: Path, jobs: list[Job]) -> dict[str, object]:
     rows = []
     for name in dict.fromkeys(job.student for job in jobs):
         by_kind = {
-            kind: np.stack(
-                [_right(read_bundle(output / j.name), photos) for j in jobs if (j.student, j.distilled) == (name, kind)]
-            )
+            kind: np.stack([_right(output / j.name, photos) for j in jobs if (j.student, j.distilled) == (name, kind)])
             for kind in (False, True)
         }
         gain = by_kind[True].mean(0) - by_kind[False].mean(0)

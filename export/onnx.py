@@ -106,7 +106,7 @@ _BETWEEN = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "GlobalAvera
 def _Images(base: Any, calibration: np.ndarray) -> Any:
     """onnxruntime's calibration reader over images, one at a time."""
 
-    class Reader(base):  # type: ignore[misc]
+    class Reader(base):
         def __init__(self) -> None:
             self._left: Iterator[np.ndarray] = iter(calibration)
 

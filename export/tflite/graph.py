@@ -31,7 +31,7 @@ def write(model: Any) -> bytes:
     """The object tree as a .tflite flatbuffer, weights aligned to 16 bytes as the schema asks (`force_align`)."""
     flatbuffers = require("flatbuffers")
 
-    class Builder(flatbuffers.Builder):  # type: ignore[name-defined, misc]
+    class Builder(flatbuffers.Builder):  # type: ignore[name-defined]
         def CreateNumpyVector(self, x: np.ndarray) -> int:
             # The generated code aligns a buffer to its element, which is a byte.
             self.Prep(16, x.nbytes)
