@@ -30,6 +30,8 @@ class Column:
     meaning: str
     cell: Callable[[Row], Cell]
     numeric: bool = True
+    brief: bool = True
+    """Whether a terminal of 80 characters has room for it."""
 
 
 def columns(comparison: Comparison) -> list[Column]:
@@ -39,16 +41,16 @@ def columns(comparison: Comparison) -> list[Column]:
     wanted = [
         (True, Column("Model", "teacher, student, or a file by target", lambda r: Cell(r.name, r.about), False)),
         (True, Column("Top-1", "share of photos given the right class, with its 95% interval", _top1)),
-        (any(r.top5 for r in rows), Column("Top-5", "right class among the five most probable", _top5)),
+        (any(r.top5 for r in rows), Column("Top-5", "right class among the five most probable", _top5, brief=False)),
         (True, Column("vs student", "top-1 minus the student's, points, paired 95% interval", _difference)),
         (any(r.agreement is not None for r in rows),
          Column("Agrees", "share of photos with the teacher's answer", lambda r: _share(r.agreement))),
         (True, Column("ECE", "expected calibration error: gap between confidence and accuracy",
-                      lambda r: _share(r.ece))),
+                      lambda r: _share(r.ece), brief=False)),
         (True, Column("Size", "weights of a model, the whole of a file", lambda r: Cell(megabytes(r.bytes)))),
         (timed, Column("p50 ms", "median latency of one inference", lambda r: _latency(r, "p50"))),
-        (timed, Column("p90 ms", "9 of 10 inferences take less", lambda r: _latency(r, "p90"))),
-        (timed, Column("p99 ms", "99 of 100 inferences take less", lambda r: _latency(r, "p99"))),
+        (timed, Column("p90 ms", "9 of 10 inferences take less", lambda r: _latency(r, "p90"), brief=False)),
+        (timed, Column("p99 ms", "99 of 100 inferences take less", lambda r: _latency(r, "p99"), brief=False)),
     ]  # fmt: skip
     return [column for present, column in wanted if present]
 

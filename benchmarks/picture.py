@@ -60,7 +60,7 @@ def _latency_figure(comparison: Comparison) -> Any:
         axes.set_xscale("log")
     else:
         axes.set_xlim(0, max(p50s) * 1.25)
-    axes.margins(y=0.18)
+    _share_axis(axes, comparison)
     for kind, style in (("teacher", "-"), ("student", "--")):
         if model := comparison.row(kind):
             axes.axhline(100 * model.top1.value, color=_INK, linewidth=1.1, linestyle=style, zorder=1)
@@ -71,6 +71,17 @@ def _latency_figure(comparison: Comparison) -> Any:
     figure.canvas.draw()
     _name_points(figure, axes, rows)
     return figure
+
+
+def _share_axis(axes: Any, comparison: Comparison) -> None:
+    """Top-1 from below the lowest line or interval to above the highest, without ticks over 100%."""
+    from matplotlib.ticker import FuncFormatter
+
+    shown = [100 * share for row in comparison.rows for share in (row.top1.low, row.top1.value, row.top1.high)]
+    low, high = min(shown), max(shown)
+    margin = 0.12 * max(high - low, 1.0)
+    axes.set_ylim(low - margin, high + margin)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}" if share <= 100 else ""))
 
 
 def _marker(axes: Any, row: Row, largest: int) -> None:

@@ -70,19 +70,19 @@ def render(comparison: Comparison) -> str:
 
 
 def terminal_table(comparison: Comparison) -> Table:
-    """The main table for a terminal."""
+    """The main table for a terminal of 80 characters: the report has the other columns and intervals."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(caption=_caption(comparison), caption_justify="left", header_style="bold")
-    wanted = columns(comparison)
+    wanted = [column for column in columns(comparison) if column.brief]
     for column in wanted:
-        table.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=not column.numeric)
+        table.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=True)
     for row in comparison.rows:
         chosen = row.name == comparison.choice.target
-        first, *cells = (column.cell(row) for column in wanted)
+        first, top1, *cells = (column.cell(row) for column in wanted)
         name = Text(first.main, style="bold green" if chosen else "")
-        table.add_row(name, *(Text.assemble(c.main, (f" {c.detail}" if c.detail else "", "dim")) for c in cells))
+        table.add_row(name, Text.assemble(top1.main, (f" {top1.detail}", "dim")), *(cell.main for cell in cells))
     return table
 
 
