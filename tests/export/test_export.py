@@ -1,0 +1,299 @@
+"""LiteRT and ONNX files of a real student: exported, verified, broken on purpose, and found out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import students
+from attar.data import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar.errors import GateError, InputError
+from attar.files import sha256
+from attar.inference import predict, to_tensor
+from attar.preprocessing import Preprocessing
+from export import export, litert, onnx, read_manifest, verify
+from export.manifest import write_manifest
+from export.noise import captured
+from export.runner import open_runner
+from students.rewrites import REWRITES, phone_safe
+
+for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package)
+
+SIDE = 32
+TARGETS = ["litert:fp32", "litert:fp16", "litert:int8", "onnx:fp32", "onnx:int8"]
+FAMILIES = ["mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv4_conv_small_035", "tf_efficientnet_lite0"]
+DROP = 20.0
+"""Twelve validation photos: one of them is eight points."""
+
+
+def make_student(name: str, photos: Photos, path: Path, seed: int = 0, labels: tuple[str, ...] | None = None):
+    """A student trained for a few steps on `photos`, so that its answers are decided, and its bundle."""
+    torch.manual_seed(seed)
+    student = students.create_student(name, len(photos.labels))
+    images = to_tensor(load_pixels(photos.train, Preprocessing(SIDE)))
+    targets = torch.from_numpy(labels_of(photos.train))
+    optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3)
+    student.train()
+    for _ in range(25):
+        loss = torch.nn.functional.cross_entropy(student(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    with torch.no_grad():
+        student(images)
+    return students.save(student.eval(), path, labels=labels or photos.labels, preprocessing=Preprocessing(SIDE))
+
+
+@pytest.fixture(scope="module")
+def photos(shapes) -> Photos:
+    return read_photos(DataSpec(str(shapes)))
+
+
+@pytest.fixture(scope="module")
+def bundle(photos, tmp_path_factory):
+    return make_student("mobilenetv3_small_050", photos, tmp_path_factory.mktemp("student") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def exported(bundle, photos, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("exports") / "exports"
+    export(bundle, TARGETS, folder, photos=photos, max_drop=DROP)
+    return folder
+
+
+@pytest.fixture
+def exports(exported, tmp_path) -> Path:
+    """A copy to damage."""
+    return shutil.copytree(exported, tmp_path / "exports")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_stays_whole_and_right(family, photos, tmp_path):
+    bundle = make_student(family, photos, tmp_path / "bundle")
+    manifest = export(bundle, TARGETS, tmp_path / "exports", photos=photos, max_drop=DROP)
+    assert [entry.target for entry in manifest.files] == TARGETS
+    errors = {entry.target: entry.verification["max_abs_error"] for entry in manifest.files}
+    assert errors["litert:fp32"] < 1e-4 and errors["onnx:fp32"] < 1e-4
+    for entry in manifest.files[:3]:
+        # The change of zero point, uint8 to int8, is the one operator XNNPACK leaves alone.
+        outside = ["QUANTIZE"] if entry.target == "litert:int8" else []
+        assert entry.partitions == {"delegated": 1, "outside": outside}
+
+
+def test_every_file_takes_uint8_images_gives_probabilities_and_holds_the_labels(exported, bundle, photos):
+    pixels = load_pixels(photos.val, bundle.preprocessing)
+    for entry in read_manifest(exported).files:
+        with captured():
+            runner = open_runner(exported / entry.file)
+        found = runner.predict(pixels)
+        assert runner.labels == bundle.labels
+        assert (entry.signature["input"]["dtype"], entry.signature["output"]["dtype"]) == ("uint8", "float32")
+        assert entry.signature["input"]["shape"][1:] == [SIDE, SIDE, 3]
+        assert found.dtype == np.float32 and found.shape == (len(photos.val), len(bundle.labels))
+        np.testing.assert_allclose(found.sum(1), 1, atol=2e-3)
+
+
+def test_the_tflite_input_means_what_the_contract_says(exported):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
+    for precision in ("fp32", "fp16", "int8"):
+        with captured():
+            model = interpreter(str(exported / f"litert-{precision}.tflite"))
+        assert model.get_input_details()[0]["quantization"] == (1 / 128, 128)
+
+
+def test_quantized_files_are_smaller(exported):
+    size = {entry.target: entry.bytes for entry in read_manifest(exported).files}
+    assert size["litert:fp16"] < 0.65 * size["litert:fp32"]
+    assert size["litert:int8"] < 0.5 * size["litert:fp32"]
+    assert size["onnx:int8"] < 0.6 * size["onnx:fp32"]
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "mobilenetv3_large_100"])
+def test_the_phone_safe_spelling_is_exact(name):
+    torch.manual_seed(0)
+    student = students.create_student(name, 7).eval()
+    rewritten = phone_safe(student.network)
+    assert any(type(module) in REWRITES for module in student.network.modules())
+    assert not any(type(module) in REWRITES for module in rewritten.modules())
+    with torch.no_grad():
+        images = torch.rand(2, 3, 64, 64) * 2 - 1
+        want, found = student.network(images), rewritten(images)
+    assert (want - found).abs().max() <= 1e-4 * want.abs().max()
+
+
+def test_exporting_again_makes_nothing_again(exports, bundle, photos):
+    before = {path.name: path.stat().st_mtime_ns for path in exports.iterdir() if path.name != "manifest.json"}
+    manifest = export(bundle, TARGETS, exports, photos=photos, max_drop=DROP)
+    after = {path.name: path.stat().st_mtime_ns for path in exports.iterdir() if path.name != "manifest.json"}
+    assert before == after and len(manifest.files) == len(TARGETS)
+
+
+def test_a_damaged_file_is_made_again(exports, bundle, photos):
+    good = sha256(exports / "onnx-fp32.onnx")
+    (exports / "onnx-fp32.onnx").write_bytes(b"damaged")
+    export(bundle, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
+    assert sha256(exports / "onnx-fp32.onnx") == good
+    verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
+
+
+def test_verifying_good_files_passes_and_prints_nothing(exports, bundle, photos, capfd):
+    manifest = verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
+    assert [entry.target for entry in manifest.files] == TARGETS and not manifest.failed
+    assert capfd.readouterr() == ("", "")
+
+
+def test_exporting_prints_no_noise_of_converters(bundle, photos, tmp_path, capfd):
+    export(bundle, ["litert:fp16", "onnx:fp32"], tmp_path / "exports", photos=photos, max_drop=DROP)
+    out, err = capfd.readouterr()
+    assert out == "" and [line.split()[-1] for line in err.splitlines()] == ["litert:fp16", "onnx:fp32"]
+
+
+@pytest.mark.parametrize("file", ["litert-fp32.tflite", "litert-int8.tflite", "onnx-fp32.onnx", "onnx-int8.onnx"])
+@pytest.mark.parametrize("damage", ["byte", "cut", "gone"])
+def test_a_damaged_file_fails_and_is_named(exports, bundle, photos, file, damage):
+    path = exports / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content if damage == "byte" else content[: len(content) // 2])
+    if damage == "gone":
+        path.unlink()
+    with pytest.raises(GateError, match=file):
+        verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
+    after = read_manifest(exports)
+    assert file not in [entry.file for entry in after.files] and len(after.files) == len(TARGETS) - 1
+    assert [path.exists() for entry in after.files for path in [exports / entry.file]] == [True] * len(after.files)
+    assert len(after.failed) == 1 and file in after.failed[0].error
+    assert path.exists() == (damage != "gone")
+
+
+def put(exports: Path, file: str, source: Path) -> None:
+    """Put another file in a good one's place, its hash made to fit."""
+    shutil.copy(source, exports / file)
+    manifest = read_manifest(exports)
+    entries = tuple(replace(e, sha256=sha256(exports / file)) if e.file == file else e for e in manifest.files)
+    write_manifest(replace(manifest, files=entries), exports)
+
+
+@pytest.mark.parametrize("target", ["litert:fp32", "litert:int8", "onnx:fp32", "onnx:int8"])
+def test_another_students_file_is_found_out(exports, bundle, photos, tmp_path, target):
+    module, precision = {"litert": litert, "onnx": onnx}[target.split(":")[0]], target.split(":")[1]
+    file = next(entry.file for entry in read_manifest(exports).files if entry.target == target)
+    untrained = students.create_student("mobilenetv3_small_050", 3).eval()
+    other = students.save(untrained, tmp_path / "o", labels=bundle.labels, preprocessing=bundle.preprocessing)
+    with captured():
+        module.convert(untrained, other, precision, load_pixels(photos.train, bundle.preprocessing), tmp_path / file)
+    put(exports, file, tmp_path / file)
+    with pytest.raises(GateError, match="diverges"):
+        verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
+
+
+@pytest.mark.parametrize("target", ["litert:fp32", "onnx:fp32"])
+def test_swapped_labels_are_found_out(exports, bundle, photos, tmp_path, target):
+    module, precision = {"litert": litert, "onnx": onnx}[target.split(":")[0]], target.split(":")[1]
+    file = next(entry.file for entry in read_manifest(exports).files if entry.target == target)
+    swapped = replace(bundle, labels=bundle.labels[::-1])
+    with captured():
+        module.convert(students.load(bundle), swapped, precision, np.empty(0), tmp_path / file)
+    put(exports, file, tmp_path / file)
+    with pytest.raises(GateError, match="labels"):
+        verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
+
+
+def test_a_diverging_target_fails_alone(bundle, photos, tmp_path, monkeypatch):
+    convert = onnx.convert
+
+    def wrong(student, bundle, precision, calibration, destination):
+        convert(students.create_student("mobilenetv3_small_050", 3).eval(), bundle, precision, calibration, destination)
+
+    monkeypatch.setattr(onnx, "convert", wrong)
+    folder = tmp_path / "exports"
+    with pytest.raises(GateError, match="onnx:fp32"):
+        export(bundle, ["onnx:fp32", "litert:fp32"], folder, photos=photos, max_drop=DROP)
+    manifest = read_manifest(folder)
+    assert [entry.target for entry in manifest.files] == ["litert:fp32"]
+    assert [entry.target for entry in manifest.failed] == ["onnx:fp32"]
+    assert sorted(path.name for path in folder.iterdir()) == ["litert-fp32.tflite", "manifest.json"]
+    monkeypatch.undo()
+    manifest = export(bundle, ["onnx:fp32"], folder, photos=photos, max_drop=DROP)
+    assert {entry.target for entry in manifest.files} == {"onnx:fp32", "litert:fp32"} and not manifest.failed
+
+
+@pytest.mark.parametrize(
+    "label", ["a b", "große Klette", "雛菊", "a\u2028b", "a\x0bb", "a\x85b", " padded ", 'comma, "q"']
+)
+@pytest.mark.parametrize("module", [litert, onnx])
+def test_odd_labels_come_back_as_they_were(bundle, tmp_path, module, label):
+    odd = replace(bundle, labels=(label, *bundle.labels[1:]))
+    file = tmp_path / ("file.tflite" if module is litert else "file.onnx")
+    with captured():
+        module.convert(students.load(bundle), odd, "fp32", np.empty(0), file)
+        assert module.open_runner(file).labels == odd.labels
+
+
+def test_a_label_of_two_lines_is_refused_for_tflite(bundle, tmp_path):
+    with pytest.raises(InputError, match="line break"):
+        litert.convert(
+            students.load(bundle), replace(bundle, labels=("a\nb", "c", "d")), "fp32", np.empty(0), tmp_path / "f"
+        )
+
+
+def test_a_folder_of_another_student_is_kept_unless_forced(exports, photos, tmp_path):
+    other = make_student("mobilenetv4_conv_small_035", photos, tmp_path / "other", seed=1)
+    with pytest.raises(InputError, match="--force"):
+        export(other, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
+    assert len(read_manifest(exports).files) == len(TARGETS)
+    with pytest.raises(InputError, match="another student"):
+        verify(exports, bundle=other, photos=photos, max_drop=DROP)
+    manifest = export(other, ["onnx:fp32"], exports, photos=photos, max_drop=DROP, force=True)
+    assert [entry.target for entry in manifest.files] == ["onnx:fp32"]
+    assert sorted(path.name for path in exports.iterdir()) == ["manifest.json", "onnx-fp32.onnx"]
+
+
+def test_bad_folders_are_named(bundle, photos, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        export(bundle, ["onnx:fp32"], tmp_path / "mine", photos=photos)
+    with pytest.raises(InputError, match="a file stands there"):
+        export(bundle, ["onnx:fp32"], tmp_path / "mine" / "thesis.txt", photos=photos)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"schema": 99}', '{"schema": 1}'])
+def test_a_damaged_manifest_is_named(exports, bundle, photos, content):
+    (exports / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        verify(exports, bundle=bundle, photos=photos)
+
+
+def test_photos_of_other_classes_are_refused(exports, bundle, photos):
+    with pytest.raises(InputError, match="classes"):
+        verify(exports, bundle=bundle, photos=replace(photos, labels=("a", "b", "c")))
+
+
+def test_onnx_takes_any_batch_with_the_same_answers(exported, bundle, photos):
+    pixels = load_pixels(photos.val, bundle.preprocessing)
+    runner = onnx.open_runner(exported / "onnx-fp32.onnx")
+    alone = np.concatenate([runner.predict(pixels[i : i + 1]) for i in range(len(pixels))])
+    np.testing.assert_allclose(runner.predict(pixels), alone, atol=1e-5)
+    np.testing.assert_allclose(alone, predict(students.load(bundle), pixels), atol=1e-4)
+
+
+def test_the_manifest_is_json_that_says_what_was_measured(exported, photos):
+    value = json.loads((exported / "manifest.json").read_text())
+    for entry in value["files"]:
+        assert entry["sha256"] == sha256(exported / entry["file"])
+        assert entry["verification"]["images"] == len(photos.val) and entry["verification"]["passed"]
+        assert all(entry["versions"].values())
