@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.compare import Comparison
-
 import benchmarks
 import export
 import teachers
@@ -21,6 +19,7 @@ from attar.files import write_text
 from attar.recipe import Recipe, write_recipe
 from attar.runfolder import RunFolder
 from attar.sources import photos_of, require_photos
+from benchmarks.compare import Comparison
 from distill import distill
 from distill.losses import loss_named
 from students.create import check_name

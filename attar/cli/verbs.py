@@ -169,10 +169,9 @@ def bench(
 
     Example: `attar bench runs/attar/exports --threads 2`
     """
-    from benchmarks.report import records_table
-
     from attar.runfolder import exports_of
     from benchmarks import bench
+    from benchmarks.report import records_table
 
     folder = exports_of(exports)
     records = bench(folder, threads=threads, seconds=seconds, output=output or folder.resolve().parent)
@@ -243,10 +242,9 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _run(recipe: Recipe, output: Path, as_json: bool) -> None:
-    from benchmarks.report import terminal_table
-
     from attar.console import say
     from attar.pipeline import run
+    from benchmarks.report import terminal_table
 
     comparison = run(recipe, output)
     _show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
@@ -335,9 +333,8 @@ def _show_bundle(bundle: Any, as_json: bool) -> None:
 
 
 def _show_manifest(manifest: Any, folder: Path, as_json: bool) -> None:
-    from export.manifest import files_table
-
     from attar.console import say
+    from export.manifest import files_table
 
     _show(manifest.to_json(), as_json, lambda: files_table(manifest))
     say(f"Files: {folder}")
