@@ -38,7 +38,7 @@ OPTIONAL = (
 def require(module: str) -> ModuleType:
     """Import an optional package, or raise `MissingExtra` naming the extra to install.
 
-    `module` may be a submodule; its top-level package must stand in `OPTIONAL`.
+    `module` may be a submodule.
     """
     try:
         return importlib.import_module(module)
@@ -58,7 +58,9 @@ def require_installed(module: str) -> None:
 
 def _missing(module: str, problem: str) -> MissingExtra:
     top = module.partition(".")[0]
-    optional = next(item for item in OPTIONAL if item.module == top)
+    optional = next((item for item in OPTIONAL if item.module == top), None)
+    if optional is None:
+        return MissingExtra(f'{top} {problem}. Install it with: pip install "attar[all]"')
     return MissingExtra(
         f"{optional.distribution} {problem}; it is needed for: {optional.enables}. "
         f'Install it with: pip install "attar[{optional.extra}]"'

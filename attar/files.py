@@ -60,7 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _recover(path)
-        _remove(temporary)
+        remove(temporary)
         yield temporary
         _flush(temporary)
         if path.is_dir() and not path.is_symlink():
@@ -69,7 +69,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.rename(path)
         else:
             temporary.replace(path)
-        _remove(_old(path))
+        remove(_old(path))
     except AttarError:
         _undo(temporary, path)
         raise
@@ -84,6 +84,22 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         _undo(temporary, path)
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents; what prevents it is an `InputError` naming it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -120,11 +136,11 @@ def _recover(path: Path) -> None:
     """Tidy up after writers of `path` that were killed."""
     if _old(path).exists() and not path.exists():
         _old(path).rename(path)
-    _remove(_old(path))
+    remove(_old(path))
     for sibling in path.parent.iterdir():
         owner = re.fullmatch(r"\.tmp-(\d+)-" + re.escape(path.name), sibling.name)
         if owner and not _runs(int(owner[1])):
-            _remove(sibling)
+            remove(sibling)
 
 
 def _runs(process: int) -> bool:
@@ -139,7 +155,7 @@ def _runs(process: int) -> bool:
 
 def _undo(temporary: Path, path: Path) -> None:
     try:
-        _remove(temporary)
+        remove(temporary)
         if _old(path).exists() and not path.exists():
             _old(path).rename(path)
     except OSError:
@@ -163,13 +179,6 @@ def _flush(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _explained(error: OSError, path: Path) -> InputError:

@@ -14,7 +14,7 @@ import teachers
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data import Photos
-from attar.errors import GateError
+from attar.errors import GateError, InputError
 from attar.files import write_text
 from attar.recipe import Recipe, write_recipe
 from attar.runfolder import RunFolder
@@ -68,7 +68,7 @@ def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder) -> Bundle | N
     """The teacher's bundle, fitted now or before; None when the recipe wants none."""
     if recipe.teacher is None:
         return None
-    bundle = _made(folder.teacher) or teachers.teach(
+    bundle = _made(folder.teacher, photos) or teachers.teach(
         photos, recipe.teacher, folder.teacher, views=recipe.views, seed=recipe.seed
     )
     say(f"Teacher {bundle.name}: top-1 {100 * bundle.metrics['top1']:.1f}%")
@@ -77,7 +77,7 @@ def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder) -> Bundle | N
 
 def fit_student(recipe: Recipe, photos: Photos, folder: RunFolder, teacher: Bundle | None) -> Bundle:
     """The student's bundle, fitted now or before."""
-    bundle = _made(folder.student) or distill(
+    bundle = _made(folder.student, photos) or distill(
         photos,
         recipe.student,
         folder.student,
@@ -102,5 +102,14 @@ def export_files(recipe: Recipe, photos: Photos, folder: RunFolder, student: Bun
     return None
 
 
-def _made(path: Path) -> Bundle | None:
-    return read_bundle(path) if (path / "bundle.json").is_file() else None
+def _made(path: Path, photos: Photos) -> Bundle | None:
+    """A bundle made before; one made from other photos is refused: it may have trained on what is now held out."""
+    if not (path / "bundle.json").is_file():
+        return None
+    bundle = read_bundle(path)
+    if bundle.provenance.get("data", {}).get("fingerprint") != photos.fingerprint:
+        raise InputError(
+            f"{path}: made from other photos than are in {photos.spec.path} now (some were added, removed or changed). "
+            "Choose another --output, or remove the run's folder."
+        )
+    return bundle

@@ -1,7 +1,7 @@
 """Where a run keeps its things. The same names whether `attar run` or the single verbs made them.
 
 recipe.yaml            the resolved recipe
-run.json               what the run is: recipe and photos by fingerprint
+run.json               what the run is: its recipe by fingerprint
 data/                  photos that a source wrote
 teacher/  student/     bundles
 teacher-cache/         the teacher's stored answers
@@ -13,15 +13,18 @@ report.json .html      what was gained and what was given up
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from attar.errors import InputError
-from attar.files import read_json, write_json
+from attar.errors import AttarError, InputError
+from attar.files import make_folder, read_json, write_json
+
+_BOOKKEEPING = ("run.json", "recipe.yaml", ".lock")
+"""What a run writes before it has computed anything."""
 
 
 @dataclass(frozen=True)
@@ -64,26 +67,46 @@ class RunFolder:
     def claimed(self, identity: dict[str, Any]) -> Iterator[None]:
         """Hold the folder for one run, and refuse it if it holds another run or somebody else's files."""
         about = self.path / "run.json"
-        if about.is_file():
-            found = read_json(about)
-            if found != identity:
-                differing = next((key for key in identity if found.get(key) != identity[key]), "content")
-                raise InputError(
-                    f"{self.path}: holds another run (its {differing} differs). "
-                    "Choose another --output, or remove the folder."
-                )
-        elif self.path.is_dir() and any(
-            p.name != ".lock" and not p.name.startswith(".tmp-") for p in self.path.iterdir()
-        ):
-            raise InputError(f"{self.path}: not empty, and not a run of attar. Choose another --output.")
-        elif self.path.exists() and not self.path.is_dir():
+        if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: a file stands there. Choose another --output.")
-        write_json(about, identity)
+        if self._has_results() and not about.is_file():
+            raise InputError(f"{self.path}: not empty, and not a run of attar. Choose another --output.")
+        make_folder(self.path)
         try:
             with FileLock(self.path / ".lock", timeout=0):
-                yield
+                if self._has_results():
+                    self._check_same(read_json(about), identity)
+                write_json(about, identity)
+                try:
+                    yield
+                except AttarError:
+                    self._leave_nothing()
+                    raise
         except Timeout:
             raise InputError(f"{self.path}: another attar is running in this folder. Wait for it to end.") from None
+
+    def _check_same(self, found: Any, identity: dict[str, Any]) -> None:
+        if found != identity:
+            differing = next((key for key in identity if found.get(key) != identity[key]), "content")
+            raise InputError(
+                f"{self.path}: holds another run (its {differing} differs). "
+                "Choose another --output, or remove the folder."
+            )
+
+    def _has_results(self) -> bool:
+        """Whether anything stands here but what a run writes before it has computed anything."""
+        return self.path.is_dir() and any(
+            item.name not in (*_BOOKKEEPING, "data") and not item.name.startswith(".tmp-")
+            for item in self.path.iterdir()
+        )
+
+    def _leave_nothing(self) -> None:
+        """After bad input: remove what only says that a run was meant to be here."""
+        if not self._has_results():
+            for name in _BOOKKEEPING:
+                (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # a data folder stays
+                self.path.rmdir()
 
 
 def exports_of(path: Path) -> Path:

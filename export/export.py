@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data import Photos, load_pixels
 from attar.errors import AttarError, GateError, InputError
-from attar.files import digest_of, replacing, sha256
+from attar.files import digest_of, remove, replacing, sha256
 from export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from export.noise import captured
 from export.targets import Target, parse_targets, require_targets
@@ -66,7 +65,7 @@ def export(
         try:
             manifest = manifest.with_file(_write(target, model, known, calibration, output, max_drop))
         except GateError as error:
-            (output / target.file).unlink(missing_ok=True) if (output / target.file).is_file() else None
+            remove(output / target.file)
             manifest = manifest.with_failure(FailedEntry(str(target), str(error)))
             failures.append(f"{target}: {error}")
         write_manifest(manifest, output)
@@ -113,8 +112,7 @@ def _manifest(student: Bundle, photos: Photos, output: Path, force: bool) -> Man
                 "Choose another --output, or replace them with --force."
             )
         for entry in found.files:
-            path = output / entry.file
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            remove(output / entry.file)
     elif output.is_dir() and any(not item.name.startswith(".tmp-") for item in output.iterdir()):
         raise InputError(f"{output}: not empty, and holds no exports of attar. Choose another --output.")
     elif output.exists() and not output.is_dir():

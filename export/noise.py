@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 TAIL = 2000
 """Characters of captured output that a failure shows."""
@@ -36,13 +37,15 @@ def captured() -> Iterator[Captured]:
         level = logging.root.manager.disable
         logging.disable(logging.WARNING)
         kept = [os.dup(descriptor) for descriptor in (1, 2)]
+        writer = io.TextIOWrapper(os.fdopen(os.dup(sink.fileno()), "wb"), errors="replace", write_through=True)
         try:
             for descriptor in (1, 2):
                 os.dup2(sink.fileno(), descriptor)
-            yield noise
+            # In a notebook sys.stdout is no file descriptor's, so both are diverted.
+            with redirect_stdout(writer), redirect_stderr(writer):
+                yield noise
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            writer.close()
             for descriptor, saved in zip((1, 2), kept):
                 os.dup2(saved, descriptor)
                 os.close(saved)

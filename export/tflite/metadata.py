@@ -116,6 +116,6 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """The labels appended to a .tflite file; empty if it has none."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return tuple(archive.read(LABELS).decode().splitlines())
+            return tuple(archive.read(LABELS).decode().removesuffix("\n").split("\n"))
     except (zipfile.BadZipFile, KeyError):
         return ()

@@ -101,7 +101,8 @@ def test_terminal_markdown_and_page_show_the_same_cells(small: Any) -> None:
     for row in it.rows:
         for column in columns(it):
             cell = column.cell(row)
-            assert cell.main in terminal and cell.main in markdown and f">{cell.main}<" in page
+            assert cell.main in terminal or not column.brief
+            assert cell.main in markdown and f">{cell.main}<" in page
     assert len(markdown.splitlines()) == 2 + len(it.rows)
 
 
