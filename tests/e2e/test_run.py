@@ -148,7 +148,7 @@ def test_single_verbs_on_a_finished_run(finished: Path, tmp_path: Path) -> None:
     code, out, err = attar("verify", copy / "exports", "--json")
     assert code == 0 and len(json.loads(out)["files"]) == 3, err
     code, out, err = attar("bench", copy, "--seconds", "0.5", "--threads", "2", "--json")
-    assert code == 0 and all(len(r["samples_ns"]) >= 5 and r["threads"] == 2 for r in json.loads(out)), err
+    assert code == 0 and all(len(r["samples"]) >= 5 and r["threads"] == 2 for r in json.loads(out)), err
     code, out, err = attar("compare", copy, "--json")
     assert code == 0 and json.loads(out), err
     (copy / "report.html").unlink()
