@@ -276,11 +276,16 @@ def _examples(
     names = photos.labels
     examples = tuple(
         Example(
-            chosen[i].path, _name(chosen[i].path, photos), names[labels[i]],
-            names[teacher[i].argmax()], float(teacher[i].max()), names[student[i].argmax()], float(student[i].max()),
+            name=_name(chosen[i].path, photos),
+            label=names[labels[i]],
+            teacher=names[teacher[i].argmax()],
+            teacher_confidence=float(teacher[i].max()),
+            student=names[student[i].argmax()],
+            student_confidence=float(student[i].max()),
+            photo=chosen[i].path,
         )
         for i in surest[:EXAMPLES]
-    )  # fmt: skip
+    )
     return examples, len(lost)
 
 

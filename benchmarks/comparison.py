@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from attar.errors import InputError
+
 SCHEMA = 1
 
 Kind = Literal["teacher", "student", "file"]
@@ -94,15 +98,15 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Example:
-    """A photo that the student gets wrong and the teacher right; `photo` is where it lies."""
+    """A photo that the student gets wrong and the teacher right; `photo` is where it lies, if that is known."""
 
-    photo: Path
     name: str
     label: str
     teacher: str
     teacher_confidence: float
     student: str
     student_confidence: float
+    photo: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -141,3 +145,13 @@ class Comparison:
         for example in value["examples"]:
             del example["photo"]
         return {"schema": SCHEMA, **value}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Comparison:
+        """What `to_json` gave, read back (a report.json); `InputError` when it is something else."""
+        if value.get("schema") != SCHEMA:
+            raise InputError(f"Not a report.json of schema {SCHEMA} (found {value.get('schema')!r}): make it again.")
+        try:
+            return TypeAdapter(cls).validate_python({key: part for key, part in value.items() if key != "schema"})
+        except ValidationError as error:
+            raise InputError(f"Not a whole report.json: {error}") from error

@@ -130,6 +130,8 @@ def _markdown_line(cells: Sequence[str]) -> str:
 
 def _thumbnail(example: Example) -> str | None:
     """The photo as a small JPEG data URI; None when it is gone since the comparison."""
+    if example.photo is None:
+        return None
     try:
         image = read_rgb(example.photo)
     except UnreadableImage:

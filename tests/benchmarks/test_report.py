@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from attar.errors import InputError
+from attar.errors import GateError, InputError
 from benchmarks import write_report
 from benchmarks.columns import columns
-from benchmarks.comparison import ClassRow
+from benchmarks.comparison import ClassRow, Comparison
+from benchmarks.readme import BEGIN, END, block, replaced
 from benchmarks.report import markdown_table, picture, records_table, render, terminal_table
 
 HOSTILE = '<script>alert("x")</script>'
@@ -119,3 +120,23 @@ def test_the_picture_is_saved_the_same_twice(small: Any, tmp_path: Path, name: s
 def test_a_picture_of_another_kind_is_refused(small: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="svg"):
         picture(small.comparison, tmp_path / "picture.bmp")
+
+
+def test_a_report_reads_back(small: Any) -> None:
+    written = json.loads(json.dumps(small.comparison.to_json()))
+    assert Comparison.from_json(written).to_json() == small.comparison.to_json()
+
+
+@pytest.mark.parametrize("broken", [{"schema": 99}, {"rows": [{"name": "x"}]}, {"classes": "three"}])
+def test_another_report_is_refused(small: Any, broken: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"report\.json"):
+        Comparison.from_json(json.loads(json.dumps({**small.comparison.to_json(), **broken})))
+
+
+def test_the_readme_keeps_what_is_outside_its_marks(small: Any) -> None:
+    text = block("a line\n", small.comparison, 2.5)
+    once = replaced(f"before\n{BEGIN}\nold\n{END}\nafter\n", text)
+    assert once.startswith("before\n") and once.endswith("after\n") and "old" not in once
+    assert markdown_table(small.comparison) in once and replaced(once, text) == once
+    with pytest.raises(GateError, match="marks"):
+        replaced("no marks", text)
