@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 import students
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data import Photos, load_pixels
-from attar.errors import AttarError, GateError, InputError
-from attar.files import digest_of, remove, replacing, sha256
-from export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
-from export.noise import captured
+from attar.errors import GateError, InputError
+from attar.files import digest_of, remove, sha256
+from export.make import make
+from export.manifest import NAME, FailedEntry, Manifest, read_manifest, write_manifest
 from export.targets import Target, parse_targets, require_targets
-from export.verify import Reference, check, reference, spread
-from students import Student
+from export.verify import reference, spread
 
 CALIBRATION = 200
 """Training photos that int8 ranges are taken from, evenly spread over them."""
@@ -63,7 +60,7 @@ def export(
     for number, target in enumerate(wanted, start=1):
         say(f"  {number}/{len(wanted)} {target}")
         try:
-            manifest = manifest.with_file(_write(target, model, known, calibration, output, max_drop))
+            manifest = manifest.with_file(make(target, model, known, calibration, output, max_drop))
         except GateError as error:
             remove(output / target.file)
             manifest = manifest.with_failure(FailedEntry(str(target), str(error)))
@@ -72,24 +69,6 @@ def export(
     if failures:
         raise GateError(f"{output}: {len(failures)} of {len(chosen)} targets failed:\n  " + "\n  ".join(failures))
     return manifest
-
-
-def _write(
-    target: Target, model: Student, known: Reference, calibration: np.ndarray, output: Path, max_drop: float
-) -> FileEntry:
-    """Convert into a temporary sibling, verify it there, and only then give it its name."""
-    with replacing(output / target.file) as temporary:
-        # Runtimes go by the suffix, which the temporary name keeps.
-        try:
-            with captured() as noise:
-                target.module.convert(model, known.bundle, target.precision, calibration, temporary)
-        except AttarError:
-            raise
-        except Exception as error:
-            raise GateError(f"the converter failed: {error}\n{noise.tail}") from error
-        with captured():
-            entry = check(temporary, target, known, max_drop)
-    return FileEntry(**{**vars(entry), "file": target.file, "sha256": sha256(output / target.file)})
 
 
 def _manifest(student: Bundle, photos: Photos, output: Path, force: bool) -> Manifest:
