@@ -1,0 +1,1 @@
+"""attar beside other tools, on the same student, the same photos, the same machine, in one interleaved run."""

@@ -1,0 +1,35 @@
+"""`attar quickstart` for real, held to what the README promises of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attar.recipe import read_recipe
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_quickstart_keeps_its_promises(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "attar", "quickstart", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    rows = {row["name"]: row for row in report["rows"]}
+    assert rows["teacher"]["top1"]["value"] >= 0.98
+    assert rows["student"]["top1"]["value"] >= 0.97
+    targets = read_recipe(ROOT / "attar" / "quickstart.yaml").targets
+    assert set(rows) == {"teacher", "student", *targets} and report["failed"] == []
+    for target in targets:
+        assert abs(rows[target]["difference"]["value"]) <= 0.01, target
+    assert json.loads((tmp_path / "quickstart" / "report.json").read_text()) == report
+    assert report["choice"]["target"] in targets
+    assert (tmp_path / "quickstart" / "report.html").stat().st_size < 5_000_000
