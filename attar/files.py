@@ -86,6 +86,23 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside `folder`, for what is to be renamed to a place on the same disk.
+
+    Removed at the end of the block; after a process that was killed, by the next one that wants one there.
+    """
+    path = folder / "scratch"
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    _recover(path)
+    remove(temporary)
+    make_folder(temporary)
+    try:
+        yield temporary
+    finally:
+        remove(temporary)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents; what prevents it is an `InputError` naming it."""
     try:
