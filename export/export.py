@@ -125,7 +125,7 @@ def _keys(
         "about": [student.provenance, student.metrics],
         "photos": photos.fingerprint,
         "calibration": CALIBRATION if calibration is None else hashlib.sha256(calibration.tobytes()).hexdigest(),
-        "max_drop": max_drop,
+        "max_drop": float(max_drop),
         "limit": limit,
     }
     return {target: digest_of([made_from, str(target), target.versions]) for target in targets}

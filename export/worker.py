@@ -93,7 +93,7 @@ def _make(job: Job, target: Target) -> dict[str, Any]:
 
     FORMATS.update(job.formats)
     shared.folder = job.folder
-    arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
     calibration = arrays.pop("calibration")
     known = Reference(job.bundle, **arrays)
     return asdict(make(target, students.load(job.bundle), known, calibration, job.staging, job.max_drop))
