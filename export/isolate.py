@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -66,7 +67,7 @@ class Supervisor:
     def __enter__(self) -> Supervisor:
         threads = str(max(1, (os.cpu_count() or 1) // self._limits.workers))
         # This process's own modules, wherever it found them, and none from the folder it happens to stand in.
-        path = os.pathsep.join(os.path.abspath(place) for place in sys.path)  # noqa: PTH100: not resolving links
+        path = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "export.supervisor"],

@@ -68,7 +68,8 @@ def _diverted(sink: IO[bytes]) -> Iterator[None]:
         level = logging.root.manager.disable
         logging.disable(logging.WARNING)
         kept = [os.dup(descriptor) for descriptor in (1, 2)]
-        writer = io.TextIOWrapper(os.fdopen(os.dup(sink.fileno()), "wb"), errors="replace", write_through=True)
+        raw = os.fdopen(os.dup(sink.fileno()), "wb", buffering=0)  # a crash loses what is in a buffer
+        writer = io.TextIOWrapper(raw, errors="replace", write_through=True)
         try:
             for descriptor in (1, 2):
                 os.dup2(sink.fileno(), descriptor)

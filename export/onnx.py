@@ -29,7 +29,7 @@ IMAGE, PROBABILITIES = "image", "probabilities"
 OPSET = 18
 
 
-class _Deployable(nn.Module):
+class Deployable(nn.Module):
     """uint8 images (N, H, W, 3) -> probabilities (N, classes)."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -73,21 +73,21 @@ def build(student: Student, bundle: Bundle, precision: str, calibration: np.ndar
 def _describe(model: Any, bundle: Bundle, target: str) -> None:
     """Write into the file what someone who meets it alone needs to know."""
     facts = about(bundle, target)
-    said = {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
-    require("onnx").helper.set_model_props(model, said)
+    said = {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items() if not isinstance(value, str)}
+    require("onnx").helper.set_model_props(model, {**facts, **said})
     model.producer_name, model.producer_version = "attar", facts["attar"]
     model.doc_string = model.graph.doc_string = (
         f"{bundle.name}: image classifier of {len(bundle.labels)} classes, {target}."
     )
     model.graph.input[0].doc_string = in_words(bundle)
-    model.graph.output[0].doc_string = "Probability of every class, in the order of `labels` in the metadata; sums to 1."
+    model.graph.output[0].doc_string = "Probabilities, in the order of `labels` in the metadata; they sum to 1."
 
 
 def _float_content(student: Student, bundle: Bundle) -> bytes:
     """The float .onnx, which every precision starts from."""
     require("onnxscript")
     size = bundle.preprocessing.size
-    network = _Deployable(student.network).eval()
+    network = Deployable(student.network).eval()
     # Two images: torch.export takes a batch of one for a constant.
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     program = torch.onnx.export(

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from export.noise import TAIL
-from export.targets import Target
+from export.targets import FORMATS, Target
 from export.worker import Job, work
 
 FORKS = sys.platform == "linux"
@@ -74,6 +74,7 @@ def main() -> None:
         job, limits = pickle.load(sys.stdin.buffer)
     except EOFError:  # the caller had nothing to do, or is gone
         return
+    FORMATS.update(job.formats)
     supervise(job, limits, lambda event: print(json.dumps(event), file=events), sys.stdin.fileno())
 
 
@@ -138,10 +139,11 @@ def _how(exitcode: int) -> str:
 
 
 def _tail(log: Path) -> str:
-    try:
-        return log.read_bytes()[-TAIL:].decode(errors="replace").strip()
-    except FileNotFoundError:
+    """The end of what a process printed, without the list of modules that Python adds to the stack of a crash."""
+    if not log.exists():
         return ""
+    text = log.read_text(encoding="utf-8", errors="replace").partition("\n\nExtension modules:")[0]
+    return text[-TAIL:].strip()
 
 
 def resident(group: int) -> int:

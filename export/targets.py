@@ -88,16 +88,13 @@ def parse_targets(names: Sequence[str]) -> list[Target]:
     Raises:
         InputError: an unknown target (with close matches), or none at all.
     """
-    known = {str(target): [target] for name in FORMATS for target in _of(name)}
-    groups = {"all": [target for name in FORMATS for target in _of(name)], **{f"{name}:all": _of(name) for name in FORMATS}}
+    known = _named()
     for name in names:
-        if name not in known and name not in groups:
-            raise InputError(
-                f"target {name!r}: unknown.{did_you_mean(name, [*known, *groups])} Known: {', '.join([*known, *groups])}."
-            )
+        if name not in known:
+            raise InputError(f"target {name!r}: unknown.{did_you_mean(name, known)} Known: {', '.join(known)}.")
     if not names:
-        raise InputError(f"No target given. Known: {', '.join([*known, *groups])}.")
-    return list(dict.fromkeys(target for name in names for target in {**known, **groups}[name]))
+        raise InputError(f"No target given. Known: {', '.join(known)}.")
+    return list(dict.fromkeys(target for name in names for target in known[name]))
 
 
 def require_targets(targets: Sequence[Target]) -> None:
@@ -131,5 +128,12 @@ def choose_targets(names: Sequence[str]) -> tuple[list[Target], dict[str, str]]:
     return chosen, left_out
 
 
-def _of(name: str) -> list[Target]:
-    return [Target(name, precision) for precision in FORMATS[name].precisions]
+def _named() -> dict[str, list[Target]]:
+    """Every name that can be given, and the targets it means."""
+    formats = {name: [Target(name, precision) for precision in form.precisions] for name, form in FORMATS.items()}
+    every = [target for targets in formats.values() for target in targets]
+    return {
+        **{str(target): [target] for target in every},
+        **{f"{name}:all": targets for name, targets in formats.items()},
+        "all": every,
+    }

@@ -64,6 +64,7 @@ def save_arrays(folder: Path, **arrays: np.ndarray) -> None:
 
 def work(job: Job, target: Target, parent: int) -> None:
     """Make one target's file, leave its result in `job.result(target)`, and end this process."""
+    FORMATS.update(job.formats)
     os.setsid()  # a group of its own, so that it can be ended with whatever it starts
     _die_with(parent)
     with captured(job.log(target)):
@@ -91,7 +92,6 @@ def _make(job: Job, target: Target) -> dict[str, Any]:
     from export.make import make
     from export.verify import Reference
 
-    FORMATS.update(job.formats)
     shared.folder = job.folder
     arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
     calibration = arrays.pop("calibration")

@@ -111,9 +111,7 @@ def export(
     bundle: Annotated[Path, typer.Argument(help="The student's bundle.")],
     target: Annotated[
         list[str] | None,
-        typer.Option(
-            "--target", "-t", help="Such as litert:int8, litert:all, or all. Repeatable.", show_default=False
-        ),
+        typer.Option("--target", "-t", help="Such as litert:int8, litert:all, or all. Repeatable.", show_default=False),
     ] = None,
     data: Data = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: exports/ beside the bundle.")] = None,
