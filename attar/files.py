@@ -70,11 +70,9 @@ def replacing(path: Path) -> Iterator[Path]:
         else:
             temporary.replace(path)
         remove(_old(path))
-    except AttarError:
-        _undo(temporary, path)
-        raise
     except Exception as error:
-        full = _is_full(path, error)  # before the sibling goes, and its space is free again
+        # An error of ours may be about what the disk said. Asked before the sibling goes, and its space is free again.
+        full = _is_full(path, error.__cause__ or error)
         _undo(temporary, path)
         if full:
             raise _explained(OSError(errno.ENOSPC, ""), path) from error
@@ -94,10 +92,9 @@ def scratch(folder: Path) -> Iterator[Path]:
     """
     path = folder / "scratch"
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    _recover(path)
-    remove(temporary)
     make_folder(temporary)
     try:
+        _recover(path)
         yield temporary
     finally:
         remove(temporary)
@@ -179,8 +176,10 @@ def _undo(temporary: Path, path: Path) -> None:
         pass  # the error that brought us here is the one to report
 
 
-def _is_full(path: Path, error: Exception) -> bool:
+def _is_full(path: Path, error: BaseException) -> bool:
     """Whether the disk is full; writers in C++ and Rust say so in words of their own."""
+    if isinstance(error, AttarError):
+        return False
     if isinstance(error, OSError):
         return error.errno == errno.ENOSPC
     if re.search(r"No space left|StorageFull|os error 28", str(error)):

@@ -76,6 +76,7 @@ def main() -> None:
         return
     FORMATS.update(job.formats)
     supervise(job, limits, lambda event: print(json.dumps(event), file=events), sys.stdin.fileno())
+    os._exit(0)  # taking torch down takes a second, and somebody waits
 
 
 def supervise(job: Job, limits: Resolved, reply: Reply, leash: int) -> None:

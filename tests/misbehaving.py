@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 import students
+from attar.bundle import Bundle
 from export import onnx
 from export.targets import FORMATS, Format
 
@@ -43,9 +45,10 @@ def _allocate(*_: Any) -> None:
         time.sleep(0.02)
 
 
-def _other(student: students.Student, *rest: Any) -> None:
+def _other(student: students.Student, bundle: Bundle, *rest: Any) -> None:
     """Writes a file of another student."""
-    onnx.convert(students.create_student(student.architecture["name"], 3).eval(), *rest)
+    another = students.create_student(student.architecture["name"], 3).eval()
+    onnx.convert(another, replace(bundle, weights_sha256="another"), *rest)
 
 
 class _Spectrum(nn.Module):
@@ -59,7 +62,7 @@ class _Spectrum(nn.Module):
         return torch.linalg.svdvals(self.network(images)[:, None, :].repeat(1, 3, 1))
 
 
-def _unsupported(student: students.Student, bundle: Any, precision: str, *rest: Any) -> None:
+def _unsupported(student: students.Student, bundle: Bundle, precision: str, *rest: Any) -> None:
     """A student with an operator that a real converter does not know."""
     module = FORMATS[precision.removeprefix("unsupported-")].module
     student.network = _Spectrum(student.network).eval()
@@ -70,7 +73,7 @@ _WAYS = {"abort": _abort, "exit": _exit, "sleep": _sleep, "allocate": _allocate,
 _UNSUPPORTED = ("unsupported-litert", "unsupported-coreml", "unsupported-onnx")
 
 
-def convert(student: students.Student, bundle: Any, precision: str, calibration: Any, destination: Path) -> None:
+def convert(student: students.Student, bundle: Bundle, precision: str, calibration: Any, destination: Path) -> None:
     """Misbehave as `precision` says; `fp32` is a good .onnx file, `fp16` another student's."""
     if precision in _UNSUPPORTED:
         _unsupported(student, bundle, precision, calibration, destination)

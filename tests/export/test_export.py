@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +17,12 @@ from trained import make_student
 import students
 from attar.data import DataSpec, Photos, load_pixels, read_photos
 from attar.errors import GateError, InputError
+from attar.extras import version
 from attar.files import sha256
 from attar.inference import predict
 from attar.preprocessing import Preprocessing
-from export import Limits, export, litert, onnx, read_manifest, verify
+from export import Limits, export, litert, onnx, read_manifest, targets, verify
+from export.export import _keys
 from export.manifest import write_manifest
 from export.noise import captured
 from export.runner import open_runner
@@ -123,6 +127,49 @@ def test_exporting_again_makes_nothing_again(exports, bundle, photos):
     manifest = export(bundle, TARGETS, exports, photos=photos, max_drop=DROP)
     after = {path.name: path.stat().st_mtime_ns for path in exports.iterdir() if path.name != "manifest.json"}
     assert before == after and len(manifest.files) == len(TARGETS)
+
+
+def test_where_nothing_is_to_be_made_torch_is_not_loaded(exports, bundle, shapes):
+    code = (
+        "import sys; from attar.data import *; from export import export; words = sys.argv[1:];"
+        f"export(words[0], {TARGETS}, words[1], photos=read_photos(DataSpec(words[2])), max_drop={DROP});"
+        "assert not {'torch', 'timm', 'onnx', 'litert_torch'} & set(sys.modules)"
+    )
+    before = sha256(exports)
+    done = subprocess.run([sys.executable, "-c", code, bundle.path, exports, shapes], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and sha256(exports) == before
+
+
+def test_a_file_is_known_by_all_that_it_is_made_from(bundle, photos, monkeypatch):
+    chosen = parse_targets(["onnx:int8", "litert:int8"])
+    images = load_pixels(photos.train, bundle.preprocessing)
+
+    def keys(bundle=bundle, photos=photos, calibration=None, max_drop=1, limit=10) -> dict:
+        return _keys(chosen, bundle, photos, calibration, max_drop, limit)
+
+    plain = keys()
+    assert keys(max_drop=1.0) == plain
+    others = [
+        keys(max_drop=2), keys(limit=11), keys(calibration=images), keys(calibration=images[::-1]),
+        keys(photos=replace(photos, fingerprint="other")), keys(bundle=replace(bundle, weights_sha256="other")),
+        keys(bundle=replace(bundle, provenance={"license": "MIT"})),
+    ]  # fmt: skip
+    monkeypatch.setattr(targets, "version", lambda name: "0.1" if name == "onnxruntime" else version(name))
+    newer = keys()
+    assert [target.format for target in chosen if newer[target] != plain[target]] == ["onnx"]
+    digests = [digest for each in (plain, *others) for digest in each.values()] + [newer[chosen[0]]]
+    assert len(set(digests)) == 2 * 8 + 1
+
+
+def test_a_newer_converter_makes_its_files_again(exports, bundle, photos, monkeypatch):
+    monkeypatch.setattr(targets, "version", lambda name: "0.1" if name == "onnxruntime" else version(name))
+    before = {entry.target: entry for entry in read_manifest(exports).files}
+    export(bundle, ["onnx:fp16", "litert:fp32"], exports, photos=photos, max_drop=DROP)
+    after = {entry.target: entry for entry in read_manifest(exports).files}
+    assert [name for name in before if before[name].key != after[name].key] == ["onnx:fp16"]
+    # The process that makes files sees what is really installed.
+    assert {**vars(after["onnx:fp16"]), "key": ""} == {**vars(before["onnx:fp16"]), "key": ""}
 
 
 def test_a_damaged_file_is_made_again(exports, bundle, photos):
@@ -254,6 +301,20 @@ def test_a_damaged_manifest_is_named(exports, bundle, photos, content):
 def test_photos_of_other_classes_are_refused(exports, bundle, photos):
     with pytest.raises(InputError, match="classes"):
         verify(exports, bundle=bundle, photos=replace(photos, labels=("a", "b", "c")))
+
+
+def test_an_onnx_file_says_what_it_is(exported, bundle):
+    from onnx import load
+
+    for precision in ("fp32", "fp16", "int8"):
+        model = load(exported / f"onnx-{precision}.onnx")
+        about = {item.key: item.value for item in model.metadata_props}
+        assert tuple(json.loads(about["labels"])) == bundle.labels and about["fingerprint"] == bundle.fingerprint
+        assert Preprocessing.from_json(json.loads(about["preprocessing"])) == bundle.preprocessing
+        assert {"license", "author", "attar", "metrics", "teacher", "data"} <= set(about)
+        assert about["target"] == f"onnx:{precision}" in model.doc_string
+        assert "32 x 32" in model.graph.input[0].doc_string and "labels" in model.graph.output[0].doc_string
+        assert str(Path(students.__file__).parents[1]).encode() not in model.SerializeToString()
 
 
 def test_onnx_takes_any_batch_with_the_same_answers(exported, bundle, photos):

@@ -15,9 +15,12 @@ from trained import make_student
 
 from attar.data import DataSpec, Photos, read_photos
 from attar.errors import GateError
-from export import Limits, export, read_manifest
-from export.supervisor import resident
-from export.targets import FORMATS
+from attar.files import sha256
+from export import Limits, export, read_manifest, supervisor
+from export.export import _prepare
+from export.supervisor import Resolved, resident
+from export.targets import FORMATS, Target
+from export.worker import Job
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
@@ -88,12 +91,13 @@ def test_memory_of_a_group_counts_children():
 
 
 EXPORTER = """
-import sys
+import signal, sys
 import misbehaving
 from attar.data import DataSpec, read_photos
 from export import export
 from export.targets import FORMATS
 FORMATS["bad"] = misbehaving.FORMAT
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore Ctrl-C
 bundle, data, output = sys.argv[1:]
 export(bundle, ["bad:sleep"], output, photos=read_photos(DataSpec(data)))
 """
@@ -141,8 +145,8 @@ def test_no_process_outlives_the_export(bundle, shapes, tmp_path, victim):
     assert until(everyone, 120) and process.poll() is None
     started = descendants(process.pid)
     if victim == "supervisor":
-        [supervisor] = [pid for pid in started if f" {process.pid} " in Path(f"/proc/{pid}/stat").read_text()]
-        os.kill(supervisor, signal.SIGKILL)
+        [started_it] = [pid for pid in started if f" {process.pid} " in Path(f"/proc/{pid}/stat").read_text()]
+        os.kill(started_it, signal.SIGKILL)
     else:
         process.send_signal(signal.SIGKILL if victim == "exporter" else signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -150,7 +154,9 @@ def test_no_process_outlives_the_export(bundle, shapes, tmp_path, victim):
     assert until(lambda: sum(map(lives, started)) <= left_alone, 10)
     for pid in filter(lives, started):
         os.kill(pid, signal.SIGKILL)
-    assert process.returncode == {"exporter": -9, "exporter, politely": -2, "supervisor": 1}[victim]
+    assert process.returncode == (-signal.SIGKILL if victim == "exporter" else 1)
+    if victim == "exporter, politely":
+        assert "KeyboardInterrupt" in err
     if victim == "supervisor":
         assert "bad:sleep" in err and "ended too early" in err
     if victim != "exporter":
@@ -167,3 +173,19 @@ def test_what_a_killed_export_left_is_tidied_away(bundle, photos, tmp_path):
     (folder / f".tmp-{dead.pid}-scratch" / "onnx-fp32.onnx").write_text("half")
     export(bundle, ["onnx:fp32"], folder, photos=photos, max_drop=DROP)
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "onnx-fp32.onnx"]
+
+
+@pytest.mark.slow
+def test_where_forking_is_not_safe_processes_start_afresh(bundle, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "FORKS", False)
+    _prepare(tmp_path, bundle, photos, None, 1000)
+    targets = (Target("bad", "fp32"), Target("bad", "exit"))
+    job = Job(bundle, targets, dict(FORMATS), tmp_path, tmp_path, DROP)
+    leash, held = os.pipe()
+    events: list[dict] = []
+    supervisor.supervise(job, Resolved(300, 8 * 10**9, 2), events.append, leash)
+    os.close(leash), os.close(held)
+    assert [event["target"] for event in events[:2]] == ["bad:fp32", "bad:exit"]
+    ended = {event["target"]: event for event in events[2:]}
+    assert ended["bad:fp32"]["entry"]["sha256"] == sha256(tmp_path / "bad-fp32.onnx")
+    assert "exit code 3" in ended["bad:exit"]["error"]
