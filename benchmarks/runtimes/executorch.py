@@ -25,8 +25,11 @@ def preload() -> None:
 
 def load(path: str, threads: int) -> ExecuTorchSession:
     """Read the file and let the delegate prepare it."""
-    # One pool serves every program of a process, and it is resized only between inferences.
-    require("executorch.extension.pybindings.portable_lib")._unsafe_reset_threadpool(threads)
+    # One pool serves every program of a process. Resizing it under a program that is loaded crashes the process, so
+    # it is done for the first of the files that take turns, and the others find it as they want it.
+    pool = require("executorch.extension.pybindings.portable_lib")
+    if pool._threadpool_get_thread_count() != threads:
+        pool._unsafe_reset_threadpool(threads)
     content = Path(path).read_bytes()
     return ExecuTorchSession(require("executorch.runtime").Runtime.get().load_program(content))
 
