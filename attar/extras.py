@@ -29,6 +29,8 @@ OPTIONAL = (
     Optional("onnx", "onnx", "onnx", "export to ONNX"),
     Optional("onnxscript", "onnxscript", "onnx", "export to ONNX"),
     Optional("onnxruntime", "onnxruntime", "onnx", "verify and benchmark ONNX files"),
+    Optional("executorch", "executorch", "executorch", "export to ExecuTorch, verify and benchmark it"),
+    Optional("torchao", "torchao", "executorch", "executorch:int8"),
     Optional("jinja2", "jinja2", "report", "report.html"),
     Optional("matplotlib", "matplotlib", "report", "the picture in the report"),
 )

@@ -70,11 +70,9 @@ def replacing(path: Path) -> Iterator[Path]:
         else:
             temporary.replace(path)
         remove(_old(path))
-    except AttarError:
-        _undo(temporary, path)
-        raise
     except Exception as error:
-        full = _is_full(path, error)  # before the sibling goes, and its space is free again
+        # An error of ours may be about what the disk said. Asked before the sibling goes, and its space is free again.
+        full = _is_full(path, error.__cause__ or error)
         _undo(temporary, path)
         if full:
             raise _explained(OSError(errno.ENOSPC, ""), path) from error
@@ -84,6 +82,22 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         _undo(temporary, path)
         raise
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A temporary folder inside `folder`, for what is to be renamed to a place on the same disk.
+
+    Removed at the end of the block; after a process that was killed, by the next one that wants one there.
+    """
+    path = folder / "scratch"
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    make_folder(temporary)
+    try:
+        _recover(path)
+        yield temporary
+    finally:
+        remove(temporary)
 
 
 def make_folder(path: Path) -> None:
@@ -162,8 +176,10 @@ def _undo(temporary: Path, path: Path) -> None:
         pass  # the error that brought us here is the one to report
 
 
-def _is_full(path: Path, error: Exception) -> bool:
+def _is_full(path: Path, error: BaseException) -> bool:
     """Whether the disk is full; writers in C++ and Rust say so in words of their own."""
+    if isinstance(error, AttarError):
+        return False
     if isinstance(error, OSError):
         return error.errno == errno.ENOSPC
     if re.search(r"No space left|StorageFull|os error 28", str(error)):

@@ -60,7 +60,7 @@ def check(recipe: Recipe) -> None:
     """Find what would fail late, such as an unknown target or a missing package, before anything starts."""
     loss_named(recipe.student.loss)
     check_name(recipe.student.name)
-    export.require_targets(export.parse_targets(recipe.targets))
+    export.choose_targets(recipe.targets)
     require_photos(recipe.data)
 
 

@@ -15,16 +15,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageEnhance
 
 from attar.data import Photo, in_threads
 from attar.files import digest_of
 from attar.images import read_rgb
-from attar.inference import to_tensor
+
+if TYPE_CHECKING:  # recipes hold a view policy, and are read by commands that need no torch
+    import torch
 
 STORE_BYTES = 4 << 30
 """Decoded photos are kept in memory up to this many bytes; the rest are decoded at each use."""
@@ -155,6 +156,10 @@ class ViewLoader:
         yield from self._drawn(np.split(everything, range(self.batch_size, len(everything), self.batch_size)), view)
 
     def _drawn(self, chunks: Sequence[np.ndarray], view: int) -> Iterator[Batch]:
+        import torch
+
+        from attar.inference import to_tensor
+
         def draw(index: np.ndarray) -> Batch:
             pixels = np.stack([self.policy.draw(self.store[i], int(i), view, self.size) for i in index])
             return Batch(to_tensor(pixels), torch.from_numpy(self.labels[index]), index, view)

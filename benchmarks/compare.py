@@ -32,7 +32,13 @@ WORST_CLASSES = 10
 EXAMPLES = 24
 """How many classes and photos a report shows."""
 
-_EVALUATORS = {"litert": "ai-edge-litert", "onnx": "onnxruntime", "coreml": "coremltools"}
+_EVALUATORS = {
+    "litert": "ai-edge-litert",
+    "onnx": "onnxruntime",
+    "ort": "onnxruntime",
+    "coreml": "coremltools",
+    "executorch": "executorch",
+}
 _PACKAGES = ("torch", "timm", "numpy", *(item.distribution for item in OPTIONAL))
 
 

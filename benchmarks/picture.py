@@ -11,7 +11,13 @@ from attar.extras import require
 from attar.files import replacing
 from benchmarks.comparison import Comparison, Row
 
-FORMATS = {"litert": ("#2f7ed8", "o"), "onnx": ("#d9730d", "s"), "coreml": ("#2a9d6f", "D")}
+FORMATS = {
+    "litert": ("#2f7ed8", "o"),
+    "onnx": ("#d9730d", "s"),
+    "ort": ("#b0557f", "^"),
+    "coreml": ("#2a9d6f", "D"),
+    "executorch": ("#7a6bc4", "v"),
+}
 """Colour and marker of each export format: told apart by shape as well, readable on white and on black."""
 
 _INK, _FAINT = "#5b6470", "#9aa3ae"

@@ -1,23 +1,36 @@
-"""Writing files: each converted, run on real photos, and listed only if it computes what its student does."""
+"""Writing files: each converted, run on real photos, and listed only if it computes what its student does.
+
+Nothing here loads torch before there is something to make: asking again for what is there answers at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-import students
+import numpy as np
+
+from attar import __version__
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data import Photos, load_pixels
-from attar.errors import GateError, InputError
-from attar.files import digest_of, remove, sha256
-from export.make import make
-from export.manifest import NAME, FailedEntry, Manifest, read_manifest, write_manifest
-from export.targets import Target, parse_targets, require_targets
-from export.verify import reference, spread
+from attar.errors import AttarError, GateError, InputError, MissingExtra
+from attar.files import digest_of, make_folder, scratch
+from export.folder import Folder
+from export.isolate import Limits, Supervisor
+from export.manifest import FileEntry, Manifest
+from export.targets import FORMATS, Target, choose_targets
+from export.worker import Job, save_arrays
 
 CALIBRATION = 200
 """Training photos that int8 ranges are taken from, evenly spread over them."""
+
+BATCH = 8
+"""Fewer calibration images than this say too little about ranges."""
 
 
 def export(
@@ -26,90 +39,129 @@ def export(
     output: Path | str,
     *,
     photos: Photos,
+    calibration: np.ndarray | None = None,
     max_drop: float = 1.0,
     limit: int = 1000,
     force: bool = False,
+    limits: Limits | None = None,
 ) -> Manifest:
     """Convert a student to `targets`, verify each file, and list the good ones in `output`'s manifest.
 
+    Each target is made in a process of its own. A good file that is there, made from the same student and photos
+    by the same versions and options, is not made again; one that cannot be made anew stays as it is.
+
     Args:
         bundle: the student.
-        targets: names such as `litert:int8`.
-        output: the exports folder. Good files of other targets in it stay; a file that is there,
-            unchanged and as strictly verified, is not made again.
+        targets: names such as `litert:int8`, or `all`, or `litert:all`.
+        output: the exports folder. Good files of other targets in it stay.
         photos: the student's photos: int8 is calibrated on training ones, all is verified on validation ones.
+        calibration: uint8 images (N, size, size, 3) to calibrate on, instead of training photos.
         max_drop: points of top-1 that a file may lose against its student.
         limit: validation photos to verify on, at most.
         force: replace exports of another student.
+        limits: time and memory of each target's process, and how many work at a time.
 
     Raises:
-        InputError: an unknown target, a missing package, an output folder of another student.
-        GateError: at least one target failed; it has no file, and the others are good.
+        InputError: an unknown target, a missing package, an output folder of another student, bad images or labels.
+        GateError: at least one target failed; it has no new file, and the others are good.
     """
     student = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, "student")
-    chosen = parse_targets(targets)
-    require_targets(chosen)
-    output = Path(output)
-    manifest = _manifest(student, photos, output, force)
-    wanted = [target for target in chosen if not _is_there(manifest, target, output, max_drop)]
-    failures = []
+    chosen, left_out = choose_targets(targets)
+    for name, reason in left_out.items():
+        say(f"{name}: left out. {reason}")
+    _check(student, photos, calibration, chosen)
+    folder = Folder(Path(output), student, photos, force)
+    keys = _keys(chosen, student, photos, calibration, max_drop, limit)
+    wanted = [target for target in chosen if not folder.has(target, keys[target])]
+    failures: dict[Target, AttarError] = {}
     if wanted:
-        known = reference(student, photos, limit)
-        calibration = load_pixels(spread(photos.train, CALIBRATION), student.preprocessing, "Reading training photos")
-        model = students.load(student)
-    for number, target in enumerate(wanted, start=1):
-        say(f"  {number}/{len(wanted)} {target}")
-        try:
-            manifest = manifest.with_file(make(target, model, known, calibration, output, max_drop))
-        except GateError as error:
-            remove(output / target.file)
-            manifest = manifest.with_failure(FailedEntry(str(target), str(error)))
-            failures.append(f"{target}: {error}")
-        write_manifest(manifest, output)
+        with _work_space(folder.path) as (space, staging), Supervisor(limits or Limits(), len(wanted)) as supervisor:
+            _prepare(space, student, photos, calibration, limit)
+            job = Job(student, tuple(_interleaved(wanted)), dict(FORMATS), space, staging, max_drop)
+            for target, result in supervisor.make(job):
+                if isinstance(result, FileEntry):
+                    folder.put(staging / target.file, replace(result, key=keys[target]))
+                elif isinstance(result, MissingExtra) and str(target) not in targets:
+                    say(f"{target}: left out. {result}")
+                else:
+                    failures[target] = result
+                    if isinstance(result, GateError):
+                        folder.fail(target, str(result))
     if failures:
-        raise GateError(f"{output}: {len(failures)} of {len(chosen)} targets failed:\n  " + "\n  ".join(failures))
-    return manifest
+        # A target that nothing but the input prevents has not failed a gate.
+        kind = InputError if all(isinstance(error, InputError) for error in failures.values()) else GateError
+        told = "\n  ".join(f"{target}: {failures[target]}" for target in wanted if target in failures)
+        raise kind(f"{output}: {len(failures)} of {len(chosen)} targets failed:\n  {told}")
+    return folder.manifest
 
 
-def _manifest(student: Bundle, photos: Photos, output: Path, force: bool) -> Manifest:
-    """The folder's manifest if it is this student's, else a new one."""
-    fresh = Manifest(
-        bundle={
-            "path": _relative(student.path, output), "name": student.name, "fingerprint": student.fingerprint,
-            "labels": list(student.labels), "labels_sha256": digest_of(list(student.labels)),
-        },
-        preprocessing=student.preprocessing.to_json(),
-        data={"fingerprint": photos.fingerprint},
-    )  # fmt: skip
-    if (output / NAME).is_file():
-        found = read_manifest(output)
-        if found.bundle["fingerprint"] == student.fingerprint:
-            return found
-        if not force:
-            raise InputError(
-                f"{output}: holds exports of another student ({found.bundle['name']}). "
-                "Choose another --output, or replace them with --force."
-            )
-        for entry in found.files:
-            remove(output / entry.file)
-    elif output.is_dir() and any(not item.name.startswith(".tmp-") for item in output.iterdir()):
-        raise InputError(f"{output}: not empty, and holds no exports of attar. Choose another --output.")
-    elif output.exists() and not output.is_dir():
-        raise InputError(f"{output}: a file stands there. Choose another --output.")
-    return fresh
+def _check(student: Bundle, photos: Photos, calibration: np.ndarray | None, targets: Sequence[Target]) -> None:
+    """Refuse labels and images that do not fit the student."""
+    classes, size = student.architecture["num_classes"], student.preprocessing.size
+    if len(student.labels) != classes:
+        raise InputError(f"{student.path}: {len(student.labels)} labels for a student of {classes} classes.")
+    if calibration is not None and (calibration.dtype != np.uint8 or calibration.shape[1:] != (size, size, 3)):
+        raise InputError(
+            f"calibration: {calibration.dtype} images of shape {calibration.shape}, and the student takes uint8 images "
+            f"of shape (N, {size}, {size}, 3). Use attar.data.load_pixels with the student's preprocessing."
+        )
+    count = len(photos.train if calibration is None else calibration)
+    if count < BATCH and any(target.calibrated for target in targets):
+        raise InputError(
+            f"{count} calibration images, and {next(str(t) for t in targets if t.calibrated)} takes its ranges from "
+            f"at least {BATCH}. Add photos, or leave such targets out."
+        )
 
 
-def _is_there(manifest: Manifest, target: Target, output: Path, max_drop: float) -> bool:
-    """Whether a target's good file is on disk, unchanged, and was verified no less strictly."""
-    for entry in manifest.files:
-        if entry.target == str(target) and entry.verification["max_drop"] <= max_drop:
-            path = output / entry.file
-            return path.exists() and sha256(path) == entry.sha256
-    return False
+def _keys(
+    targets: Sequence[Target], student: Bundle, photos: Photos, calibration: np.ndarray | None, max_drop: float,
+    limit: int,
+) -> dict[Target, str]:  # fmt: skip
+    """What each target's file is made from and by, as a digest: the same key, the same file."""
+    made_from = {
+        "attar": __version__,
+        "bundle": student.fingerprint,
+        # Not of what it computes, but written into the files.
+        "about": [student.provenance, student.metrics],
+        "photos": photos.fingerprint,
+        "calibration": CALIBRATION if calibration is None else hashlib.sha256(calibration.tobytes()).hexdigest(),
+        "max_drop": float(max_drop),
+        "limit": limit,
+    }
+    return {target: digest_of([made_from, str(target), target.versions]) for target in targets}
 
 
-def _relative(path: Path, start: Path) -> str:
-    """Where the bundle is, seen from the exports folder, so that a run's folder can be moved."""
-    import os
+def _prepare(space: Path, student: Bundle, photos: Photos, calibration: np.ndarray | None, limit: int) -> None:
+    """Lay out what every target's process reads: the student's own answers, and calibration images."""
+    from export.verify import reference, spread
 
-    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
+    known = reference(student, photos, limit)
+    if calibration is None:
+        calibration = load_pixels(spread(photos.train, CALIBRATION), student.preprocessing, "Reading training photos")
+    save_arrays(
+        space, pixels=known.pixels, labels=known.labels, probabilities=known.probabilities, calibration=calibration
+    )
+
+
+@contextmanager
+def _work_space(output: Path) -> Iterator[tuple[Path, Path]]:
+    """Two temporary folders: for what processes tell each other, and, inside `output`, for files in the making."""
+    is_new = not output.exists()
+    make_folder(output)
+    try:
+        with tempfile.TemporaryDirectory(prefix="attar-") as space, scratch(output) as staging:
+            yield Path(space), staging
+    finally:
+        if is_new:
+            with suppress(OSError):  # something good is in it
+                output.rmdir()
+
+
+def _interleaved(targets: Sequence[Target]) -> list[Target]:
+    """Formats by turns: two targets of one format would wait for what they share."""
+    seen: dict[str, int] = {}
+    turns = []
+    for target in targets:
+        seen[target.format] = turn = seen.get(target.format, 0) + 1
+        turns.append(turn)
+    return [target for _, target in sorted(zip(turns, targets), key=lambda pair: pair[0])]

@@ -20,14 +20,13 @@ from attar.bundle import Bundle
 from attar.errors import InputError
 from attar.extras import require, version
 from attar.preprocessing import MEAN, STD
+from export.shared import shared
 from export.tflite import graph, metadata
 from students import Student
 from students.rewrites import phone_safe
 
 IMAGE, PROBABILITIES = "image", "probabilities"
 """Names of the input and the output in a file written here."""
-
-_float_models: dict[str, bytes] = {}
 
 
 class _ChannelsLast(nn.Module):
@@ -72,7 +71,8 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
 
 def _float_model(student: Student, bundle: Bundle) -> bytes:
     """The float .tflite with a float input, which every precision starts from; converted once a student."""
-    if bundle.fingerprint not in _float_models:
+
+    def converted() -> bytes:
         litert_torch = require("litert_torch")
         size = bundle.preprocessing.size
         network = _ChannelsLast(phone_safe(student.network)).eval()
@@ -80,9 +80,9 @@ def _float_model(student: Student, bundle: Bundle) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "float.tflite"
             edge.export(str(path))
-            _float_models.clear()
-            _float_models[bundle.fingerprint] = path.read_bytes()
-    return _float_models[bundle.fingerprint]
+            return path.read_bytes()
+
+    return shared(f"float tflite {bundle.fingerprint}", converted)
 
 
 def _half_weights(content: bytes) -> bytes:

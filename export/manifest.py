@@ -22,7 +22,7 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A verified file. `verification` is what `export.verify.check` measured."""
+    """A verified file. `verification` is what `export.verify.check` measured, `key` what it was made from and by."""
 
     target: str
     file: str
@@ -33,6 +33,7 @@ class FileEntry:
     verification: dict[str, Any]
     partitions: dict[str, Any] | None
     versions: dict[str, str | None]
+    key: str = ""
 
 
 @dataclass(frozen=True)

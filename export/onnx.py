@@ -19,6 +19,8 @@ from torch import nn
 from attar.bundle import Bundle
 from attar.extras import require, version
 from attar.preprocessing import MEAN, STD
+from export.about import about, in_words
+from export.shared import shared
 from students import Student
 
 IMAGE, PROBABILITIES = "image", "probabilities"
@@ -27,7 +29,7 @@ IMAGE, PROBABILITIES = "image", "probabilities"
 OPSET = 18
 
 
-class _Deployable(nn.Module):
+class Deployable(nn.Module):
     """uint8 images (N, H, W, 3) -> probabilities (N, classes)."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -46,35 +48,46 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
     Args:
         student: the model, in evaluation mode.
         bundle: its labels, preprocessing and provenance.
-        precision: `fp32` or `int8` (QDQ, weights per channel, activations per tensor).
+        precision: `fp32`, `fp16` (half-size weights) or `int8` (QDQ, weights per channel, activations per tensor).
         calibration: uint8 training images (N, H, W, 3) that int8 ranges are taken from.
         destination: the file to write.
     """
+    model = build(student, bundle, precision, calibration, f"onnx:{precision}")
+    destination.write_bytes(model.SerializeToString())
+
+
+def build(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, target: str) -> Any:
+    """The `onnx.ModelProto` of a student, checked, with what `export.about` knows in its metadata_props."""
     onnx = require("onnx")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "float.onnx"
-        _float_file(student, bundle, path)
-        if precision == "int8":
-            path = _integer(path, calibration)
-        model = onnx.load(path)
-    model.producer_name, model.producer_version = "attar", str(version("attar") or "")
-    model.doc_string = f"Image classifier of {len(bundle.labels)} classes, {precision}"
-    about = {
-        "labels": json.dumps(list(bundle.labels), ensure_ascii=False),
-        "preprocessing": json.dumps(bundle.preprocessing.to_json()),
-        "model": bundle.name,
-        "precision": precision,
-        "fingerprint": bundle.fingerprint,
-    }
-    onnx.helper.set_model_props(model, about)
+    content = shared(f"float onnx {bundle.fingerprint}", lambda: _float_content(student, bundle))
+    if precision == "int8":
+        content = _integer(content, calibration)
+    model = onnx.load_model_from_string(content)
+    if precision == "fp16":
+        _halve_weights(model)
+    _describe(model, bundle, target)
     onnx.checker.check_model(model)
-    onnx.save(model, destination)
+    return model
 
 
-def _float_file(student: Student, bundle: Bundle, path: Path) -> None:
+def _describe(model: Any, bundle: Bundle, target: str) -> None:
+    """Write into the file what someone who meets it alone needs to know."""
+    facts = about(bundle, target)
+    said = {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items() if not isinstance(value, str)}
+    require("onnx").helper.set_model_props(model, {**facts, **said})
+    model.producer_name, model.producer_version = "attar", facts["attar"]
+    model.doc_string = model.graph.doc_string = (
+        f"{bundle.name}: image classifier of {len(bundle.labels)} classes, {target}."
+    )
+    model.graph.input[0].doc_string = in_words(bundle)
+    model.graph.output[0].doc_string = "Probabilities, in the order of `labels` in the metadata; they sum to 1."
+
+
+def _float_content(student: Student, bundle: Bundle) -> bytes:
+    """The float .onnx, which every precision starts from."""
     require("onnxscript")
     size = bundle.preprocessing.size
-    network = _Deployable(student.network).eval()
+    network = Deployable(student.network).eval()
     # Two images: torch.export takes a batch of one for a constant.
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     program = torch.onnx.export(
@@ -82,22 +95,45 @@ def _float_file(student: Student, bundle: Bundle, path: Path) -> None:
         input_names=[IMAGE], output_names=[PROBABILITIES], dynamic_shapes=({0: torch.export.Dim("batch")},),
     )  # fmt: skip
     assert program is not None
-    program.save(str(path))
+    for node in program.model.graph:
+        node.metadata_props.clear()  # where in whose folders each operator's source stands
+    return bytes(program.model_proto.SerializeToString())
 
 
-def _integer(path: Path, calibration: np.ndarray) -> Path:
+def _halve_weights(model: Any) -> None:
+    """Store weights in half precision, each behind a Cast that the runtime folds away when it loads the file.
+
+    Computing in half precision as well is slower where it matters: ONNX Runtime's CPU kernels on x86 have no half
+    precision and cast around every operator (MobileNetV3-large, one thread: 1.3 times the latency of fp32; this: 1.0).
+    """
+    onnx = require("onnx")
+    graph, casts = model.graph, []
+    for weight in graph.initializer:
+        if weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) < 2:
+            continue  # biases and scalars: few bytes, and the most to lose
+        name, values = weight.name, onnx.numpy_helper.to_array(weight)
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _integer(content: bytes, calibration: np.ndarray) -> bytes:
     """Quantize convolutions and matrix products, with the operators between them (QDQ)."""
     quantization = require("onnxruntime.quantization")
-    prepared, quantized = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
-    require("onnxruntime.quantization.shape_inference").quant_pre_process(str(path), str(prepared))
-    quantization.quantize_static(
-        str(prepared), str(quantized), _Images(quantization.CalibrationDataReader, calibration),
-        quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-        activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
-        # Softmax in integers would round probabilities to 1/256.
-        op_types_to_quantize=_BETWEEN, calibrate_method=quantization.CalibrationMethod.MinMax,
-    )  # fmt: skip
-    return quantized
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
+        plain.write_bytes(content)
+        require("onnxruntime.quantization.shape_inference").quant_pre_process(str(plain), str(prepared))
+        quantization.quantize_static(
+            str(prepared), str(quantized), _Images(quantization.CalibrationDataReader, calibration),
+            quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            # Softmax in integers would round probabilities to 1/256.
+            op_types_to_quantize=_BETWEEN, calibrate_method=quantization.CalibrationMethod.MinMax,
+        )  # fmt: skip
+        return quantized.read_bytes()
 
 
 _BETWEEN = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "GlobalAveragePool", "ReduceMean", "HardSigmoid"]

@@ -3,7 +3,12 @@
     litert:fp32   float                          coreml:fp16   half precision
     litert:fp16   half-size weights              coreml:w8     8-bit weights
     litert:int8   weights and activations        coreml:lut4   4-bit tables of weights
-    onnx:fp32     float                          onnx:int8     weights and activations (QDQ)
+    onnx:fp32     float                          ort:fp32      ONNX Runtime's own mobile form, float
+    onnx:fp16     half-size weights              ort:int8      the same, integer
+    onnx:int8     weights and activations (QDQ)
+    executorch:fp32  float, XNNPACK              executorch:int8  weights and activations
+
+`litert:all` means every precision of a format that this machine can write, and `all` every format's.
 
 A new format is a module of this package with `convert` and `open_runner`, and one line in `FORMATS`.
 """
@@ -15,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from attar.errors import InputError, did_you_mean
-from attar.extras import require_installed
+from attar.errors import InputError, MissingExtra, did_you_mean
+from attar.extras import OPTIONAL, require_installed, version
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,9 @@ FORMATS = {
         "export.litert", ("fp32", "fp16", "int8"), "tflite", ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
     ),
     "coreml": Format("export.coreml", ("fp16", "w8", "lut4"), "mlpackage", ("coremltools",)),
-    "onnx": Format("export.onnx", ("fp32", "int8"), "onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "onnx": Format("export.onnx", ("fp32", "fp16", "int8"), "onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "ort": Format("export.ort", ("fp32", "int8"), "ort", ("onnx", "onnxscript", "onnxruntime")),
+    "executorch": Format("export.executorch", ("fp32", "int8"), "pte", ("executorch", "torchao")),
 }
 
 
@@ -58,6 +65,18 @@ class Target:
         """The module that converts to it and runs it."""
         return importlib.import_module(FORMATS[self.format].module)
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether activations are quantized too, their ranges taken from calibration images."""
+        return self.precision.startswith("int8") or self.precision.endswith("a8")
+
+    @property
+    def versions(self) -> dict[str, str | None]:
+        """The installed version of every package that has a part in writing and running it."""
+        needs = FORMATS[self.format].needs
+        used = [item.distribution for item in OPTIONAL if item.module in needs]
+        return {name: version(name) for name in ("torch", "timm", *used)}
+
 
 TARGETS = tuple(Target(name, precision) for name, form in FORMATS.items() for precision in form.precisions)
 """Everything that can be written."""
@@ -69,13 +88,13 @@ def parse_targets(names: Sequence[str]) -> list[Target]:
     Raises:
         InputError: an unknown target (with close matches), or none at all.
     """
-    known = {str(target): target for target in TARGETS}
+    known = _named()
     for name in names:
         if name not in known:
             raise InputError(f"target {name!r}: unknown.{did_you_mean(name, known)} Known: {', '.join(known)}.")
     if not names:
         raise InputError(f"No target given. Known: {', '.join(known)}.")
-    return [known[name] for name in dict.fromkeys(names)]
+    return list(dict.fromkeys(target for name in names for target in known[name]))
 
 
 def require_targets(targets: Sequence[Target]) -> None:
@@ -83,3 +102,38 @@ def require_targets(targets: Sequence[Target]) -> None:
     for target in targets:
         for package in FORMATS[target.format].needs:
             require_installed(package)
+
+
+def choose_targets(names: Sequence[str]) -> tuple[list[Target], dict[str, str]]:
+    """Decode target names for this machine: of `all` and `<format>:all`, what it can write.
+
+    Returns:
+        The targets to write, and why others are left out: target -> reason.
+
+    Raises:
+        InputError: an unknown target, or none at all.
+        MissingExtra: a package is missing that a target given by its own name needs, or every target.
+    """
+    chosen, left_out = [], {}
+    for target in parse_targets(names):
+        try:
+            require_targets([target])
+            chosen.append(target)
+        except MissingExtra as error:
+            if str(target) in names:
+                raise
+            left_out[str(target)] = str(error)
+    if not chosen:
+        raise MissingExtra("No target can be written here:\n  " + "\n  ".join(dict.fromkeys(left_out.values())))
+    return chosen, left_out
+
+
+def _named() -> dict[str, list[Target]]:
+    """Every name that can be given, and the targets it means."""
+    formats = {name: [Target(name, precision) for precision in form.precisions] for name, form in FORMATS.items()}
+    every = [target for targets in formats.values() for target in targets]
+    return {
+        **{str(target): [target] for target in every},
+        **{f"{name}:all": targets for name, targets in formats.items()},
+        "all": every,
+    }

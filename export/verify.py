@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-import students
 from attar.bundle import Bundle
 from attar.data import Photo, Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError
-from attar.extras import OPTIONAL, version
 from attar.files import digest_of, sha256, size
-from attar.inference import predict
 from attar.metrics import agreement, top_k
 from export.manifest import FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from export.runner import open_runner
@@ -66,6 +63,9 @@ class Reference:
 
 def reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
     """Run the student on up to `limit` validation photos, evenly spread over them."""
+    import students
+    from attar.inference import predict
+
     if photos.labels != bundle.labels:
         raise InputError(
             f"{photos.spec.path}: its classes are not those of {bundle.path}. Give the student's own photos."
@@ -103,7 +103,7 @@ def check(path: Path, target: Target, known: Reference, max_drop: float) -> File
         target=str(target), file=path.name, sha256=sha256(path), bytes=size(path), signature=runner.signature,
         labels_sha256=digest_of(list(runner.labels)), partitions=runner.partitions,
         verification={**measured, "evaluator": runner.evaluator, "max_drop": max_drop, "passed": True},
-        versions={item.distribution: version(item.distribution) for item in OPTIONAL if item.extra == target.format},
+        versions=target.versions,
     )  # fmt: skip
 
 

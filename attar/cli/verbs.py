@@ -110,27 +110,42 @@ def distill(
 def export(
     bundle: Annotated[Path, typer.Argument(help="The student's bundle.")],
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="Such as litert:int8. Repeatable.", show_default=False)
+        list[str] | None,
+        typer.Option("--target", "-t", help="Such as litert:int8, litert:all, or all. Repeatable.", show_default=False),
     ] = None,
     data: Data = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: exports/ beside the bundle.")] = None,
     max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
     force: Annotated[bool, typer.Option(help="Replace the exports of another bundle.")] = False,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds that one target may take.")] = 1800,
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Gigabytes that one target may take; by default its share of the machine's."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Targets at a time; by default one a core.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write files for phones, each verified on real photos before it counts.
+
+    Each target is made in a process of its own; what is there already and would come out the same is not made again.
+    `all` means whatever this machine can write, and tells what it cannot.
 
     Example: `attar export runs/attar/student -t litert:int8 -t coreml:fp16`
     """
     from attar.bundle import read_bundle
     from attar.recipe import Recipe
-    from export import export, parse_targets, require_targets
+    from export import Limits, choose_targets, export
 
     student = read_bundle(bundle, "student")
     names = target or list(Recipe().targets)
-    require_targets(parse_targets(names))
+    choose_targets(names)  # before the photos are read
     output = output or bundle.resolve().parent / "exports"
-    manifest = export(student, names, output, photos=_photos_of(student, data), max_drop=max_drop, force=force)
+    limits = Limits(time_limit, None if memory_limit is None else int(memory_limit * 1e9), jobs)
+    manifest = export(
+        student, names, output, photos=_photos_of(student, data), max_drop=max_drop, force=force, limits=limits
+    )
     _show_manifest(manifest, output, as_json)
 
 

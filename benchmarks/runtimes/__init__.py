@@ -53,6 +53,8 @@ class Runtime(Protocol):
 RUNTIMES = {
     "litert": "benchmarks.runtimes.litert",
     "onnx": "benchmarks.runtimes.onnx",
+    "ort": "benchmarks.runtimes.onnx",
+    "executorch": "benchmarks.runtimes.executorch",
 }
 """Export format -> the module that runs it."""
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attar.errors import InputError, MissingExtra
 from export import targets
-from export.targets import TARGETS, Target, parse_targets, require_targets
+from export.targets import FORMATS, TARGETS, Target, choose_targets, parse_targets, require_targets
 
 NAMES = [str(target) for target in TARGETS]
 
@@ -17,9 +17,16 @@ def test_the_targets_are_these():
     assert [
         *("litert:fp32", "litert:fp16", "litert:int8"),
         *("coreml:fp16", "coreml:w8", "coreml:lut4"),
-        *("onnx:fp32", "onnx:int8"),
+        *("onnx:fp32", "onnx:fp16", "onnx:int8"),
+        *("ort:fp32", "ort:int8"),
+        *("executorch:fp32", "executorch:int8"),
     ] == NAMES
-    assert [t.file for t in TARGETS][::3] == ["litert-fp32.tflite", "coreml-fp16.mlpackage", "onnx-fp32.onnx"]
+    assert {t.file for t in TARGETS if t.precision == "int8"} == {
+        "litert-int8.tflite", "onnx-int8.onnx", "ort-int8.ort", "executorch-int8.pte"
+    }  # fmt: skip
+    assert {str(t) for t in TARGETS if t.calibrated} == {
+        "litert:int8", "onnx:int8", "ort:int8", "executorch:int8"
+    }  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(NAMES), min_size=1))
@@ -29,7 +36,7 @@ def test_parsing_keeps_the_order_and_each_target_once(names):
     assert parse_targets(parsed) == parse_targets(names)
 
 
-@given(st.text().filter(lambda text: text not in NAMES))
+@given(st.text().filter(lambda text: text not in NAMES and not text.endswith("all")))
 def test_anything_else_is_refused_by_name(name):
     with pytest.raises(InputError) as caught:
         parse_targets([NAMES[0], name])
@@ -50,3 +57,25 @@ def test_a_missing_package_is_named_before_any_work(monkeypatch):
     require_targets([Target("litert", "fp32")])
     with pytest.raises(MissingExtra, match="attar_no_such_package"):
         require_targets([Target("onnx", "fp32")])
+
+
+def test_all_means_every_target_of_a_format_or_of_all():
+    assert parse_targets(["all"]) == list(TARGETS)
+    assert [str(target) for target in parse_targets(["onnx:all"])] == ["onnx:fp32", "onnx:fp16", "onnx:int8"]
+    mixed = parse_targets(["ort:int8", "all"])
+    assert mixed[0] == Target("ort", "int8") and set(mixed) == set(TARGETS) and len(mixed) == len(TARGETS)
+    with pytest.raises(InputError, match="onnx:all"):
+        parse_targets(["onxx:all"])
+
+
+def test_of_all_what_lacks_a_package_is_left_out_and_said(monkeypatch):
+    for name, form in FORMATS.items():
+        needs = ("onnx", "attar_no_such_package") if name == "ort" else ()
+        monkeypatch.setitem(FORMATS, name, targets.Format(form.module, form.precisions, form.suffix, needs))
+    chosen, left_out = choose_targets(["all"])
+    assert [*chosen] == [target for target in TARGETS if target.format != "ort"]
+    assert set(left_out) == {"ort:fp32", "ort:int8"} and "attar_no_such_package" in left_out["ort:int8"]
+    with pytest.raises(MissingExtra, match="attar_no_such_package"):  # asked for by name
+        choose_targets(["all", "ort:int8"])
+    with pytest.raises(MissingExtra, match="No target can be written"):
+        choose_targets(["ort:all"])

@@ -1,0 +1,101 @@
+"""An exports folder: what stands in it, what may be written to it, and its manifest kept true at every step."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from attar.bundle import Bundle
+from attar.data import Photos
+from attar.errors import InputError
+from attar.files import digest_of, remove, replacing, sha256
+from export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
+from export.targets import FORMATS, Target
+
+
+class Folder:
+    """The files of one student. What stands there is touched only when something good takes its place.
+
+    Args:
+        path: the folder, which need not exist.
+        student: whose files it holds or is to hold.
+        photos: what new files are verified on.
+        force: whether exports of another student may be replaced.
+
+    Raises:
+        InputError: it holds another student's exports (without `force`), or somebody's other files.
+    """
+
+    def __init__(self, path: Path, student: Bundle, photos: Photos, force: bool) -> None:
+        self.path = path
+        self.manifest = Manifest(
+            bundle={
+                "path": _relative(student.path, path), "name": student.name, "fingerprint": student.fingerprint,
+                "labels": list(student.labels), "labels_sha256": digest_of(list(student.labels)),
+            },
+            preprocessing=student.preprocessing.to_json(),
+            data={"fingerprint": photos.fingerprint},
+        )  # fmt: skip
+        self._others: Manifest | None = None
+        if (path / NAME).is_file():
+            found = read_manifest(path)
+            if found.bundle["fingerprint"] == student.fingerprint:
+                self.manifest = replace(self.manifest, files=found.files, failed=found.failed)
+            elif force:
+                self._others = found
+            else:
+                raise InputError(
+                    f"{path}: holds exports of another student ({found.bundle['name']}). "
+                    "Choose another --output, or replace them with --force."
+                )
+        elif path.is_dir() and any(not item.name.startswith(".tmp-") for item in path.iterdir()):
+            raise InputError(f"{path}: not empty, and holds no exports of attar. Choose another --output.")
+        elif path.exists() and not path.is_dir():
+            raise InputError(f"{path}: a file stands there. Choose another --output.")
+
+    def has(self, target: Target, key: str | None = None) -> bool:
+        """Whether a target's good file is there, unchanged, and made from what `key` stands for."""
+        for entry in self.manifest.files:
+            if entry.target == str(target) and key in (None, entry.key):
+                file = self.path / entry.file
+                return file.exists() and sha256(file) == entry.sha256
+        return False
+
+    def put(self, file: Path, entry: FileEntry) -> None:
+        """Move a good file in from the same disk, and list it."""
+        with replacing(self.path / entry.file) as temporary:
+            file.rename(temporary)
+        self._write(self.manifest.with_file(entry))
+
+    def fail(self, target: Target, error: str) -> None:
+        """List a failed target; a good file of it from before stays, and stays listed."""
+        if self.has(target):
+            return
+        if self._others is None:
+            remove(self.path / target.file)
+            self._write(self.manifest.with_failure(FailedEntry(str(target), error)))
+        else:  # another student's exports stand until there is a file to replace them
+            self.manifest = self.manifest.with_failure(FailedEntry(str(target), error))
+
+    def _write(self, manifest: Manifest) -> None:
+        self.manifest = replace(manifest, files=tuple(sorted(manifest.files, key=_place)))
+        write_manifest(self.manifest, self.path)
+        if self._others is not None:
+            for name in {entry.file for entry in self._others.files} - {entry.file for entry in self.manifest.files}:
+                remove(self.path / name)
+            self._others = None
+
+
+def _place(entry: FileEntry) -> tuple[int, int]:
+    """In the order of the grammar, whichever was ready first."""
+    name, _, precision = entry.target.partition(":")
+    form = FORMATS.get(name)
+    if form is None or precision not in form.precisions:
+        return len(FORMATS), 0
+    return list(FORMATS).index(name), form.precisions.index(precision)
+
+
+def _relative(path: Path, start: Path) -> str:
+    """Where the bundle is, seen from the exports folder, so that a run's folder can be moved."""
+    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()

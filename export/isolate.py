@@ -1,0 +1,116 @@
+"""Making files in processes of their own, where a converter can do no harm: the caller's side.
+
+See `export.supervisor` for the processes. What a converter prints, and how it dies, stays there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from attar.console import say
+from attar.errors import AttarError, GateError, InputError, MissingExtra
+from export.manifest import FileEntry
+from export.noise import TAIL
+from export.supervisor import Resolved
+from export.targets import Target
+from export.worker import Job
+
+_KINDS: dict[str, type[AttarError]] = {kind.__name__: kind for kind in (GateError, InputError, MissingExtra)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far one target's process may go before it is ended, and how many work at a time.
+
+    Attributes:
+        seconds: time.
+        memory: resident memory in bytes; None for a fair share of nine tenths of the machine's.
+        workers: processes at a time; None for one a core, while each has `_ROOM` of memory.
+    """
+
+    seconds: float = 1800
+    memory: int | None = None
+    workers: int | None = None
+
+    def resolved(self, targets: int) -> Resolved:
+        """For that many targets."""
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        workers = self.workers or max(1, min(os.cpu_count() or 1, machine // (self.memory or _ROOM), targets))
+        return Resolved(self.seconds, self.memory or int(0.9 * machine / workers), workers)
+
+
+_ROOM = 3 * 2**30
+"""Bytes that a conversion may need."""
+
+
+class Supervisor:
+    """The process that makes files; a context, at whose end nothing of it is left.
+
+    Start it early: it imports torch while the caller reads photos.
+    """
+
+    def __init__(self, limits: Limits, targets: int) -> None:
+        self._limits = limits.resolved(targets)
+        self._busy = False
+
+    def __enter__(self) -> Supervisor:
+        threads = str(max(1, (os.cpu_count() or 1) // self._limits.workers))
+        # This process's own modules, wherever it found them, and none from the folder it happens to stand in.
+        path = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "export.supervisor"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the caller, who closes the pipe
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        assert self._process.stdin and self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if self._busy:  # it has processes to end
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=10)
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+    def make(self, job: Job) -> Iterator[tuple[Target, FileEntry | AttarError]]:
+        """Do a job; yields each target with its entry, or the error, as it is done."""
+        assert self._process.stdin and self._process.stdout
+        self._busy = True
+        with suppress(BrokenPipeError):  # it ended already; why, its output tells
+            pickle.dump((job, self._limits), self._process.stdin)
+            self._process.stdin.flush()
+        left = {str(target): target for target in job.targets}
+        started = 0
+        for line in self._process.stdout:
+            event: dict[str, Any] = json.loads(line)
+            target = left[event["target"]]
+            if "entry" in event:
+                yield left.pop(str(target)), FileEntry(**event["entry"])
+            elif "error" in event:
+                yield left.pop(str(target)), _KINDS.get(event["kind"], GateError)(event["error"])
+            else:
+                started += 1
+                say(f"  {started}/{len(job.targets)} {target}")
+        for target in left.values():
+            yield target, GateError(f"the process that makes files ended too early\n{self._last_words()}".strip())
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()[-TAIL:].decode(errors="replace").strip()

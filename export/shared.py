@@ -1,0 +1,42 @@
+"""What several targets start from, such as the float file of one format: made once, by whichever asks first.
+
+Each target is made in a process of its own, so the result is kept in a folder, under its name. The others wait at
+its lock; when its maker crashes the lock is free, and the next one tries for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from attar.files import digest_of
+
+folder: Path | None = None
+"""Where results are kept while an export runs; None outside one, where this process remembers the latest."""
+
+_latest: tuple[str, bytes] = ("", b"")
+
+
+def shared(name: str, make: Callable[[], bytes]) -> bytes:
+    """The bytes that `make` returns, or that it returned to the first process that asked for `name`.
+
+    Args:
+        name: identifies the content, so it holds the student's fingerprint.
+        make: computes it.
+    """
+    global _latest
+    if folder is None:
+        if _latest[0] != name:
+            _latest = (name, make())
+        return _latest[1]
+    path = folder / digest_of(name)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            content = make()
+            partial = path.with_suffix(".partial")
+            partial.write_bytes(content)
+            partial.rename(path)
+            return content
+    return path.read_bytes()

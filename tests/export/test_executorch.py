@@ -1,0 +1,42 @@
+"""ExecuTorch files of a real student, where the package is installed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from trained import SIDE, make_student
+
+from attar.data import DataSpec, load_pixels, read_photos
+from attar.inference import predict
+from benchmarks.runtimes import runtime_for
+from export import export
+from export.noise import captured
+from export.runner import open_runner
+from students import load
+
+pytest.importorskip("executorch")
+pytestmark = pytest.mark.slow
+
+
+def test_a_student_as_pte_files(shapes, tmp_path):
+    photos = read_photos(DataSpec(str(shapes)))
+    bundle = make_student("mobilenetv3_small_050", photos, tmp_path / "bundle")
+    manifest = export(bundle, ["executorch:all"], tmp_path / "exports", photos=photos, max_drop=20.0)
+    plain, integer = manifest.files
+    assert (plain.target, integer.target) == ("executorch:fp32", "executorch:int8")
+    assert integer.bytes < 0.6 * plain.bytes and plain.verification["max_abs_error"] < 1e-3
+    pixels = load_pixels(photos.val, bundle.preprocessing)
+    with captured():
+        sessions = [
+            runtime_for("executorch").load(str(tmp_path / "exports" / entry.file), 1) for entry in manifest.files
+        ]
+    for session in sessions:
+        assert session.shape == (1, SIDE, SIDE, 3)
+        session.set_input(pixels[:1])
+    for session in sessions * 2:
+        session.infer()
+    for session in sessions:
+        session.close()
+    runner = open_runner(tmp_path / "exports" / plain.file)
+    assert runner.labels == bundle.labels
+    np.testing.assert_allclose(runner.predict(pixels), predict(load(bundle), pixels), atol=1e-4)
