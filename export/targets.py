@@ -5,7 +5,8 @@
     litert:int8   weights and activations        coreml:lut4   4-bit tables of weights
     onnx:fp32     float                          onnx:int8     weights and activations (QDQ)
 
-A new format is a module of this package with `convert` and `open_runner`, and one line in `FORMATS`.
+A new format is a module of this package with `convert` and `open_runner`, and one line in `FORMATS`. It may have
+`second_opinions` (see `export.verify`) and `min_runtime` (a path to the oldest runtime that runs the file, or None).
 """
 
 from __future__ import annotations
