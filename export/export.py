@@ -11,6 +11,7 @@ from attar.console import say
 from attar.data import Photos, load_pixels
 from attar.errors import GateError, InputError
 from attar.files import digest_of, remove, sha256
+from export.guide import remove_guide, write_guide
 from export.make import make
 from export.manifest import NAME, FailedEntry, Manifest, read_manifest, write_manifest
 from export.targets import Target, parse_targets, require_targets
@@ -66,6 +67,8 @@ def export(
             manifest = manifest.with_failure(FailedEntry(str(target), str(error)))
             failures.append(f"{target}: {error}")
         write_manifest(manifest, output)
+    manifest = write_guide(manifest, output, student, photos)
+    write_manifest(manifest, output)
     if failures:
         raise GateError(f"{output}: {len(failures)} of {len(chosen)} targets failed:\n  " + "\n  ".join(failures))
     return manifest
@@ -92,6 +95,7 @@ def _manifest(student: Bundle, photos: Photos, output: Path, force: bool) -> Man
             )
         for entry in found.files:
             remove(output / entry.file)
+        remove_guide(found, output)
     elif output.is_dir() and any(not item.name.startswith(".tmp-") for item in output.iterdir()):
         raise InputError(f"{output}: not empty, and holds no exports of attar. Choose another --output.")
     elif output.exists() and not output.is_dir():

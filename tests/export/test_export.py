@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import DROP, SIDE, TARGETS, make_student
 
 import students
-from attar.data import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar.data import load_pixels
 from attar.errors import GateError, InputError
 from attar.files import sha256
-from attar.inference import predict, to_tensor
+from attar.inference import predict
 from attar.preprocessing import Preprocessing
 from export import export, litert, onnx, read_manifest, verify
 from export.manifest import write_manifest
@@ -28,50 +29,7 @@ from students.rewrites import REWRITES, phone_safe
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
 
-SIDE = 32
-TARGETS = ["litert:fp32", "litert:fp16", "litert:int8", "onnx:fp32", "onnx:int8"]
 FAMILIES = ["mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv4_conv_small_035", "tf_efficientnet_lite0"]
-DROP = 20.0
-"""Twelve validation photos: one of them is eight points."""
-
-
-def make_student(name: str, photos: Photos, path: Path, seed: int = 0, labels: tuple[str, ...] | None = None):
-    """A student trained for a few steps on `photos`, so that its answers are decided, and its bundle."""
-    torch.manual_seed(seed)
-    student = students.create_student(name, len(photos.labels))
-    images = to_tensor(load_pixels(photos.train, Preprocessing(SIDE)))
-    targets = torch.from_numpy(labels_of(photos.train))
-    optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3)
-    student.train()
-    for _ in range(25):
-        loss = torch.nn.functional.cross_entropy(student(images), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    for module in student.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None
-    with torch.no_grad():
-        student(images)
-    return students.save(student.eval(), path, labels=labels or photos.labels, preprocessing=Preprocessing(SIDE))
-
-
-@pytest.fixture(scope="module")
-def photos(shapes) -> Photos:
-    return read_photos(DataSpec(str(shapes)))
-
-
-@pytest.fixture(scope="module")
-def bundle(photos, tmp_path_factory):
-    return make_student("mobilenetv3_small_050", photos, tmp_path_factory.mktemp("student") / "bundle")
-
-
-@pytest.fixture(scope="module")
-def exported(bundle, photos, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("exports") / "exports"
-    export(bundle, TARGETS, folder, photos=photos, max_drop=DROP)
-    return folder
 
 
 @pytest.fixture
@@ -184,6 +142,10 @@ def test_a_damaged_file_fails_and_is_named(exports, bundle, photos, file, damage
     assert path.exists() == (damage != "gone")
 
 
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def put(exports: Path, file: str, source: Path) -> None:
     """Put another file in a good one's place, its hash made to fit."""
     shutil.copy(source, exports / file)
@@ -230,7 +192,7 @@ def test_a_diverging_target_fails_alone(bundle, photos, tmp_path, monkeypatch):
     manifest = read_manifest(folder)
     assert [entry.target for entry in manifest.files] == ["litert:fp32"]
     assert [entry.target for entry in manifest.failed] == ["onnx:fp32"]
-    assert sorted(path.name for path in folder.iterdir()) == ["litert-fp32.tflite", "manifest.json"]
+    assert set(listed(folder)) == {"litert-fp32.tflite", "manifest.json", *manifest.guide}
     monkeypatch.undo()
     manifest = export(bundle, ["onnx:fp32"], folder, photos=photos, max_drop=DROP)
     assert {entry.target for entry in manifest.files} == {"onnx:fp32", "litert:fp32"} and not manifest.failed
@@ -264,7 +226,7 @@ def test_a_folder_of_another_student_is_kept_unless_forced(exports, photos, tmp_
         verify(exports, bundle=other, photos=photos, max_drop=DROP)
     manifest = export(other, ["onnx:fp32"], exports, photos=photos, max_drop=DROP, force=True)
     assert [entry.target for entry in manifest.files] == ["onnx:fp32"]
-    assert sorted(path.name for path in exports.iterdir()) == ["manifest.json", "onnx-fp32.onnx"]
+    assert set(listed(exports)) == {"manifest.json", "onnx-fp32.onnx", *manifest.guide}
 
 
 def test_bad_folders_are_named(bundle, photos, tmp_path):
