@@ -106,7 +106,8 @@ def _needed(model: Any) -> dict[int, int]:
     for graph in model.subgraphs:
         tensors = [_Tensor(types[t.type], _scales(t)) for t in graph.tensors]
         for operator in graph.operators:
-            inputs = [tensors[i] for i in operator.inputs if i >= 0]
+            # An optional input that is left out, such as a bias, still counts as one.
+            inputs = [tensors[i] if i >= 0 else _Tensor("", ()) for i in operator.inputs]
             outputs = [tensors[i] for i in operator.outputs if i >= 0]
             name = names[model.operatorCodes[operator.opcodeIndex].builtinCode]
             version = _version(name, inputs, outputs, operator.builtinOptions)
