@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
@@ -25,6 +28,9 @@ OPTIONAL = (
     Optional("litert_torch", "litert-torch", "litert", "export to LiteRT/TFLite"),
     Optional("ai_edge_quantizer", "ai-edge-quantizer", "litert", "litert:fp16, litert:int8"),
     Optional("ai_edge_litert", "ai-edge-litert", "litert", "verify and benchmark LiteRT files"),
+    Optional(
+        "tensorflow", "tensorflow", "reference", "a second opinion on LiteRT files: TensorFlow's reference kernels"
+    ),
     Optional("coremltools", "coremltools", "coreml", "export to Core ML and verify it without a Mac"),
     Optional("onnx", "onnx", "onnx", "export to ONNX"),
     Optional("onnxscript", "onnxscript", "onnx", "export to ONNX"),
@@ -36,6 +42,10 @@ OPTIONAL = (
 )
 """What `attar doctor` lists."""
 
+_KEPT_APART = {"coremltools": "tensorflow"}
+"""coremltools imports TensorFlow where there is one, and the process then ends in a segmentation fault when torch loads
+triton. It is for converting TensorFlow models, which attar never does."""
+
 
 def require(module: str) -> ModuleType:
     """Import an optional package, or raise `MissingExtra` naming the extra to install.
@@ -43,9 +53,23 @@ def require(module: str) -> ModuleType:
     `module` may be a submodule.
     """
     try:
-        return importlib.import_module(module)
+        with _hidden(_KEPT_APART.get(module.partition(".")[0])):
+            return importlib.import_module(module)
     except Exception as error:  # a broken installation raises more than ImportError
         raise _missing(module, f"is not installed or does not load ({error})") from error
+
+
+@contextmanager
+def _hidden(module: str | None) -> Iterator[None]:
+    """Make a module that is not imported yet look as if it were not installed."""
+    if module is None or module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def require_installed(module: str) -> None:

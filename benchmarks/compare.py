@@ -215,7 +215,14 @@ def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, record
         reliability=reliability(item.probabilities, labels),
         latency=_latency(measured) if measured else None, latency_note="" if measured else _why_untimed(item),
         partitions=item.entry.partitions if item.entry else None, evaluator=item.evaluator,
+        min_runtime=item.entry.min_runtime if item.entry else None, opinions=_opinions(item.entry),
     )  # fmt: skip
+
+
+def _opinions(entry: Any) -> tuple[str, ...]:
+    """The evaluators that agreed with the first on a file when it was verified."""
+    found = entry.verification.get("second_opinions", {}) if entry else {}
+    return tuple(str(opinion["evaluator"]) for opinion in found.values())
 
 
 def _interval(values: np.ndarray) -> Interval:

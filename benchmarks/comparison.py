@@ -67,6 +67,8 @@ class Row:
         ece: expected calibration error, 15 bins.
         latency: None when not measured; `latency_note` says why.
         evaluator: the program whose answers these are.
+        min_runtime: of a file, the oldest runtime that runs it, where that is known.
+        opinions: of a file, the other programs that gave the same answers when it was verified.
     """
 
     name: str
@@ -83,6 +85,8 @@ class Row:
     latency_note: str
     partitions: dict[str, Any] | None
     evaluator: str
+    min_runtime: str | None = None
+    opinions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from attar.data import Photos, load_pixels
 from attar.errors import AttarError, GateError, InputError, MissingExtra
 from attar.files import digest_of, make_folder, scratch
 from export.folder import Folder
+from export.guide import write_guide
 from export.isolate import Limits, Supervisor
 from export.manifest import FileEntry, Manifest
 from export.targets import FORMATS, Target, choose_targets
@@ -87,6 +88,8 @@ def export(
                     failures[target] = result
                     if isinstance(result, GateError):
                         folder.fail(target, str(result))
+    if folder.manifest.files:
+        folder.write(write_guide(folder.manifest, folder.path, student, photos))
     if failures:
         # A target that nothing but the input prevents has not failed a gate.
         kind = InputError if all(isinstance(error, InputError) for error in failures.values()) else GateError

@@ -41,7 +41,7 @@ class Folder:
         if (path / NAME).is_file():
             found = read_manifest(path)
             if found.bundle["fingerprint"] == student.fingerprint:
-                self.manifest = replace(self.manifest, files=found.files, failed=found.failed)
+                self.manifest = replace(self.manifest, files=found.files, failed=found.failed, guide=found.guide)
             elif force:
                 self._others = found
             else:
@@ -66,7 +66,7 @@ class Folder:
         """Move a good file in from the same disk, and list it."""
         with replacing(self.path / entry.file) as temporary:
             file.rename(temporary)
-        self._write(self.manifest.with_file(entry))
+        self.write(self.manifest.with_file(entry))
 
     def fail(self, target: Target, error: str) -> None:
         """List a failed target; a good file of it from before stays, and stays listed."""
@@ -74,15 +74,17 @@ class Folder:
             return
         if self._others is None:
             remove(self.path / target.file)
-            self._write(self.manifest.with_failure(FailedEntry(str(target), error)))
+            self.write(self.manifest.with_failure(FailedEntry(str(target), error)))
         else:  # another student's exports stand until there is a file to replace them
             self.manifest = self.manifest.with_failure(FailedEntry(str(target), error))
 
-    def _write(self, manifest: Manifest) -> None:
+    def write(self, manifest: Manifest) -> None:
+        """Make a manifest the folder's, and remove what another student's manifest listed."""
         self.manifest = replace(manifest, files=tuple(sorted(manifest.files, key=_place)))
         write_manifest(self.manifest, self.path)
         if self._others is not None:
-            for name in {entry.file for entry in self._others.files} - {entry.file for entry in self.manifest.files}:
+            theirs = {*self._others.guide, *(entry.file for entry in self._others.files)}
+            for name in theirs - {entry.file for entry in self.manifest.files}:
                 remove(self.path / name)
             self._others = None
 

@@ -8,7 +8,8 @@ probabilities to 1/256.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from attar.bundle import Bundle
 from attar.errors import InputError
 from attar.extras import require, version
 from attar.preprocessing import MEAN, STD
+from export.about import about, in_words
 from export.shared import shared
-from export.tflite import graph, metadata
+from export.tflite import arm, elsewhere, graph, metadata, versions
 from students import Student
 from students.rewrites import phone_safe
 
@@ -61,12 +63,10 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
     model = graph.read(content)
     graph.with_image_input(model, IMAGE)
     graph.name_output(model, PROBABILITIES)
-    about = metadata.build(
-        name=bundle.name, description=f"Image classifier of {len(bundle.labels)} classes, {precision}",
-        version=bundle.fingerprint[:12], image=IMAGE, output=PROBABILITIES,
-    )  # fmt: skip
-    metadata.attach(model, about)
-    destination.write_bytes(metadata.with_labels(graph.write(model), bundle.labels))
+    versions.declare(model)
+    facts = about(bundle, f"litert:{precision}")
+    metadata.attach(model, metadata.build(facts, image=IMAGE, output=PROBABILITIES, words=in_words(bundle)))
+    destination.write_bytes(metadata.with_files(graph.write(model), bundle.labels, facts))
 
 
 def _float_model(student: Student, bundle: Bundle) -> bytes:
@@ -166,6 +166,21 @@ class LiteRTRunner:
 def open_runner(path: Path, threads: int = 1) -> LiteRTRunner:
     """Load a .tflite file."""
     return LiteRTRunner(path, threads)
+
+
+def second_opinions(path: Path) -> dict[str, Callable[[], elsewhere.Elsewhere]]:
+    """Other evaluators of a .tflite file that this machine has: TensorFlow's own kernels, written for clarity."""
+    return {elsewhere.TENSORFLOW: partial(elsewhere.tensorflow, path)} if elsewhere.has_tensorflow() else {}
+
+
+def arm_opinions(path: Path) -> dict[str, Callable[[], elsewhere.Elsewhere]]:
+    """The ARM kernels of LiteRT, which phones run, on an emulated ARM; nothing to add where this machine is one."""
+    return {} if arm.native() else {elsewhere.ARM: partial(elsewhere.arm, path)}
+
+
+def min_runtime(path: Path) -> str | None:
+    """The oldest TFLite runtime that runs a file; None if it is not known."""
+    return versions.minimum(graph.read(path.read_bytes()))
 
 
 def _about(details: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,10 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A verified file. `verification` is what `export.verify.check` measured, `key` what it was made from and by."""
+    """A verified file. `verification` is what `export.verify.check` measured, `key` what it was made from and by.
+
+    `min_runtime` is the oldest runtime that runs it, where the format tells: for LiteRT a version of TFLite.
+    """
 
     target: str
     file: str
@@ -34,6 +37,7 @@ class FileEntry:
     partitions: dict[str, Any] | None
     versions: dict[str, str | None]
     key: str = ""
+    min_runtime: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,14 @@ class FailedEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What stands in manifest.json."""
+    """What stands in manifest.json. `guide` holds the SHA-256 of every file that explains the others, by name."""
 
     bundle: dict[str, Any]
     preprocessing: dict[str, Any]
     data: dict[str, Any]
     files: tuple[FileEntry, ...] = ()
     failed: tuple[FailedEntry, ...] = ()
+    guide: dict[str, str] = field(default_factory=dict)
     schema: int = field(default=SCHEMA)
 
     def with_file(self, entry: FileEntry) -> Manifest:
@@ -85,8 +90,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         files = tuple(FileEntry(**entry) for entry in value["files"])
         failed = tuple(FailedEntry(**entry) for entry in value["failed"])
-        return Manifest(value["bundle"], value["preprocessing"], value["data"], files, failed)
-    except (KeyError, TypeError) as error:
+        guide = dict(value.get("guide", {}))
+        return Manifest(value["bundle"], value["preprocessing"], value["data"], files, failed, guide)
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: incomplete or damaged ({error!r}). Export again.") from error
 
 
@@ -98,16 +104,17 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 def files_table(manifest: Manifest) -> Table:
     """For a person: every target, good or failed."""
     view = Table(title=f"Exports of {manifest.bundle['name']}", title_justify="left")
-    for heading in ("target", "file", "size", "agreement", "top-1", "largest error", "verdict"):
+    for heading in ("target", "file", "size", "agreement", "top-1", "largest error", "runtime", "verdict"):
         view.add_column(heading, justify="left" if heading in ("target", "file", "verdict") else "right")
     for item in manifest.files:
         about = item.verification
         view.add_row(
             item.target, item.file, f"{item.bytes / 1e6:.2f} MB", f"{100 * about['agreement']:.1f}%",
-            f"{100 * about['top1']:.1f}%", f"{about['max_abs_error']:.4f}", "[green]verified[/]",
+            f"{100 * about['top1']:.1f}%", f"{about['max_abs_error']:.4f}",
+            f"≥ {item.min_runtime}" if item.min_runtime else "", "[green]verified[/]",
         )  # fmt: skip
     for failure in manifest.failed:
-        view.add_row(failure.target, "", "", "", "", "", "[red]failed[/]")
+        view.add_row(failure.target, "", "", "", "", "", "", "[red]failed[/]")
     return view
 
 

@@ -11,23 +11,31 @@ from attar.errors import InputError
 from export.targets import FORMATS
 
 
-class Runner(Protocol):
+class Evaluator(Protocol):
+    """Something that computes an exported file.
+
+    Attributes:
+        evaluator: what computes it, with its version.
+    """
+
+    evaluator: str
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+
+
+class Runner(Evaluator, Protocol):
     """An exported file, loaded.
 
     Attributes:
         labels: the class names inside the file, in the order of its outputs.
         signature: `{"input": {"name", "shape", "dtype"}, "output": {...}}`.
-        evaluator: what computes it, with its version.
         partitions: LiteRT only: `{"delegated": number of XNNPACK partitions, "outside": [operators left out]}`.
     """
 
     labels: tuple[str, ...]
     signature: dict[str, Any]
-    evaluator: str
     partitions: dict[str, Any] | None
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
 
 
 def open_runner(path: Path, threads: int = 1) -> Runner:

@@ -10,7 +10,8 @@
 
 `litert:all` means every precision of a format that this machine can write, and `all` every format's.
 
-A new format is a module of this package with `convert` and `open_runner`, and one line in `FORMATS`.
+A new format is a module of this package with `convert` and `open_runner`, and one line in `FORMATS`. It may have
+`second_opinions` (see `export.verify`) and `min_runtime` (a path to the oldest runtime that runs the file, or None).
 """
 
 from __future__ import annotations

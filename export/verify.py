@@ -1,22 +1,28 @@
-"""Proving a file: whole, labelled as its student, and computing what its student computes on real photos."""
+"""Proving a file: whole, labelled as its student, and computing what its student computes on real photos.
+
+A format module may define `second_opinions(path) -> dict[str, Callable[[], Evaluator]]`: other evaluators that this
+machine has, by name, each as what opens it. The same file must give the same answers in all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from attar.bundle import Bundle
-from attar.data import Photo, Photos, labels_of, load_pixels
+from attar.data import Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError
 from attar.files import digest_of, sha256, size
 from attar.metrics import agreement, top_k
 from export.manifest import FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
-from export.runner import open_runner
+from export.runner import Evaluator, open_runner
 from export.targets import Target, parse_targets
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,13 @@ TORN = 0.1
 """A photo whose two most probable classes are nearer than this may flip by rounding alone: not counted in the
 agreement gate (the reported agreement counts every photo)."""
 
+OPINION_PHOTOS = 32
+"""Photos, evenly spread, that a second evaluator is asked about: reference kernels take up to a second a photo."""
+
+DRIFT = 1.5, 1e-3
+"""How much a file's mean error may grow between two verifications on the same photos: times the first, plus the second.
+The same file on another processor's kernels stays within it."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -75,18 +88,26 @@ def reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
     return Reference(bundle, pixels, labels_of(chosen), predict(students.load(bundle), pixels, title="Student"))
 
 
-def spread(photos: Sequence[Photo], limit: int) -> list[Photo]:
-    """At most `limit` photos, evenly spread, in order."""
+def spread(photos: Sequence[T], limit: int) -> list[T]:
+    """At most `limit` photos (or whatever they are), evenly spread, in order."""
     if len(photos) <= limit:
         return list(photos)
     return [photos[i] for i in np.linspace(0, len(photos) - 1, limit).round().astype(int)]
 
 
-def check(path: Path, target: Target, known: Reference, max_drop: float) -> FileEntry:
+def check(path: Path, target: Target, known: Reference, max_drop: float, *, arm: bool = False) -> FileEntry:
     """Run a file on the reference photos and hold it against the student.
 
+    Args:
+        path: the file.
+        target: what it is meant to be.
+        known: the student's answers.
+        max_drop: points of top-1 that it may lose.
+        arm: also run it on an emulated ARM, if its format can.
+
     Raises:
-        GateError: it does not load, carries other labels, takes another input, or diverges; the text says how.
+        GateError: it does not load, carries other labels, takes another input, diverges, or computes one thing in one
+            evaluator and another in a second; the text says how.
     """
     try:
         runner = open_runner(path)
@@ -99,12 +120,60 @@ def check(path: Path, target: Target, known: Reference, max_drop: float) -> File
         raise GateError(f"it does not run: {error}") from error
     measured = measure(found, known)
     _gate(measured, LIMITS[target.precision], max_drop)
+    opinions = {
+        name: _second(name, open_evaluator, target, known, found)
+        for name, open_evaluator in _evaluators(path, target, arm).items()
+    }
+    min_runtime = getattr(target.module, "min_runtime", lambda path: None)
     return FileEntry(
         target=str(target), file=path.name, sha256=sha256(path), bytes=size(path), signature=runner.signature,
-        labels_sha256=digest_of(list(runner.labels)), partitions=runner.partitions,
-        verification={**measured, "evaluator": runner.evaluator, "max_drop": max_drop, "passed": True},
+        labels_sha256=digest_of(list(runner.labels)), partitions=runner.partitions, min_runtime=min_runtime(path),
+        verification={
+            **measured, "evaluator": runner.evaluator, "max_drop": max_drop, "passed": True,
+            "second_opinions": opinions,
+        },
         versions=target.versions,
     )  # fmt: skip
+
+
+def _evaluators(path: Path, target: Target, arm: bool) -> dict[str, Callable[[], Evaluator]]:
+    """The other evaluators of a file, by name."""
+    wanted = ["second_opinions", *(["arm_opinions"] if arm else [])]
+    found: dict[str, Callable[[], Evaluator]] = {}
+    for name in wanted:
+        if hasattr(target.module, name):
+            found |= getattr(target.module, name)(path)
+    return found
+
+
+def _second(
+    name: str, open_evaluator: Callable[[], Evaluator], target: Target, known: Reference, first: np.ndarray
+) -> dict[str, Any]:
+    """What another evaluator says of a file, on a few of the photos, once it says the same as the first.
+
+    It is held to the limits of the file's precision, against the first evaluator and not the student: the file's own
+    rounding was judged there on all photos, and a few would judge it by chance.
+    """
+    few = spread(range(len(known.pixels)), OPINION_PHOTOS)
+    try:
+        evaluator = open_evaluator()
+        found = evaluator.predict(known.pixels[few])
+    except InputError:  # the evaluator is wanting, not the file
+        raise
+    except Exception as error:
+        raise GateError(f"{name} does not run it: {error}") from error
+    of_student = replace(
+        known, pixels=known.pixels[few], labels=known.labels[few], probabilities=known.probabilities[few]
+    )
+    of_file = measure(found, replace(of_student, probabilities=first[few]))
+    problems = _problems(of_file, LIMITS[target.precision])
+    if problems:
+        raise GateError(f"{name} diverges from the first evaluator: " + "; ".join(problems))
+    return {
+        **measure(found, of_student),
+        "evaluator": evaluator.evaluator,
+        "max_abs_difference": of_file["max_abs_error"],
+    }
 
 
 def measure(found: np.ndarray, known: Reference) -> dict[str, Any]:
@@ -130,36 +199,89 @@ def measure(found: np.ndarray, known: Reference) -> dict[str, Any]:
     }
 
 
-def verify(exports: Path, *, bundle: Bundle, photos: Photos, max_drop: float = 1.0, limit: int = 1000) -> Manifest:
+def verify(
+    exports: Path, *, bundle: Bundle, photos: Photos, max_drop: float = 1.0, limit: int = 1000, arm: bool = False
+) -> Manifest:
     """Prove every file of an exports folder again, and write what was found into its manifest.
 
     A file that fails stays on disk for a look, but no longer stands among the good ones.
 
+    Args:
+        exports: the folder.
+        bundle: the student that the files were made from.
+        photos: the student's photos.
+        max_drop: points of top-1 that a file may lose against its student.
+        limit: validation photos to verify on, at most.
+        arm: also run LiteRT files on an emulated ARM, see `export.tflite.arm`.
+
     Raises:
-        InputError: no manifest, or the exports belong to another bundle.
+        InputError: no manifest, the exports belong to another bundle, or `arm` cannot be had here.
         GateError: at least one file failed; the text names each, and why.
     """
     exports = Path(exports)
     manifest = read_manifest(exports)
     if manifest.bundle["fingerprint"] != bundle.fingerprint:
         raise InputError(f"{exports}: made from another student than {bundle.path}. Export again, or give --bundle.")
+    if arm:
+        _require_arm(exports, manifest)
     known = reference(bundle, photos, limit)
-    before = [(entry.target, entry.file, entry.sha256) for entry in manifest.files]
+    same_photos = manifest.data.get("fingerprint") == photos.fingerprint
+    before = manifest.files
     failures = [f"{failed.target}: {failed.error}" for failed in manifest.failed]
-    for name, file, digest in before:
+    changed = changed_files(exports, manifest.guide)
+    for entry in before:
         try:
-            _whole(exports / file, digest)
-            entry = check(exports / file, parse_targets([name])[0], known, max_drop)
-            manifest = manifest.with_file(entry)
+            _whole(exports / entry.file, entry.sha256)
+            found = check(exports / entry.file, parse_targets([entry.target])[0], known, max_drop, arm=arm)
+            if same_photos:
+                _steady(entry, found)
+            manifest = manifest.with_file(
+                replace(
+                    entry, verification=found.verification, partitions=found.partitions, min_runtime=found.min_runtime
+                )
+            )
         except AttarError as error:
-            manifest = manifest.with_failure(FailedEntry(name, f"{file}: {error}"))
-            failures.append(f"{name}: {file}: {error}")
+            manifest = manifest.with_failure(FailedEntry(entry.target, f"{entry.file}: {error}"))
+            failures.append(f"{entry.target}: {entry.file}: {error}")
     write_manifest(manifest, exports)
+    failures += [f"{file}: {problem}" for file, problem in changed]
     if failures:
-        raise GateError(
-            f"{exports}: {len(failures)} of {len(before) + len(failures)} failed:\n  " + "\n  ".join(failures)
-        )
+        raise GateError(f"{exports}: {len(failures)} failed:\n  " + "\n  ".join(failures))
     return manifest
+
+
+def changed_files(folder: Path, digests: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The files and folders whose SHA-256 is not the one given, each with what is wrong with it."""
+    found = []
+    for name, digest in digests.items():
+        try:
+            _whole(folder / name, digest)
+        except GateError as error:
+            found.append((name, str(error)))
+    return found
+
+
+def _require_arm(exports: Path, manifest: Manifest) -> None:
+    """Find out before any work that there is something to run on ARM, and an ARM to run it on."""
+    from export.tflite import arm
+
+    if not any(entry.target.startswith("litert:") for entry in manifest.files):
+        raise InputError(f"{exports}: --arm runs LiteRT files, and there is none here. Export a litert target.")
+    if not arm.native():
+        arm.machine()
+
+
+def _steady(before: FileEntry, now: FileEntry) -> None:
+    """The same file on the same photos errs as it did: a file of another making seldom does."""
+    was, is_now = before.verification, now.verification
+    if was["images"] != is_now["images"]:
+        return
+    times, plus = DRIFT
+    if is_now["mean_abs_error"] > times * was["mean_abs_error"] + plus:
+        raise GateError(
+            f"it is not the file that was verified: its probabilities are off by {is_now['mean_abs_error']:.4f} on "
+            f"average, and were by {was['mean_abs_error']:.4f}. Export it again"
+        )
 
 
 def _whole(path: Path, digest: str) -> None:
@@ -170,7 +292,15 @@ def _whole(path: Path, digest: str) -> None:
 
 
 def _gate(measured: dict[str, Any], limits: Limits, max_drop: float) -> None:
+    problems = _problems(measured, limits)
     drop = 100 * (measured["student_top1"] - measured["top1"])
+    if drop > max_drop + 1e-9:
+        problems.append(f"it loses {drop:.2f} points of top-1 (limit {max_drop}, see --max-drop)")
+    if problems:
+        raise GateError("it diverges from its student: " + "; ".join(problems))
+
+
+def _problems(measured: dict[str, Any], limits: Limits) -> list[str]:
     problems = []
     if measured["max_abs_error"] > limits.max_abs:
         problems.append(f"a probability is off by {measured['max_abs_error']:.4f} (limit {limits.max_abs})")
@@ -180,13 +310,10 @@ def _gate(measured: dict[str, Any], limits: Limits, max_drop: float) -> None:
         )
     if measured["clear_agreement"] < limits.agreement:
         problems.append(
-            f"it agrees with its student on {100 * measured['clear_agreement']:.1f}% of the clear photos "
+            f"it agrees on {100 * measured['clear_agreement']:.1f}% of the clear photos "
             f"(limit {100 * limits.agreement:.0f}%)"
         )
-    if drop > max_drop + 1e-9:
-        problems.append(f"it loses {drop:.2f} points of top-1 (limit {max_drop}, see --max-drop)")
-    if problems:
-        raise GateError("it diverges from its student: " + "; ".join(problems))
+    return problems
 
 
 def _difference(found: Sequence[str], expected: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 # Before torch loads: on a busy machine, spinning threads make everything many times slower.
@@ -10,6 +11,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 from pictures import SHAPES, draw
+
+# coremltools imports TensorFlow where there is one, and the two crash beside torch: see attar.extras. A test that wants
+# TensorFlow's opinion of a file takes this away.
+sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)

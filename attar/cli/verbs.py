@@ -157,6 +157,7 @@ def verify(
     ] = None,
     data: Data = None,
     max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
+    arm: Annotated[bool, typer.Option("--arm", help="Also run LiteRT files on an emulated ARM (qemu).")] = False,
     as_json: Json = False,
 ) -> None:
     """Prove again that every exported file is whole and still computes what its student does.
@@ -168,7 +169,7 @@ def verify(
 
     folder = exports_of(exports)
     student = _student_of(folder, bundle)
-    manifest = verify(folder, bundle=student, photos=_photos_of(student, data), max_drop=max_drop)
+    manifest = verify(folder, bundle=student, photos=_photos_of(student, data), max_drop=max_drop, arm=arm)
     _show_manifest(manifest, folder, as_json)
 
 

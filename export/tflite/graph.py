@@ -91,7 +91,7 @@ def _operator_code(schema: Any, model: Any, code: int) -> int:
         if known.builtinCode == code:
             return index
     added = schema.OperatorCodeT()
-    # Codes below 127 also stand in the older, one-byte field.
-    added.builtinCode, added.deprecatedBuiltinCode, added.version = code, min(code, 127), 2
+    # Codes below 127 also stand in the older, one-byte field. `versions.declare` raises the version.
+    added.builtinCode, added.deprecatedBuiltinCode, added.version = code, min(code, 127), 1
     model.operatorCodes.append(added)
     return len(model.operatorCodes) - 1

@@ -1,15 +1,17 @@
 """What a .tflite file says of itself, where MediaPipe and ML Kit look for it.
 
-TFLite's metadata schema (identifier M001): a flatbuffer in the buffer that the metadata named
-TFLITE_METADATA points at, and the label file as a zip archive appended to the model. Tables are written
-slot by slot as the schema numbers them, because its generated code is in no package we depend on.
+TFLite's metadata schema (metadata_schema.fbs, identifier M001): a flatbuffer in the buffer that the metadata named
+TFLITE_METADATA points at, and its associated files as a zip archive appended to the model: the labels, which belong to
+the output, and attar.json, which belongs to the whole model and tells where it came from. Tables are written slot by
+slot as the schema numbers them, because its generated code is in no package we depend on.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from attar.extras import require
 
 NAME = "TFLITE_METADATA"
 LABELS = "labels.txt"
+ABOUT = "attar.json"
 
-_TENSOR_AXIS_LABELS = 2  # AssociatedFileType
+_UNKNOWN = 0  # AssociatedFileType
+_TENSOR_AXIS_LABELS = 2
 _FEATURE, _IMAGE = 1, 2  # ContentProperties
 _NORMALIZATION = 1  # ProcessUnitOptions
 _RGB = 1  # ColorSpaceType
@@ -60,27 +64,44 @@ class _Tables:
         return "offset", int(self.builder.EndVector())
 
 
-def build(*, name: str, description: str, version: str, image: str, output: str) -> bytes:
-    """The ModelMetadata flatbuffer of an image classifier with a uint8 input and a label file."""
+def build(facts: Mapping[str, Any], *, image: str, output: str, words: str) -> bytes:
+    """The ModelMetadata flatbuffer of an image classifier with a uint8 input and a label file.
+
+    Args:
+        facts: what `export.about.about` says of the file.
+        image: name of the input tensor.
+        output: name of the output tensor.
+        words: the preprocessing as a person reads it.
+    """
     t = _Tables()
-    file = t.table({0: t.text(LABELS), 1: t.text("Class names, one a line"), 2: ("byte", _TENSOR_AXIS_LABELS)}, 5)
-    graph = t.table({2: t.tables([_image(t, image)]), 3: t.tables([_probabilities(t, output, file)])}, 7)
-    model = t.table(
-        {0: t.text(name), 1: t.text(description), 2: t.text(version), 3: t.tables([graph]), 7: t.text("1.0.0")}, 8
-    )
-    t.builder.Finish(model, file_identifier=b"M001")
+    target = facts["target"]
+    labels = t.table({0: t.text(LABELS), 1: t.text("Class names, one a line"), 2: ("byte", _TENSOR_AXIS_LABELS)}, 5)
+    facts_file = t.table({0: t.text(ABOUT), 1: t.text("Where the model comes from"), 2: ("byte", _UNKNOWN)}, 5)
+    side = facts["preprocessing"]["size"]
+    graph = t.table({2: t.tables([_image(t, image, side, words)]), 3: t.tables([_probabilities(t, output, labels)])}, 7)
+    slots = {
+        0: t.text(facts["model"]),
+        1: t.text(f"Image classifier of {len(facts['labels'])} classes, {target}. {words}"),
+        2: t.text(facts["fingerprint"][:12]),
+        3: t.tables([graph]),
+        6: t.tables([facts_file]),
+        # The oldest parser that knows every field used here.
+        7: t.text("1.0.0"),
+    }
+    slots |= {slot: t.text(facts[key]) for slot, key in ((4, "author"), (5, "license")) if facts[key]}
+    t.builder.Finish(t.table(slots, 8), file_identifier=b"M001")
     return bytes(t.builder.Output())
 
 
-def _image(t: _Tables, name: str) -> int:
+def _image(t: _Tables, name: str, side: int, words: str) -> int:
     # A uint8 input takes pixels as they are: mean 0, standard deviation 1.
     normalization = t.table({0: t.floats([0.0]), 1: t.floats([1.0])}, 2)
     unit = t.table({0: ("byte", _NORMALIZATION), 1: ("offset", normalization)}, 2)
-    properties = t.table({0: ("byte", _RGB)}, 2)
+    size = t.table({0: ("uint32", side), 1: ("uint32", side)}, 2)
+    properties = t.table({0: ("byte", _RGB), 1: ("offset", size)}, 2)
     content = t.table({0: ("byte", _IMAGE), 1: ("offset", properties)}, 3)
     stats = t.table({0: t.floats([255.0]), 1: t.floats([0.0])}, 2)
-    text = t.text("RGB image, uint8, resized and centre-cropped")
-    slots = {0: t.text(name), 1: text, 3: ("offset", content), 4: t.tables([unit]), 5: ("offset", stats)}
+    slots = {0: t.text(name), 1: t.text(words), 3: ("offset", content), 4: t.tables([unit]), 5: ("offset", stats)}
     return t.table(slots, 7)
 
 
@@ -102,13 +123,17 @@ def attach(model: Any, metadata: bytes) -> None:
     model.metadata = [item for item in model.metadata or [] if item.name not in (NAME, NAME.encode())] + [entry]
 
 
-def with_labels(content: bytes, labels: Sequence[str]) -> bytes:
-    """Append the label file to a .tflite file, as a zip archive with a fixed date."""
+def with_files(content: bytes, labels: Sequence[str], facts: Mapping[str, Any]) -> bytes:
+    """Append the label file and attar.json to a .tflite file, as a zip archive with a fixed date."""
     stream = io.BytesIO(content)
     stream.seek(0, io.SEEK_END)
+    files = {
+        LABELS: "".join(f"{label}\n" for label in labels),
+        ABOUT: json.dumps(facts, indent=2, ensure_ascii=False) + "\n",
+    }
     with zipfile.ZipFile(stream, "a") as archive:
-        entry = zipfile.ZipInfo(LABELS, date_time=(1980, 1, 1, 0, 0, 0))
-        archive.writestr(entry, "".join(f"{label}\n" for label in labels))
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), text)
     return stream.getvalue()
 
 
@@ -119,3 +144,12 @@ def read_labels(path: Path) -> tuple[str, ...]:
             return tuple(archive.read(LABELS).decode().removesuffix("\n").split("\n"))
     except (zipfile.BadZipFile, KeyError):
         return ()
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a .tflite file says of where it came from, as `export.about.about` wrote it; empty if it says nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return dict(json.loads(archive.read(ABOUT)))
+    except (zipfile.BadZipFile, KeyError):
+        return {}

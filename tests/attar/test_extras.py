@@ -40,3 +40,16 @@ def test_every_extra_brings_what_it_says() -> None:
 def test_version() -> None:
     assert version("pytest") == pytest.__version__
     assert version("no-such-distribution") is None
+
+
+def test_what_must_be_kept_apart_is_hidden_while_the_other_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As coremltools and TensorFlow: it imports what it finds, and the two crash in one process."""
+    (tmp_path / "finder_of_others.py").write_text("try:\n    import other\nexcept ImportError:\n    other = None\n")
+    (tmp_path / "other.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("attar.extras._KEPT_APART", {"finder_of_others": "other"})
+    assert require("finder_of_others").other is None
+    assert "other" not in sys.modules
+    assert require("other").__name__ == "other"

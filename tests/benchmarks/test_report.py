@@ -19,6 +19,7 @@ from benchmarks.columns import columns
 from benchmarks.comparison import ClassRow, Comparison
 from benchmarks.readme import BEGIN, END, block, replaced
 from benchmarks.report import markdown_table, picture, records_table, render, terminal_table
+from export import read_manifest
 
 HOSTILE = '<script>alert("x")</script>'
 
@@ -47,6 +48,15 @@ def test_the_first_thing_said_is_the_file_to_take(small: Any) -> None:
     assert page.index(small.comparison.choice.file) < page.index("<table")
 
 
+def test_it_says_which_runtime_a_file_needs_and_who_else_ran_it(small: Any) -> None:
+    rows = small.comparison.rows
+    [needed] = [entry.min_runtime for entry in read_manifest(small.exports).files if entry.min_runtime]
+    assert {row.name: row.min_runtime for row in rows if row.min_runtime} == {"litert:fp32": needed}
+    told = tuple(replace(row, opinions=("Another evaluator 1.2",)) if row.kind == "file" else row for row in rows)
+    page = render(replace(small.comparison, rows=told))
+    assert f"<td>{needed}</td>" in page and page.count("verified by Another evaluator 1.2") == 2
+
+
 def test_nothing_is_fetched(small: Any) -> None:
     page = render(small.comparison)
     for tag, attributes in Tags(page).found:
@@ -60,10 +70,11 @@ def test_nothing_is_fetched(small: Any) -> None:
 
 def test_names_are_escaped_everywhere(small: Any) -> None:
     it = small.comparison
+    said = {"about": HOSTILE, "evaluator": HOSTILE, "opinions": (HOSTILE,), "min_runtime": HOSTILE}
     hostile = replace(
         it, title=HOSTILE, notes=(HOSTILE,), failed=({"target": HOSTILE, "error": HOSTILE},),
         set_aside=({"photo": HOSTILE, "reason": HOSTILE},),
-        rows=tuple(replace(r, about=HOSTILE, evaluator=HOSTILE) if r.kind == "file" else r for r in it.rows),
+        rows=tuple(replace(r, **said) if r.kind == "file" else r for r in it.rows),
         worst_classes=(ClassRow(HOSTILE, 1, {r.name: 0.5 for r in it.rows}, -0.5),),
         examples=tuple(replace(e, label=HOSTILE, student=HOSTILE, name=f'"{HOSTILE}') for e in it.examples),
         choice=replace(it.choice, file=HOSTILE, reasons=(HOSTILE,)),

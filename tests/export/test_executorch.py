@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from trained import SIDE, make_student
+from small import SIDE, make_student
 
 from attar.data import DataSpec, load_pixels, read_photos
 from attar.inference import predict

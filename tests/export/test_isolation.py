@@ -11,7 +11,7 @@ from pathlib import Path
 
 import misbehaving
 import pytest
-from trained import make_student
+from small import make_student
 
 from attar.data import DataSpec, Photos, read_photos
 from attar.errors import GateError

@@ -1,4 +1,4 @@
-"""Students trained for a moment, whose answers are decided enough to compare files by."""
+"""A student small and quick enough to be made anew for every test file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from attar.data import Photos, labels_of, load_pixels
 from attar.inference import to_tensor
 from attar.preprocessing import Preprocessing
 
+TARGETS = ["litert:fp32", "litert:fp16", "litert:int8", "onnx:fp32", "onnx:fp16", "onnx:int8", "ort:fp32", "ort:int8"]
 SIDE = 32
+DROP = 20.0
+"""Twelve validation photos: one of them is eight points."""
 
 
 def make_student(name: str, photos: Photos, path: Path, seed: int = 0, labels: tuple[str, ...] | None = None) -> Bundle:

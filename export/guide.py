@@ -1,0 +1,106 @@
+"""What stands beside the exported files so that an app can be written and tested without asking anybody.
+
+    MODEL_CARD.md   what the model is, what each file costs and needs, and how to load it
+    labels.json     the class names, in the order of the outputs
+    golden/         some validation photos as the files take them, and what each file answers: an app's own test
+    snippets/       code that loads a file of each format by its real tensor names
+
+Made from the manifest and the files themselves at the end of an export; the manifest holds their hashes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from attar.bundle import Bundle
+from attar.data import Photos
+from attar.files import read_json, remove, replacing, sha256, write_json, write_text
+from export import card, snippets
+from export.manifest import Manifest
+from export.noise import captured
+from export.runner import open_runner
+from export.verify import Reference, changed_files, reference
+
+CARD, LABELS, GOLDEN, SNIPPETS = "MODEL_CARD.md", "labels.json", "golden", "snippets"
+"""The names of the guide's files and folders."""
+
+GOLDEN_PHOTOS = 6
+
+
+def write_guide(manifest: Manifest, output: Path, student: Bundle, photos: Photos) -> Manifest:
+    """Write the guide into an exports folder, and its hashes into the manifest's `guide`.
+
+    Nothing is written if it is there, unchanged, and made for these files. Without a good file there is no guide.
+
+    Args:
+        manifest: the good files, which lie in `output`.
+        output: the exports folder.
+        student: the bundle that they were made from.
+        photos: the student's photos; golden vectors are validation ones.
+
+    Returns the manifest to write.
+    """
+    if not manifest.files:
+        remove_guide(manifest, output)
+        return replace(manifest, guide={})
+    if is_current(manifest, output):
+        return manifest
+    known = reference(student, photos, GOLDEN_PHOTOS)
+    with replacing(output / GOLDEN) as folder:
+        folder.mkdir()
+        write_golden(manifest, output, known, folder)
+    with replacing(output / SNIPPETS) as folder:
+        folder.mkdir()
+        for name, text in snippets.fill(manifest).items():
+            write_text(folder / name, text)
+    write_json(output / LABELS, list(student.labels))
+    write_text(output / CARD, card.render(manifest, student, snippets.fill(manifest)))
+    return replace(manifest, guide={name: sha256(output / name) for name in (CARD, LABELS, GOLDEN, SNIPPETS)})
+
+
+def remove_guide(manifest: Manifest, output: Path) -> None:
+    """Remove what `write_guide` wrote."""
+    for name in manifest.guide:
+        remove(output / name)
+
+
+def is_current(manifest: Manifest, output: Path) -> bool:
+    """Whether a guide of exactly these files is there and unchanged."""
+    if not manifest.guide or changed_files(output, manifest.guide):
+        return False
+    made_for = read_json(output / GOLDEN / "golden.json")["files"]
+    return {file: about["sha256"] for file, about in made_for.items()} == {e.file: e.sha256 for e in manifest.files}
+
+
+def write_golden(manifest: Manifest, output: Path, known: Reference, folder: Path) -> None:
+    """Write photos as the files take them (PNG), and golden.json: what the student and every file answer.
+
+    golden.json: `labels`; `images`: `{"file", "label"}`, to be fed as they are, without resizing; `student`: its
+    probabilities, one row an image; `files`: for each `{"sha256", "evaluator", "probabilities"}`.
+    """
+    images = []
+    for number, (pixels, label) in enumerate(zip(known.pixels, known.labels)):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        images.append({"file": f"{number}.png", "label": known.bundle.labels[int(label)]})
+    files = {}
+    for entry in manifest.files:
+        with captured():
+            runner = open_runner(output / entry.file)
+            answers = runner.predict(known.pixels)
+        files[entry.file] = {
+            "sha256": entry.sha256, "evaluator": runner.evaluator, "probabilities": _rows(answers),
+        }  # fmt: skip
+    golden: dict[str, Any] = {
+        "labels": list(known.bundle.labels), "images": images, "student": _rows(known.probabilities), "files": files,
+    }  # fmt: skip
+    write_json(folder / "golden.json", golden)
+
+
+def _rows(probabilities: np.ndarray) -> list[list[float]]:
+    """As JSON, with the digits that float32 has and noise does not."""
+    return [[round(float(value), 7) for value in row] for row in probabilities]

@@ -1,0 +1,232 @@
+"""The guide beside exported files: its code is run, and its golden vectors are held against the files."""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from small import DROP, TARGETS
+
+from attar.errors import GateError
+from attar.images import read_rgb
+from export import card, export, read_manifest, snippets, verify
+from export.guide import write_guide
+from export.noise import captured
+from export.runner import open_runner
+
+for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package)
+
+
+@pytest.fixture(scope="module")
+def golden(exported) -> tuple[np.ndarray, dict[str, Any]]:
+    """The golden images as an app reads them, and what golden.json says of them."""
+    told = json.loads((exported / "golden/golden.json").read_text())
+    return np.stack([np.asarray(Image.open(exported / "golden" / image["file"])) for image in told["images"]]), told
+
+
+def test_golden_vectors_are_what_each_file_answers(exported, bundle, golden):
+    pixels, told = golden
+    assert told["labels"] == list(bundle.labels) == json.loads((exported / "labels.json").read_text())
+    assert set(told["files"]) == {entry.file for entry in read_manifest(exported).files}
+    assert len({image["label"] for image in told["images"]}) > 1
+    for file, about in told["files"].items():
+        with captured():
+            answers = open_runner(exported / file).predict(pixels)
+        np.testing.assert_allclose(answers, about["probabilities"], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["classify_litert.py", "classify_onnx.py"])
+def test_the_python_snippets_give_the_golden_vectors(exported, golden, photos, bundle, name):
+    pixels, told = golden
+    spec = importlib.util.spec_from_file_location("snippet", exported / "snippets" / name)
+    snippet = importlib.util.module_from_spec(spec)
+    with captured():
+        spec.loader.exec_module(snippet)
+        answers = np.stack([snippet.classify(image) for image in pixels])
+    assert list(snippet.LABELS) == told["labels"]
+    np.testing.assert_allclose(answers, told["files"][snippet.MODEL.name]["probabilities"], atol=1e-6)
+    photo = photos.val[0].path
+    np.testing.assert_array_equal(snippet.pixels_of(photo), bundle.preprocessing(read_rgb(photo)))
+
+
+@pytest.mark.parametrize("name", ["classify_litert.py", "classify_onnx.py"])
+def test_the_python_snippets_run_as_commands(exported, photos, bundle, name):
+    command = [sys.executable, str(exported / "snippets" / name), str(photos.val[0].path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert sorted(label for _, label in lines) == sorted(bundle.labels), done.stderr
+    assert sum(float(share) for share, _ in lines) == pytest.approx(1, abs=1e-3)
+
+
+# --- JavaScript ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory) -> Path:
+    """A folder with the npm packages that the snippets import; skips where they cannot be had."""
+    if not shutil.which("npm") or not shutil.which("node"):
+        pytest.skip("node and npm are not installed")
+    folder = tmp_path_factory.mktemp("node")
+    packages = ["onnxruntime-web", "@litertjs/core@2.5", "@litertjs/wasm-utils@2.5"]
+    options = ["--no-audit", "--no-fund", "--ignore-scripts"]
+    done = subprocess.run(["npm", "install", *options, *packages], cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"npm install failed: {done.stderr[-300:]}")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_onnx_snippet_for_javascript_runs_in_node(exported, golden, node):
+    pixels, told = golden
+    shutil.copy(exported / "snippets/classify_onnx.mjs", node)
+    file = next(e.file for e in read_manifest(exported).files if e.file in (node / "classify_onnx.mjs").read_text())
+    (node / "pixels.json").write_text(json.dumps([image.ravel().tolist() for image in pixels]))
+    (node / "run.mjs").write_text(
+        f"""import fs from "node:fs";
+        import {{ load }} from "./classify_onnx.mjs";
+        const classify = await load(new Uint8Array(fs.readFileSync({json.dumps(str(exported / file))})));
+        const answers = [];
+        for (const pixels of JSON.parse(fs.readFileSync("pixels.json")))
+          answers.push(Array.from(await classify(Uint8Array.from(pixels))));
+        console.log(JSON.stringify(answers));"""
+    )
+    done = subprocess.run(["node", "run.mjs"], cwd=node, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(json.loads(done.stdout), told["files"][file]["probabilities"], atol=1e-5)
+
+
+PAGE = """<script type="importmap">{"imports": {
+  "@litertjs/core": "/node/node_modules/@litertjs/core/dist/index.js",
+  "@litertjs/wasm-utils": "/node/node_modules/@litertjs/wasm-utils/dist/index.js"}}</script>
+<script type="module">
+const tell = (what) => fetch("/told", {method: "POST", body: JSON.stringify(what)});
+try {
+  const { load, pixelsOf } = await import("/exports/snippets/classify_litert.mjs");
+  const classify = await load("/exports/FILE", "/node/node_modules/@litertjs/core/wasm/");
+  const golden = await (await fetch("/exports/golden/golden.json")).json();
+  const answers = [], shown = [];
+  for (const pixels of await (await fetch("/node/pixels.json")).json())
+    answers.push(Array.from(await classify(Uint8Array.from(pixels))));
+  for (const { file } of golden.images) {
+    const photo = await createImageBitmap(await (await fetch("/exports/golden/" + file)).blob());
+    shown.push(Array.from(pixelsOf(photo)).length);
+  }
+  await tell({ answers, shown });
+} catch (error) { await tell({ error: String(error.stack ?? error) }); }
+</script>"""
+
+
+@pytest.mark.slow
+def test_the_litert_snippet_for_javascript_runs_in_a_browser(exported, golden, node, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no Chromium is installed")
+    pixels, told = golden
+    file = "litert-int8.tflite"
+    assert file in (exported / "snippets/classify_litert.mjs").read_text()
+    (tmp_path / "exports").symlink_to(exported)
+    (tmp_path / "node").symlink_to(node)
+    (node / "pixels.json").write_text(json.dumps([image.ravel().tolist() for image in pixels]))
+    (tmp_path / "index.html").write_text(PAGE.replace("FILE", file))
+    answer = run_page(browser, tmp_path)
+    assert "error" not in answer, answer["error"]
+    np.testing.assert_allclose(answer["answers"], told["files"][file]["probabilities"], atol=1e-4)
+    assert answer["shown"] == [pixels[0].size] * len(pixels)
+
+
+def run_page(browser: str, folder: Path) -> dict[str, Any]:
+    """Serve a folder, open its page, and return what the page posts."""
+    told: list[dict[str, Any]] = []
+    done = threading.Event()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def guess_type(self, path):
+            return "text/javascript" if str(path).endswith("js") else super().guess_type(path)
+
+        def do_POST(self):
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+            done.set()
+
+        def log_message(self, *about):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
+    page = subprocess.Popen(
+        [browser, *flags, "--remote-debugging-port=0", f"http://127.0.0.1:{server.server_address[1]}/index.html"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert done.wait(90), "the page gave no answer"
+    finally:
+        page.kill()
+        page.wait()
+        server.shutdown()
+    return told[0]
+
+
+# --- what holds the guide and the files together -------------------------------------------------
+
+
+def test_every_snippet_is_filled_in_and_names_a_real_file_and_its_tensors(exported):
+    manifest = read_manifest(exported)
+    made = snippets.fill(manifest)
+    assert set(made) == {name for name, form in snippets.SNIPPETS.items() if form != "coreml"}
+    for name, text in made.items():
+        assert (exported / "snippets" / name).read_text() == text and "<<" not in text
+        [entry] = [entry for entry in manifest.files if f'"{entry.file}"' in text or f" {entry.file} " in text]
+        assert all(entry.signature[side]["name"] in text for side in ("input", "output"))
+
+
+def test_a_core_ml_file_gets_its_swift(exported):
+    manifest = read_manifest(exported)
+    entry = replace(manifest.files[0], target="coreml:fp16", file="coreml-fp16.mlpackage")
+    [(name, text)] = snippets.fill(replace(manifest, files=(entry,))).items()
+    assert name == "CoreMLClassifier.swift" and "<<" not in text and 'forResource: "coreml-fp16"' in text
+
+
+def test_the_card_says_what_the_manifest_says(exported, bundle):
+    text = (exported / "MODEL_CARD.md").read_text()
+    manifest = read_manifest(exported)
+    for entry in manifest.files:
+        [line] = [line for line in text.splitlines() if line.startswith(f"| `{entry.file}` | {entry.bytes / 1e6:.2f}")]
+        assert f"{100 * entry.verification['top1']:.1f}%" in line and (entry.min_runtime or "") in line
+    assert all(f"{i}. {label}" in text for i, label in enumerate(bundle.labels)) and "Licence: not stated" in text
+    told = {"teacher": {"name": "vit", "fingerprint": "f" * 64, "metrics": {"top1": 0.875, "images": 12}}}
+    known = replace(bundle, provenance={**told, "license": "CC-BY-4.0"}, labels=("a|b", "<b>", "c\nd"))
+    text = card.render(manifest, known, {})
+    assert "87.5%" in text and "Licence: CC-BY-4.0" in text
+    assert "0. a\\|b" in text and "1. \\<b\\>" in text and "2. c d" in text
+
+
+def test_the_guide_is_made_again_only_when_it_must_be(exported, bundle, photos, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "exports")
+    manifest = read_manifest(folder)
+    assert write_guide(manifest, folder, bundle, photos) == manifest
+    assert (folder / "MODEL_CARD.md").stat().st_mtime_ns == (exported / "MODEL_CARD.md").stat().st_mtime_ns
+    (folder / "golden/0.png").unlink()
+    with pytest.raises(GateError, match="golden"):
+        verify(folder, bundle=bundle, photos=photos, max_drop=DROP)
+    assert export(bundle, TARGETS, folder, photos=photos, max_drop=DROP).guide == manifest.guide
+    verify(folder, bundle=bundle, photos=photos, max_drop=DROP)
+    fewer = replace(manifest, files=manifest.files[:1])
+    assert write_guide(fewer, folder, bundle, photos).guide != manifest.guide
+    assert set(json.loads((folder / "golden/golden.json").read_text())["files"]) == {manifest.files[0].file}
+    assert write_guide(replace(manifest, files=()), folder, bundle, photos).guide == {}
+    assert not any((folder / name).exists() for name in manifest.guide)
