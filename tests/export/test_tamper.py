@@ -126,6 +126,21 @@ def test_labels_swapped_inside_the_file_are_found_out(exports, bundle, photos):
     refused(exports, bundle, photos, file, "labels")
 
 
+def test_a_file_that_errs_more_than_the_one_that_was_verified_is_found_out(exports, bundle, photos):
+    """Calibrated a little wrong, a file of a sure student stays within every limit, and is ten times further off."""
+    file, manifest = "onnx-int8.onnx", read_manifest(exports)
+
+    def better(entry):
+        was = entry.verification
+        return replace(entry, verification={**was, "mean_abs_error": was["mean_abs_error"] / 10})
+
+    put_back = tuple(better(entry) if entry.file == file else entry for entry in manifest.files)
+    write_manifest(replace(manifest, files=put_back, data={"fingerprint": "other photos"}), exports)
+    assert not verify(exports, bundle=bundle, photos=photos, max_drop=DROP).failed
+    write_manifest(replace(manifest, files=put_back), exports)
+    refused(exports, bundle, photos, file, "not the file that was verified")
+
+
 def wrong(kind: str, images: np.ndarray) -> np.ndarray:
     """Calibration images as careless scripts make them."""
     if kind == "black":
