@@ -16,10 +16,13 @@ NAMES = [str(target) for target in TARGETS]
 def test_the_targets_are_these():
     assert [
         *("litert:fp32", "litert:fp16", "litert:int8"),
-        *("coreml:fp16", "coreml:w8", "coreml:lut4"),
+        *("coreml:fp32", "coreml:fp16", "coreml:w8", "coreml:lut6", "coreml:lut4", "coreml:w8a8"),
         *("onnx:fp32", "onnx:int8"),
     ] == NAMES
-    assert [t.file for t in TARGETS][::3] == ["litert-fp32.tflite", "coreml-fp16.mlpackage", "onnx-fp32.onnx"]
+    files = {str(target): target.file for target in TARGETS}
+    assert [files[name] for name in ("litert:fp32", "coreml:fp16", "onnx:fp32")] == [
+        "litert-fp32.tflite", "coreml-fp16.mlpackage", "onnx-fp32.onnx"
+    ]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(NAMES), min_size=1))
