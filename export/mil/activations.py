@@ -74,9 +74,9 @@ def _relu6_by_name() -> Any:
     """A graph pass that writes `clip` into [0, 6] as `relu6`: only by that name do coremltools' passes, and the
     Neural Engine, take it as part of the convolution before it."""
     mil = require("coremltools.converters.mil.mil")
-    passes = require("coremltools.converters.mil.mil.passes.graph_pass")
+    base: Any = require("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
 
-    class Relu6ByName(passes.AbstractGraphPass):
+    class Relu6ByName(base):
         def apply(self, program: Any) -> None:
             for function in program.functions.values():
                 with function:
