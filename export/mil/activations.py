@@ -21,6 +21,9 @@ import torch
 from attar.extras import require
 from export.mil.program import Range, read_program
 
+_LEAST_SCALE = 2.0**-20
+"""Of a value that was zero on every image, say; some bits above the least fp16 number."""
+
 
 def quantize_activations(model: Any, images: torch.Tensor) -> Any:
     """A copy of an fp16 ML program (an `MLModel`, weights not yet compressed) with int8 activations.
@@ -52,14 +55,13 @@ def quantize_activations(model: Any, images: torch.Tensor) -> Any:
 def coverable(found: Range) -> Range:
     """The least range that uint8 covers with zero point 0 (never negative) or 128 (else), around what was found.
 
-    Such a range makes the scale (high - low) / 255: high / 255, or max(-low / 128, high / 127).
+    The graph passes make (high - low) / 255 of it the scale, in fp16, where it must not vanish.
     """
     low, high = found
     if low >= 0:
-        # A value that was always zero needs some scale.
-        return 0.0, high or 1.0
-    step = max(-low / 128, high / 127)
-    return -128 * step, 127 * step
+        return 0.0, 255 * max(high / 255, _LEAST_SCALE)
+    scale = max(-low / 128, high / 127, _LEAST_SCALE)
+    return -128 * scale, 127 * scale
 
 
 def _pass(name: str, **options: Any) -> Any:
