@@ -1,8 +1,9 @@
 """Core ML: a student as an .mlpackage, and running one, with or without a Mac.
 
 The file takes an RGB image and gives the label and every class's probability. `coreml:fp16` computes in
-half precision; `w8`, `lut6` and `lut4` are the same program with weights stored in 8, 6 or 4 bits, and
-`fp32` computes in single precision (which keeps it off the Neural Engine).
+half precision; `w8`, `lut6` and `lut4` are the same program with weights stored in 8, 6 or 4 bits; `w8a8`
+has weights and activations of 8 bits, calibrated without a Mac (`export.mil.activations`); and `fp32`
+computes in single precision (which keeps it off the Neural Engine).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import math
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,17 +30,23 @@ from attar.files import replacing
 from attar.inference import to_tensor
 from attar.preprocessing import MEAN, STD
 from export.mil import Program, read_program
+from export.mil.activations import quantize_activations
 from students import Student
 
-PRECISIONS = ("fp32", "fp16", "w8", "lut6", "lut4")
+PRECISIONS = ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8")
 """What `convert` can write."""
 
 INPUT = "image"
 """Name of the image input in a file written here."""
 
-_TARGETS = {"fp32": "iOS15", "fp16": "iOS15", "w8": "iOS16", "lut6": "iOS18", "lut4": "iOS18"}
-"""The oldest system that has what a precision needs: ML programs came with iOS 15, quantized and
-palettized weights with iOS 16, one table for a group of channels with iOS 18."""
+COMPUTE_UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
+"""What Core ML can be told to run on (`coremltools.ComputeUnit`)."""
+
+_TARGETS = {"fp32": "iOS15", "fp16": "iOS15", "w8": "iOS16", "lut6": "iOS18", "lut4": "iOS18", "w8a8": "iOS18"}
+"""The oldest system that has what a precision needs: ML programs came with iOS 15, quantized weights with
+iOS 16, one table for a group of channels with iOS 18. Quantized activations came with iOS 17, but signed
+weights of the form before iOS 18 are reported to go wrong on the GPU and the Neural Engine (coremltools#2114),
+and what gains from int8 arithmetic runs iOS 18."""
 
 _GROUP_SIZE = 4
 """Output channels that share one table of 16 (or 64) weights: half a bit a weight in a layer of 64 inputs."""
@@ -47,6 +54,10 @@ _GROUP_SIZE = 4
 _SMALLEST_TABLED = 16_384
 """Weights with fewer elements stay fp16 in `lut6` and `lut4`. In a MobileNet those are the first layers and
 the squeeze-excites, which lose most accuracy and are a few per cent of the file."""
+
+
+_MANY = 100
+"""Images from which on evaluating shows a progress bar."""
 
 
 class _Classifier(nn.Module):
@@ -68,17 +79,24 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         student: the model, in evaluation mode.
         bundle: its description: labels, preprocessing, metrics.
         precision: one of `PRECISIONS`.
-        calibration: uint8 training images (N, H, W, 3); weights-only precisions need none of them.
+        calibration: uint8 training images (N, H, W, 3), which `w8a8` takes the ranges of activations from;
+            the other precisions need none.
         destination: the .mlpackage folder to write.
 
     Raises:
-        InputError: an unknown precision, or a label count that is not the student's.
+        InputError: an unknown precision, a label count that is not the student's, or calibration images that
+            are none or of another size.
     """
     if precision not in PRECISIONS:
         raise InputError(f"coreml:{precision}: choose one of {', '.join(PRECISIONS)}.")
     if len(bundle.labels) != student.architecture["num_classes"]:
         raise InputError(f"{len(bundle.labels)} labels for a student of {student.architecture['num_classes']} classes.")
-    model = _compressed(_program(student, bundle, precision), precision)
+    if precision == "w8a8":
+        size = bundle.preprocessing.size
+        if not len(calibration):
+            raise InputError("coreml:w8a8: no calibration images, and activations take their ranges from them.")
+        _check_pixels(calibration, (1, 3, size, size))
+    model = _compressed(_program(student, bundle, precision), precision, calibration)
     _describe(model, bundle, precision)
     with replacing(destination) as folder:
         model.save(str(folder))
@@ -107,14 +125,23 @@ def _program(student: Student, bundle: Bundle, precision: str) -> Any:
     )
 
 
-def _compressed(model: Any, precision: str) -> Any:
-    """The program with its weights stored as `precision` says."""
+def _compressed(model: Any, precision: str, calibration: np.ndarray) -> Any:
+    """The program with its weights, and for `w8a8` its activations, stored as `precision` says."""
     if precision in ("fp32", "fp16"):
         return model
     optimize = require("coremltools.optimize.coreml")
     if precision == "w8":
-        config = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", granularity="per_channel")
+        # uint8 around 127 is the same numbers as int8, of which see `_TARGETS`.
+        config = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="uint8", granularity="per_channel")
         return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=config))
+    if precision == "w8a8":
+        # However small, a layer's weights must be integers for its arithmetic to be.
+        config = optimize.OpLinearQuantizerConfig(
+            mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
+        )
+        layers = optimize.OptimizationConfig(op_type_configs={"conv": config, "linear": config})
+        model = quantize_activations(model, to_tensor(calibration).unsqueeze(1))
+        return optimize.linear_quantize_weights(model, layers)
     entries = 2 ** int(precision.removeprefix("lut"))
     configs = {}
     for name, weight in optimize.get_weights_metadata(model, weight_threshold=_SMALLEST_TABLED).items():
@@ -178,13 +205,21 @@ def _describe(model: Any, bundle: Bundle, precision: str) -> None:
     description = model.get_spec().description
     model.output_description[description.predictedFeatureName] = "The most probable class."
     model.output_description[description.predictedProbabilitiesName] = "Probability of every class; they sum to 1."
-    model.user_defined_metadata.update(
-        {
-            "attar.labels": json.dumps(list(bundle.labels), ensure_ascii=False),
-            "attar.preprocessing": json.dumps(bundle.preprocessing.to_json()),
-            "attar.bundle": bundle.fingerprint,
-        }
-    )
+    facts = {
+        "labels": list(bundle.labels),
+        "preprocessing": bundle.preprocessing.to_json(),
+        # A training history is long, and of no use to who meets the file.
+        "metrics": {key: value for key, value in bundle.metrics.items() if key != "history"},
+        "provenance": {
+            "attar": bundle.provenance.get("attar"),
+            "architecture": bundle.architecture,
+            "data": bundle.provenance.get("data", {}).get("fingerprint"),
+            "teacher": bundle.provenance.get("teacher"),
+        },
+    }
+    model.user_defined_metadata["attar.bundle"] = bundle.fingerprint
+    for key, value in facts.items():
+        model.user_defined_metadata[f"attar.{key}"] = json.dumps(value, ensure_ascii=False)
     # The day of conversion would make two exports of one bundle differ.
     model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
 
@@ -195,12 +230,13 @@ class ReferenceRunner:
     evaluator = "attar Core ML reference evaluator"
     partitions = None
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load a file; `threads` are torch's own number of them by default."""
         spec, weights = _read(path)
         self.program: Program = read_program(spec, weights, str(path))
         self.labels = _labels(spec, self.program, path)
         self.signature = _signature(self.program, len(self.labels))
-        self._threads = threads
+        self._threads = threads or torch.get_num_threads()
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes), in the order of `labels`."""
@@ -208,32 +244,28 @@ class ReferenceRunner:
         images = to_tensor(pixels).unsqueeze(1)
         if not len(images):
             return np.zeros((0, len(self.labels)), np.float32)
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
-            (probabilities,) = self.program.evaluate_batch(images)
-        finally:
-            torch.set_num_threads(before)
+        title = "Core ML, evaluated" if len(images) > _MANY else None
+        (probabilities,) = self.program.evaluate_batch(images, self._threads, title)
         return probabilities.squeeze(1).numpy()
 
 
 class CoreMLRunner:
-    """A Core ML file run by Core ML itself on its choice of CPU, GPU and Neural Engine (macOS only)."""
+    """A Core ML file run by Core ML itself, on one of `COMPUTE_UNITS` (macOS only)."""
 
-    evaluator = "Core ML (all compute units)"
     partitions = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, unit: str = "ALL") -> None:
         ct = require("coremltools")
         spec, weights = _read(path)
         program = read_program(spec, weights, str(path))
         self.labels = _labels(spec, program, path)
         self.signature = _signature(program, len(self.labels))
+        self.evaluator = f"Core ML {unit}, macOS {platform.mac_ver()[0]}"
         self._shape = program.shape
         self._input = program.input
         self._probabilities = spec.description.predictedProbabilitiesName
         with _quiet():
-            self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.ALL)
+            self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[unit])
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes), in the order of `labels`."""
@@ -248,13 +280,15 @@ class CoreMLRunner:
 
 
 def open_runner(path: Path, threads: int = 1) -> ReferenceRunner:
-    """The reference evaluator on a file; it gives the same figures on every machine."""
-    return ReferenceRunner(Path(path), threads)
+    """The reference evaluator on a file. It is never timed, so it takes all of torch's threads, not `threads`."""
+    return ReferenceRunner(Path(path))
 
 
-def native_runner(path: Path) -> CoreMLRunner | None:
-    """Core ML itself where the machine has it (macOS), else None."""
-    return CoreMLRunner(Path(path)) if platform.system() == "Darwin" else None
+def second_opinions(path: Path) -> dict[str, Callable[[], CoreMLRunner]]:
+    """Core ML itself on each of its compute units, by name, to be opened one after another; none but on macOS."""
+    if platform.system() != "Darwin":
+        return {}
+    return {f"Core ML {unit}": partial(CoreMLRunner, Path(path), unit) for unit in COMPUTE_UNITS}
 
 
 def _read(path: Path) -> tuple[Any, Path]:

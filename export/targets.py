@@ -39,7 +39,7 @@ FORMATS = {
     "litert": Format(
         "export.litert", ("fp32", "fp16", "int8"), "tflite", ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
     ),
-    "coreml": Format("export.coreml", ("fp16", "w8", "lut4"), "mlpackage", ("coremltools",)),
+    "coreml": Format("export.coreml", ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8"), "mlpackage", ("coremltools",)),
     "onnx": Format("export.onnx", ("fp32", "fp16", "int8"), "onnx", ("onnx", "onnxscript", "onnxruntime")),
     "ort": Format("export.ort", ("fp32", "int8"), "ort", ("onnx", "onnxscript", "onnxruntime")),
     "executorch": Format("export.executorch", ("fp32", "int8"), "pte", ("executorch", "torchao")),

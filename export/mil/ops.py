@@ -5,9 +5,9 @@ https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.de
 Every docstring names the operator and the first release of the specification that has this form.
 
 A function takes the operator's inputs by their MIL names and returns its output (or a tuple of them).
-Tensors are float32 (holding fp16 values where the program says fp16), int32 or bool; constants that are
-no tensors in the program come as plain Python values. Rounding to the declared type is the caller's,
-`export.mil.program`.
+Tensors are float32 (holding fp16 values where the program says fp16; see `export.mil.program.HALF`), int32,
+int8, uint8 or bool; constants that are no tensors in the program come as plain Python values. Rounding to
+the declared type is the caller's, `export.mil.program`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -219,7 +220,9 @@ def relu6(x: Tensor) -> Tensor:
 @operator
 def thresholded_relu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """MIL `thresholded_relu` (iOS15): x where x >= alpha, else 0."""
-    return torch.where(x >= alpha, x, torch.zeros_like(x))
+    # torch keeps what is above its threshold: give it the number just below alpha.
+    number = np.float16 if x.dtype == torch.float16 else np.float32
+    return F.threshold(x, float(np.nextafter(number(alpha), number(-np.inf))), 0.0)
 
 
 @operator
@@ -365,6 +368,32 @@ def cast(x: Any, dtype: str) -> Tensor:
     if dtype.startswith("fp"):
         return _tensor(x).float()
     return _tensor(x).to(torch.bool if dtype == "bool" else torch.int32)
+
+
+# Quantization of activations
+
+
+def _along(value: Any, axis: Any, rank: int) -> Any:
+    """A scale or zero point, one a tensor or one an index of an axis, in a shape that broadcasts."""
+    if isinstance(value, Tensor) and value.dim():
+        return value.reshape([-1 if i == int(axis) % rank else 1 for i in range(rank)])
+    return value
+
+
+@operator
+def quantize(input: Tensor, scale: Any, output_dtype: str, zero_point: Any = 0, axis: Any = None) -> Tensor:
+    """MIL `quantize` (iOS17): clip(round(input / scale) + zero point) as int8 or uint8, halves to even."""
+    dtype = {"int8": torch.int8, "uint8": torch.uint8}[output_dtype]
+    scale, zero_point = (_along(value, axis, input.dim()) for value in (scale, zero_point))
+    limits = torch.iinfo(dtype)
+    return torch.clamp(torch.round(input / scale) + zero_point, limits.min, limits.max).to(dtype)
+
+
+@operator
+def dequantize(input: Tensor, scale: Any, zero_point: Any = 0, axis: Any = None) -> Tensor:
+    """MIL `dequantize` (iOS17): scale (input - zero point)."""
+    scale, zero_point = (_along(value, axis, input.dim()) for value in (scale, zero_point))
+    return (input.float() - zero_point) * scale
 
 
 # Elementwise, two inputs with broadcasting

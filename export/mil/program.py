@@ -11,12 +11,18 @@ may differ from this by a few units in the last place, and no device is asked to
 
 **Batches.** A program is compiled for one image. `torch.func.vmap` adds the batch axis outside of it, so
 a reshape, a transpose or a reduction that names the leading 1 keeps the meaning it has in the file.
+
+**Speed.** Values between operators are held as the file declares them, and elementwise operators work on
+fp16 tensors as they are: less memory to move, which is what most of the time goes to. Batches are small,
+so that activations stay in the processor's cache, and threads take a batch each, so that they never wait
+for one another inside an operator.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,16 +32,25 @@ import torch
 from torch import Tensor
 
 import export.mil.weights  # noqa: F401  (enters the constant expressions of weights into OPERATORS)
+from attar.console import track
 from attar.errors import InputError, did_you_mean
 from attar.extras import require
 from export.mil.ops import OPERATORS
 
-EXACT = {
-    *("relu", "relu6", "thresholded_relu", "abs", "identity", "maximum", "minimum", "select", "max_pool"),
+HALF = {
+    *("relu", "relu6", "thresholded_relu", "abs", "identity", "maximum", "minimum", "select", "clip", "max_pool"),
     *("reduce_max", "reduce_min", "reshape", "transpose", "expand_dims", "squeeze", "concat", "stack", "split"),
     *("slice_by_index", "slice_by_size", "gather", "tile", "upsample_nearest_neighbor"),
+    *("add", "sub", "mul"),
 }
-"""Operators that only choose among their inputs' values: fp16 in, fp16 out, nothing to round."""
+"""Operators that give the same on fp16 tensors as on float32 ones whose result is rounded: they choose among
+their inputs' values, or are one arithmetic operation, which torch computes in float32 and rounds once."""
+
+BATCH = 4
+"""Images computed at once."""
+
+Range = tuple[float, float]
+"""The least and the largest that a value ever was."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,7 @@ class Step:
 
     def __call__(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Evaluate the operator and round what the program declares fp16."""
-        resolved = {key: _resolve(value, values) for key, value in self.inputs.items()}
+        resolved = {key: _resolve(value, values, self.operator not in HALF) for key, value in self.inputs.items()}
         try:
             results = OPERATORS[self.operator](**resolved)
         except (NotImplementedError, TypeError) as error:
@@ -66,7 +81,7 @@ class Step:
                 f"does not know ({error})."
             ) from error
         results = results if isinstance(results, tuple) else (results,)
-        return tuple(_round(value) if half else value for value, half in zip(results, self.fp16))
+        return tuple(value.half() if half else value for value, half in zip(results, self.fp16))
 
 
 @dataclass(frozen=True)
@@ -92,20 +107,54 @@ class Program:
     operators: dict[str, int] = field(default_factory=dict)
 
     def evaluate(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The results for one input of `shape`, float32."""
+        """The results for one input of `shape`, float32 where they are fractions."""
         values: dict[str, Any] = {self.input: image}
         for step in self.steps:
             values.update(zip(step.outputs, step(values)))
             for name in step.last_use_of:
                 del values[name]
-        return tuple(values[name] if name in values else self.constants[name] for name in self.outputs)
+        return tuple(_single(values[name] if name in values else self.constants[name]) for name in self.outputs)
+
+    def evaluate_batch(self, images: Tensor, threads: int = 1, title: str | None = None) -> tuple[Tensor, ...]:
+        """The results for inputs (N, *shape), each with a leading N, under a progress bar if there is a title."""
+        return tuple(torch.cat(parts) for parts in zip(*_in_batches(self.evaluate, images, threads, title)))
+
+    def ranges(self, images: Tensor, threads: int = 1, title: str | None = None) -> dict[str, Range]:
+        """What every fractional value of the program, its input included, lies between on images (N, *shape)."""
+
+        def extremes(image: Tensor) -> dict[str, Tensor]:
+            values: dict[str, Any] = {self.input: image}
+            found = {self.input: torch.stack(image.aminmax())}
+            for step in self.steps:
+                results = dict(zip(step.outputs, step(values)))
+                values.update(results)
+                found |= {name: torch.stack(x.aminmax()) for name, x in results.items() if x.is_floating_point()}
+                for name in step.last_use_of:
+                    del values[name]
+            return found
+
+        parts = _in_batches(extremes, images, threads, title)
+        seen = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {name: (x[:, 0].min().item(), x[:, 1].max().item()) for name, x in seen.items()}
+
+
+def _in_batches(function: Callable[[Tensor], Any], images: Tensor, threads: int, title: str | None) -> list[Any]:
+    """A function of one image, on each of many: its results for every batch. Threads share out the batches."""
+    batched = torch.func.vmap(function)
 
     @torch.no_grad()
-    def evaluate_batch(self, images: Tensor, batch_size: int = 16) -> tuple[Tensor, ...]:
-        """The results for inputs (N, *shape), each with a leading N."""
-        evaluate = torch.func.vmap(self.evaluate)
-        batches = [evaluate(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
-        return tuple(torch.cat(parts) for parts in zip(*batches))
+    def run(start: int) -> Any:
+        return batched(images[start : start + BATCH])
+
+    starts = range(0, len(images), BATCH)
+    before = torch.get_num_threads()
+    try:
+        # Each thread says so itself: convolutions ask OpenMP, which counts for every thread apart.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            results = pool.map(run, starts)
+            return list(track(results, title, len(starts)) if title else results)
+    finally:
+        torch.set_num_threads(before)
 
 
 def read_program(spec: Any, weights: Path, source: str) -> Program:
@@ -164,7 +213,7 @@ def _step(operation: Any) -> Step:
         operation.op_type,
         inputs,
         tuple(output.name for output in operation.outputs),
-        tuple(operation.op_type not in EXACT and _is_fp16(output) for output in operation.outputs),
+        tuple(_is_fp16(output) for output in operation.outputs),
     )
 
 
@@ -191,14 +240,16 @@ def _is_fp16(variable: Any) -> bool:
     return variable.dtype == types.fp16
 
 
-def _round(value: Tensor) -> Tensor:
-    return value.half().float()
+def _single(value: Any) -> Any:
+    """An fp16 tensor in float32; anything else as it is."""
+    return value.float() if isinstance(value, Tensor) and value.dtype == torch.float16 else value
 
 
-def _resolve(value: Any, values: Mapping[str, Any]) -> Any:
+def _resolve(value: Any, values: Mapping[str, Any], single: bool) -> Any:
+    """The value of an input; fp16 ones in float32 if `single`."""
     if isinstance(value, Name):
-        return values[value.name]
-    return [_resolve(item, values) for item in value] if isinstance(value, list) else value
+        return _single(values[value.name]) if single else values[value.name]
+    return [_resolve(item, values, single) for item in value] if isinstance(value, list) else value
 
 
 def _names(value: Any) -> list[str]:
@@ -219,7 +270,7 @@ def _fold(steps: Sequence[Step], input_name: str) -> tuple[list[Step], dict[str,
             variable.update(step.outputs)
             rest.append(step)
         else:
-            constants.update(zip(step.outputs, step(constants)))
+            constants.update(zip(step.outputs, map(_single, step(constants))))
     return rest, constants
 
 

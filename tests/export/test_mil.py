@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from attar.errors import InputError
 from export.coreml import _read
 from export.mil import Program, read_program
+from export.mil.ops import OPERATORS
+from export.mil.program import HALF
 
 ct = pytest.importorskip("coremltools")
 from coremltools.converters.mil.mil import Builder as mb  # noqa: E402
@@ -78,7 +80,7 @@ def check(
     inputs = torch.stack([random(*shape, seed=seed) for seed in range(3)])
     expected = torch.stack([want(x) for x in inputs])
     single = torch.stack([program.evaluate(x)[0] for x in inputs])
-    (batch,) = program.evaluate_batch(inputs, batch_size=2)
+    (batch,) = program.evaluate_batch(inputs)
     assert single.shape == expected.shape
     torch.testing.assert_close(single.to(expected.dtype), expected, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(batch, single, rtol=tolerance, atol=tolerance)
@@ -305,6 +307,46 @@ def test_pow():
     check("pow", lambda x: mb.pow(x=mb.abs(x=x), y=1.5), lambda x: x.abs() ** 1.5, (1, 3, 4))
 
 
+# Quantization of activations
+
+
+@few
+@given(
+    signed=st.booleans(), channels=st.integers(1, 4), axis=st.sampled_from([None, 1, -2]),
+    scales=st.lists(st.floats(1e-3, 0.5), min_size=4, max_size=4), points=st.lists(st.integers(0, 120), min_size=4),
+)  # fmt: skip
+def test_quantize_and_dequantize(signed, channels, axis, scales, points):
+    per_channel = axis is not None
+    dtype = np.int8 if signed else np.uint8
+    scale, point = np.array(scales[:channels], np.float32), np.array(points[:channels], dtype)
+    if not per_channel:
+        scale, point = scale[0], point[0]
+    more = {"axis": axis} if per_channel else {}
+
+    def build(x):
+        stored = mb.quantize(input=x, scale=scale, zero_point=point, output_dtype=np.dtype(dtype).name, **more)
+        return mb.dequantize(input=stored, scale=scale, zero_point=point, **more)
+
+    def want(x):
+        limits = (-128, 127) if signed else (0, 255)
+        if not per_channel:
+            return torch.fake_quantize_per_tensor_affine(x, float(scale), int(point), *limits)
+        points = torch.from_numpy(point.astype(np.int32))
+        return torch.fake_quantize_per_channel_affine(x, torch.from_numpy(scale), points, 1, *limits)
+
+    check("quantize", build, want, (1, channels, 5), target=ct.target.iOS17)
+    check("dequantize", build, want, (1, channels, 5), target=ct.target.iOS17)
+
+
+def test_quantize_rounds_halves_to_even_and_saturates():
+    program = saved(
+        lambda x: mb.dequantize(input=mb.quantize(input=x, scale=0.5, output_dtype="int8"), scale=0.5),
+        (1, 6), ct.target.iOS17,
+    )  # fmt: skip
+    found = program.evaluate(torch.tensor([[0.25, 0.75, -0.25, 63.6, 1e6, -1e6]]))[0]
+    assert found.tolist() == [[0.0, 1.0, 0.0, 63.5, 63.5, -64.0]]
+
+
 # Reductions and shapes
 
 REDUCTIONS = {
@@ -385,6 +427,10 @@ SHAPES = {
             x=mb.expand_dims(x=x, axes=[0]), scale_factor_height=2, scale_factor_width=3
         ),
         lambda x: F.interpolate(x[None], scale_factor=(2, 3)),
+    ),
+    "range_1d": (
+        lambda x: mb.gather(x=x, indices=mb.range_1d(start=3, end=-1, step=-1), axis=1),
+        lambda x: x.flip(1),
     ),
     "fill": (lambda x: mb.add(x=x, y=mb.fill(shape=[4, 5], value=2.0)), lambda x: x + 2),
 }
@@ -500,7 +546,78 @@ def test_tables_of_vectors():
     torch.testing.assert_close(stored_weight(program), weight, rtol=1e-6, atol=1e-6)
 
 
+def test_stored_fp16_weights_become_float32():
+    weight = random(3, 4)
+    found = OPERATORS["constexpr_cast"](source_val=weight.half(), output_dtype="fp32")
+    assert found.dtype == torch.float32 and torch.equal(found, weight.half().float())
+
+
 # The program around the operators
+
+bits = st.lists(st.integers(-(2**15), 2**15 - 1), min_size=8, max_size=8)
+"""Eight fp16 numbers, any of them."""
+
+ONE_OF = {
+    "relu": {}, "relu6": {}, "thresholded_relu": {"alpha": 0.30078125}, "abs": {}, "identity": {},
+    "clip": {"alpha": -0.5, "beta": 0.25}, "max_pool": {"kernel_sizes": [2, 2]}, "reduce_max": {"axes": [2]},
+    "reduce_min": {"axes": [2]}, "reshape": {"shape": [1, 8]}, "transpose": {"perm": [0, 2, 3, 1]},
+    "expand_dims": {"axes": [0]}, "squeeze": {"axes": [0]}, "split": {"num_splits": 2, "axis": 2},
+    "slice_by_index": {"begin": [0, 0, 1, 0], "end": [1, 2, 2, 2]},
+    "slice_by_size": {"begin": [0, 1, 0, 0], "size": [1, 1, -1, 2]},
+    "gather": {"indices": torch.tensor([1, 0]), "axis": 1}, "tile": {"reps": [1, 2, 1, 1]},
+    "upsample_nearest_neighbor": {"scale_factor_height": 2, "scale_factor_width": 2},
+}  # fmt: skip
+TWO_OF = {"add", "sub", "mul", "maximum", "minimum", "select", "concat", "stack"}
+
+
+def test_every_operator_on_fp16_tensors_is_tried():
+    assert ONE_OF.keys() | TWO_OF == HALF
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(x=bits, y=bits)
+def test_operators_on_fp16_tensors_round_once(x, y):
+    """Whatever the values, infinite, subnormal or none at all: bit for bit as in float32 and then rounded."""
+    x, y = (torch.tensor(values, dtype=torch.int16).view(torch.float16).reshape(1, 2, 2, 2) for values in (x, y))
+
+    def same(kind, half, single):
+        outputs = [OPERATORS[kind](**inputs) for inputs in (half, single)]
+        for a, b in zip(*(out if isinstance(out, tuple) else (out,) for out in outputs)):
+            assert a.dtype == torch.float16, kind
+            torch.testing.assert_close(a, b.half(), rtol=0, atol=0, equal_nan=True, msg=kind)
+
+    for kind, options in ONE_OF.items():
+        same(kind, {"x": x, **options}, {"x": x.float(), **options})
+    for kind in ("add", "sub", "mul", "maximum", "minimum"):
+        same(kind, {"x": x, "y": y}, {"x": x.float(), "y": y.float()})
+    same("select", {"cond": x > y, "a": x, "b": y}, {"cond": x > y, "a": x.float(), "b": y.float()})
+    for kind in ("concat", "stack"):
+        same(kind, {"values": [x, y], "axis": 1}, {"values": [x.float(), y.float()], "axis": 1})
+
+
+def test_ranges_are_over_every_image_and_every_value():
+    program = saved(lambda x: mb.mul(x=mb.relu(x=x, name="positive"), y=2.0, name="twice"), (1, 3))
+    images = random(11, 1, 3)
+    images[4, 0, 1], images[9, 0, 2] = -50.0, 40.0
+    for threads in (1, 3):
+        found = program.ranges(images, threads)
+        assert found[program.input] == (-50.0, 40.0)
+        assert (found["positive"], found["twice"]) == ((0.0, 40.0), (0.0, 80.0))
+
+
+def test_threads_change_nothing():
+    weight = random(4, 3, 3, 3)
+    program = saved(lambda x: mb.relu(x=mb.conv(x=x, weight=weight.numpy())), (1, 3, 6, 6))
+    images = random(23, 1, 3, 6, 6)
+    before = torch.get_num_threads()
+    one, three = (program.evaluate_batch(images, threads)[0] for threads in (1, 3))
+    assert torch.equal(one, three) and torch.get_num_threads() == before
+    assert one.shape == (23, 1, 4, 4, 4)
+
+
+def test_every_operator_is_tested_here():
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [kind for kind in OPERATORS if f'"{kind}"' not in source and f"mb.{kind}(" not in source] == []
 
 
 def test_fp16_values_are_rounded_after_every_operator():

@@ -1,0 +1,96 @@
+"""Int8 activations in an ML program, calibrated on any machine.
+
+coremltools' `linear_quantize_activations` runs Core ML itself to see what values a program takes, so it
+needs a Mac. Here the reference evaluator sees them, on every calibration image, and coremltools' own graph
+passes then put `quantize` and `dequantize` (MIL, iOS17) around convolutions, linear layers, pools and
+residual additions: the file has the form that coremltools writes on a Mac, which the Neural Engine
+(A17 Pro, M4 and later) computes in int8.
+
+A value is stored as uint8, as Apple's training-time quantizer does it
+(`coremltools.optimize.torch.quantization`): zero point 0 where it is never negative, as after a ReLU, and 128
+otherwise. The image, (x - 128) / 128, then *is* its quantized tensor, and zeros stay zero.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attar.extras import require
+from export.mil.program import Range, read_program
+
+_LEAST_SCALE = 2.0**-20
+"""Of a value that was zero on every image, say; some bits above the least fp16 number."""
+
+
+def quantize_activations(model: Any, images: torch.Tensor) -> Any:
+    """A copy of an fp16 ML program (an `MLModel`, weights not yet compressed) with int8 activations.
+
+    The result of the last `linear`, the logits, stays fp16: 256 steps of logits would make probabilities equal
+    that are not.
+
+    Args:
+        model: the program; it must not be older than iOS17.
+        images: calibration images in the program's own shape, (N, 1, 3, H, W), N >= 1.
+    """
+    coreml = require("coremltools.optimize.coreml")
+    program = read_program(model.get_spec(), Path(model.weights_dir), "the program to quantize")
+    ranges = program.ranges(images, torch.get_num_threads())
+    stats = {name: dict(zip(("rmin", "rmax"), coverable(found))) for name, found in ranges.items()}
+    logits = [step.outputs[0] for step in program.steps if step.operator == "linear"][-1:]
+    uint8 = coreml.OpLinearQuantizerConfig(mode="linear", dtype="uint8", weight_threshold=0)
+    everywhere = coreml.OptimizationConfig(global_config=uint8)
+    but_logits = coreml.OptimizationConfig(global_config=uint8, op_name_configs=dict.fromkeys(logits))
+    passes = [
+        _relu6_by_name(),
+        _pass("compression::insert_prefix_quantize_dequantize_pair", config=everywhere, activation_stats=stats),
+        _pass("compression::insert_suffix_quantize_dequantize_pair", config=but_logits, activation_stats=stats),
+        _pass("common::dequantize_quantize_pair_elimination"),
+    ]
+    return require("coremltools.models.utils")._apply_graph_pass(model, passes, model.get_spec().specificationVersion)
+
+
+def coverable(found: Range) -> Range:
+    """The least range that uint8 covers with zero point 0 (never negative) or 128 (else), around what was found.
+
+    The graph passes make (high - low) / 255 of it the scale, in fp16, where it must not vanish.
+    """
+    low, high = found
+    if low >= 0:
+        return 0.0, 255 * max(high / 255, _LEAST_SCALE)
+    scale = max(-low / 128, high / 127, _LEAST_SCALE)
+    return -128 * scale, 127 * scale
+
+
+def _pass(name: str, **options: Any) -> Any:
+    """One of coremltools' graph passes, with its options set."""
+    found = require("coremltools.converters.mil.mil.passes.pass_registry").PASS_REGISTRY[name]
+    option = require("coremltools.converters.mil.mil.passes.graph_pass").PassOption
+    found.set_options([option(key, value) for key, value in options.items()])
+    return found
+
+
+def _relu6_by_name() -> Any:
+    """A graph pass that writes `clip` into [0, 6] as `relu6`: only by that name do coremltools' passes, and the
+    Neural Engine, take it as part of the convolution before it."""
+    mil = require("coremltools.converters.mil.mil")
+    base: Any = require("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
+
+    class Relu6ByName(base):
+        def apply(self, program: Any) -> None:
+            for function in program.functions.values():
+                with function:
+                    for op in list(function.operations):
+                        if op.op_type == "clip" and (op.alpha.val, op.beta.val) == (0, 6):
+                            self._replace(op)
+
+        def _replace(self, op: Any) -> None:
+            name, block = op.outputs[0].name, op.enclosing_block
+            new = mil.Builder.relu6(x=op.x, name=op.name, before_op=op)
+            block.replace_uses_of_var_after_op(anchor_op=op, old_var=op.outputs[0], new_var=new)
+            block.remove_ops([op])
+            new.name = name
+
+    return Relu6ByName()
