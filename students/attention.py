@@ -27,8 +27,8 @@ class Attend(nn.Module):
         """Queries, keys and values -> one map."""
         count, channels, height, width = q.shape
         rows = q.permute(0, 2, 3, 1).reshape(count, -1, channels // self.num_heads)
-        keys, values = (x.permute(0, 2, 3, 1).flatten(1, 2) for x in (k, v))
-        mixed = torch.softmax(rows @ keys.transpose(1, 2), dim=-1) @ values
+        values = v.permute(0, 2, 3, 1).flatten(1, 2)
+        mixed = torch.softmax(rows @ k.flatten(2), dim=-1) @ values
         return mixed.reshape(count, height, width, -1).permute(0, 3, 1, 2)
 
 
