@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from timm.layers import MultiQueryAttention2d
 from torch import nn
 
 
@@ -35,12 +36,12 @@ class Attend(nn.Module):
 class PlainAttention(nn.Module):
     """timm's `MultiQueryAttention2d` around `Attend`, with its weights; the scale goes into the query's."""
 
-    def __init__(self, timms: nn.Module) -> None:
+    def __init__(self, timms: MultiQueryAttention2d) -> None:
         super().__init__()
         self.query, self.key, self.value, self.output = timms.query, timms.key, timms.value, timms.output
         self.attend = Attend(timms.num_heads)
         with torch.no_grad():
-            for parameter in self.query.proj.parameters():
+            for parameter in self.query.get_submodule("proj").parameters():
                 parameter.mul_(timms.scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,13 @@
 """Phone-safe rewrites: the same function, spelled so that the phone's kernels can run it whole and fast.
 
 Applied to a copy of a student before LiteRT conversion. XNNPACK has no int8 HARD_SWISH, and the converter fuses most
-spellings back into it; each one then splits the graph and sends its activations through slow reference kernels. Its
-constants need no operators of their own either: a network of convolutions can carry them in its weights.
+spellings back into it; each one then splits the graph and sends its activations through slow reference kernels. The
+constants of hard-swish and hard-sigmoid need no operators of their own either: the convolutions around them can carry
+them in their weights.
 
-`PASSES` names them in order. Each edits a `torch.fx` graph in place, and each is exact: logits change by rounding
-only, at most 1e-4 of the largest one.
+`FLOAT` and `INTEGER` name the passes, in order. Each edits a `torch.fx` graph in place, and each is exact: logits
+change by rounding only, at most 1e-4 of the largest one. What is not exact (ReLU for hard-swish) is chosen when a
+student is created, before training: `create_student(..., activation="relu")`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import torch
 from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
 from torch import fx, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from students.attention import Attend, PlainAttention
 
@@ -36,12 +38,17 @@ HOMOGENEOUS_METHODS = ("mean", "flatten", "reshape", "permute")
 HOMOGENEOUS_FUNCTIONS = (torch.relu, functional.relu, functional.dropout, torch.flatten)
 
 
-def phone_safe(network: nn.Module) -> fx.GraphModule:
-    """A copy of `network`, in evaluation mode, after every pass of `PASSES`."""
+def phone_safe(network: nn.Module, *, integer: bool = True) -> fx.GraphModule:
+    """A copy of `network`, in evaluation mode, after every pass of `INTEGER` or of `FLOAT`."""
     graph = trace(network)
-    for change in PASSES:
+    for change in INTEGER if integer else FLOAT:
         apply(change, graph)
     return graph
+
+
+def has_hard_swish(network: nn.Module) -> bool:
+    """Whether the passes of `INTEGER` give another graph than those of `FLOAT`."""
+    return any(isinstance(module, HARD_SWISHES) for module in network.modules())
 
 
 def apply(change: Pass, network: fx.GraphModule) -> None:
@@ -163,10 +170,14 @@ def sink_factors(network: fx.GraphModule) -> None:
 
 Pass = Callable[[fx.GraphModule], None]
 
-PASSES: tuple[Pass, ...] = (
+FLOAT: tuple[Pass, ...] = (fold_batch_norm, fold_layer_scale, spell_hard_sigmoid, fold_shift, sink_factors)
+"""For a file that computes in float: there HARD_SWISH is one operator of XNNPACK, and stays. Multi-query attention is
+respelled before, by `trace`."""
+
+INTEGER: tuple[Pass, ...] = (
     fold_batch_norm, fold_layer_scale, spell_hard_sigmoid, spell_hard_swish, fold_shift, sink_factors,
 )  # fmt: skip
-"""In order. Multi-query attention is respelled before, by `trace`."""
+"""For a file that computes in int8."""
 
 
 class _Sinks:

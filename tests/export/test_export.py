@@ -93,9 +93,7 @@ def test_every_family_stays_whole_and_right(family, photos, tmp_path):
         if target.precision == "fp32":
             assert np.abs(runner.predict(known.pixels) - known.probabilities).max() < 1e-4
         if target.format == "litert":
-            # The change of zero point, uint8 to int8, is the one operator XNNPACK leaves alone.
-            outside = ["QUANTIZE"] if target.precision == "int8" else []
-            assert runner.partitions == {"delegated": 1, "outside": outside}
+            assert runner.partitions == {"delegated": 1, "outside": []}
 
 
 def test_every_file_takes_uint8_images_gives_probabilities_and_holds_the_labels(exported, bundle, photos):
