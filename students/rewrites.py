@@ -68,7 +68,9 @@ def trace(network: nn.Module) -> fx.GraphModule:
                 setattr(parent, name, nn.Sequential(_plain(child), child.drop, child.act))
             elif isinstance(child, MultiQueryAttention2d):
                 setattr(parent, name, PlainAttention(child))
-    return fx.GraphModule(network, _Tracer().trace(network))
+    graph = fx.GraphModule(network, _Tracer().trace(network))
+    _unshare(graph)
+    return graph
 
 
 class _Tracer(fx.Tracer):
@@ -77,8 +79,21 @@ class _Tracer(fx.Tracer):
         return isinstance(m, kinds) or super().is_leaf_module(m, module_qualified_name)
 
 
+def _unshare(network: fx.GraphModule) -> None:
+    """Give each call a module of its own, so that a pass may change its weights."""
+    called: set[str] = set()
+    for node in network.graph.nodes:
+        if node.op == "call_module":
+            if node.target in called:
+                own = copy.deepcopy(network.get_submodule(node.target))
+                node.target = f"{node.target}_{len(called)}"
+                network.add_submodule(node.target, own)
+            called.add(node.target)
+    network.recompile()
+
+
 def _plain(norm: BatchNormAct2d) -> nn.BatchNorm2d:
-    plain = nn.BatchNorm2d(norm.num_features, norm.eps)
+    plain = nn.BatchNorm2d(norm.num_features, norm.eps, dtype=norm.weight.dtype)
     plain.load_state_dict(norm.state_dict())
     return plain.eval()
 
@@ -94,7 +109,7 @@ def fold_batch_norm(network: fx.GraphModule) -> None:
         conv = _module(network, before)
         if not isinstance(conv, nn.Conv2d) or len(before.users) > 1:
             channels = norm.num_features
-            conv = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
+            conv = nn.Conv2d(channels, channels, 1, groups=channels, bias=False, dtype=norm.weight.dtype)
             nn.init.ones_(conv.weight)
             network.set_submodule(node.target, conv)
             before = node

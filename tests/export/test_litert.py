@@ -1,0 +1,110 @@
+"""LiteRT's graphs: one partition for every family and precision, an exact and free image input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import students
+from attar.preprocessing import Preprocessing
+from export import litert
+from export.noise import captured
+from export.targets import FORMATS
+from export.tflite import graph
+
+for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
+    pytest.importorskip(package)
+
+SIDE = 32
+PRECISIONS = FORMATS["litert"].precisions
+FAMILIES = ["mobilenetv3_small_050", "mobilenetv4_hybrid_medium"]
+
+
+def pixels(count: int) -> np.ndarray:
+    coarse = torch.rand(count, 3, 6, 6, generator=torch.Generator().manual_seed(0)) * 255
+    fine = torch.nn.functional.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic").clamp(0, 255)
+    return fine.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def made(request, tmp_path_factory):
+    """A student whose batch norms know the images, its bundle, and its file at each precision."""
+    torch.manual_seed(0)
+    student = students.create_student(request.param, 3, head_width=32)
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    images = torch.from_numpy(pixels(8)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        student.train()(images)
+        spread = student.eval()(images).std(0).mean()
+        student.network.get_submodule("head.classifier").weight.mul_(1 / spread)  # answers that differ
+    folder = tmp_path_factory.mktemp("student")
+    bundle = students.save(student, folder / "b", labels=("a", "b", "c"), preprocessing=Preprocessing(SIDE))
+    for precision in PRECISIONS:
+        with captured():
+            litert.convert(student, bundle, precision, pixels(8), folder / f"{precision}.tflite")
+    with torch.no_grad():
+        return student, bundle, folder, torch.softmax(student(images), 1).numpy()
+
+
+@pytest.mark.slow
+def test_every_file_is_one_partition_and_computes_the_student(made):
+    _, _, folder, want = made
+    assert np.ptp(want, axis=0).max() > 0.2  # else any file would be close
+    limits = {"fp32": 1e-4, "fp16": 1e-2, "w8": 0.1, "dyn8": 0.2, "int8": 0.2}
+    assert set(limits) == set(PRECISIONS)
+    for precision, limit in limits.items():
+        runner = litert.open_runner(folder / f"{precision}.tflite")
+        assert runner.partitions == {"delegated": 1, "outside": []}, precision
+        assert runner.signature["input"] == {"name": "image", "shape": [1, SIDE, SIDE, 3], "dtype": "uint8"}
+        error = np.abs(runner.predict(pixels(8)) - want).max(1)
+        assert error.mean() < limit / 2 and error.max() < limit, precision
+
+
+@pytest.mark.slow
+def test_smaller_weights_are_smaller(made):
+    _, _, folder, _ = made
+    size = {precision: (folder / f"{precision}.tflite").stat().st_size for precision in PRECISIONS}
+    assert size["fp16"] < 0.65 * size["fp32"]
+    assert max(size["w8"], size["dyn8"], size["int8"]) < 0.45 * size["fp32"]
+
+
+@pytest.mark.slow
+def test_the_image_input_is_exact(made):
+    """Every pixel value, in the bare network's own units, and in the file's: bit for bit the same answer."""
+    student, bundle, folder, _ = made
+    every = np.arange(3 * SIDE * SIDE, dtype=np.uint8).reshape(1, SIDE, SIDE, 3)
+    for precision, inner in (("fp32", (every.astype(np.float32) - 128) / 128), ("int8", (every ^ 128).view(np.int8))):
+        with captured():
+            bare = interpreter(litert.convert_network(student, bundle, precision, pixels(8)))
+        bare.set_tensor(bare.get_input_details()[0]["index"], inner)
+        bare.invoke()
+        want = bare.get_tensor(bare.get_output_details()[0]["index"])
+        assert np.array_equal(litert.open_runner(folder / f"{precision}.tflite").predict(every), want)
+
+
+def interpreter(content: bytes):
+    loaded = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(model_content=content)
+    loaded.allocate_tensors()
+    return loaded
+
+
+@pytest.mark.slow
+def test_operators(made):
+    """What the passes promise of the graph holds in the file: the converter undoes nothing."""
+    student, _, folder, _ = made
+    counts = {precision: operators(folder / f"{precision}.tflite") for precision in PRECISIONS}
+    swishes = sum(isinstance(m, (torch.nn.Hardswish, students.rewrites.HardSwish)) for m in student.modules())
+    assert counts["fp32"].count("HARD_SWISH") == swishes and counts["int8"].count("HARD_SWISH") == 0
+    assert counts["int8"].count("MUL") == counts["fp32"].count("MUL") + swishes
+    assert counts["fp32"].count("BROADCAST_TO") == 0 and counts["fp32"].count("FULLY_CONNECTED") == 1
+    assert counts["int8"][:2] == ["DEQUANTIZE", "QUANTIZE"] and counts["fp32"][0] == "DEQUANTIZE"
+
+
+def operators(path) -> list[str]:
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    model = graph.read(path.read_bytes())
+    return [names[model.operatorCodes[operator.opcodeIndex].builtinCode] for operator in model.subgraphs[0].operators]
