@@ -97,9 +97,15 @@ def rounds(files: int, seed: int = SEED) -> Iterator[list[int]]:
 
 
 def sample_interleaved(
-    sessions: Sequence[Session], seconds: float, clock: Callable[[], int] = time.perf_counter_ns
+    sessions: Sequence[Session],
+    seconds: float,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    least: int = MIN_SAMPLES,
 ) -> list[list[int]]:
-    """Nanoseconds of every timed inference by `clock`, a list for each session, all of the same length."""
+    """Nanoseconds of every timed inference by `clock`, a list for each session, all of the same length.
+
+    At least `least` of each are taken, even where the time is over before.
+    """
     samples: list[list[int]] = [[] for _ in sessions]
     collecting = gc.isenabled()
     gc.disable()  # a collection in the middle of an inference would be counted as the model's time
@@ -109,7 +115,7 @@ def sample_interleaved(
             for index in order:
                 _block(sessions[index], samples[index], clock)
             count = len(samples[0])
-            if count >= MAX_SAMPLES or (count >= MIN_SAMPLES and time.perf_counter() >= end):
+            if count >= MAX_SAMPLES or (count >= least and time.perf_counter() >= end):
                 return samples
     finally:
         if collecting:
