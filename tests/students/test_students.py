@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from timm.layers import HardSwish
 from torch import nn
 
 from attar.bundle import write_bundle
