@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pictures import SHAPES, draw
+from timm.layers import HardSwish, LayerScale2d
 
 import students
 from attar.preprocessing import Preprocessing
@@ -16,35 +18,36 @@ from export.tflite import graph
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
     pytest.importorskip(package)
 
-SIDE = 32
+SIDE = 64
 PRECISIONS = FORMATS["litert"].precisions
 FAMILIES = ["mobilenetv3_small_050", "mobilenetv4_hybrid_medium"]
 
 
 def pixels(count: int) -> np.ndarray:
-    coarse = torch.rand(count, 3, 6, 6, generator=torch.Generator().manual_seed(0)) * 255
-    fine = torch.nn.functional.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic").clamp(0, 255)
-    return fine.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    shapes = [draw(SHAPES[number % 3], number, SIDE) for number in range(count)]
+    return np.stack([np.asarray(shape) for shape in shapes])
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def made(request, tmp_path_factory):
-    """A student whose batch norms know the images, its bundle, and its file at each precision."""
+    """An untrained student whose batch norms know the images, its bundle, its file at each precision, its answers."""
     torch.manual_seed(0)
     student = students.create_student(request.param, 3, head_width=32)
     for module in student.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
-    images = torch.from_numpy(pixels(8)).permute(0, 3, 1, 2)
+        elif isinstance(module, LayerScale2d):
+            torch.nn.init.constant_(module.gamma, 0.5)  # as training leaves it; 1e-5, the start, is lost in fp16
+    images = torch.from_numpy(pixels(24)).permute(0, 3, 1, 2)
     with torch.no_grad():
         student.train()(images)
-        spread = student.eval()(images).std(0).mean()
-        student.network.get_submodule("head.classifier").weight.mul_(1 / spread)  # answers that differ
+        largest = student.eval()(images).abs().max()
+        student.network.get_submodule("head.classifier").weight.mul_(3 / largest)  # probabilities that are not all 1/3
     folder = tmp_path_factory.mktemp("student")
     bundle = students.save(student, folder / "b", labels=("a", "b", "c"), preprocessing=Preprocessing(SIDE))
     for precision in PRECISIONS:
         with captured():
-            litert.convert(student, bundle, precision, pixels(8), folder / f"{precision}.tflite")
+            litert.convert(student, bundle, precision, pixels(24), folder / f"{precision}.tflite")
     with torch.no_grad():
         return student, bundle, folder, torch.softmax(student(images), 1).numpy()
 
@@ -52,15 +55,14 @@ def made(request, tmp_path_factory):
 @pytest.mark.slow
 def test_every_file_is_one_partition_and_computes_the_student(made):
     _, _, folder, want = made
-    assert np.ptp(want, axis=0).max() > 0.2  # else any file would be close
-    limits = {"fp32": 1e-4, "fp16": 1e-2, "w8": 0.1, "dyn8": 0.2, "int8": 0.2}
+    assert want.max() - want.min() > 0.3  # else any file would be close
+    limits = {"fp32": 1e-4, "fp16": 5e-3, "w8": 0.05, "dyn8": 0.05, "int8": 0.2}  # an untrained network magnifies noise
     assert set(limits) == set(PRECISIONS)
     for precision, limit in limits.items():
         runner = litert.open_runner(folder / f"{precision}.tflite")
         assert runner.partitions == {"delegated": 1, "outside": []}, precision
         assert runner.signature["input"] == {"name": "image", "shape": [1, SIDE, SIDE, 3], "dtype": "uint8"}
-        error = np.abs(runner.predict(pixels(8)) - want).max(1)
-        assert error.mean() < limit / 2 and error.max() < limit, precision
+        assert np.abs(runner.predict(pixels(24)) - want).max(1).mean() < limit, precision
 
 
 @pytest.mark.slow
@@ -78,7 +80,7 @@ def test_the_image_input_is_exact(made):
     every = np.arange(3 * SIDE * SIDE, dtype=np.uint8).reshape(1, SIDE, SIDE, 3)
     for precision, inner in (("fp32", (every.astype(np.float32) - 128) / 128), ("int8", (every ^ 128).view(np.int8))):
         with captured():
-            bare = interpreter(litert.convert_network(student, bundle, precision, pixels(8)))
+            bare = interpreter(litert.convert_network(student, bundle, precision, pixels(24)))
         bare.set_tensor(bare.get_input_details()[0]["index"], inner)
         bare.invoke()
         want = bare.get_tensor(bare.get_output_details()[0]["index"])
@@ -96,7 +98,7 @@ def test_operators(made):
     """What the passes promise of the graph holds in the file: the converter undoes nothing."""
     student, _, folder, _ = made
     counts = {precision: operators(folder / f"{precision}.tflite") for precision in PRECISIONS}
-    swishes = sum(isinstance(m, (torch.nn.Hardswish, students.rewrites.HardSwish)) for m in student.modules())
+    swishes = sum(isinstance(m, (torch.nn.Hardswish, HardSwish)) for m in student.modules())
     assert counts["fp32"].count("HARD_SWISH") == swishes and counts["int8"].count("HARD_SWISH") == 0
     assert counts["int8"].count("MUL") == counts["fp32"].count("MUL") + swishes
     assert counts["fp32"].count("BROADCAST_TO") == 0 and counts["fp32"].count("FULLY_CONNECTED") == 1
