@@ -56,7 +56,7 @@ def made(request, tmp_path_factory):
 def test_every_file_is_one_partition_and_computes_the_student(made):
     _, _, folder, want = made
     assert want.max() - want.min() > 0.3  # else any file would be close
-    limits = {"fp32": 1e-4, "fp16": 5e-3, "w8": 0.05, "dyn8": 0.05, "int8": 0.2}  # an untrained network magnifies noise
+    limits = {"fp32": 1e-4, "fp16": 2e-2, "w8": 0.1, "dyn8": 0.1, "int8": 0.25}  # an untrained network magnifies noise
     assert set(limits) == set(PRECISIONS)
     for precision, limit in limits.items():
         runner = litert.open_runner(folder / f"{precision}.tflite")
