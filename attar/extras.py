@@ -23,7 +23,7 @@ class Optional:
 
 OPTIONAL = (
     Optional("litert_torch", "litert-torch", "litert", "export to LiteRT/TFLite"),
-    Optional("ai_edge_quantizer", "ai-edge-quantizer", "litert", "litert:fp16, litert:int8"),
+    Optional("ai_edge_quantizer", "ai-edge-quantizer", "litert", "litert:fp16, w8, dyn8, int8"),
     Optional("ai_edge_litert", "ai-edge-litert", "litert", "verify and benchmark LiteRT files"),
     Optional("coremltools", "coremltools", "coreml", "export to Core ML and verify it without a Mac"),
     Optional("onnx", "onnx", "onnx", "export to ONNX"),
