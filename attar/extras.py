@@ -26,7 +26,7 @@ class Optional:
 
 OPTIONAL = (
     Optional("litert_torch", "litert-torch", "litert", "export to LiteRT/TFLite"),
-    Optional("ai_edge_quantizer", "ai-edge-quantizer", "litert", "litert:fp16, litert:int8"),
+    Optional("ai_edge_quantizer", "ai-edge-quantizer", "litert", "litert:fp16, w8, dyn8, int8"),
     Optional("ai_edge_litert", "ai-edge-litert", "litert", "verify and benchmark LiteRT files"),
     Optional(
         "tensorflow", "tensorflow", "reference", "a second opinion on LiteRT files: TensorFlow's reference kernels"

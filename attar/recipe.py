@@ -87,6 +87,7 @@ class DistillSpec(TrainSpec):
     head: Literal["dwsconv", "stock"] = "dwsconv"
     head_width: int = Field(512, ge=1)
     drop_rate: float = Field(0.1, ge=0, lt=1)
+    activation: Literal["stock", "relu"] = Field("stock", description="relu: another function, but faster in int8")
     size: int = Field(224, ge=32, description="side of the image the student takes, pixels")
     crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that evaluation keeps")
     loss: str = Field("kd", description="distillation loss")

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,8 +96,16 @@ def rounds(files: int, seed: int = SEED) -> Iterator[list[int]]:
         yield rng.permutation(files).tolist()
 
 
-def sample_interleaved(sessions: Sequence[Session], seconds: float) -> list[list[int]]:
-    """Nanoseconds of every timed inference, a list for each session, all of the same length."""
+def sample_interleaved(
+    sessions: Sequence[Session],
+    seconds: float,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    least: int = MIN_SAMPLES,
+) -> list[list[int]]:
+    """Nanoseconds of every timed inference by `clock`, a list for each session, all of the same length.
+
+    At least `least` of each are taken, even where the time is over before.
+    """
     samples: list[list[int]] = [[] for _ in sessions]
     collecting = gc.isenabled()
     gc.disable()  # a collection in the middle of an inference would be counted as the model's time
@@ -105,9 +113,9 @@ def sample_interleaved(sessions: Sequence[Session], seconds: float) -> list[list
         end = time.perf_counter() + seconds
         for order in rounds(len(sessions)):
             for index in order:
-                _block(sessions[index], samples[index])
+                _block(sessions[index], samples[index], clock)
             count = len(samples[0])
-            if count >= MAX_SAMPLES or (count >= MIN_SAMPLES and time.perf_counter() >= end):
+            if count >= MAX_SAMPLES or (count >= least and time.perf_counter() >= end):
                 return samples
     finally:
         if collecting:
@@ -115,12 +123,12 @@ def sample_interleaved(sessions: Sequence[Session], seconds: float) -> list[list
     raise AssertionError("rounds() never ends")
 
 
-def _block(session: Session, samples: list[int]) -> None:
+def _block(session: Session, samples: list[int], clock: Callable[[], int]) -> None:
     session.infer()
     for _ in range(BLOCK):
-        start = time.perf_counter_ns()
+        start = clock()
         session.infer()
-        samples.append(time.perf_counter_ns() - start)
+        samples.append(clock() - start)
 
 
 def _measure(candidates: Sequence[_Candidate], threads: int, seconds: float) -> tuple[list[list[int]], list[int]]:

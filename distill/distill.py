@@ -64,7 +64,7 @@ def distill(
     torch.manual_seed(seed)
     student = students.create_student(
         spec.name, len(photos.labels), head=spec.head, pretrained=spec.pretrained, checkpoint=spec.checkpoint,
-        head_width=spec.head_width, drop_rate=spec.drop_rate,
+        head_width=spec.head_width, drop_rate=spec.drop_rate, activation=spec.activation,
     )  # fmt: skip
     loader = ViewLoader(
         PhotoStore(photos.train, spec.size), labels_of(photos.train), views,

@@ -25,10 +25,14 @@ from export.about import about, in_words
 from export.shared import shared
 from export.tflite import arm, elsewhere, graph, metadata, versions
 from students import Student
-from students.rewrites import phone_safe
+from students.attention import Attend
+from students.rewrites import has_hard_swish, phone_safe
 
 IMAGE, PROBABILITIES = "image", "probabilities"
 """Names of the input and the output in a file written here."""
+
+ATTENTION = f".*{Attend.__name__}.*"
+"""The quantizer's pattern for operators of attention: the converter names tensors after their modules."""
 
 
 class _ChannelsLast(nn.Module):
@@ -49,17 +53,14 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
     Args:
         student: the model, in evaluation mode.
         bundle: its labels, preprocessing and provenance.
-        precision: `fp32`, `fp16` (half-size weights) or `int8` (weights and activations).
+        precision: `fp32`, `fp16` (half-size weights), `w8` (8-bit weights), `dyn8` (8-bit weights, and activations
+            where the kernels quantize them while they run) or `int8` (weights and activations).
         calibration: uint8 training images (N, H, W, 3) that int8 ranges are taken from.
         destination: the file to write.
     """
     if any("\n" in label or "\r" in label for label in bundle.labels):
         raise InputError("A label holds a line break, which a TFLite label file cannot: rename the class.")
-    content = _float_model(student, bundle)
-    if precision == "fp16":
-        content = _half_weights(content)
-    elif precision == "int8":
-        content = _integer(content, calibration)
+    content = convert_network(student, bundle, precision, calibration)
     model = graph.read(content)
     graph.with_image_input(model, IMAGE)
     graph.name_output(model, PROBABILITIES)
@@ -69,27 +70,44 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
     destination.write_bytes(metadata.with_files(graph.write(model), bundle.labels, facts))
 
 
-def _float_model(student: Student, bundle: Bundle) -> bytes:
-    """The float .tflite with a float input, which every precision starts from; converted once a student."""
+def convert_network(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray) -> bytes:
+    """The bare network as a .tflite file: normalized NHWC images, float32 (`int8`: int8), to float32 probabilities."""
+    content = _float_model(student, bundle, integer=precision == "int8")
+    return _integer(content, calibration) if precision == "int8" else _weights(content, precision)
+
+
+def _float_model(student: Student, bundle: Bundle, integer: bool) -> bytes:
+    """The float .tflite that every precision starts from, spelled for float or integer kernels; converted once."""
+    integer = integer and has_hard_swish(student.network)  # else both are spelled alike
 
     def converted() -> bytes:
         litert_torch = require("litert_torch")
         size = bundle.preprocessing.size
-        network = _ChannelsLast(phone_safe(student.network)).eval()
+        network = _ChannelsLast(phone_safe(student.network, integer=integer)).eval()
         edge = litert_torch.convert(network, (torch.zeros(1, size, size, 3),))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "float.tflite"
             edge.export(str(path))
             return path.read_bytes()
 
-    return shared(f"float tflite {bundle.fingerprint}", converted)
+    return shared(f"{'integer' if integer else 'float'} tflite {bundle.fingerprint}", converted)
 
 
-def _half_weights(content: bytes) -> bytes:
-    """Weights stored in half precision; the runtime widens them when it loads the file."""
-    quantizer = require("ai_edge_quantizer.quantizer")
-    work = quantizer.Quantizer(bytearray(content))
-    work.add_weight_only_config(".*", _everything(), num_bits=16, algorithm_key=_algorithm("FLOAT_CASTING"))
+def _weights(content: bytes, precision: str) -> bytes:
+    """Smaller weights, without calibration: `fp16`, `w8` or `dyn8`; `fp32` stays as it is."""
+    if precision == "fp32":
+        return content
+    names = require("ai_edge_quantizer.qtyping").TFLOperationName
+    work = require("ai_edge_quantizer.quantizer").Quantizer(bytearray(content))
+    if precision == "fp16":
+        work.add_weight_only_config(".*", _everything(), num_bits=16, algorithm_key=_algorithm("FLOAT_CASTING"))
+    elif precision == "w8":
+        work.add_weight_only_config(".*", _everything(), num_bits=8)
+    else:
+        work.add_dynamic_config(".*", _everything(), num_bits=8)
+        # XNNPACK has no dynamic depthwise convolution: each one would leave the delegate for a slower kernel.
+        work.add_weight_only_config(".*", names.DEPTHWISE_CONV_2D, num_bits=8)
+        work.update_quantization_recipe(ATTENTION, _everything(), algorithm_key=_algorithm("NO_QUANTIZE"))
     return bytes(work.quantize().quantized_model)
 
 
@@ -101,6 +119,8 @@ def _integer(content: bytes, calibration: np.ndarray) -> bytes:
     names = require("ai_edge_quantizer.qtyping").TFLOperationName
     for operation in (names.SOFTMAX, names.OUTPUT):
         work.update_quantization_recipe(".*", operation, algorithm_key=_algorithm("NO_QUANTIZE"))
+    # XNNPACK has no int8 product of two activations: attention is an island of float inside its partition.
+    work.update_quantization_recipe(ATTENTION, _everything(), algorithm_key=_algorithm("NO_QUANTIZE"))
     images = (calibration.astype(np.float32) - MEAN) / STD
     [(signature, tensors)] = _signatures(content).items()
     samples = [{tensors["inputs"][0]: image[None]} for image in images]

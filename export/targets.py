@@ -37,7 +37,10 @@ class Format:
 
 FORMATS = {
     "litert": Format(
-        "export.litert", ("fp32", "fp16", "int8"), "tflite", ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
+        "export.litert",
+        ("fp32", "fp16", "w8", "dyn8", "int8"),
+        "tflite",
+        ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
     ),
     "coreml": Format("export.coreml", ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8"), "mlpackage", ("coremltools",)),
     "onnx": Format("export.onnx", ("fp32", "fp16", "int8"), "onnx", ("onnx", "onnxscript", "onnxruntime")),

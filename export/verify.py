@@ -48,6 +48,7 @@ LIMITS = {
     # Eight bits of weights, and of activations: single photos near a boundary may move far, most must not.
     "w8": Limits(0.5, 5e-2, 0.97),
     "int8": Limits(1.0, 0.1, 0.95),
+    "dyn8": Limits(1.0, 0.1, 0.95),
     "w8a8": Limits(1.0, 0.1, 0.95),
     # Sixty-four values a table.
     "lut6": Limits(0.5, 5e-2, 0.97),

@@ -39,6 +39,7 @@ def create_student(
     checkpoint: Path | str | None = None,
     head_width: int = 512,
     drop_rate: float = 0.1,
+    activation: str = "stock",
 ) -> Student:
     """A student by timm name, its input normalization folded to the contract's `(x - 128) / 128`.
 
@@ -50,19 +51,25 @@ def create_student(
         checkpoint: take the backbone's weights from this local file instead.
         head_width: channels of the DWSConv head.
         drop_rate: dropout before the classifier, in [0, 1).
+        activation: `stock` (timm's) or `relu`: ReLU wherever the backbone has hard-swish, GELU or ReLU6. Another
+            function, so pretrained weights need fine-tuning under it; in return the phone fuses each ReLU into the
+            convolution before it, where hard-swish costs int8 two more operators.
 
     Raises:
-        InputError: unknown name or family, unknown head, or a checkpoint of another architecture.
+        InputError: unknown name or family, unknown head or activation, or a checkpoint of another architecture.
     """
     check_name(name)
     if head not in ("dwsconv", "stock"):
         raise InputError(f"head {head!r}: choose dwsconv or stock.")
+    if activation not in ("stock", "relu"):
+        raise InputError(f"activation {activation!r}: choose stock or relu.")
     if num_classes < 1 or head_width < 1 or not 0 <= drop_rate < 1:
         raise InputError(
             f"student {name}: {num_classes} classes, head width {head_width} or drop rate {drop_rate} is out of range."
         )
     architecture = {
         "name": name, "num_classes": num_classes, "head": head, "head_width": head_width, "drop_rate": drop_rate,
+        "activation": activation,
     }  # fmt: skip
     return build(architecture, pretrained=pretrained, checkpoint=checkpoint)
 
@@ -141,10 +148,12 @@ def save(
 
 
 def _create_timm(architecture: Mapping[str, Any], pretrained: bool) -> Any:
-    name, sizes = architecture["name"], {key: architecture[key] for key in ("num_classes", "drop_rate")}
+    name, options = architecture["name"], {key: architecture[key] for key in ("num_classes", "drop_rate")}
+    if architecture.get("activation", "stock") == "relu":  # bundles of earlier versions do not say
+        options["act_layer"] = "relu"
     if pretrained:
-        return create_pretrained("student", name, **sizes)
-    return timm.create_model(name, **sizes)
+        return create_pretrained("student", name, **options)
+    return timm.create_model(name, **options)
 
 
 def _remove_stock_head(backbone: nn.Module) -> None:

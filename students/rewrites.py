@@ -1,52 +1,298 @@
-"""Phone-safe rewrites: the same function, spelled so that the phone's kernels can run it whole.
+"""Phone-safe rewrites: the same function, spelled so that the phone's kernels can run it whole and fast.
 
-Applied to a copy of a student before LiteRT conversion. XNNPACK has no int8 HARD_SWISH, and the converter
-fuses most spellings back into it; each one then splits the graph and sends its activations through slow
-reference kernels. `(x * (1/6)) * relu6(x + 3)` stays multiplications and a clamp, which XNNPACK runs in
-int8, so the whole graph is one partition.
+Applied to a copy of a student before LiteRT conversion. XNNPACK has no int8 HARD_SWISH, and the converter fuses most
+spellings back into it; each one then splits the graph and sends its activations through slow reference kernels. The
+constants of hard-swish and hard-sigmoid need no operators of their own either: the convolutions around them can carry
+them in their weights.
+
+`FLOAT` and `INTEGER` name the passes, in order. Each edits a `torch.fx` graph in place, and each is exact: logits
+change by rounding only, at most 1e-4 of the largest one. What is not exact (ReLU for hard-swish) is chosen when a
+student is created, before training: `create_student(..., activation="relu")`.
 """
 
 from __future__ import annotations
 
 import copy
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-from timm.layers import HardSigmoid, HardSwish
-from torch import nn
+from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from torch import fx, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from students.attention import Attend, PlainAttention
+
+HARD_SWISHES = (nn.Hardswish, HardSwish)
+HARD_SIGMOIDS = (nn.Hardsigmoid, HardSigmoid)
+SIXTH = 1.0 / 6.0
+
+LINEAR = (nn.Conv2d, nn.Linear)
+"""Modules that take a constant factor of their input into their weights."""
+
+HOMOGENEOUS = (nn.ReLU, nn.Identity, nn.Dropout, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+"""Modules for which f(c · x) = c · f(x), c > 0."""
+HOMOGENEOUS_METHODS = ("mean", "flatten", "reshape", "permute")
+HOMOGENEOUS_FUNCTIONS = (torch.relu, functional.relu, functional.dropout, torch.flatten)
 
 
-class SpelledHardSwish(nn.Module):
-    """x · relu6(x + 3) / 6 (MobileNetV3, arXiv 1905.02244, section 5.2), any shape, with the sixth taken first."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Elementwise."""
-        return (x * (1.0 / 6.0)) * functional.relu6(x + 3.0)
-
-
-class SpelledHardSigmoid(nn.Module):
-    """relu6(x + 3) / 6, any shape."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Elementwise."""
-        return functional.relu6(x + 3.0) * (1.0 / 6.0)
+def phone_safe(network: nn.Module, *, integer: bool = True) -> fx.GraphModule:
+    """A copy of `network`, in evaluation mode, after every pass of `INTEGER` or of `FLOAT`."""
+    graph = trace(network)
+    for change in INTEGER if integer else FLOAT:
+        apply(change, graph)
+    return graph
 
 
-REWRITES: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Hardswish: SpelledHardSwish,
-    HardSwish: SpelledHardSwish,
-    nn.Hardsigmoid: SpelledHardSigmoid,
-    HardSigmoid: SpelledHardSigmoid,
-}
-"""Module type -> its phone-safe spelling. All exact: logits change by rounding only."""
+def has_hard_swish(network: nn.Module) -> bool:
+    """Whether the passes of `INTEGER` give another graph than those of `FLOAT`."""
+    return any(isinstance(module, HARD_SWISHES) for module in network.modules())
 
 
-def phone_safe(network: nn.Module) -> nn.Module:
-    """A copy of `network` in which every module of `REWRITES` is spelled phone-safely."""
-    network = copy.deepcopy(network)
+def apply(change: Pass, network: fx.GraphModule) -> None:
+    """One pass, in place."""
+    change(network)
+    network.graph.eliminate_dead_code()
+    network.delete_all_unused_submodules()
+    network.recompile()
+
+
+def trace(network: nn.Module) -> fx.GraphModule:
+    """A copy of `network` as a graph of torch's own modules and the ones that passes look for."""
+    network = copy.deepcopy(network).eval()
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            for kind, spelling in REWRITES.items():
-                if type(child) is kind:
-                    setattr(parent, name, spelling())
-    return network
+            if isinstance(child, BatchNormAct2d):
+                setattr(parent, name, nn.Sequential(_plain(child), child.drop, child.act))
+            elif isinstance(child, MultiQueryAttention2d):
+                setattr(parent, name, PlainAttention(child))
+    graph = fx.GraphModule(network, _Tracer().trace(network))
+    _unshare(graph)
+    return graph
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        kinds = (*LINEAR, *HARD_SWISHES, *HARD_SIGMOIDS, LayerScale2d, Attend)
+        return isinstance(m, kinds) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _unshare(network: fx.GraphModule) -> None:
+    """Give each call a module of its own, so that a pass may change its weights."""
+    called: set[str] = set()
+    for node in network.graph.nodes:
+        if node.op == "call_module":
+            if node.target in called:
+                own = copy.deepcopy(network.get_submodule(node.target))
+                node.target = f"{node.target}_{len(called)}"
+                network.add_submodule(node.target, own)
+            called.add(node.target)
+    network.recompile()
+
+
+def _plain(norm: BatchNormAct2d) -> nn.BatchNorm2d:
+    plain = nn.BatchNorm2d(norm.num_features, norm.eps, dtype=norm.weight.dtype)
+    plain.load_state_dict(norm.state_dict())
+    return plain.eval()
+
+
+# --- passes --------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def fold_batch_norm(network: fx.GraphModule) -> None:
+    """conv -> BN becomes the conv alone; a BN after anything else, a depthwise 1x1 convolution: one operator."""
+    for node, norm in _calls(network, nn.BatchNorm2d):
+        before = node.args[0]
+        conv = _module(network, before)
+        if not isinstance(conv, nn.Conv2d) or len(before.users) > 1:
+            channels = norm.num_features
+            conv = nn.Conv2d(channels, channels, 1, groups=channels, bias=False, dtype=norm.weight.dtype)
+            nn.init.ones_(conv.weight)
+            network.set_submodule(node.target, conv)
+            before = node
+        kind = conv.weight.dtype
+        conv.weight, conv.bias = (
+            nn.Parameter(tensor.to(kind), requires_grad=False)
+            for tensor in fuse_conv_bn_weights(
+                conv.weight.double(), None if conv.bias is None else conv.bias.double(),
+                norm.running_mean.double(), norm.running_var.double(), norm.eps, norm.weight, norm.bias,
+            )
+        )  # fmt: skip
+        if before is not node:
+            _replace(network, node, before)
+
+
+@torch.no_grad()
+def fold_layer_scale(network: fx.GraphModule) -> None:
+    """conv -> a factor a channel becomes the conv alone."""
+    for node, scale in _calls(network, LayerScale2d):
+        before = _skip_identities(network, node.args[0])
+        conv = _module(network, before)
+        if isinstance(conv, nn.Conv2d) and len(before.users) == 1:
+            _scale_output(conv, scale.gamma)
+            _replace(network, node, before)
+
+
+def spell_hard_sigmoid(network: fx.GraphModule) -> None:
+    """relu6(x + 3) · 1/6."""
+    for node, _ in _calls(network, HARD_SIGMOIDS):
+        with network.graph.inserting_before(node):
+            clamped = _relu6_of_shifted(network, node.args[0])
+            _replace(network, node, _call(network, operator.mul, clamped, SIXTH))
+
+
+def spell_hard_swish(network: fx.GraphModule) -> None:
+    """x · relu6(x + 3) · 1/6 (MobileNetV3, arXiv 1905.02244, section 5.2)."""
+    for node, _ in _calls(network, HARD_SWISHES):
+        with network.graph.inserting_before(node):
+            product = _call(network, operator.mul, node.args[0], _relu6_of_shifted(network, node.args[0]))
+            _replace(network, node, _call(network, operator.mul, product, SIXTH))
+
+
+@torch.no_grad()
+def fold_shift(network: fx.GraphModule) -> None:
+    """conv -> + constant becomes the conv alone, with a larger bias."""
+    for node in _constants(network, operator.add):
+        before = node.args[0]
+        conv = _module(network, before)
+        if isinstance(conv, LINEAR) and len(before.users) == 1:
+            bias = conv.weight.new_zeros(len(conv.weight)) if conv.bias is None else conv.bias
+            conv.bias = nn.Parameter(bias + node.args[1], requires_grad=False)
+            _replace(network, node, before)
+
+
+@torch.no_grad()
+def sink_factors(network: fx.GraphModule) -> None:
+    """x · constant -> … -> conv becomes x -> … -> conv with smaller weights, if every way from x ends in one.
+
+    Where one does not, the constant is multiplied first, (x · c) · y, because the converter would fuse the product
+    into HARD_SWISH otherwise.
+    """
+    for node in _constants(network, operator.mul):
+        plan = _Sinks(network).follow(node)
+        if plan.possible:
+            for conv in plan.takers:
+                conv.weight.mul_(node.args[1])
+            for conv in plan.companions:
+                _scale_output(conv, torch.tensor(1.0 / node.args[1]))
+            _replace(network, node, node.args[0])
+        elif node.args[0].target is operator.mul:
+            _multiply_first(network, node)
+
+
+Pass = Callable[[fx.GraphModule], None]
+
+FLOAT: tuple[Pass, ...] = (fold_batch_norm, fold_layer_scale, spell_hard_sigmoid, fold_shift, sink_factors)
+"""For a file that computes in float: there HARD_SWISH is one operator of XNNPACK, and stays. Multi-query attention is
+respelled before, by `trace`."""
+
+INTEGER: tuple[Pass, ...] = (
+    fold_batch_norm, fold_layer_scale, spell_hard_sigmoid, spell_hard_swish, fold_shift, sink_factors,
+)  # fmt: skip
+"""For a file that computes in int8."""
+
+
+class _Sinks:
+    """Where a constant factor of one tensor can go.
+
+    Attributes:
+        takers: modules behind it whose weights take the factor.
+        companions: modules whose output is added to a tensor with the factor, and must then have it too: they are
+            divided by it.
+        possible: no way leads to anything else.
+    """
+
+    def __init__(self, network: fx.GraphModule) -> None:
+        self.takers: list[Any] = []
+        self.companions: list[Any] = []
+        self.possible = True
+        self._network = network
+        self._seen: set[fx.Node] = set()
+
+    def follow(self, node: fx.Node) -> _Sinks:
+        """Look at every user of `node`, and on behind those that pass the factor on."""
+        self._seen.add(node)
+        for user in node.users:
+            module = _module(self._network, user)
+            if isinstance(module, LINEAR):
+                self.takers.append(module)
+            elif user.op == "output" or not self._passes_on(user, node, module):
+                self.possible = False
+            else:
+                self.follow(user)
+        return self
+
+    def _passes_on(self, user: fx.Node, node: fx.Node, module: nn.Module | None) -> bool:
+        if user in self._seen:  # reached twice: the factor would come in squared
+            return False
+        if user.target is operator.add:
+            return self._join(next((other for other in user.args if other is not node), None))
+        homogeneous = HOMOGENEOUS_METHODS if user.op == "call_method" else HOMOGENEOUS_FUNCTIONS
+        return isinstance(module, HOMOGENEOUS) or user.target is operator.mul or user.target in homogeneous
+
+    def _join(self, other: Any) -> bool:
+        other = _skip_identities(self._network, other)
+        conv = _module(self._network, other)
+        if not isinstance(conv, LINEAR) or len(other.users) > 1:
+            return False
+        self.companions.append(conv)
+        return True
+
+
+# --- small edits ---------------------------------------------------------------------------------
+
+
+def _calls(network: fx.GraphModule, kinds: Any) -> Iterator[tuple[Any, Any]]:
+    """Nodes that call a module of these kinds, with the module."""
+    for node in list(network.graph.nodes):
+        module = _module(network, node)
+        if isinstance(module, kinds):
+            yield node, module
+
+
+def _constants(network: fx.GraphModule, function: Any) -> Iterator[Any]:
+    """Nodes `function(tensor, number)`."""
+    for node in list(network.graph.nodes):
+        if node.target is function and isinstance(node.args[1], float):
+            yield node
+
+
+def _module(network: fx.GraphModule, node: Any) -> nn.Module | None:
+    if isinstance(node, fx.Node) and node.op == "call_module":
+        return network.get_submodule(str(node.target))
+    return None
+
+
+def _skip_identities(network: fx.GraphModule, node: Any) -> Any:
+    """The node whose value this is: dropout and identities do nothing in evaluation mode."""
+    while isinstance(_module(network, node), (nn.Identity, nn.Dropout)) and len(node.users) == 1:
+        node = node.args[0]
+    return node
+
+
+def _call(network: fx.GraphModule, function: Callable[..., Any], *arguments: Any) -> fx.Node:
+    return network.graph.call_function(function, arguments)
+
+
+def _relu6_of_shifted(network: fx.GraphModule, x: Any) -> fx.Node:
+    return _call(network, functional.relu6, _call(network, operator.add, x, 3.0))
+
+
+def _replace(network: fx.GraphModule, node: fx.Node, other: Any) -> None:
+    node.replace_all_uses_with(other)
+    network.graph.erase_node(node)
+
+
+def _multiply_first(network: fx.GraphModule, node: Any) -> None:
+    x, y = node.args[0].args
+    with network.graph.inserting_before(node):
+        _replace(network, node, _call(network, operator.mul, _call(network, operator.mul, x, node.args[1]), y))
+
+
+def _scale_output(conv: Any, factor: torch.Tensor) -> None:
+    conv.weight.mul_(factor.view(-1, *[1] * (conv.weight.dim() - 1)))
+    if conv.bias is not None:
+        conv.bias.mul_(factor)

@@ -1,9 +1,9 @@
 """Giving a .tflite graph a uint8 image input at no cost.
 
 The contract's normalization, (x - 128) / 128, is what a quantized tensor of scale 1/128 and zero point 128
-means. So the input becomes such a tensor, followed by one operator that reads it: DEQUANTIZE before a float
-graph, QUANTIZE (a change of zero point, from uint8 to int8) before an integer one. No arithmetic on pixels is
-left to the file.
+means. So the input becomes such a tensor, and DEQUANTIZE reads it for a float graph; no arithmetic on pixels is left
+to the file. For an integer graph QUANTIZE follows: back to int8, exactly. One QUANTIZE from uint8 to int8 would do
+the same, but XNNPACK leaves it to a reference kernel, which takes longer than its own two.
 """
 
 from __future__ import annotations
@@ -47,19 +47,14 @@ def with_image_input(model: Any, name: str) -> None:
     schema = require("ai_edge_litert.schema_py_generated")
     graph = model.subgraphs[0]
     [old] = graph.inputs
-    inner = graph.tensors[old]
-    graph.tensors.append(_image_like(schema, inner, name))
-    new = len(graph.tensors) - 1
-    integer = inner.type == schema.TensorType.INT8
-    code = schema.BuiltinOperator.QUANTIZE if integer else schema.BuiltinOperator.DEQUANTIZE
-    reader = schema.OperatorT()
-    reader.opcodeIndex = _operator_code(schema, model, code)
-    reader.inputs, reader.outputs = np.array([new], np.int32), np.array([old], np.int32)
-    reader.builtinOptionsType = (
-        schema.BuiltinOptions.QuantizeOptions if integer else schema.BuiltinOptions.DequantizeOptions
-    )
-    reader.builtinOptions = schema.QuantizeOptionsT() if integer else schema.DequantizeOptionsT()
-    graph.operators.insert(0, reader)
+    new = _add_tensor(schema, graph, name, old, schema.TensorType.UINT8)
+    graph.tensors[new].quantization.scale = np.array([1 / STD], np.float32)
+    graph.tensors[new].quantization.zeroPoint = np.array([int(MEAN)], np.int64)
+    if graph.tensors[old].type == schema.TensorType.INT8:
+        pixels = _add_tensor(schema, graph, f"{name}/normalized", old, schema.TensorType.FLOAT32)
+        graph.operators.insert(0, _operator(schema, model, "Quantize", pixels, old))
+        old = pixels
+    graph.operators.insert(0, _operator(schema, model, "Dequantize", new, old))
     graph.inputs = np.array([new], np.int32)
     for signature in model.signatureDefs or []:
         for item in signature.inputs:
@@ -76,14 +71,25 @@ def name_output(model: Any, name: str) -> None:
             item.name = name
 
 
-def _image_like(schema: Any, inner: Any, name: str) -> Any:
-    image = schema.TensorT()
-    image.name, image.shape, image.shapeSignature = name, inner.shape, inner.shapeSignature
-    image.type, image.buffer, image.hasRank = schema.TensorType.UINT8, 0, True
-    image.quantization = schema.QuantizationParametersT()
-    image.quantization.scale = np.array([1 / STD], np.float32)
-    image.quantization.zeroPoint = np.array([int(MEAN)], np.int64)
-    return image
+def _add_tensor(schema: Any, graph: Any, name: str, like: int, kind: int) -> int:
+    """A tensor of the shape of number `like`, without content -> its number."""
+    shape = graph.tensors[like]
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.shapeSignature = name, shape.shape, shape.shapeSignature
+    tensor.type, tensor.buffer, tensor.hasRank = kind, 0, True
+    tensor.quantization = schema.QuantizationParametersT()
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def _operator(schema: Any, model: Any, name: str, source: int, result: int) -> Any:
+    """A Quantize or a Dequantize from one tensor to another."""
+    operator = schema.OperatorT()
+    operator.opcodeIndex = _operator_code(schema, model, getattr(schema.BuiltinOperator, name.upper()))
+    operator.inputs, operator.outputs = np.array([source], np.int32), np.array([result], np.int32)
+    operator.builtinOptionsType = getattr(schema.BuiltinOptions, f"{name}Options")
+    operator.builtinOptions = getattr(schema, f"{name}OptionsT")()
+    return operator
 
 
 def _operator_code(schema: Any, model: Any, code: int) -> int:

@@ -15,7 +15,7 @@ NAMES = [str(target) for target in TARGETS]
 
 def test_the_targets_are_these():
     assert [
-        *("litert:fp32", "litert:fp16", "litert:int8"),
+        *("litert:fp32", "litert:fp16", "litert:w8", "litert:dyn8", "litert:int8"),
         *("coreml:fp32", "coreml:fp16", "coreml:w8", "coreml:lut6", "coreml:lut4", "coreml:w8a8"),
         *("onnx:fp32", "onnx:fp16", "onnx:int8"),
         *("ort:fp32", "ort:int8"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from timm.layers import HardSwish
 from torch import nn
 
 from attar.bundle import write_bundle
@@ -197,3 +198,33 @@ def test_loading_what_is_no_student(tmp_path: Path) -> None:
         )
         with pytest.raises(InputError, match="do not fit the architecture"):
             load(other)
+
+
+# --- activation ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALLEST.values())
+def test_relu_students_have_no_other_activation(tmp_path: Path, name: str) -> None:
+    student = create_student(name, 3, head_width=32, activation="relu")
+    curved = (nn.Hardswish, HardSwish, nn.GELU, nn.SiLU, nn.ReLU6)
+    assert not [module for module in student.modules() if isinstance(module, curved)]
+    bundle = save(student.eval(), tmp_path / "b", labels=("a", "b", "c"), preprocessing=Preprocessing(64))
+    assert bundle.architecture["activation"] == "relu"
+    assert torch.equal(load(bundle)(images()), student(images()))
+
+
+def test_relu_is_another_function_and_a_wrong_activation_is_named() -> None:
+    torch.manual_seed(0)
+    stock = create_student("mobilenetv3_small_050", 3).eval()
+    relu = create_student("mobilenetv3_small_050", 3, activation="relu").eval()
+    relu.load_state_dict(stock.state_dict())
+    assert not torch.allclose(relu(images()), stock(images()), rtol=1e-2)
+    with pytest.raises(InputError, match="swish"):
+        create_student(SMALL, 3, activation="swish")
+
+
+def test_a_bundle_that_names_no_activation_is_stock(tmp_path: Path) -> None:
+    student = create_student("mobilenetv3_small_050", 3).eval()
+    del student.architecture["activation"]
+    bundle = save(student, tmp_path / "b", labels=("a", "b", "c"), preprocessing=Preprocessing(64))
+    assert torch.equal(load(bundle)(images()), student(images()))

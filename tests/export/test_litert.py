@@ -1,0 +1,116 @@
+"""LiteRT's graphs: one partition for every family and precision, an exact and free image input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pictures import SHAPES, draw
+from timm.layers import HardSwish, LayerScale2d
+
+import students
+from attar.preprocessing import Preprocessing
+from export import litert
+from export.noise import captured
+from export.targets import FORMATS
+from export.tflite import graph
+
+for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
+    pytest.importorskip(package)
+
+SIDE = 64
+PRECISIONS = FORMATS["litert"].precisions
+FAMILIES = ["mobilenetv3_small_050", "mobilenetv4_hybrid_medium"]
+
+
+def pixels(count: int) -> np.ndarray:
+    shapes = [draw(SHAPES[number % 3], number, SIDE) for number in range(count)]
+    return np.stack([np.asarray(shape) for shape in shapes])
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def made(request, tmp_path_factory):
+    """An untrained student whose batch norms know the images, its bundle, its file at each precision, its answers."""
+    torch.manual_seed(0)
+    student = students.create_student(request.param, 3, head_width=32)
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+        elif isinstance(module, LayerScale2d):
+            torch.nn.init.constant_(module.gamma, 0.5)  # as training leaves it; 1e-5, the start, is lost in fp16
+    images = torch.from_numpy(pixels(24)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        student.train()(images)
+        largest = student.eval()(images).abs().max()
+        student.network.get_submodule("head.classifier").weight.mul_(3 / largest)  # probabilities that are not all 1/3
+    folder = tmp_path_factory.mktemp("student")
+    bundle = students.save(student, folder / "b", labels=("a", "b", "c"), preprocessing=Preprocessing(SIDE))
+    for precision in PRECISIONS:
+        with captured():
+            litert.convert(student, bundle, precision, pixels(24), folder / f"{precision}.tflite")
+    with torch.no_grad():
+        return student, bundle, folder, torch.softmax(student(images), 1).numpy()
+
+
+@pytest.mark.slow
+def test_every_file_is_one_partition_and_computes_the_student(made):
+    student, _, folder, want = made
+    assert want.max() - want.min() > 0.3  # else any file would be close
+    limits = {"fp32": 1e-4, "fp16": 2e-2, "w8": 0.1, "dyn8": 0.1, "int8": 0.25}
+    if (
+        "hybrid" in student.architecture["name"]
+    ):  # untrained, it magnifies what eight bits leave out: only its graph counts
+        limits |= {"w8": 1.0, "dyn8": 1.0, "int8": 1.0}
+    assert set(limits) == set(PRECISIONS)
+    for precision, limit in limits.items():
+        runner = litert.open_runner(folder / f"{precision}.tflite")
+        assert runner.partitions == {"delegated": 1, "outside": []}, precision
+        assert runner.signature["input"] == {"name": "image", "shape": [1, SIDE, SIDE, 3], "dtype": "uint8"}
+        assert np.abs(runner.predict(pixels(24)) - want).max(1).mean() < limit, precision
+
+
+@pytest.mark.slow
+def test_smaller_weights_are_smaller(made):
+    _, _, folder, _ = made
+    size = {precision: (folder / f"{precision}.tflite").stat().st_size for precision in PRECISIONS}
+    assert size["fp16"] < 0.65 * size["fp32"]
+    assert max(size["w8"], size["dyn8"], size["int8"]) < 0.45 * size["fp32"]
+
+
+@pytest.mark.slow
+def test_the_image_input_is_exact(made):
+    """Every pixel value, in the bare network's own units, and in the file's: bit for bit the same answer."""
+    student, bundle, folder, _ = made
+    every = np.arange(3 * SIDE * SIDE, dtype=np.uint8).reshape(1, SIDE, SIDE, 3)
+    for precision, inner in (("fp32", (every.astype(np.float32) - 128) / 128), ("int8", (every ^ 128).view(np.int8))):
+        with captured():
+            bare = interpreter(litert.convert_network(student, bundle, precision, pixels(24)))
+        bare.set_tensor(bare.get_input_details()[0]["index"], inner)
+        bare.invoke()
+        want = bare.get_tensor(bare.get_output_details()[0]["index"])
+        assert np.array_equal(litert.open_runner(folder / f"{precision}.tflite").predict(every), want)
+
+
+def interpreter(content: bytes):
+    loaded = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(model_content=content)
+    loaded.allocate_tensors()
+    return loaded
+
+
+@pytest.mark.slow
+def test_operators(made):
+    """What the passes promise of the graph holds in the file: the converter undoes nothing."""
+    student, _, folder, _ = made
+    counts = {precision: operators(folder / f"{precision}.tflite") for precision in PRECISIONS}
+    swishes = sum(isinstance(m, (torch.nn.Hardswish, HardSwish)) for m in student.modules())
+    assert counts["fp32"].count("HARD_SWISH") == swishes and counts["int8"].count("HARD_SWISH") == 0
+    assert counts["int8"].count("MUL") == counts["fp32"].count("MUL") + swishes
+    assert counts["fp32"].count("BROADCAST_TO") == 0 and counts["fp32"].count("FULLY_CONNECTED") == 1
+    assert counts["int8"][:2] == ["DEQUANTIZE", "QUANTIZE"] and counts["fp32"][0] == "DEQUANTIZE"
+
+
+def operators(path) -> list[str]:
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    model = graph.read(path.read_bytes())
+    return [names[model.operatorCodes[operator.opcodeIndex].builtinCode] for operator in model.subgraphs[0].operators]

@@ -1,0 +1,240 @@
+"""Phone-safe rewrites: each pass alone changes nothing that a network computes, and leaves what it promises."""
+
+from __future__ import annotations
+
+import operator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from torch import fx, nn
+from torch.nn import functional
+
+from students import create_student
+from students.rewrites import (
+    FLOAT,
+    HARD_SIGMOIDS,
+    HARD_SWISHES,
+    INTEGER,
+    apply,
+    fold_batch_norm,
+    fold_layer_scale,
+    fold_shift,
+    has_hard_swish,
+    phone_safe,
+    sink_factors,
+    spell_hard_sigmoid,
+    spell_hard_swish,
+    trace,
+)  # fmt: skip
+
+NAMES = [
+    "mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv3_large_100", "mobilenetv4_conv_small_035",
+    "mobilenetv4_hybrid_medium", "tf_efficientnet_lite0", "tf_mobilenetv3_small_075",
+]  # fmt: skip
+
+
+@torch.no_grad()
+def network(name: str, head: str = "stock") -> nn.Module:
+    """A network in float64 whose batch norms and layer scales do something."""
+    torch.manual_seed(0)
+    student = create_student(name, 5, head=head, head_width=32)
+    for module in student.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.normal_(module.bias, std=0.2)
+            module.momentum = None
+        elif isinstance(module, LayerScale2d):
+            nn.init.normal_(module.gamma, std=0.5)
+    student.train()(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8))
+    return student.network.eval().double()
+
+
+def modules(graph: fx.GraphModule, kinds) -> list[nn.Module]:
+    return [module for module in graph.modules() if isinstance(module, kinds)]
+
+
+def calls(graph: fx.GraphModule, function) -> list[fx.Node]:
+    return [node for node in graph.graph.nodes if node.target is function]
+
+
+def constant(node: fx.Node) -> bool:
+    return isinstance(node.args[1], float)
+
+
+@pytest.mark.parametrize("head", ["dwsconv", "stock"])
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_every_pass_is_exact_on_every_family(name, head):
+    original = network(name, head)
+    images = torch.rand(2, 3, 64, 64, dtype=torch.float64) * 2 - 1
+    want = original(images)
+    for passes in (FLOAT, INTEGER):
+        graph = trace(original)
+        for change in passes:
+            apply(change, graph)
+            assert (graph(images) - want).abs().max() <= 1e-9 * want.abs().max(), change.__name__
+    assert torch.equal(original(images), want), "the student itself was changed"
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "mobilenetv3_large_100", "tf_mobilenetv3_small_075"])
+def test_no_constant_of_mobilenetv3_keeps_an_operator(name):
+    """Squeeze-excite: one product a block. Hard-swish: a sum and a product, where three were."""
+    original = network(name, "dwsconv")
+    swishes = len([m for m in original.modules() if isinstance(m, HARD_SWISHES)])
+    gates = len([m for m in original.modules() if isinstance(m, HARD_SIGMOIDS)])
+    assert has_hard_swish(original)
+    graph = phone_safe(original, integer=True)
+    assert not modules(graph, (*HARD_SWISHES, *HARD_SIGMOIDS, nn.BatchNorm2d))
+    assert not any(constant(node) for node in calls(graph, operator.mul))
+    assert len(calls(graph, operator.mul)) == swishes + gates
+    assert sum(constant(node) for node in calls(graph, operator.add)) == swishes
+    kept = phone_safe(original, integer=False)
+    assert len([n for n in kept.graph.nodes if n.op == "call_module" and isinstance(
+        kept.get_submodule(n.target), HARD_SWISHES)]) == swishes  # fmt: skip
+    assert len(calls(kept, operator.mul)) == gates and not any(map(constant, calls(kept, operator.add)))
+
+
+def test_the_hybrid_has_no_norm_and_no_scale_left():
+    graph = phone_safe(network("mobilenetv4_hybrid_medium"))
+    assert not modules(graph, (nn.BatchNorm2d, BatchNormAct2d, LayerScale2d, MultiQueryAttention2d))
+    assert not has_hard_swish(graph)
+
+
+# --- pass by pass, on networks that try them -------------------------------------------------------
+
+SETTINGS = settings(max_examples=25, deadline=None, derandomize=True)
+SIDE = 6
+
+
+def check(module: nn.Module, *passes, exact: float = 1e-9) -> fx.GraphModule:
+    """Apply passes to a graph of `module`, and hold it against `module`."""
+    module = module.double().eval()
+    graph = trace(module)
+    for change in passes:
+        apply(change, graph)
+    x = torch.randn(2, 4, SIDE, SIDE, dtype=torch.float64) * 3
+    with torch.no_grad():
+        want = module(x)
+        assert torch.allclose(graph(x), want, rtol=exact, atol=exact)
+    return graph
+
+
+def random_norm(channels: int = 4) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels)
+    for tensor in (norm.weight, norm.bias, norm.running_mean):
+        nn.init.normal_(tensor)
+    nn.init.uniform_(norm.running_var, 0.1, 3)
+    return norm
+
+
+@SETTINGS
+@given(st.integers(0, 10**6), st.booleans(), st.sampled_from([1, 3]), st.sampled_from([1, 2, 4]))
+def test_fold_batch_norm(seed, bias, kernel, groups):
+    torch.manual_seed(seed)
+    conv = nn.Conv2d(4, 4, kernel, padding=kernel // 2, groups=groups, bias=bias)
+    graph = check(nn.Sequential(conv, random_norm(), nn.ReLU(), random_norm(), conv), fold_batch_norm)
+    assert not modules(graph, nn.BatchNorm2d)
+
+
+class Branches(nn.Module):
+    """A batch norm whose convolution is read elsewhere too, and so must keep its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.scale = nn.Conv2d(4, 4, 1), random_norm(), LayerScale2d(4, 0.3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.norm(x) + self.scale(x) + x
+
+
+def test_a_convolution_with_two_readers_keeps_its_weights():
+    graph = check(Branches(), fold_batch_norm, fold_layer_scale)
+    assert modules(graph, LayerScale2d) and not modules(graph, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("between", [nn.Identity, nn.Dropout])
+def test_fold_layer_scale(between):
+    scale = LayerScale2d(4)
+    nn.init.normal_(scale.gamma)
+    assert not modules(check(nn.Sequential(nn.Conv2d(4, 4, 1), between(), scale), fold_layer_scale), LayerScale2d)
+
+
+@pytest.mark.parametrize("kind", [nn.Hardsigmoid, HardSigmoid])
+def test_hard_sigmoid_after_a_convolution_is_a_clamp(kind):
+    graph = check(nn.Sequential(nn.Conv2d(4, 4, 1, bias=False), kind()), spell_hard_sigmoid, fold_shift)
+    assert len(calls(graph, functional.relu6)) == 1 and not calls(graph, operator.add)
+
+
+@pytest.mark.parametrize("kind", [nn.Hardswish, HardSwish])
+def test_hard_swish_needs_its_shift(kind):
+    graph = check(nn.Sequential(nn.Conv2d(4, 4, 1), kind()), spell_hard_swish, fold_shift)
+    assert len(calls(graph, operator.add)) == 1
+
+
+class Shortcut(nn.Module):
+    """Hard-swish added to what its convolution makes, as in MobileNetV3-large's first block."""
+
+    def __init__(self, other: nn.Module) -> None:
+        super().__init__()
+        self.act, self.conv, self.other, self.last = (
+            nn.Hardswish(),
+            nn.Conv2d(4, 4, 3, padding=1),
+            other,
+            nn.Conv2d(4, 2, 1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(x)
+        return self.last(self.other(self.conv(x)) + x)
+
+
+@pytest.mark.parametrize("other", [nn.Identity(), nn.Dropout(0.5)])
+def test_a_factor_goes_round_a_shortcut(other):
+    graph = check(Shortcut(other), spell_hard_swish, sink_factors)
+    assert not any(map(constant, calls(graph, operator.mul)))
+
+
+ENDS = {
+    "the output": nn.Identity(), "a sigmoid": nn.Sigmoid(), "another clamp": nn.ReLU6(), "a norm": random_norm(),
+    "a shortcut from elsewhere": Shortcut(nn.Tanh()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_factor_that_cannot_go_is_multiplied_first(end):
+    """Where (x · relu6(x + 3)) · 1/6 stays as it is, the converter fuses it into HARD_SWISH."""
+    act = ENDS[end] if isinstance(ENDS[end], Shortcut) else nn.Sequential(nn.Hardswish(), ENDS[end])
+    graph = check(act, spell_hard_swish, sink_factors)
+    products = calls(graph, operator.mul)
+    assert [constant(node) for node in products] == [True, False] and products[0] in products[1].args
+
+
+class Square(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.conv = nn.Hardswish(), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(x)
+        return self.conv(x * x.mean((2, 3), keepdim=True))
+
+
+def test_a_factor_that_would_come_in_squared_stays():
+    graph = check(Square(), spell_hard_swish, sink_factors)
+    assert any(map(constant, calls(graph, operator.mul)))
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 10**6), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]), st.sampled_from([1, 2]), st.booleans()
+)
+def test_attention_is_timms(seed, heads, kv_stride, query_stride, bias):
+    torch.manual_seed(seed)
+    attention = MultiQueryAttention2d(
+        4, 6, num_heads=heads, key_dim=8, value_dim=3, kv_stride=kv_stride, query_strides=query_stride, use_bias=bias
+    )  # fmt: skip
+    check(nn.Sequential(attention), fold_batch_norm)
