@@ -21,11 +21,15 @@ from attar.errors import InputError
 from attar.extras import require, version
 from attar.preprocessing import MEAN, STD
 from export.tflite import graph, metadata
+from export.tflite.quantize import Plan, Quantization
 from students import Student
 from students.rewrites import phone_safe
 
 IMAGE, PROBABILITIES = "image", "probabilities"
 """Names of the input and the output in a file written here."""
+
+BY_PLAN = ("int8", "int8+fp")
+"""Precisions that are quantized by plan: `convert` takes the plain one, `export.recovery` finds one that passes."""
 
 _float_models: dict[str, bytes] = {}
 
@@ -48,17 +52,41 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
     Args:
         student: the model, in evaluation mode.
         bundle: its labels, preprocessing and provenance.
-        precision: `fp32`, `fp16` (half-size weights) or `int8` (weights and activations).
+        precision: `fp32`, `fp16` (half-size weights) or `int8` (weights and activations; `int8+fp`: some
+            layers may stay float).
         calibration: uint8 training images (N, H, W, 3) that int8 ranges are taken from.
         destination: the file to write.
     """
-    if any("\n" in label or "\r" in label for label in bundle.labels):
-        raise InputError("A label holds a line break, which a TFLite label file cannot: rename the class.")
     content = _float_model(student, bundle)
     if precision == "fp16":
         content = _half_weights(content)
-    elif precision == "int8":
-        content = _integer(content, calibration)
+    elif precision in BY_PLAN:
+        return ByPlan(student, bundle, precision, calibration).write(Plan(), destination)
+    destination.write_bytes(_packed(content, bundle, precision))
+
+
+class ByPlan:
+    """A student's integer files, one for each plan; see `export.recovery`.
+
+    Args: as of `convert`.
+    """
+
+    def __init__(self, student: Student, bundle: Bundle, precision: str, calibration: np.ndarray) -> None:
+        self._bundle, self._precision = bundle, precision
+        images = (calibration.astype(np.float32) - MEAN) / STD
+        self._quantization = Quantization(_float_model(student, bundle), images)
+        self.layers = self._quantization.layers
+
+    def write(self, plan: Plan, destination: Path) -> None:
+        """Write the .tflite file of a plan."""
+        content = self._quantization.quantize(plan)
+        destination.write_bytes(_packed(content, self._bundle, self._precision))
+
+
+def _packed(content: bytes, bundle: Bundle, precision: str) -> bytes:
+    """A .tflite file with the contract's input, and with what it says of itself."""
+    if any("\n" in label or "\r" in label for label in bundle.labels):
+        raise InputError("A label holds a line break, which a TFLite label file cannot: rename the class.")
     model = graph.read(content)
     graph.with_image_input(model, IMAGE)
     graph.name_output(model, PROBABILITIES)
@@ -67,7 +95,7 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         version=bundle.fingerprint[:12], image=IMAGE, output=PROBABILITIES,
     )  # fmt: skip
     metadata.attach(model, about)
-    destination.write_bytes(metadata.with_labels(graph.write(model), bundle.labels))
+    return metadata.with_labels(graph.write(model), bundle.labels)
 
 
 def _float_model(student: Student, bundle: Bundle) -> bytes:
@@ -93,52 +121,12 @@ def _half_weights(content: bytes) -> bytes:
     return bytes(work.quantize().quantized_model)
 
 
-def _integer(content: bytes, calibration: np.ndarray) -> bytes:
-    """Weights and activations in int8, ranges from `calibration`; the input's range is the contract's."""
-    quantizer = require("ai_edge_quantizer.quantizer")
-    work = quantizer.Quantizer(bytearray(content))
-    work.add_static_config(".*", _everything(), activation_num_bits=8, weight_num_bits=8)
-    names = require("ai_edge_quantizer.qtyping").TFLOperationName
-    for operation in (names.SOFTMAX, names.OUTPUT):
-        work.update_quantization_recipe(".*", operation, algorithm_key=_algorithm("NO_QUANTIZE"))
-    images = (calibration.astype(np.float32) - MEAN) / STD
-    [(signature, tensors)] = _signatures(content).items()
-    samples = [{tensors["inputs"][0]: image[None]} for image in images]
-    ranges = work.calibrate({signature: samples}, num_threads=2)
-    _pin_input(content, ranges)
-    return bytes(work.quantize(ranges).quantized_model)
-
-
-def _pin_input(content: bytes, ranges: dict[str, Any]) -> None:
-    """Set the range of the image to that of all pixels: exactly scale 1/128, zero point 0, as the contract says.
-
-    What only pads the image carries the same range.
-    """
-    model = graph.read(content)
-    first = model.subgraphs[0]
-    schema = require("ai_edge_litert.schema_py_generated")
-    pads = (schema.BuiltinOperator.PAD, schema.BuiltinOperator.PADV2)
-    pinned = {int(first.inputs[0])}
-    for operator in first.operators:
-        if int(operator.inputs[0]) in pinned and model.operatorCodes[operator.opcodeIndex].builtinCode in pads:
-            pinned.add(int(operator.outputs[0]))
-    for tensor in pinned:
-        known = ranges[first.tensors[tensor].name.decode()]
-        known["min"] = np.full_like(known["min"], (0 - MEAN) / STD)
-        known["max"] = np.full_like(known["max"], (255 - MEAN) / STD)
-
-
 def _everything() -> Any:
     return require("ai_edge_quantizer.qtyping").TFLOperationName.ALL_SUPPORTED
 
 
 def _algorithm(name: str) -> Any:
     return getattr(require("ai_edge_quantizer.algorithm_manager").AlgorithmName, name)
-
-
-def _signatures(content: bytes) -> dict[str, Any]:
-    interpreter = require("ai_edge_litert.interpreter").Interpreter(model_content=content)
-    return dict(interpreter.get_signature_list())
 
 
 class LiteRTRunner:

@@ -22,7 +22,8 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A verified file. `verification` is what `export.verify.check` measured."""
+    """A verified file. `verification` is what `export.verify.check` measured, `recovery` how `export.recovery` kept
+    integers accurate (None: it was not needed to)."""
 
     target: str
     file: str
@@ -33,6 +34,7 @@ class FileEntry:
     verification: dict[str, Any]
     partitions: dict[str, Any] | None
     versions: dict[str, str | None]
+    recovery: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
     litert:fp16   half-size weights              coreml:w8     8-bit weights
     litert:int8   weights and activations        coreml:lut4   4-bit tables of weights
     onnx:fp32     float                          onnx:int8     weights and activations (QDQ)
+    litert:int8+fp   as int8, but the layers that need it stay float
 
 A new format is a module of this package with `convert` and `open_runner`, and one line in `FORMATS`.
 """
@@ -31,7 +32,10 @@ class Format:
 
 FORMATS = {
     "litert": Format(
-        "export.litert", ("fp32", "fp16", "int8"), "tflite", ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
+        "export.litert",
+        ("fp32", "fp16", "int8", "int8+fp"),
+        "tflite",
+        ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
     ),
     "coreml": Format("export.coreml", ("fp16", "w8", "lut4"), "mlpackage", ("coremltools",)),
     "onnx": Format("export.onnx", ("fp32", "int8"), "onnx", ("onnx", "onnxscript", "onnxruntime")),

@@ -45,6 +45,7 @@ LIMITS = {
     # Eight bits of weights, and of activations: single photos near a boundary may move far, most must not.
     "w8": Limits(0.5, 5e-2, 0.97),
     "int8": Limits(1.0, 0.1, 0.95),
+    "int8+fp": Limits(1.0, 0.1, 0.95),
     # Sixteen values a table: the accuracy gate (`max_drop`) decides, these catch a wrong file.
     "lut4": Limits(1.0, 0.2, 0.9),
 }
