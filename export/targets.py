@@ -4,7 +4,7 @@
     litert:fp16   half-size weights              coreml:w8     8-bit weights
     litert:int8   weights and activations        coreml:lut4   4-bit tables of weights
     onnx:fp32     float                          onnx:int8     weights and activations (QDQ)
-    litert:int8+fp   as int8, but the layers that need it stay float
+    litert:int8+fp   as int8, with the fewest layers in float that its accuracy needs
 
 A new format is a module of this package with `convert` and `open_runner`, and one line in `FORMATS`.
 """

@@ -17,7 +17,7 @@ from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from export.tflite import graph, ranges
 from export.tflite.equalize import equalize
-from export.tflite.layers import Layer, kind_of, layers, set_input
+from export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers, set_input
 
 OBSERVED = 100
 """Calibration images that distributions of activations are taken from."""
@@ -110,19 +110,19 @@ class Quantization:
         work = require("ai_edge_quantizer.quantizer").Quantizer(bytearray(content))
         names = require("ai_edge_quantizer.qtyping").TFLOperationName
         algorithm = require("ai_edge_quantizer.algorithm_manager").AlgorithmName
-        weights = {"min_max": algorithm.MIN_MAX_UNIFORM_QUANT, "octav": algorithm.OCTAV}[plan.weights]
-        work.add_static_config(
-            ".*", names.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8, algorithm_key=weights
-        )
+        work.add_static_config(".*", names.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+        if plan.weights == "octav":
+            for kind in (CONV, DEPTHWISE, LINEAR):
+                work.add_static_config(
+                    ".*", names(kind), activation_num_bits=8, weight_num_bits=8, algorithm_key=algorithm.OCTAV
+                )
         # Softmax in integers would round probabilities to 1/256.
         for operation in (names.SOFTMAX, names.OUTPUT):
             work.update_quantization_recipe(".*", operation, algorithm_key=algorithm.NO_QUANTIZE)
         kept = [output for layer in self._layers if layer.name in plan.keep_float for output in layer.outputs]
         if kept:
-            these = "|".join(re.escape(output) for output in kept)
-            work.update_quantization_recipe(
-                f"^(?:{these});?$", names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE
-            )
+            these = f"^(?:{'|'.join(re.escape(output) for output in kept)});?$"
+            work.update_quantization_recipe(these, names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
         return work
 
     def _quantize(self, content: bytes, plan: Plan) -> bytes:

@@ -7,6 +7,7 @@ whose rounding and clipping errors are least together (mean squared error).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,17 +34,15 @@ class Statistics:
 
 def observe(content: bytes, images: np.ndarray) -> Statistics:
     """Run a float .tflite file with one float input on normalized images (N, H, W, 3)."""
-    interpreter = require("ai_edge_litert.interpreter").Interpreter(
-        model_content=content, experimental_preserve_all_tensors=True, num_threads=1
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that intermediate tensors need memory
+        interpreter = require("ai_edge_litert.interpreter").Interpreter(
+            model_content=content, experimental_preserve_all_tensors=True, num_threads=1
+        )
     interpreter.allocate_tensors()
     [image] = interpreter.get_input_details()
-    made = {index for operator in interpreter._get_ops_details() for index in operator["outputs"]}
-    watched = [
-        d
-        for d in interpreter.get_tensor_details()
-        if d["dtype"] is np.float32 and d["index"] in {image["index"], *made}
-    ]
+    made = {image["index"], *(index for op in interpreter._get_ops_details() for index in op["outputs"])}
+    watched = [d for d in interpreter.get_tensor_details() if d["dtype"] is np.float32 and d["index"] in made]
     values: dict[str, list[np.ndarray]] = {tensor["name"]: [] for tensor in watched}
     means: dict[str, list[np.ndarray]] = {tensor["name"]: [] for tensor in watched}
     for one in images:
