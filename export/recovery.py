@@ -28,6 +28,7 @@ from export.tflite.quantize import Plan
 from export.verify import Reference, measure
 
 TOOLS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("whole ranges", {"ranges": "whole"}),
     ("percentile ranges", {"ranges": "percentile"}),
     ("least-squares ranges", {"ranges": "mse"}),
     ("clipped weights (OCTAV)", {"weights": "octav"}),

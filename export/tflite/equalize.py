@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from export.tflite.layers import LINEAR, NONE, RELU, Layer, kind_of, layers, set_input
+from export.tflite.layers import LINEAR, NONE, RELU, Layer, drop_unread, kind_of, layers, set_input
 
 SWEEPS = 20
 """Passes over all pairs, at most: neighbouring pairs share a layer, so equalizing one disturbs the other."""
@@ -35,6 +35,7 @@ def equalize(model: Any) -> int:
         set_input(model, layer.operator, 1, known.weight)
         if known.bias is not None:
             set_input(model, layer.operator, 2, known.bias)
+    drop_unread(model)
     return len(found)
 
 

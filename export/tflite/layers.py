@@ -7,6 +7,7 @@ those before the first.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -121,12 +122,32 @@ def set_input(model: Any, operator: Any, slot: int, value: np.ndarray) -> None:
     buffer.data = np.frombuffer(np.ascontiguousarray(value, np.float32).tobytes(), np.uint8)
     model.buffers.append(buffer)
     tensor = schema.TensorT()
-    tensor.name = f"{graph.tensors[operator.outputs[0]].name.decode()}/constant{slot}".encode()
+    taken = {known.name for known in graph.tensors}
+    names = (f"{tensor_name(model, operator.outputs[0])}/{slot}.{n}".encode() for n in itertools.count())
+    tensor.name = next(name for name in names if name not in taken)
     tensor.shape, tensor.hasRank = np.array(value.shape, np.int32), True
     tensor.type, tensor.buffer = schema.TensorType.FLOAT32, len(model.buffers) - 1
     graph.tensors.append(tensor)
     operator.inputs = np.array(operator.inputs, np.int32)
     operator.inputs[slot] = len(graph.tensors) - 1
+
+
+def drop_unread(model: Any) -> None:
+    """Remove, in place, the constants that no operator reads (any more)."""
+    graph = model.subgraphs[0]
+    sides = [(graph, "inputs"), (graph, "outputs")]
+    sides += [(operator, side) for operator in graph.operators for side in ("inputs", "outputs")]
+    used = sorted({int(index) for owner, side in sides for index in getattr(owner, side) if index >= 0})
+    place = {-1: -1, **{index: new for new, index in enumerate(used)}}
+    dropped = {tensor.buffer for tensor in graph.tensors}
+    graph.tensors = [graph.tensors[index] for index in used]
+    for buffer in dropped - {tensor.buffer for tensor in graph.tensors}:
+        model.buffers[buffer].data = None
+    for owner, side in sides:
+        setattr(owner, side, np.array([place[int(index)] for index in getattr(owner, side)], np.int32))
+    for signature in model.signatureDefs or []:
+        for item in (*signature.inputs, *signature.outputs):
+            item.tensorIndex = place[item.tensorIndex]
 
 
 def _place(tensor: str) -> str:

@@ -17,7 +17,7 @@ from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from export.tflite import graph, ranges
 from export.tflite.equalize import equalize
-from export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers, set_input
+from export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, drop_unread, kind_of, layers, set_input
 
 OBSERVED = 100
 """Calibration images that distributions of activations are taken from."""
@@ -28,8 +28,8 @@ class Plan:
     """How a file is quantized; plain data.
 
     Attributes:
-        ranges: of activations: `average` (moving average of each image's least and largest value, the quantizer's
-            own), `percentile` or `mse`; see `export.tflite.ranges`.
+        ranges: of activations: `average` (the quantizer's own: a moving average of each image's least and largest
+            value), or `whole`, `percentile` or `mse` of `export.tflite.ranges`.
         weights: `min_max`, or `octav` (clipped for the least squared error, arXiv 2206.06501).
         equalize: see `export.tflite.equalize`.
         correct_bias: see `Quantization._with_corrected_biases`.
@@ -84,7 +84,7 @@ class Quantization:
         return found
 
     @cached_property
-    def _statistics(self) -> ranges.Statistics:
+    def _activations(self) -> dict[str, ranges.Activation]:
         step = -(-len(self._images) // OBSERVED)
         return ranges.observe(self._content, self._images[::step])
 
@@ -98,9 +98,9 @@ class Quantization:
         known = {name: dict(value) for name, value in self._average.items()}
         if kind == "average":
             return known
-        for name, values in self._statistics.values.items():
+        for name, seen in self._activations.items():
             if known.get(name):
-                low, high = ranges.ESTIMATORS[kind](values)
+                low, high = ranges.ESTIMATORS[kind](seen)
                 known[name]["min"] = np.full_like(known[name]["min"], low)
                 known[name]["max"] = np.full_like(known[name]["max"], high)
         _pin_input(self._content, known)
@@ -136,12 +136,13 @@ class Quantization:
         """
         model = graph.read(self._content)
         for layer, rounded in zip(layers(model), layers(graph.read(quantized)), strict=True):
-            mean = self._statistics.means[layer.input]
+            mean = self._activations[layer.input].means
             if len(layer.operator.inputs) < 3 or len(mean) != layer.weight.shape[layer.input_axis]:
                 continue
             error = (rounded.weight - layer.weight) * mean
             shift = error.sum(axis=tuple(axis for axis in range(error.ndim) if axis != layer.output_axis))
             set_input(model, layer.operator, 2, (0 if layer.bias is None else layer.bias) - shift)
+        drop_unread(model)
         return graph.write(model)
 
 

@@ -8,7 +8,7 @@ whose rounding and clipping errors are least together (mean squared error).
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,15 +25,17 @@ SHRINKS = np.linspace(0.3, 1.0, 36)
 
 
 @dataclass
-class Statistics:
-    """Of each activation, by its name: a sample of its values (M,), and the mean of each channel (C,)."""
+class Activation:
+    """What one tensor holds: its least and largest value, a sample of the others (M,), and each channel's mean (C,)."""
 
-    values: dict[str, np.ndarray] = field(default_factory=dict)
-    means: dict[str, np.ndarray] = field(default_factory=dict)
+    low: float
+    high: float
+    values: np.ndarray
+    means: np.ndarray
 
 
-def observe(content: bytes, images: np.ndarray) -> Statistics:
-    """Run a float .tflite file with one float input on normalized images (N, H, W, 3)."""
+def observe(content: bytes, images: np.ndarray) -> dict[str, Activation]:
+    """Every activation of a float .tflite file with one input, by name, over normalized images (N, H, W, 3)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that intermediate tensors need memory
         interpreter = require("ai_edge_litert.interpreter").Interpreter(
@@ -43,39 +45,49 @@ def observe(content: bytes, images: np.ndarray) -> Statistics:
     [image] = interpreter.get_input_details()
     made = {image["index"], *(index for op in interpreter._get_ops_details() for index in op["outputs"])}
     watched = [d for d in interpreter.get_tensor_details() if d["dtype"] is np.float32 and d["index"] in made]
-    values: dict[str, list[np.ndarray]] = {tensor["name"]: [] for tensor in watched}
-    means: dict[str, list[np.ndarray]] = {tensor["name"]: [] for tensor in watched}
+    seen: dict[str, list[Activation]] = {tensor["name"]: [] for tensor in watched}
     for one in images:
         interpreter.set_tensor(image["index"], one[None])
         interpreter.invoke()
         for tensor in watched:
-            value = interpreter.get_tensor(tensor["index"])
-            flat = value.ravel()
-            # An odd stride meets every channel.
-            stride = max(1, flat.size // SAMPLES) | 1
-            values[tensor["name"]].append(np.concatenate([flat[::stride], [flat.min(), flat.max()]]))
-            means[tensor["name"]].append(value.reshape(-1, value.shape[-1] if value.ndim else 1).mean(0))
-    return Statistics(
-        {name: np.concatenate(parts) for name, parts in values.items()},
-        {name: np.mean(parts, axis=0) for name, parts in means.items()},
-    )
+            seen[tensor["name"]].append(_activation(interpreter.get_tensor(tensor["index"])))
+    return {name: _joined(parts) for name, parts in seen.items()}
 
 
-def percentile(values: np.ndarray, percent: float = PERCENTILE) -> tuple[float, float]:
+def _activation(value: np.ndarray) -> Activation:
+    flat = value.ravel()
+    stride = max(1, flat.size // SAMPLES) | 1  # odd: it meets every channel
+    channels = value.reshape(-1, value.shape[-1] if value.ndim else 1)
+    return Activation(float(flat.min()), float(flat.max()), flat[::stride].copy(), channels.mean(0))
+
+
+def _joined(parts: list[Activation]) -> Activation:
+    return Activation(
+        min(part.low for part in parts), max(part.high for part in parts),
+        np.concatenate([part.values for part in parts]), np.mean([part.means for part in parts], axis=0),
+    )  # fmt: skip
+
+
+def whole(seen: Activation) -> tuple[float, float]:
+    """The range of all values."""
+    return seen.low, seen.high
+
+
+def percentile(seen: Activation, percent: float = PERCENTILE) -> tuple[float, float]:
     """The range that leaves out `100 - percent` percent of the values on either side."""
-    low, high = np.percentile(values, [100 - percent, percent])
+    low, high = np.percentile(seen.values, [100 - percent, percent])
     return float(low), float(high)
 
 
-def least_squares(values: np.ndarray, bits: int = 8) -> tuple[float, float]:
-    """The range, both ends shrunk alike, that an asymmetric quantizer represents `values` with least squared error.
+def least_squares(seen: Activation, bits: int = 8) -> tuple[float, float]:
+    """The range, both ends shrunk alike, that integers represent the values in with least squared error.
 
     It always holds zero, which padding needs to be exact.
     """
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    low, high = min(0.0, seen.low), max(0.0, seen.high)
     if low == high:
         return low, high
-    errors = [np.square(values - quantized(values, low * s, high * s, bits)).mean() for s in SHRINKS]
+    errors = [np.square(seen.values - quantized(seen.values, low * s, high * s, bits)).mean() for s in SHRINKS]
     best = float(SHRINKS[int(np.argmin(errors))])
     return low * best, high * best
 
@@ -87,4 +99,4 @@ def quantized(values: np.ndarray, low: float, high: float, bits: int = 8) -> np.
     return (np.clip(np.round(values / scale) + zero, 0, 2**bits - 1) - zero) * scale
 
 
-ESTIMATORS = {"percentile": percentile, "mse": least_squares}
+ESTIMATORS = {"whole": whole, "percentile": percentile, "mse": least_squares}
