@@ -16,8 +16,9 @@ import numpy as np
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from export.tflite import graph, ranges
+from export.tflite.bias import correct_biases
 from export.tflite.equalize import equalize
-from export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, drop_unread, kind_of, layers, set_input
+from export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers
 
 OBSERVED = 100
 """Calibration images that distributions of activations are taken from."""
@@ -32,7 +33,7 @@ class Plan:
             value), or `whole`, `percentile` or `mse` of `export.tflite.ranges`.
         weights: `min_max`, or `octav` (clipped for the least squared error, arXiv 2206.06501).
         equalize: see `export.tflite.equalize`.
-        correct_bias: see `Quantization._with_corrected_biases`.
+        correct_bias: see `export.tflite.bias`.
         keep_float: names of layers that stay float.
     """
 
@@ -129,20 +130,9 @@ class Quantization:
         return bytes(self._recipe(content, plan).quantize(self._ranges(plan.ranges)).quantized_model)
 
     def _with_corrected_biases(self, quantized: bytes) -> bytes:
-        """The float file with biases that undo the mean error of rounded weights (arXiv 1906.04721, section 4.2).
-
-        Weights W, rounded to W + e, shift a layer's output by e * E[x] on average; E[x], the mean of each input
-        channel, is measured on the calibration images. The border's zeros are not accounted for, as in the paper.
-        """
         model = graph.read(self._content)
-        for layer, rounded in zip(layers(model), layers(graph.read(quantized)), strict=True):
-            mean = self._activations[layer.input].means
-            if len(layer.operator.inputs) < 3 or len(mean) != layer.weight.shape[layer.input_axis]:
-                continue
-            error = (rounded.weight - layer.weight) * mean
-            shift = error.sum(axis=tuple(axis for axis in range(error.ndim) if axis != layer.output_axis))
-            set_input(model, layer.operator, 2, (0 if layer.bias is None else layer.bias) - shift)
-        drop_unread(model)
+        means = {name: seen.means for name, seen in self._activations.items()}
+        correct_biases(model, layers(graph.read(quantized)), means)
         return graph.write(model)
 
 
