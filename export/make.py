@@ -14,7 +14,7 @@ from attar.files import replacing, sha256
 from attar.inference import predict
 from export.manifest import FileEntry
 from export.noise import captured
-from export.recovery import RANKED, Bench, recover
+from export.recovery import RANKED, RealFiles, recover
 from export.targets import Target
 from export.verify import Reference, check
 from students import Student
@@ -47,11 +47,11 @@ def make(
         if target.precision in getattr(target.module, "BY_PLAN", ()):
             by_plan = _quietly(target.module.ByPlan, model, known.bundle, target.precision, calibration)
             chosen = calibration[:: -(-len(calibration) // RANKED)]
-            bench = Bench(
-                write=lambda plan, path: _quietly(by_plan.write, plan, path), check=gate,
-                layers=by_plan.layers, path=temporary, known=known, images=chosen, answers=predict(model, chosen),
+            files = RealFiles(
+                by_plan.layers, lambda plan, path: _quietly(by_plan.write, plan, path), gate, temporary, known,
+                images=chosen, answers=predict(model, chosen),
             )  # fmt: skip
-            entry = recover(bench, may_keep_float=target.precision.endswith("+fp"))
+            entry = recover(files, may_keep_float=target.precision.endswith("+fp"))
         else:
             _quietly(target.module.convert, model, known.bundle, target.precision, calibration, temporary)
             entry = gate(temporary)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -69,42 +69,58 @@ class LayerScore:
     float: bool
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What recovery works with.
+class Files(Protocol):
+    """Integer files of one student, made one at a time at the same place.
 
     Attributes:
-        write: makes the file of a plan at `path`.
-        check: the gate: the entry of a file that passes, or `GateError`.
         layers: names of the layers that a plan may keep float.
+    """
+
+    layers: Sequence[str]
+
+    def attempt(self, tool: str, plan: Plan) -> tuple[Try, FileEntry | None]:
+        """Make a plan's file and hold it against the gate -> what came of it, and its entry if it passed."""
+
+    def divergence(self, plan: Plan) -> float:
+        """Make a plan's file -> how far its answers to calibration images are from the student's, in nats."""
+
+
+@dataclass(frozen=True)
+class RealFiles:
+    """`Files` on disk.
+
+    Attributes:
+        layers: see `Files`.
+        write: makes the file of a plan.
+        check: the gate: the entry of a file that passes, or `GateError`.
         path: where files are made, each over the last.
         known: the student's answers on validation images.
         images: uint8 calibration images (N, H, W, 3).
         answers: the student's probabilities for them (N, classes).
     """
 
+    layers: Sequence[str]
     write: Callable[[Plan, Path], None]
     check: Callable[[Path], FileEntry]
-    layers: Sequence[str]
     path: Path
     known: Reference
     images: np.ndarray
     answers: np.ndarray
 
     def attempt(self, tool: str, plan: Plan) -> tuple[Try, FileEntry | None]:
-        """Make a plan's file and hold it against the gate."""
-        self.write(plan, self.path)
+        """See `Files`."""
+        away = self.divergence(plan)
         try:
             entry = self.check(self.path)
             measured, problem = entry.verification, ""
         except GateError as error:
             entry, problem = None, str(error)
             measured = measure(self._predict(self.known.pixels), self.known)
-        drop = 100 * (measured["student_top1"] - measured["top1"])
-        return Try(tool, plan, self.divergence(), drop, problem), entry
+        return Try(tool, plan, away, 100 * (measured["student_top1"] - measured["top1"]), problem), entry
 
-    def divergence(self) -> float:
-        """Of the file that was made last."""
+    def divergence(self, plan: Plan) -> float:
+        """See `Files`."""
+        self.write(plan, self.path)
         return divergence(self.answers, self._predict(self.images))
 
     def _predict(self, images: np.ndarray) -> np.ndarray:
@@ -112,8 +128,8 @@ class Bench:
             return open_runner(self.path).predict(images)
 
 
-def recover(bench: Bench, *, may_keep_float: bool) -> FileEntry:
-    """Leave the first file that passes at `bench.path`.
+def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
+    """Leave the first file that passes at the files' place.
 
     Returns:
         Its entry, `recovery` filled: {"tries", "layers" (most harmful first; empty without a scan), "plan"}.
@@ -121,12 +137,12 @@ def recover(bench: Bench, *, may_keep_float: bool) -> FileEntry:
     Raises:
         GateError: none passes. If only layers may not stay float, the text names those that would have to.
     """
-    tries, entry = _by_tools(bench)
+    tries, entry = _by_tools(files)
     if entry is not None:
         return _with_record(entry, tries, ())
     best = min(tries, key=lambda item: item.divergence)
-    scores = scan(bench, best.plan)
-    mixed, entry, scores = _fewest_float(bench, best.plan, scores)
+    scores = scan(files, best.plan)
+    mixed, entry, scores = _fewest_float(files, best.plan, scores)
     if entry is None:
         raise GateError(f"{best.problem}; not even with every layer float does it pass: {mixed[-1].problem}")
     if may_keep_float:
@@ -139,40 +155,40 @@ def recover(bench: Bench, *, may_keep_float: bool) -> FileEntry:
     )
 
 
-def _by_tools(bench: Bench) -> tuple[list[Try], FileEntry | None]:
+def _by_tools(files: Files) -> tuple[list[Try], FileEntry | None]:
     """Each tool on top of those that helped, until a file passes."""
-    first, entry = bench.attempt("plain", Plan())
+    first, entry = files.attempt("plain", Plan())
     tries, best = [first], first
     for tool, change in TOOLS:
         if entry is not None:
             break
-        made, entry = bench.attempt(tool, replace(best.plan, **change))
+        made, entry = files.attempt(tool, replace(best.plan, **change))
         tries.append(made)
         best = min(best, made, key=lambda item: item.divergence)
     return tries, entry
 
 
-def scan(bench: Bench, plan: Plan) -> list[LayerScore]:
+def scan(files: Files, plan: Plan) -> list[LayerScore]:
     """Make each layer alone integer, and all others float -> the layers, most harmful first."""
     scores = []
-    for layer in track(bench.layers, "Layers' sensitivity", len(bench.layers)):
-        bench.write(replace(plan, keep_float=tuple(name for name in bench.layers if name != layer)), bench.path)
-        scores.append(LayerScore(layer, bench.divergence(), False))
+    for layer in track(files.layers, "Layers' sensitivity", len(files.layers)):
+        others = tuple(name for name in files.layers if name != layer)
+        scores.append(LayerScore(layer, files.divergence(replace(plan, keep_float=others)), False))
     return sorted(scores, key=lambda item: -item.score)
 
 
 def _fewest_float(
-    bench: Bench, plan: Plan, scores: Sequence[LayerScore]
+    files: Files, plan: Plan, scores: Sequence[LayerScore]
 ) -> tuple[list[Try], FileEntry | None, list[LayerScore]]:
     """The fewest of the most harmful layers that must stay float, by bisection; then each is tried in integers again.
 
-    The file left at `bench.path` is that of the answer.
+    The file left at the files' place is that of the answer.
     """
     tries: list[Try] = []
     ranked = [item.layer for item in scores]
 
     def passes(kept: Sequence[str]) -> FileEntry | None:
-        made, entry = bench.attempt(f"{len(kept)} of {len(ranked)} layers float", replace(plan, keep_float=tuple(kept)))
+        made, entry = files.attempt(f"{len(kept)} of {len(ranked)} layers float", replace(plan, keep_float=tuple(kept)))
         tries.append(made)
         return entry
 
