@@ -70,13 +70,11 @@ class LayerScore:
 
 
 class Files(Protocol):
-    """Integer files of one student, made one at a time at the same place.
+    """Integer files of one student, made one at a time at the same place."""
 
-    Attributes:
-        layers: names of the layers that a plan may keep float.
-    """
-
-    layers: Sequence[str]
+    @property
+    def layers(self) -> Sequence[str]:
+        """Names of the layers that a plan may keep float."""
 
     def attempt(self, tool: str, plan: Plan) -> tuple[Try, FileEntry | None]:
         """Make a plan's file and hold it against the gate -> what came of it, and its entry if it passed."""
@@ -187,24 +185,27 @@ def _fewest_float(
     tries: list[Try] = []
     ranked = [item.layer for item in scores]
 
-    def passes(kept: Sequence[str]) -> FileEntry | None:
-        made, entry = files.attempt(f"{len(kept)} of {len(ranked)} layers float", replace(plan, keep_float=tuple(kept)))
-        tries.append(made)
-        return entry
+    def attempt(kept: Sequence[str]) -> tuple[Try, FileEntry | None]:
+        return files.attempt(f"{len(kept)} of {len(ranked)} layers float", replace(plan, keep_float=tuple(kept)))
 
-    low, high = 0, 1  # `low` layers are too few
-    while passes(ranked[:high]) is None:
+    def passes(kept: Sequence[str]) -> bool:
+        made, entry = attempt(kept)
+        tries.append(made)
+        return entry is not None
+
+    low, high = 0, 1  # so many are too few, and enough
+    while not passes(ranked[:high]):
         if high == len(ranked):
             return tries, None, list(scores)
         low, high = high, min(2 * high, len(ranked))
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if passes(ranked[:middle]) is not None else (middle, high)
+        low, high = (low, middle) if passes(ranked[:middle]) else (middle, high)
     kept = ranked[:high]
     for layer in reversed(kept[:-1]):  # without the last one it is known to fail
         fewer = [name for name in kept if name != layer]
-        kept = fewer if passes(fewer) is not None else kept
-    entry = passes(kept)
+        kept = fewer if passes(fewer) else kept
+    _, entry = attempt(kept)
     return tries, entry, [replace(item, float=item.layer in kept) for item in scores]
 
 

@@ -1,4 +1,4 @@
-"""Integer files of students that are hard to quantize: what is tried, what repairs them, what is said if nothing does."""
+"""Integer files of students that are hard to quantize: what is tried, what repairs them, what is said otherwise."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_mixed_file_keeps_the_layers_float_that_need_it_and_no_others(student,
     scores = [item["score"] for item in mixed.recovery["layers"]]
     assert scores == sorted(scores, reverse=True) and len(scores) > 40
     assert mixed.bytes < 0.7 * whole.bytes
-    assert [item["problem"] == "" for item in mixed.recovery["tries"]][-1]
+    assert any(item["problem"] == "" and set(item["plan"]["keep_float"]) == kept for item in mixed.recovery["tries"])
     assert [path.name for path in folder.glob("*int8*")] == ["litert-int8+fp.tflite"]
     with pytest.raises(GateError, match="1 of 3 failed"):  # the others are good
         verify(folder, bundle=bundle, photos=photos, max_drop=2.5)
@@ -168,7 +168,7 @@ def test_the_fewest_layers_stay_float_and_the_file_left_is_theirs(chosen):
 
 @pytest.mark.parametrize("place", range(len(TOOLS)))
 def test_tools_stop_at_the_first_that_is_enough(place):
-    name, change = TOOLS[place]
+    _, change = TOOLS[place]
     entry = recover(Imagined({"layer3"}, change), may_keep_float=True)
     assert [item["tool"] for item in entry.recovery["tries"]] == ["plain", *(tool for tool, _ in TOOLS[: place + 1])]
     assert entry.recovery["tries"][-1]["plan"][next(iter(change))] == change[next(iter(change))]
