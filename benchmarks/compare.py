@@ -209,6 +209,7 @@ def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, record
         reliability=reliability(item.probabilities, labels),
         latency=_latency(measured) if measured else None, latency_note="" if measured else _why_untimed(item),
         partitions=item.entry.partitions if item.entry else None, evaluator=item.evaluator,
+        recovery=item.entry.recovery if item.entry else None,
     )  # fmt: skip
 
 

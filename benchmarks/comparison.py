@@ -67,6 +67,7 @@ class Row:
         ece: expected calibration error, 15 bins.
         latency: None when not measured; `latency_note` says why.
         evaluator: the program whose answers these are.
+        recovery: of a file in integers, how it was kept accurate; see `export.recovery`.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Row:
     latency_note: str
     partitions: dict[str, Any] | None
     evaluator: str
+    recovery: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

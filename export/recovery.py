@@ -148,7 +148,7 @@ def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
     kept = [item.layer for item in scores if item.float]
     raise GateError(
         f"{best.problem}. All tools were tried ({', '.join(f'{t.tool}: {t.drop:+.2f}' for t in tries)}). With "
-        f"{len(kept)} of {len(scores)} layers in float it passes ({', '.join(kept)}): export the target with +fp, "
+        f"{len(kept)} of {len(scores)} layers in float it passes ({', '.join(kept)}): export the target with +fp"
         "or train the student for integers with `attar distill --qat`"
     )
 

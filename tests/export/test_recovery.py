@@ -87,11 +87,13 @@ def entry_of(folder: Path, target: str):
 
 
 @pytest.mark.slow
-def test_a_student_that_quantizes_well_needs_no_tool(student, photos, tmp_path):
+def test_a_student_that_quantizes_well_keeps_nothing_float(student, photos, tmp_path):
     bundle = save(student, photos, tmp_path / "student")
     manifest = export(bundle, ["litert:int8", "litert:int8+fp"], tmp_path / "exports", photos=photos, max_drop=2.5)
     for entry in manifest.files:
-        assert [item["tool"] for item in entry.recovery["tries"]] == ["plain"]
+        tried = [item["tool"] for item in entry.recovery["tries"]]
+        assert tried in (["plain"], ["plain", TOOLS[0][0]])
+        assert entry.recovery["tries"][-1]["divergence"] < 0.01
         assert entry.recovery["layers"] == [] and entry.partitions["delegated"] == 1
 
 
