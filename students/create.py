@@ -13,6 +13,7 @@ from torch import nn
 from attar.bundle import Bundle, read_bundle, write_bundle
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError, did_you_mean
+from attar.hub import create_pretrained
 from attar.preprocessing import Preprocessing
 from students.fold import fold_normalization
 from students.head import DWSConvHead
@@ -141,15 +142,9 @@ def save(
 
 def _create_timm(architecture: Mapping[str, Any], pretrained: bool) -> Any:
     name, sizes = architecture["name"], {key: architecture[key] for key in ("num_classes", "drop_rate")}
-    if not pretrained:
-        return timm.create_model(name, pretrained=False, **sizes)
-    try:
-        return timm.create_model(name, pretrained=True, **sizes)
-    except Exception as error:  # the hub's client raises anything
-        raise InputError(
-            f"student {name!r}: its pretrained weights could not be fetched ({error}). "
-            "Name a file that you have with `checkpoint`, or train from scratch."
-        ) from error
+    if pretrained:
+        return create_pretrained("student", name, **sizes)
+    return timm.create_model(name, **sizes)
 
 
 def _remove_stock_head(backbone: nn.Module) -> None:

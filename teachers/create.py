@@ -14,6 +14,7 @@ from torch.nn import functional
 from attar.bundle import Bundle, read_bundle, write_bundle
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError
+from attar.hub import create_pretrained
 from attar.preprocessing import Preprocessing
 from teachers.hybrid import HYBRID, create_hybrid
 
@@ -138,7 +139,9 @@ def _create_timm(name: str, num_classes: int, options: Mapping[str, Any], pretra
     if not timm.is_model(name):
         raise unknown_model(name, [HYBRID, *timm.list_models()], "teacher")
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+        if pretrained:
+            return create_pretrained("teacher", name, num_classes=num_classes, **options)
+        return timm.create_model(name, num_classes=num_classes, **options)
     except TypeError as error:
         raise InputError(f"teacher {name!r}: does not take these options ({error}).") from error
 

@@ -18,6 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError
+from attar.hub import create_pretrained
 
 HYBRID = "hybrid_vit"
 """The name that `create_teacher` knows this architecture by."""
@@ -52,7 +53,8 @@ def create_hybrid(
     name = chosen["backbone"]
     if not timm.is_model(name):
         raise unknown_model(name, timm.list_models(), f"{HYBRID} backbone")
-    whole: Any = timm.create_model(name, pretrained=pretrained and checkpoint is None)
+    fetch = pretrained and checkpoint is None
+    whole: Any = create_pretrained(f"{HYBRID} backbone", name) if fetch else timm.create_model(name)
     if checkpoint is not None:
         head = whole.pretrained_cfg["classifier"]
         load_weights(whole, read_state_dict(checkpoint), source=str(checkpoint), head=head)

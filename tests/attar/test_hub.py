@@ -1,0 +1,59 @@
+"""Pretrained weights from the hub: what a user is told when they cannot be had."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+import students
+import teachers
+from attar.errors import InputError
+from attar.hub import create_pretrained
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "teachers.create_teacher('vit_tiny_patch16_224', 3, pretrained=True)",
+        "teachers.create_teacher('hybrid_vit', 3, pretrained=True)",
+        "students.create_student('mobilenetv3_small_100', 3, pretrained=True)",
+    ],
+)
+def test_weights_that_cannot_be_fetched_are_one_clear_error(make: str, tmp_path: Path) -> None:
+    # The client reads its settings when it is imported: hence a process, with an empty cache and no network.
+    code = f"import students, teachers\nfrom attar.errors import InputError\ntry:\n    {make}\n"
+    code += "except InputError as error:\n    print(error)"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(part in done.stdout for part in ("could not be fetched", "`checkpoint`", "`pretrained: false`"))
+    assert len(done.stdout.splitlines()) == 1 and "Traceback" not in done.stderr and "Retrying" not in done.stderr
+
+
+def test_weights_that_do_not_exist_are_named() -> None:
+    with pytest.raises(InputError, match=r"no pretrained weights.*pretrained: false"):
+        students.create_student("mobilenetv4_conv_small_035", 3, pretrained=True)
+    with pytest.raises(InputError, match="no pretrained weights"):
+        teachers.create_teacher("vit_tiny_patch16_384.none", 3, pretrained=True)
+
+
+def test_weights_that_are_here_are_taken(tmp_path: Path) -> None:
+    source = timm.create_model("mobilenetv3_small_050", num_classes=1000)
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    overlay = {"file": str(tmp_path / "weights.pth")}
+    model = create_pretrained("student", "mobilenetv3_small_050", num_classes=5, pretrained_cfg_overlay=overlay)
+    assert torch.equal(model.conv_stem.weight, source.conv_stem.weight)
+    assert model.classifier.out_features == 5
+
+
+def test_options_of_another_architecture_are_refused() -> None:
+    with pytest.raises(InputError, match="does not take these options"):
+        teachers.create_teacher("vit_tiny_patch16_224", 3, options={"wings": 2})
