@@ -149,7 +149,6 @@ def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
     raise GateError(
         f"{best.problem}. All tools were tried ({', '.join(f'{t.tool}: {t.drop:+.2f}' for t in tries)}). With "
         f"{len(kept)} of {len(scores)} layers in float it passes ({', '.join(kept)}): export the target with +fp"
-        "or train the student for integers with `attar distill --qat`"
     )
 
 
