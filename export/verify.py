@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +146,13 @@ def verify(exports: Path, *, bundle: Bundle, photos: Photos, max_drop: float = 1
         raise InputError(f"{exports}: made from another student than {bundle.path}. Export again, or give --bundle.")
     known = reference(bundle, photos, limit)
     before = [(entry.target, entry.file, entry.sha256) for entry in manifest.files]
+    recoveries = {entry.target: entry.recovery for entry in manifest.files}
     failures = [f"{failed.target}: {failed.error}" for failed in manifest.failed]
     for name, file, digest in before:
         try:
             _whole(exports / file, digest)
             entry = check(exports / file, parse_targets([name])[0], known, max_drop)
-            manifest = manifest.with_file(entry)
+            manifest = manifest.with_file(replace(entry, recovery=recoveries[name]))
         except AttarError as error:
             manifest = manifest.with_failure(FailedEntry(name, f"{file}: {error}"))
             failures.append(f"{name}: {file}: {error}")

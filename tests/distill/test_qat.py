@@ -48,6 +48,11 @@ def parent(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    for norm in (norm for norm in student.modules() if isinstance(norm, torch.nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over batches: of this one
+    with torch.no_grad():
+        student(pixels)
     path = tmp_path_factory.mktemp("parent") / "student"
     return students.save(student.eval(), path, labels=photos.labels, preprocessing=Preprocessing(32))
 

@@ -134,6 +134,7 @@ def test_a_mixed_file_keeps_the_layers_float_that_need_it_and_no_others(student,
     assert [path.name for path in folder.glob("*int8*")] == ["litert-int8+fp.tflite"]
     with pytest.raises(GateError, match="1 of 3 failed"):  # the others are good
         verify(folder, bundle=bundle, photos=photos, max_drop=2.5)
+    assert entry_of(folder, "litert:int8+fp").recovery == mixed.recovery
     assert json.loads((folder / "manifest.json").read_text())["failed"][0]["target"] == "litert:int8"
 
 

@@ -15,11 +15,12 @@ NAMES = [str(target) for target in TARGETS]
 
 def test_the_targets_are_these():
     assert [
-        *("litert:fp32", "litert:fp16", "litert:int8"),
+        *("litert:fp32", "litert:fp16", "litert:int8", "litert:int8+fp"),
         *("coreml:fp16", "coreml:w8", "coreml:lut4"),
         *("onnx:fp32", "onnx:int8"),
     ] == NAMES
-    assert [t.file for t in TARGETS][::3] == ["litert-fp32.tflite", "coreml-fp16.mlpackage", "onnx-fp32.onnx"]
+    files = ["litert-fp32.tflite", "litert-int8+fp.tflite", "coreml-fp16.mlpackage", "onnx-fp32.onnx"]
+    assert [t.file for t in TARGETS if t.precision.endswith(("32", "+fp")) or str(t) == "coreml:fp16"] == files
 
 
 @given(st.lists(st.sampled_from(NAMES), min_size=1))
