@@ -4,7 +4,7 @@
    equalization and bias correction. A tool that brings the file nearer to its student is kept while the next is
    tried.
 2. For a mixed file, a scan: each layer alone is made integer, and scored by what that does. The layers that do
-   most harm are then kept float, as few as pass.
+   most harm are then kept float, as few as pass, under the plan that suits the others best.
 
 Tools and layers are ranked on calibration images, by the divergence of the file's answers from the student's;
 validation images only say whether a file passes. Everything tried is recorded.
@@ -39,6 +39,9 @@ TOOLS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 RANKED = 64
 """Calibration images that tools and layers are ranked on, evenly spread."""
+
+DROWNING = 0.01
+"""A layer that alone does more than this share of the worst one's harm counts among the worst."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
         return _with_record(entry, tries, ())
     best = min(tries, key=lambda item: item.divergence)
     scores = scan(files, best.plan)
-    mixed, entry, scores = _fewest_float(files, best.plan, scores)
+    plan = _again(files, [best.plan, *(item.plan for item in tries)], scores)
+    mixed, entry, scores = _fewest_float(files, plan, scores)
     if entry is None:
         raise GateError(f"{best.problem}; not even with every layer float does it pass: {mixed[-1].problem}")
     if may_keep_float:
@@ -172,6 +176,12 @@ def scan(files: Files, plan: Plan) -> list[LayerScore]:
         others = tuple(name for name in files.layers if name != layer)
         scores.append(LayerScore(layer, files.divergence(replace(plan, keep_float=others)), False))
     return sorted(scores, key=lambda item: -item.score)
+
+
+def _again(files: Files, plans: Sequence[Plan], scores: Sequence[LayerScore]) -> Plan:
+    """The best plan once the worst layers are float: their harm drowned what the tools do for the others."""
+    worst = tuple(item.layer for item in scores if item.score > DROWNING * scores[0].score)
+    return min(dict.fromkeys(plans), key=lambda plan: files.divergence(replace(plan, keep_float=worst)))
 
 
 def _fewest_float(
