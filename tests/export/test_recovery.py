@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -144,14 +145,20 @@ def test_a_mixed_file_keeps_the_layers_float_that_need_it_and_no_others(student,
 
 
 class Imagined:
-    """`Files` that pass if every layer of `bad` is float, or if `tool` is in the plan; each bad layer harms alike."""
+    """`Files` that pass if every layer of `bad` is float, or if `tool` is in the plan; each bad layer harms alike.
 
-    def __init__(self, bad: set[str], tool: dict[str, Any] | None = None, count: int = 20) -> None:
-        self.layers = tuple(f"layer{i}" for i in range(count))
-        self.bad, self.tool, self.last = bad, tool, Plan()
+    Those of `loud` look worst when they alone are integer, but do no harm beside others.
+    """
+
+    def __init__(self, bad: set[str], tool: dict[str, Any] | None = None, loud: Set[str] = frozenset()) -> None:
+        self.layers = tuple(f"layer{i}" for i in range(20))
+        self.bad, self.tool, self.loud, self.last = bad, tool, loud, Plan()
 
     def divergence(self, plan: Plan) -> float:
         self.last = plan
+        integer = set(self.layers) - set(plan.keep_float)
+        if len(integer) == 1 and integer <= self.loud:
+            return 1.0
         helped = self.tool is not None and all(getattr(plan, key) == value for key, value in self.tool.items())
         return 0.0 if helped else len(self.bad - set(plan.keep_float)) / 10
 
@@ -169,6 +176,27 @@ def test_the_fewest_layers_stay_float_and_the_file_left_is_theirs(chosen):
         {item["layer"] for item in entry.recovery["layers"] if item["float"]} == files.bad == set(files.last.keep_float)
     )
     assert len(entry.recovery["tries"]) <= 1 + len(TOOLS) + 2 * np.log2(20) + 2 + len(chosen)
+
+
+def test_a_layer_that_only_looked_harmful_goes_back_to_integers():
+    files = Imagined({"layer7", "layer9"}, loud={"layer1", "layer2", "layer3"})
+    entry = recover(files, may_keep_float=True)
+    assert [item["layer"] for item in entry.recovery["layers"]][:3] == ["layer1", "layer2", "layer3"]
+    assert set(files.last.keep_float) == {"layer7", "layer9"}
+
+
+def test_plans_are_ranked_again_without_the_worst_layers():
+    """With a layer that drowns the rest, a tool seems to do nothing; it matters once that layer is float."""
+
+    class Drowned(Imagined):
+        def divergence(self, plan: Plan) -> float:
+            away = super().divergence(plan)
+            other = 0.001 if plan.ranges == "mse" and not self.bad - set(plan.keep_float) else 0.002
+            return away if away else (0.0 if len(plan.keep_float) > 18 else other)
+
+    files = Drowned({"layer7"})
+    recover(files, may_keep_float=True)
+    assert files.last.ranges == "mse"
 
 
 @pytest.mark.parametrize("place", range(len(TOOLS)))
