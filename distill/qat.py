@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from timm.layers.norm_act import BatchNormAct2d
+from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -40,11 +41,6 @@ SHARE = 0.1
 
 MOMENTUM = 0.02
 """Weight of a batch's least and largest value in the moving averages that make an activation's range."""
-
-JOINING = (
-    "SqueezeExcite", "DepthwiseSeparableConv", "InvertedResidual", "UniversalInvertedResidual", "EdgeResidual",
-)  # fmt: skip
-"""timm's modules that end in an addition or a product, whose result is a tensor of its own."""
 
 
 class RoundedWeights(nn.Module):
@@ -141,8 +137,8 @@ def _places(student: Student) -> Iterator[tuple[nn.Module, bool]]:
                 yield module.drop, False  # what the activation function reads is a tensor of its own
         elif isinstance(module, nn.BatchNorm2d):
             yield module, id(module) in heads
-        elif isinstance(module, nn.Linear) or type(module).__name__ in JOINING:
-            yield module, False
+        elif isinstance(module, nn.Linear | SqueezeExcite) or getattr(module, "has_skip", False):
+            yield module, False  # a product or an addition makes a tensor of its own
 
 
 def quantization_aware(
