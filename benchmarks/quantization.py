@@ -88,7 +88,7 @@ def markdown(columns: dict[str, dict[str, Cell]]) -> str:
     lines = [f"| tool | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name in PLANS:
         cells = [cells[name] for cells in columns.values()]
-        shown = [f"{c.drop:+.2f} [{c.interval[0]:+.2f}, {c.interval[1]:+.2f}], {c.divergence:.4f}" for c in cells]
+        shown = [f"{c.drop:+.2f} [{c.interval[0]:+.2f}, {c.interval[1]:+.2f}], {c.divergence:.5f}" for c in cells]
         lines.append(f"| {name} | {' | '.join(shown)} |")
     lines += [
         "",

@@ -57,6 +57,11 @@ def student(photos) -> students.Student:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    for norm in (module for module in student.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over batches: of all photos at once
+    with torch.no_grad():
+        student(images)
     return student.eval()
 
 
