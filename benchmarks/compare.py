@@ -216,6 +216,7 @@ def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, record
         latency=_latency(measured) if measured else None, latency_note="" if measured else _why_untimed(item),
         partitions=item.entry.partitions if item.entry else None, evaluator=item.evaluator,
         min_runtime=item.entry.min_runtime if item.entry else None, opinions=_opinions(item.entry),
+        recovery=item.entry.recovery if item.entry else None,
     )  # fmt: skip
 
 

@@ -69,6 +69,7 @@ class Row:
         evaluator: the program whose answers these are.
         min_runtime: of a file, the oldest runtime that runs it, where that is known.
         opinions: of a file, the other programs that gave the same answers when it was verified.
+        recovery: of a file in integers, how it was kept accurate; see `export.recovery`.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Row:
     evaluator: str
     min_runtime: str | None = None
     opinions: tuple[str, ...] = ()
+    recovery: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

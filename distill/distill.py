@@ -77,7 +77,7 @@ def distill(
     checkpoint = output.with_name(f"{output.name}.training.pt")
     identity = [photos.fingerprint, views.to_json(), teacher.fingerprint if teacher else None]
     trained = train(
-        student, spec, loader, _objective(spec, answers),
+        student, spec, loader, objective(spec, answers),
         seed=seed, checkpoint=checkpoint, identity=identity, title=f"Training {spec.name}",
     )  # fmt: skip
     preprocessing = Preprocessing(spec.size, spec.crop)
@@ -87,7 +87,7 @@ def distill(
         metrics={**metrics, "history": trained.history},
         provenance=provenance(
             photos, seed, {"student": spec.model_dump(), "views": views.to_json()},
-            teacher=_about(teacher) if teacher else None,
+            teacher=about_teacher(teacher) if teacher else None,
         ),
     )  # fmt: skip
     checkpoint.unlink(missing_ok=True)
@@ -134,7 +134,8 @@ def _build_cache(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path
     return cache
 
 
-def _objective(spec: DistillSpec, answers: TeacherCache | None) -> Any:
+def objective(spec: DistillSpec, answers: TeacherCache | None) -> Any:
+    """The loss as a function of (model, batch), for `attar.training.train`."""
     distillation = loss_named(spec.loss)
 
     def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -156,7 +157,8 @@ def _fast_bf16() -> bool:
     return device().type == "cuda" and torch.cuda.is_bf16_supported()
 
 
-def _about(teacher: Bundle) -> dict[str, Any]:
+def about_teacher(teacher: Bundle) -> dict[str, Any]:
+    """What a student's provenance says of its teacher."""
     metrics = {key: teacher.metrics[key] for key in ("images", "top1") if key in teacher.metrics}
     return {"name": teacher.name, "fingerprint": teacher.fingerprint, "metrics": metrics}
 

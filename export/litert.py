@@ -24,15 +24,15 @@ from attar.preprocessing import MEAN, STD
 from export.about import about, in_words
 from export.shared import shared
 from export.tflite import arm, elsewhere, graph, metadata, versions
+from export.tflite.quantize import ATTENTION, Plan, Quantization
 from students import Student
-from students.attention import Attend
 from students.rewrites import has_hard_swish, phone_safe
 
 IMAGE, PROBABILITIES = "image", "probabilities"
 """Names of the input and the output in a file written here."""
 
-ATTENTION = f".*{Attend.__name__}.*"
-"""The quantizer's pattern for operators of attention: the converter names tensors after their modules."""
+BY_PLAN = ("int8", "int8+fp")
+"""Precisions that are quantized by plan: `convert` takes the plain one, `export.recovery` finds one that passes."""
 
 
 class _ChannelsLast(nn.Module):
@@ -54,26 +54,56 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         student: the model, in evaluation mode.
         bundle: its labels, preprocessing and provenance.
         precision: `fp32`, `fp16` (half-size weights), `w8` (8-bit weights), `dyn8` (8-bit weights, and activations
-            where the kernels quantize them while they run) or `int8` (weights and activations).
+            where the kernels quantize them while they run) or `int8` (weights and activations; `int8+fp`: some
+            layers may stay float).
         calibration: uint8 training images (N, H, W, 3) that int8 ranges are taken from.
         destination: the file to write.
     """
+    if precision in BY_PLAN:
+        return ByPlan(student, bundle, precision, calibration).write(Plan(), destination)
+    content = convert_network(student, bundle, precision, calibration)
+    destination.write_bytes(_packed(content, bundle, precision))
+
+
+class ByPlan:
+    """A student's integer files, one for each plan; see `export.recovery`.
+
+    Args: as of `convert`.
+    """
+
+    def __init__(self, student: Student, bundle: Bundle, precision: str, calibration: np.ndarray) -> None:
+        self._bundle, self._precision = bundle, precision
+        images = (calibration.astype(np.float32) - MEAN) / STD
+        self._quantization = Quantization(_float_model(student, bundle, integer=True), images)
+        self.layers = self._quantization.layers
+
+    def network(self, plan: Plan) -> bytes:
+        """The bare network in integers: normalized images in int8 to float32 probabilities."""
+        return self._quantization.quantize(plan)
+
+    def write(self, plan: Plan, destination: Path) -> None:
+        """Write the .tflite file of a plan."""
+        destination.write_bytes(_packed(self.network(plan), self._bundle, self._precision))
+
+
+def _packed(content: bytes, bundle: Bundle, precision: str) -> bytes:
+    """A .tflite file with the contract's input, and with what it says of itself."""
     if any("\n" in label or "\r" in label for label in bundle.labels):
         raise InputError("A label holds a line break, which a TFLite label file cannot: rename the class.")
-    content = convert_network(student, bundle, precision, calibration)
     model = graph.read(content)
     graph.with_image_input(model, IMAGE)
     graph.name_output(model, PROBABILITIES)
     versions.declare(model)
     facts = about(bundle, f"litert:{precision}")
     metadata.attach(model, metadata.build(facts, image=IMAGE, output=PROBABILITIES, words=in_words(bundle)))
-    destination.write_bytes(metadata.with_files(graph.write(model), bundle.labels, facts))
+    return metadata.with_files(graph.write(model), bundle.labels, facts)
 
 
 def convert_network(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray) -> bytes:
     """The bare network as a .tflite file: normalized NHWC images, float32 (`int8`: int8), to float32 probabilities."""
-    content = _float_model(student, bundle, integer=precision == "int8")
-    return _integer(content, calibration) if precision == "int8" else _weights(content, precision)
+    if precision in BY_PLAN:
+        return ByPlan(student, bundle, precision, calibration).network(Plan())
+    return _weights(_float_model(student, bundle, integer=False), precision)
 
 
 def _float_model(student: Student, bundle: Bundle, integer: bool) -> bytes:
@@ -111,54 +141,12 @@ def _weights(content: bytes, precision: str) -> bytes:
     return bytes(work.quantize().quantized_model)
 
 
-def _integer(content: bytes, calibration: np.ndarray) -> bytes:
-    """Weights and activations in int8, ranges from `calibration`; the input's range is the contract's."""
-    quantizer = require("ai_edge_quantizer.quantizer")
-    work = quantizer.Quantizer(bytearray(content))
-    work.add_static_config(".*", _everything(), activation_num_bits=8, weight_num_bits=8)
-    names = require("ai_edge_quantizer.qtyping").TFLOperationName
-    for operation in (names.SOFTMAX, names.OUTPUT):
-        work.update_quantization_recipe(".*", operation, algorithm_key=_algorithm("NO_QUANTIZE"))
-    # XNNPACK has no int8 product of two activations: attention is an island of float inside its partition.
-    work.update_quantization_recipe(ATTENTION, _everything(), algorithm_key=_algorithm("NO_QUANTIZE"))
-    images = (calibration.astype(np.float32) - MEAN) / STD
-    [(signature, tensors)] = _signatures(content).items()
-    samples = [{tensors["inputs"][0]: image[None]} for image in images]
-    ranges = work.calibrate({signature: samples}, num_threads=2)
-    _pin_input(content, ranges)
-    return bytes(work.quantize(ranges).quantized_model)
-
-
-def _pin_input(content: bytes, ranges: dict[str, Any]) -> None:
-    """Set the range of the image to that of all pixels: exactly scale 1/128, zero point 0, as the contract says.
-
-    What only pads the image carries the same range.
-    """
-    model = graph.read(content)
-    first = model.subgraphs[0]
-    schema = require("ai_edge_litert.schema_py_generated")
-    pads = (schema.BuiltinOperator.PAD, schema.BuiltinOperator.PADV2)
-    pinned = {int(first.inputs[0])}
-    for operator in first.operators:
-        if int(operator.inputs[0]) in pinned and model.operatorCodes[operator.opcodeIndex].builtinCode in pads:
-            pinned.add(int(operator.outputs[0]))
-    for tensor in pinned:
-        known = ranges[first.tensors[tensor].name.decode()]
-        known["min"] = np.full_like(known["min"], (0 - MEAN) / STD)
-        known["max"] = np.full_like(known["max"], (255 - MEAN) / STD)
-
-
 def _everything() -> Any:
     return require("ai_edge_quantizer.qtyping").TFLOperationName.ALL_SUPPORTED
 
 
 def _algorithm(name: str) -> Any:
     return getattr(require("ai_edge_quantizer.algorithm_manager").AlgorithmName, name)
-
-
-def _signatures(content: bytes) -> dict[str, Any]:
-    interpreter = require("ai_edge_litert.interpreter").Interpreter(model_content=content)
-    return dict(interpreter.get_signature_list())
 
 
 class LiteRTRunner:

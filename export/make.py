@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from attar.errors import AttarError, GateError
 from attar.files import replacing, sha256
+from attar.inference import predict
 from export.manifest import FileEntry
 from export.noise import captured
+from export.recovery import RANKED, RealFiles, recover
 from export.targets import Target
 from export.verify import Reference, check
 from students import Student
@@ -26,20 +31,39 @@ def make(
         known: the student's answers on validation images.
         calibration: uint8 training images (N, H, W, 3) that int8 ranges are taken from.
         output: the exports folder.
-        max_drop: points of top-1 that the file may lose against its student.
+        max_drop: points of top-1 that the file may lose against its student. Of formats that quantize by plan
+            (`export.recovery`), tools are tried until it does not.
 
     Raises:
         GateError: the converter failed, or the file diverges; nothing is left on disk.
     """
+
+    def gate(path: Path) -> FileEntry:
+        with captured():
+            return check(path, target, known, max_drop)
+
     with replacing(output / target.file) as temporary:
         # Runtimes go by the suffix, which the temporary name keeps.
-        try:
-            with captured() as noise:
-                target.module.convert(model, known.bundle, target.precision, calibration, temporary)
-        except AttarError:
-            raise
-        except Exception as error:
-            raise GateError(f"the converter failed: {error}\n{noise.tail}") from error
-        with captured():
-            entry = check(temporary, target, known, max_drop)
-    return FileEntry(**{**vars(entry), "file": target.file, "sha256": sha256(output / target.file)})
+        if target.precision in getattr(target.module, "BY_PLAN", ()):
+            by_plan = _quietly(target.module.ByPlan, model, known.bundle, target.precision, calibration)
+            chosen = calibration[:: -(-len(calibration) // RANKED)]
+            files = RealFiles(
+                by_plan.layers, lambda plan, path: _quietly(by_plan.write, plan, path), gate, temporary, known,
+                images=chosen, answers=predict(model, chosen),
+            )  # fmt: skip
+            entry = recover(files, may_keep_float=target.precision.endswith("+fp"))
+        else:
+            _quietly(target.module.convert, model, known.bundle, target.precision, calibration, temporary)
+            entry = gate(temporary)
+    return replace(entry, file=target.file, sha256=sha256(output / target.file))
+
+
+def _quietly(convert: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a converter, its chatter kept for when it fails."""
+    try:
+        with captured() as noise:
+            return convert(*arguments)
+    except AttarError:
+        raise
+    except Exception as error:
+        raise GateError(f"the converter failed: {error}\n{noise.tail}") from error

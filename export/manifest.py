@@ -25,6 +25,7 @@ class FileEntry:
     """A verified file. `verification` is what `export.verify.check` measured, `key` what it was made from and by.
 
     `min_runtime` is the oldest runtime that runs it, where the format tells: for LiteRT a version of TFLite.
+    `recovery` is how `export.recovery` kept integers accurate (None: it was not needed to).
     """
 
     target: str
@@ -38,6 +39,7 @@ class FileEntry:
     versions: dict[str, str | None]
     key: str = ""
     min_runtime: str | None = None
+    recovery: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
 """The target grammar: `<format>:<precision>`, decoded here and nowhere else.
 
-    litert:fp32   float                          coreml:fp16   half precision
-    litert:fp16   half-size weights              coreml:w8     8-bit weights
-    litert:int8   weights and activations        coreml:lut4   4-bit tables of weights
-    onnx:fp32     float                          ort:fp32      ONNX Runtime's own mobile form, float
-    onnx:fp16     half-size weights              ort:int8      the same, integer
-    onnx:int8     weights and activations (QDQ)
-    executorch:fp32  float, XNNPACK              executorch:int8  weights and activations
+    litert:     fp32    float                            coreml:  fp32    float
+                fp16    half-size weights                         fp16    half precision
+                w8      8-bit weights                             w8      8-bit weights
+                dyn8    dynamic range                             lut6    6-bit tables of weights
+                int8    weights and activations                   lut4    4-bit tables of weights
+                int8+fp the same, with the fewest layers          w8a8    weights and activations
+                        in float that its accuracy needs
+    onnx:       fp32    float                            ort:     fp32    ONNX Runtime's own mobile form, float
+                fp16    half-size weights                         int8    the same, integer
+                int8    weights and activations (QDQ)
+    executorch: fp32    float, XNNPACK                            int8    weights and activations
 
 `litert:all` means every precision of a format that this machine can write, and `all` every format's.
 
@@ -38,7 +42,7 @@ class Format:
 FORMATS = {
     "litert": Format(
         "export.litert",
-        ("fp32", "fp16", "w8", "dyn8", "int8"),
+        ("fp32", "fp16", "w8", "dyn8", "int8", "int8+fp"),
         "tflite",
         ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
     ),

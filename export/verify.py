@@ -52,6 +52,7 @@ LIMITS = {
     "w8a8": Limits(1.0, 0.1, 0.95),
     # Sixty-four values a table.
     "lut6": Limits(0.5, 5e-2, 0.97),
+    "int8+fp": Limits(1.0, 0.1, 0.95),
     # Sixteen values a table: the accuracy gate (`max_drop`) decides, these catch a wrong file.
     "lut4": Limits(1.0, 0.2, 0.9),
 }

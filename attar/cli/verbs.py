@@ -90,19 +90,27 @@ def distill(
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the teacher cache, shared by students.", show_default=False)
     ] = None,
+    qat: Annotated[
+        Path | None,
+        typer.Option(help="Train this student's bundle on for its integer file instead.", show_default=False),
+    ] = None,
     overrides: Set = None, seed: Seed = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Fit a student to photos, by labels and a teacher.
 
     Example: `attar distill --teacher runs/attar/teacher --data photos/ --set student.name=mobilenetv3_small_100`
     """
-    from distill import distill
+    from distill import distill, quantization_aware
 
     made = _recipe(recipe, data, overrides)
     _refuse_existing(output)
     photos = _photos(made, output)
     seed = made.seed if seed is None else seed
-    bundle = distill(photos, made.student, output, teacher=teacher, views=made.views, cache=cache, seed=seed)
+    how: Any = {"teacher": teacher, "views": made.views, "cache": cache, "seed": seed}
+    if qat is not None:
+        bundle = quantization_aware(qat, photos, made.student, output, **how)
+    else:
+        bundle = distill(photos, made.student, output, **how)
     _show_bundle(bundle, as_json)
 
 

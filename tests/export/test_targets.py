@@ -15,7 +15,7 @@ NAMES = [str(target) for target in TARGETS]
 
 def test_the_targets_are_these():
     assert [
-        *("litert:fp32", "litert:fp16", "litert:w8", "litert:dyn8", "litert:int8"),
+        *("litert:fp32", "litert:fp16", "litert:w8", "litert:dyn8", "litert:int8", "litert:int8+fp"),
         *("coreml:fp32", "coreml:fp16", "coreml:w8", "coreml:lut6", "coreml:lut4", "coreml:w8a8"),
         *("onnx:fp32", "onnx:fp16", "onnx:int8"),
         *("ort:fp32", "ort:int8"),
@@ -25,7 +25,7 @@ def test_the_targets_are_these():
         "litert-int8.tflite", "onnx-int8.onnx", "ort-int8.ort", "executorch-int8.pte"
     }  # fmt: skip
     assert {str(t) for t in TARGETS if t.calibrated} == {
-        "litert:int8", "coreml:w8a8", "onnx:int8", "ort:int8", "executorch:int8"
+        "litert:int8", "litert:int8+fp", "coreml:w8a8", "onnx:int8", "ort:int8", "executorch:int8"
     }  # fmt: skip
 
 

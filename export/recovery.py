@@ -1,0 +1,232 @@
+"""Keeping integer files accurate: tools are tried in order of cost until a file passes its gate.
+
+1. The quantizer's own ranges; then percentile ranges, least-squares ranges, clipped weights, cross-layer
+   equalization and bias correction. A tool that brings the file nearer to its student is kept while the next is
+   tried.
+2. For a mixed file, a scan: each layer alone is made integer, and scored by what that does. The layers that do
+   most harm are then kept float, as few as pass, under the plan that suits the others best.
+
+Tools and layers are ranked on calibration images, by the divergence of the file's answers from the student's;
+validation images only say whether a file passes. Everything tried is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from attar.console import track
+from attar.errors import GateError
+from export.manifest import FileEntry
+from export.noise import captured
+from export.runner import open_runner
+from export.tflite.quantize import Plan
+from export.verify import Reference, measure
+
+TOOLS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("whole ranges", {"ranges": "whole"}),
+    ("percentile ranges", {"ranges": "percentile"}),
+    ("least-squares ranges", {"ranges": "mse"}),
+    ("clipped weights (OCTAV)", {"weights": "octav"}),
+    ("cross-layer equalization", {"equalize": True}),
+    ("bias correction", {"correct_bias": True}),
+)
+"""After the plain file, in order of cost: what a tool is called, and what it changes in a plan."""
+
+RANKED = 64
+"""Calibration images that tools and layers are ranked on, evenly spread."""
+
+DROWNING = 0.01
+"""A layer that alone does more than this share of the worst one's harm counts among the worst."""
+
+
+@dataclass(frozen=True)
+class Try:
+    """One file that was made.
+
+    Attributes:
+        tool: what is new in it.
+        plan: how it was made.
+        divergence: mean Kullback-Leibler divergence from the student's answers on calibration images, nats.
+        drop: points of top-1 lost against the student on the validation images.
+        problem: why it did not pass; empty if it did.
+    """
+
+    tool: str
+    plan: Plan
+    divergence: float
+    drop: float
+    problem: str
+
+
+@dataclass(frozen=True)
+class LayerScore:
+    """A layer, what making it alone integer does (divergence, nats), and whether it stays float."""
+
+    layer: str
+    score: float
+    float: bool
+
+
+class Files(Protocol):
+    """Integer files of one student, made one at a time at the same place."""
+
+    @property
+    def layers(self) -> Sequence[str]:
+        """Names of the layers that a plan may keep float."""
+
+    def attempt(self, tool: str, plan: Plan) -> tuple[Try, FileEntry | None]:
+        """Make a plan's file and hold it against the gate -> what came of it, and its entry if it passed."""
+
+    def divergence(self, plan: Plan) -> float:
+        """Make a plan's file -> how far its answers to calibration images are from the student's, in nats."""
+
+
+@dataclass(frozen=True)
+class RealFiles:
+    """`Files` on disk.
+
+    Attributes:
+        layers: see `Files`.
+        write: makes the file of a plan.
+        check: the gate: the entry of a file that passes, or `GateError`.
+        path: where files are made, each over the last.
+        known: the student's answers on validation images.
+        images: uint8 calibration images (N, H, W, 3).
+        answers: the student's probabilities for them (N, classes).
+    """
+
+    layers: Sequence[str]
+    write: Callable[[Plan, Path], None]
+    check: Callable[[Path], FileEntry]
+    path: Path
+    known: Reference
+    images: np.ndarray
+    answers: np.ndarray
+
+    def attempt(self, tool: str, plan: Plan) -> tuple[Try, FileEntry | None]:
+        """See `Files`."""
+        away = self.divergence(plan)
+        try:
+            entry = self.check(self.path)
+            measured, problem = entry.verification, ""
+        except GateError as error:
+            entry, problem = None, str(error)
+            measured = measure(self._predict(self.known.pixels), self.known)
+        return Try(tool, plan, away, 100 * (measured["student_top1"] - measured["top1"]), problem), entry
+
+    def divergence(self, plan: Plan) -> float:
+        """See `Files`."""
+        self.write(plan, self.path)
+        return divergence(self.answers, self._predict(self.images))
+
+    def _predict(self, images: np.ndarray) -> np.ndarray:
+        with captured():
+            return open_runner(self.path).predict(images)
+
+
+def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
+    """Leave the first file that passes at the files' place.
+
+    Returns:
+        Its entry, `recovery` filled: {"tries", "layers" (most harmful first; empty without a scan), "plan"}.
+
+    Raises:
+        GateError: none passes. If only layers may not stay float, the text names those that would have to.
+    """
+    tries, entry = _by_tools(files)
+    if entry is not None:
+        return _with_record(entry, tries, ())
+    best = min(tries, key=lambda item: item.divergence)
+    scores = scan(files, best.plan)
+    plan = _again(files, [best.plan, *(item.plan for item in tries)], scores)
+    mixed, entry, scores = _fewest_float(files, plan, scores)
+    if entry is None:
+        raise GateError(f"{best.problem}; not even with every layer float does it pass: {mixed[-1].problem}")
+    if may_keep_float:
+        return _with_record(entry, [*tries, *mixed], scores)
+    kept = [item.layer for item in scores if item.float]
+    raise GateError(
+        f"{best.problem}. All tools were tried ({', '.join(f'{t.tool}: {t.drop:+.2f}' for t in tries)}). With "
+        f"{len(kept)} of {len(scores)} layers in float it passes ({', '.join(kept)}): export the target with +fp"
+    )
+
+
+def _by_tools(files: Files) -> tuple[list[Try], FileEntry | None]:
+    """Each tool on top of those that helped, until a file passes."""
+    first, entry = files.attempt("plain", Plan())
+    tries, best = [first], first
+    for tool, change in TOOLS:
+        if entry is not None:
+            break
+        made, entry = files.attempt(tool, replace(best.plan, **change))
+        tries.append(made)
+        best = min(best, made, key=lambda item: item.divergence)
+    return tries, entry
+
+
+def scan(files: Files, plan: Plan) -> list[LayerScore]:
+    """Make each layer alone integer, and all others float -> the layers, most harmful first."""
+    scores = []
+    for layer in track(files.layers, "Layers' sensitivity", len(files.layers)):
+        others = tuple(name for name in files.layers if name != layer)
+        scores.append(LayerScore(layer, files.divergence(replace(plan, keep_float=others)), False))
+    return sorted(scores, key=lambda item: -item.score)
+
+
+def _again(files: Files, plans: Sequence[Plan], scores: Sequence[LayerScore]) -> Plan:
+    """The best plan once the worst layers are float: their harm drowned what the tools do for the others."""
+    worst = tuple(item.layer for item in scores if item.score > DROWNING * scores[0].score)
+    return min(dict.fromkeys(plans), key=lambda plan: files.divergence(replace(plan, keep_float=worst)))
+
+
+def _fewest_float(
+    files: Files, plan: Plan, scores: Sequence[LayerScore]
+) -> tuple[list[Try], FileEntry | None, list[LayerScore]]:
+    """The fewest of the most harmful layers that must stay float, by bisection; then each is tried in integers again.
+
+    The file left at the files' place is that of the answer.
+    """
+    tries: list[Try] = []
+    ranked = [item.layer for item in scores]
+
+    def attempt(kept: Sequence[str]) -> tuple[Try, FileEntry | None]:
+        return files.attempt(f"{len(kept)} of {len(ranked)} layers float", replace(plan, keep_float=tuple(kept)))
+
+    def passes(kept: Sequence[str]) -> bool:
+        made, entry = attempt(kept)
+        tries.append(made)
+        return entry is not None
+
+    low, high = 0, 1  # so many are too few, and enough
+    while not passes(ranked[:high]):
+        if high == len(ranked):
+            return tries, None, list(scores)
+        low, high = high, min(2 * high, len(ranked))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if passes(ranked[:middle]) else (middle, high)
+    kept = ranked[:high]
+    for layer in reversed(kept[:-1]):  # without the last one it is known to fail
+        fewer = [name for name in kept if name != layer]
+        kept = fewer if passes(fewer) else kept
+    _, entry = attempt(kept)
+    return tries, entry, [replace(item, float=item.layer in kept) for item in scores]
+
+
+def divergence(expected: np.ndarray, found: np.ndarray) -> float:
+    """Mean Kullback-Leibler divergence of probabilities (N, classes) from those expected, in nats."""
+    expected, found = (np.maximum(value.astype(np.float64), 1e-9) for value in (expected, found))
+    return float((expected * np.log(expected / found)).sum(1).mean())
+
+
+def _with_record(entry: FileEntry, tries: Sequence[Try], scores: Sequence[LayerScore]) -> FileEntry:
+    record = {
+        "tries": [{**asdict(item), "plan": asdict(item.plan)} for item in tries],
+        "layers": [asdict(item) for item in scores],
+    }
+    return replace(entry, recovery=record)

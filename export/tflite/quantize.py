@@ -1,0 +1,164 @@
+"""From a float .tflite file to one in 8-bit integers, by a plan.
+
+ai-edge-quantizer does the quantizing. A plan says what it is given: the ranges of activations, how weights are
+rounded, which layers stay float, and whether the float graph is made easier to quantize first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from attar.extras import require
+from attar.preprocessing import MEAN, STD
+from export.tflite import graph, ranges
+from export.tflite.bias import correct_biases
+from export.tflite.equalize import equalize
+from export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers
+from students.attention import Attend
+
+ATTENTION = f".*{Attend.__name__}.*"
+"""The quantizer's pattern for operators of attention: the converter names tensors after their modules."""
+
+OBSERVED = 100
+"""Calibration images that distributions of activations are taken from."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a file is quantized; plain data.
+
+    Attributes:
+        ranges: of activations: `average` (the quantizer's own: a moving average of each image's least and largest
+            value), or `whole`, `percentile` or `mse` of `export.tflite.ranges`.
+        weights: `min_max`, or `octav` (clipped for the least squared error, arXiv 2206.06501).
+        equalize: see `export.tflite.equalize`.
+        correct_bias: see `export.tflite.bias`.
+        keep_float: names of layers that stay float.
+    """
+
+    ranges: str = "average"
+    weights: str = "min_max"
+    equalize: bool = False
+    correct_bias: bool = False
+    keep_float: tuple[str, ...] = ()
+
+
+class Quantization:
+    """Quantizes one float file, by as many plans as are wanted; what they share is computed once.
+
+    Args:
+        content: the float file: one input, normalized images (1, H, W, 3).
+        images: normalized images (N, H, W, 3), float32, that ranges are taken from.
+    """
+
+    def __init__(self, content: bytes, images: np.ndarray) -> None:
+        self._content = content
+        self._images = images
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, in the order they run."""
+        return tuple(layer.name for layer in self._layers)
+
+    def quantize(self, plan: Plan) -> bytes:
+        """The quantized file, with an int8 input of scale 1/128 and zero point 0 unless its first layer is float."""
+        if plan.equalize:
+            return self._equalized.quantize(replace(plan, equalize=False))
+        found = self._quantize(self._content, plan)
+        if plan.correct_bias:
+            found = self._quantize(self._with_corrected_biases(found), plan)
+        return found
+
+    @cached_property
+    def _layers(self) -> list[Layer]:
+        return layers(graph.read(self._content))
+
+    @cached_property
+    def _average(self) -> dict[str, Any]:
+        """The quantizer's own ranges of everything."""
+        work = self._recipe(self._content, Plan())
+        [(signature, tensors)] = _signatures(self._content).items()
+        samples = [{tensors["inputs"][0]: image[None]} for image in self._images]
+        found: dict[str, Any] = work.calibrate({signature: samples}, num_threads=2)
+        _pin_input(self._content, found)
+        return found
+
+    @cached_property
+    def _activations(self) -> dict[str, ranges.Activation]:
+        step = -(-len(self._images) // OBSERVED)
+        return ranges.observe(self._content, self._images[::step])
+
+    @cached_property
+    def _equalized(self) -> Quantization:
+        model = graph.read(self._content)
+        equalize(model)
+        return Quantization(graph.write(model), self._images)
+
+    def _ranges(self, kind: str) -> dict[str, Any]:
+        known = {name: dict(value) for name, value in self._average.items()}
+        if kind == "average":
+            return known
+        for name, seen in self._activations.items():
+            if known.get(name):
+                low, high = ranges.ESTIMATORS[kind](seen)
+                known[name]["min"] = np.full_like(known[name]["min"], low)
+                known[name]["max"] = np.full_like(known[name]["max"], high)
+        _pin_input(self._content, known)
+        return known
+
+    def _recipe(self, content: bytes, plan: Plan) -> Any:
+        work = require("ai_edge_quantizer.quantizer").Quantizer(bytearray(content))
+        names = require("ai_edge_quantizer.qtyping").TFLOperationName
+        algorithm = require("ai_edge_quantizer.algorithm_manager").AlgorithmName
+        work.add_static_config(".*", names.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+        if plan.weights == "octav":
+            for kind in (CONV, DEPTHWISE, LINEAR):
+                work.add_static_config(
+                    ".*", names(kind), activation_num_bits=8, weight_num_bits=8, algorithm_key=algorithm.OCTAV
+                )
+        # Softmax in integers would round probabilities to 1/256.
+        for operation in (names.SOFTMAX, names.OUTPUT):
+            work.update_quantization_recipe(".*", operation, algorithm_key=algorithm.NO_QUANTIZE)
+        # XNNPACK has no int8 product of two activations: attention is an island of float inside its partition.
+        work.update_quantization_recipe(ATTENTION, names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
+        kept = [output for layer in self._layers if layer.name in plan.keep_float for output in layer.outputs]
+        if kept:
+            these = f"^(?:{'|'.join(re.escape(output) for output in kept)});?$"
+            work.update_quantization_recipe(these, names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
+        return work
+
+    def _quantize(self, content: bytes, plan: Plan) -> bytes:
+        return bytes(self._recipe(content, plan).quantize(self._ranges(plan.ranges)).quantized_model)
+
+    def _with_corrected_biases(self, quantized: bytes) -> bytes:
+        model = graph.read(self._content)
+        means = {name: seen.means for name, seen in self._activations.items()}
+        correct_biases(model, layers(graph.read(quantized)), means)
+        return graph.write(model)
+
+
+def _pin_input(content: bytes, known: dict[str, Any]) -> None:
+    """Set the range of the image to that of all pixels: exactly scale 1/128, zero point 0, as the contract says.
+
+    What only pads the image carries the same range.
+    """
+    model = graph.read(content)
+    first = model.subgraphs[0]
+    pinned = {int(first.inputs[0])}
+    for operator in first.operators:
+        if int(operator.inputs[0]) in pinned and kind_of(model, operator) in ("PAD", "PADV2"):
+            pinned.add(int(operator.outputs[0]))
+    for tensor in pinned:
+        here = known[first.tensors[tensor].name.decode()]
+        here["min"] = np.full_like(here["min"], (0 - MEAN) / STD)
+        here["max"] = np.full_like(here["max"], (255 - MEAN) / STD)
+
+
+def _signatures(content: bytes) -> dict[str, Any]:
+    interpreter = require("ai_edge_litert.interpreter").Interpreter(model_content=content)
+    return dict(interpreter.get_signature_list())

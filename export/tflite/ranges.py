@@ -1,0 +1,102 @@
+"""What the activations of a float .tflite file are on calibration images, and the ranges that integers should cover.
+
+The largest value ever seen sets the step of all the others, so one outlier can spoil a tensor. Two remedies
+(both in Nagel et al., arXiv 2106.08295, section 3.1): leave out the rarest values (percentile), or take the range
+whose rounding and clipping errors are least together (mean squared error).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from attar.extras import require
+
+SAMPLES = 2048
+"""Values kept of a tensor for each image, evenly spread over it."""
+
+PERCENTILE = 99.99
+"""Share of the values that a percentile range covers on either side, in percent."""
+
+SHRINKS = np.linspace(0.3, 1.0, 36)
+"""Shares of the whole range that are tried for the least squared error."""
+
+
+@dataclass
+class Activation:
+    """What one tensor holds: its least and largest value, a sample of the others (M,), and each channel's mean (C,)."""
+
+    low: float
+    high: float
+    values: np.ndarray
+    means: np.ndarray
+
+
+def observe(content: bytes, images: np.ndarray) -> dict[str, Activation]:
+    """Every activation of a float .tflite file with one input, by name, over normalized images (N, H, W, 3)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that intermediate tensors need memory
+        interpreter = require("ai_edge_litert.interpreter").Interpreter(
+            model_content=content, experimental_preserve_all_tensors=True, num_threads=1
+        )
+    interpreter.allocate_tensors()
+    [image] = interpreter.get_input_details()
+    made = {image["index"], *(index for op in interpreter._get_ops_details() for index in op["outputs"])}
+    watched = [d for d in interpreter.get_tensor_details() if d["dtype"] is np.float32 and d["index"] in made]
+    seen: dict[str, list[Activation]] = {tensor["name"]: [] for tensor in watched}
+    for one in images:
+        interpreter.set_tensor(image["index"], one[None])
+        interpreter.invoke()
+        for tensor in watched:
+            seen[tensor["name"]].append(_activation(interpreter.get_tensor(tensor["index"])))
+    return {name: _joined(parts) for name, parts in seen.items()}
+
+
+def _activation(value: np.ndarray) -> Activation:
+    flat = value.ravel()
+    stride = max(1, flat.size // SAMPLES) | 1  # odd: it meets every channel
+    channels = value.reshape(-1, value.shape[-1] if value.ndim else 1)
+    return Activation(float(flat.min()), float(flat.max()), flat[::stride].copy(), channels.mean(0))
+
+
+def _joined(parts: list[Activation]) -> Activation:
+    return Activation(
+        min(part.low for part in parts), max(part.high for part in parts),
+        np.concatenate([part.values for part in parts]), np.mean([part.means for part in parts], axis=0),
+    )  # fmt: skip
+
+
+def whole(seen: Activation) -> tuple[float, float]:
+    """The range of all values."""
+    return seen.low, seen.high
+
+
+def percentile(seen: Activation, percent: float = PERCENTILE) -> tuple[float, float]:
+    """The range that leaves out `100 - percent` percent of the values on either side."""
+    low, high = np.percentile(seen.values, [100 - percent, percent])
+    return float(low), float(high)
+
+
+def least_squares(seen: Activation, bits: int = 8) -> tuple[float, float]:
+    """The range, both ends shrunk alike, that integers represent the values in with least squared error.
+
+    It always holds zero, which padding needs to be exact.
+    """
+    low, high = min(0.0, seen.low), max(0.0, seen.high)
+    if low == high:
+        return low, high
+    errors = [np.square(seen.values - quantized(seen.values, low * s, high * s, bits)).mean() for s in SHRINKS]
+    best = float(SHRINKS[int(np.argmin(errors))])
+    return low * best, high * best
+
+
+def quantized(values: np.ndarray, low: float, high: float, bits: int = 8) -> np.ndarray:
+    """`values` after rounding to the integers of a range [low, high] that holds zero, and back."""
+    scale = (high - low) / (2**bits - 1)
+    zero = np.round(-low / scale)
+    return (np.clip(np.round(values / scale) + zero, 0, 2**bits - 1) - zero) * scale
+
+
+ESTIMATORS = {"whole": whole, "percentile": percentile, "mse": least_squares}

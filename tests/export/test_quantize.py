@@ -1,0 +1,258 @@
+"""The tools that keep integers accurate, each by itself, on the float graph of a real student."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import students
+from export.noise import captured
+from export.tflite import graph
+from export.tflite.bias import correct_biases
+from export.tflite.equalize import equalize, pairs
+from export.tflite.layers import NONE, RELU, constant, drop_unread, layers, set_input
+from export.tflite.quantize import Plan, Quantization
+from export.tflite.ranges import Activation, least_squares, observe, percentile, quantized, whole
+from students.rewrites import phone_safe
+
+for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
+    pytest.importorskip(package)
+
+SIDE = 32
+
+
+def float_file(name: str) -> bytes:
+    """The float .tflite of a student whose channels differ by two orders of magnitude."""
+    import litert_torch
+
+    from export.litert import _ChannelsLast
+
+    torch.manual_seed(0)
+    student = students.create_student(name, 5).eval()
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(-2.3, 2.3).exp_()
+            torch.nn.init.normal_(module.bias)
+    student.train()
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder, captured():
+        for _ in range(20):
+            student(torch.randint(0, 256, (16, 3, SIDE, SIDE)))
+        classifier = student.eval().network.head.classifier
+        torch.nn.init.normal_(classifier.weight)
+        classifier.weight.div_(student(torch.randint(0, 256, (16, 3, SIDE, SIDE))).std())
+        network = _ChannelsLast(phone_safe(student.network)).eval()
+        path = Path(folder) / "float.tflite"
+        litert_torch.convert(network, (torch.zeros(1, SIDE, SIDE, 3),)).export(str(path))
+        return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def content() -> bytes:
+    return float_file("mobilenetv4_conv_small_035")
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (8, SIDE, SIDE, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def quantization(content, images) -> Quantization:
+    return Quantization(content, images)
+
+
+def run(content: bytes, images: np.ndarray) -> np.ndarray:
+    """The answers of a file: float32 for a float input, and for an int8 one of scale 1/128."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with captured():
+        interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    [into], [out] = interpreter.get_input_details(), interpreter.get_output_details()
+    answers = []
+    for image in images:
+        integer = np.clip(np.round(image * 128), -128, 127).astype(np.int8)
+        interpreter.set_tensor(into["index"], (integer if into["dtype"] is np.int8 else image)[None])
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(out["index"])[0].copy())
+    return np.array(answers)
+
+
+def logits(content: bytes, images: np.ndarray) -> np.ndarray:
+    """Up to a constant for each image."""
+    found = np.log(run(content, images).astype(np.float64))
+    return found - found.mean(1, keepdims=True)
+
+
+def spread_of(content: bytes) -> float:
+    """How far apart the channels of the activations between pairs are: mean over pairs of max / median."""
+    model = graph.read(content)
+    ratios = [np.abs(first.weight).max(axis=tuple(i for i in range(first.weight.ndim) if i != first.output_axis))
+              for first, _ in pairs(model)]  # fmt: skip
+    return float(np.mean([ratio.max() / np.median(ratio) for ratio in ratios]))
+
+
+# --- equalization --------------------------------------------------------------------------------
+
+
+def test_equalization_is_exact_and_brings_channels_together(content, images):
+    model = graph.read(content)
+    count = equalize(model)
+    equalized = graph.write(model)
+    want, found = logits(content, images), logits(equalized, images)
+    assert count >= 10 and np.ptp(want) > 1
+    assert np.abs(want - found).max() <= 1e-4 * np.abs(want).max()
+    assert spread_of(equalized) < 0.7 * spread_of(content)
+    assert abs(len(equalized) - len(content)) < 0.02 * len(content)  # what was replaced is gone
+
+
+@pytest.mark.slow
+def test_only_what_commutes_with_a_factor_is_paired():
+    """MobileNetV2 clips at 6: only its linear layers, and the head's, may be the first of a pair."""
+    model = graph.read(float_file("mobilenetv2_035"))
+    found = pairs(model)
+    assert len(found) >= 3 and {first.activation for first, _ in found} == {NONE, RELU}
+    assert all(first.name.startswith("head") for first, _ in found if first.activation == RELU)
+    assert {layer.activation for layer in layers(model)} == {NONE, RELU, "RELU6"}
+    added = {int(i) for op in model.subgraphs[0].operators if len(op.inputs) == 2 for i in op.inputs}
+    assert not any(int(first.operator.outputs[0]) in added for first, _ in found)
+
+
+def test_layers_cover_every_operator_after_the_first_and_have_names_of_their_own(content):
+    model = graph.read(content)
+    found = layers(model)
+    outputs = [output for layer in found for output in layer.outputs]
+    made = [model.subgraphs[0].tensors[i].name.decode() for op in model.subgraphs[0].operators for i in op.outputs]
+    assert outputs == made[len(made) - len(outputs) :] and len(made) - len(outputs) <= 2
+    names = [layer.name for layer in found]
+    assert len(set(names)) == len(names) and "head.classifier" in names
+
+
+def test_a_constant_that_others_share_keeps_its_value_for_them(content, images):
+    model = graph.read(content)
+    first, second = layers(model)[:2]
+    second.operator.inputs = np.array([*second.operator.inputs[:2], first.operator.inputs[2]], np.int32)
+    set_input(model, first.operator, 2, np.full_like(first.bias, 7))
+    drop_unread(model)
+    assert (constant(model, first.operator, 2) == 7).all()
+    np.testing.assert_array_equal(constant(model, second.operator, 2), first.bias)
+
+
+# --- bias correction -----------------------------------------------------------------------------
+
+
+def test_bias_correction_undoes_the_mean_error_of_rounded_weights(content, images, quantization):
+    """Of a pointwise layer exactly: its output's channel means come back to those of the float weights."""
+    with captured():
+        rounded = layers(graph.read(quantization.quantize(Plan())))
+        seen = observe(content, images)
+    means = {name: activation.means for name, activation in seen.items()}
+    model = graph.read(content)
+    correct_biases(model, rounded, means)
+    corrected = layers(model)
+    place = [i for i, layer in enumerate(corrected) if "pw_proj" in layer.name][-1]
+
+    def output_means(bias: np.ndarray) -> np.ndarray:
+        model = graph.read(content)
+        layer = layers(model)[place]
+        set_input(model, layer.operator, 1, rounded[place].weight)
+        set_input(model, layer.operator, 2, bias)
+        drop_unread(model)
+        with captured():
+            return observe(graph.write(model), images)[layer.outputs[0]].means
+
+    original = layers(graph.read(content))[place]
+    want = means[original.outputs[0]]
+    before = np.abs(output_means(original.bias) - want).max()
+    after = np.abs(output_means(corrected[place].bias) - want).max()
+    assert before > 1e-4 and after < 0.02 * before
+
+
+# --- ranges --------------------------------------------------------------------------------------
+
+values = arrays.arrays(np.float32, st.integers(1, 200), elements=st.floats(-1e3, 1e3, width=32, allow_subnormal=False))
+
+
+def activation(values: np.ndarray) -> Activation:
+    return Activation(float(values.min()), float(values.max()), values, np.zeros(1))
+
+
+@given(values)
+def test_integers_of_a_range_are_off_by_half_a_step_at_most(values):
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    assume(high - low > 1e-3)
+    step = (high - low) / 255
+    # The zero point is rounded too, so an end may be clipped by half a step more.
+    assert np.abs(quantized(values, low, high) - values).max() <= 1.01 * step
+
+
+@given(values)
+def test_the_least_squares_range_is_no_worse_than_the_whole_one(values):
+    low, high = whole(activation(values))
+    low, high = min(0.0, low), max(0.0, high)
+    assume(high - low > 1e-3)
+    least = least_squares(activation(values))
+    assert low <= least[0] <= 0 <= least[1] <= high
+    error = [np.square(values - quantized(values, *ends)).mean() for ends in ((low, high), least)]
+    assert error[1] <= error[0] * (1 + 1e-6)
+
+
+def test_one_outlier_in_many_is_left_out():
+    some = np.random.default_rng(0).normal(size=100_000).astype(np.float32)
+    some[7] = 1e4
+    assert whole(activation(some))[1] == 1e4
+    assert percentile(activation(some))[1] < 6
+    # Clipping 1e4 costs more than rounding everything else: least squares weighs the two, and keeps it.
+    assert least_squares(activation(some))[1] > 1e3
+
+
+def test_ranges_hold_what_was_seen(content, images):
+    with captured():
+        seen = observe(content, images)
+    out = layers(graph.read(content))[-1].outputs[0]
+    assert seen[out].values.min() >= seen[out].low and seen[out].values.max() <= seen[out].high
+    assert seen[out].means.shape == (5,) and seen[out].low < seen[out].means.min() < seen[out].high
+    first = next(name for name, known in seen.items() if known.means.shape == (3,))
+    np.testing.assert_allclose(seen[first].means, images.mean((0, 1, 2)), rtol=1e-3, atol=1e-6)
+
+
+# --- plans ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [Plan("whole"), Plan("percentile"), Plan("mse", "octav"), Plan("mse", equalize=True, correct_bias=True)],
+    ids=lambda plan: f"{plan.ranges}-{plan.weights}-{plan.equalize}",
+)
+def test_every_plan_gives_a_whole_integer_file(quantization, plan):
+    with captured():
+        made = graph.read(quantization.quantize(plan))
+    kinds = {tensor.type for tensor in made.subgraphs[0].tensors}
+    assert len(layers(made)) == len(quantization.layers)
+    # Only the logits, dequantized, and their softmax are float (type 0).
+    assert sum(tensor.type == 0 for tensor in made.subgraphs[0].tensors) == 2 and 9 in kinds
+    assert made.subgraphs[0].tensors[made.subgraphs[0].inputs[0]].quantization.scale == pytest.approx(1 / 128)
+
+
+def test_a_layer_that_stays_float_keeps_its_weights(quantization, content):
+    kept = quantization.layers[0], quantization.layers[5]
+    with captured():
+        made = layers(graph.read(quantization.quantize(Plan(keep_float=kept))))
+    original = layers(graph.read(content))
+    same = [np.array_equal(a.weight, b.weight) for a, b in zip(made, original, strict=True)]
+    assert [quantization.layers[i] for i, equal in enumerate(same) if equal] == list(kept)
+
+
+def test_with_every_layer_float_nothing_is_lost_but_the_rounding_of_pixels(quantization, content, images):
+    with captured():
+        made = quantization.quantize(Plan(keep_float=quantization.layers))
+    pixels = np.clip(np.round(images * 128), -128, 127) / 128
+    want, found = logits(content, pixels.astype(np.float32)), logits(made, pixels.astype(np.float32))
+    assert np.abs(want - found).max() <= 1e-4 * np.abs(want).max()
