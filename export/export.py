@@ -89,7 +89,9 @@ def export(
                     if isinstance(result, GateError):
                         folder.fail(target, str(result))
     if folder.manifest.files:
-        folder.write(write_guide(folder.manifest, folder.path, student, photos))
+        explained = write_guide(folder.manifest, folder.path, student, photos)
+        if explained != folder.manifest:  # else nothing on disk is touched
+            folder.write(explained)
     if failures:
         # A target that nothing but the input prevents has not failed a gate.
         kind = InputError if all(isinstance(error, InputError) for error in failures.values()) else GateError
