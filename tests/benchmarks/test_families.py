@@ -31,7 +31,8 @@ def test_a_family_that_falls_short_is_named_with_the_reason():
 
 
 def test_it_measures_every_litert_precision():
-    assert set(families.PRECISIONS) == set(FORMATS["litert"].precisions)
+    # int8+fp is int8, unless a student's accuracy asks for more.
+    assert set(families.PRECISIONS) == set(FORMATS["litert"].precisions) - {"int8+fp"}
 
 
 @pytest.mark.slow
