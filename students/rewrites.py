@@ -29,6 +29,9 @@ HARD_SWISHES = (nn.Hardswish, HardSwish)
 HARD_SIGMOIDS = (nn.Hardsigmoid, HardSigmoid)
 SIXTH = 1.0 / 6.0
 
+PLACE = "-"
+"""What stands for the dots of a module's path in the names that `phone_safe` gives."""
+
 LINEAR = (nn.Conv2d, nn.Linear)
 """Modules that take a constant factor of their input into their weights."""
 
@@ -43,6 +46,7 @@ def phone_safe(network: nn.Module, *, integer: bool = True) -> fx.GraphModule:
     graph = trace(network)
     for change in INTEGER if integer else FLOAT:
         apply(change, graph)
+    _name_by_place(graph)
     return graph
 
 
@@ -89,6 +93,18 @@ def _unshare(network: fx.GraphModule) -> None:
                 node.target = f"{node.target}_{len(called)}"
                 network.add_submodule(node.target, own)
             called.add(node.target)
+    network.recompile()
+
+
+def _name_by_place(network: fx.GraphModule) -> None:
+    """Let each module's own name tell its place, `blocks-2-0-conv_dw`: of a path, converters keep the end only."""
+    for node in network.graph.nodes:
+        if node.op == "call_module":
+            name = node.target.replace(".", PLACE)
+            if name != node.target:
+                network.add_module(name, network.get_submodule(node.target))
+                node.target = name
+    network.delete_all_unused_submodules()
     network.recompile()
 
 

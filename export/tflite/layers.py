@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from attar.extras import require
+from students.rewrites import PLACE
 
 CONV, DEPTHWISE, LINEAR = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
 
@@ -151,13 +152,12 @@ def drop_unread(model: Any) -> None:
 
 
 def _place(tensor: str) -> str:
-    """`.../torch.nn.modules.container.Sequential_blocks/timm...InvertedResidual_0/...Conv2d_conv_pw;1` in short.
+    """`...;;export.litert._ChannelsLast/torch.nn.modules.conv.Conv2d_blocks-2-0-conv_pw;1` in short.
 
-    The converter names a tensor after the modules around it, each as class and attribute.
+    The converter names a tensor after the modules that made it, each as class and attribute, the first of them last.
     """
-    parts = tensor.split(";")[0].split("/")
-    attributes = [found[1] for part in parts if (found := re.search(r"\.[A-Za-z0-9]+_(\w+)$", part))]
-    return ".".join(attributes[1:] if attributes[:1] == ["network"] else attributes) or tensor
+    found = re.findall(r"\.[A-Za-z0-9]+_([\w-]+)(?=;|$)", tensor)
+    return found[-1].replace(PLACE, ".") if found else tensor
 
 
 def _unique(name: str, made: list[Layer]) -> str:

@@ -107,12 +107,14 @@ def test_equalization_is_found_where_it_is_what_helps(student, photos, tmp_path)
     bundle = save(hard, photos, tmp_path / "student")
     export(bundle, ["litert:int8"], tmp_path / "exports", photos=photos, max_drop=DROP)
     entry = entry_of(tmp_path / "exports", "litert:int8")
-    *failed, good = entry.recovery["tries"]
-    assert good["tool"] == "cross-layer equalization" and good["plan"]["equalize"] and good["problem"] == ""
-    assert len(failed) >= 3 and all("diverges" in item["problem"] for item in failed)
-    assert good["divergence"] < 0.1 * min(item["divergence"] for item in failed)
+    tries = {item["tool"]: item for item in entry.recovery["tries"]}
+    before = list(tries.values())[: list(tries).index("cross-layer equalization")]
+    assert len(before) >= 3 and all("diverges" in item["problem"] for item in before)
+    assert tries["cross-layer equalization"]["divergence"] < 0.1 * min(item["divergence"] for item in before)
+    good = entry.recovery["tries"][-1]  # of so few photos one may still be wrong after it, and be mended by the next
+    assert good["plan"]["equalize"] and good["problem"] == ""
     assert good["drop"] == pytest.approx(100 * (entry.verification["student_top1"] - entry.verification["top1"]))
-    assert entry.partitions == {"delegated": 1, "outside": ["QUANTIZE"]}
+    assert entry.partitions == {"delegated": 1, "outside": []}
     assert not list((tmp_path / "exports").glob(".tmp*"))
 
 
@@ -129,15 +131,15 @@ def test_a_mixed_file_keeps_the_layers_float_that_need_it_and_no_others(student,
     mixed, whole = entry_of(folder, "litert:int8+fp"), entry_of(folder, "litert:fp32")
     kept = {item["layer"] for item in mixed.recovery["layers"] if item["float"]}
     # Other layers may have to pay for what the gate asks on so few photos.
-    assert {"head (2)", "head.classifier"} <= kept and len(kept) <= 6
-    assert {item["layer"] for item in mixed.recovery["layers"][:2]} == {"head (2)", "head.classifier"}
+    assert {"head.pointwise", "head.classifier"} <= kept and len(kept) <= 6
+    assert {item["layer"] for item in mixed.recovery["layers"][:2]} == {"head.pointwise", "head.classifier"}
     assert all(name in str(failure.value) for name in kept)
     scores = [item["score"] for item in mixed.recovery["layers"]]
     assert scores == sorted(scores, reverse=True) and len(scores) > 40
     assert mixed.bytes < 0.8 * whole.bytes  # the two float layers are the heaviest
     assert any(item["problem"] == "" and set(item["plan"]["keep_float"]) == kept for item in mixed.recovery["tries"])
     assert [path.name for path in folder.glob("*int8*")] == ["litert-int8+fp.tflite"]
-    with pytest.raises(GateError, match="1 of 3 failed"):  # the others are good
+    with pytest.raises(GateError, match="1 failed"):  # the others are good
         verify(folder, bundle=bundle, photos=photos, max_drop=DROP)
     assert entry_of(folder, "litert:int8+fp").recovery == mixed.recovery
     assert json.loads((folder / "manifest.json").read_text())["failed"][0]["target"] == "litert:int8"
