@@ -82,13 +82,37 @@ def test_every_package_is_seen() -> None:
     assert all((ROOT / name / "py.typed").is_file() for name in OURS)
 
 
-def run(code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+def run(code: str, *words: object) -> None:
+    command = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_training_side_imports_without_the_export_packages() -> None:
     run(f"import sys; sys.modules.update(dict.fromkeys({HEAVY}));\nimport attar, teachers, students, distill, export")
+
+
+TRAINING = """
+import sys
+sys.modules.update(dict.fromkeys(BLOCKED))
+from pathlib import Path
+from attar.data import DataSpec, read_photos
+from attar.recipe import DistillSpec, TeachSpec
+from distill import distill
+from teachers import teach
+photos, output = read_photos(DataSpec(sys.argv[1])), Path(sys.argv[2])
+vit = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
+spec = TeachSpec(name="vit_tiny_patch16_224", pretrained=False, options=vit, epochs=1, batch_size=8)
+teacher = teach(photos, spec, output / "teacher")
+spec = DistillSpec(name="mobilenetv3_small_050", pretrained=False, size=32, epochs=1, batch_size=8)
+distill(photos, spec, output / "student", teacher=teacher)
+"""
+
+
+@pytest.mark.slow
+def test_the_training_side_trains_without_the_export_packages(shapes: Path, tmp_path: Path) -> None:
+    run(TRAINING.replace("BLOCKED", repr(HEAVY)), shapes, tmp_path)
+    assert (tmp_path / "student" / "model.safetensors").is_file()
 
 
 def test_importing_attar_and_its_command_line_loads_no_torch() -> None:
