@@ -8,10 +8,11 @@ what the others can read, so that its answers are decided. Every tool gets the s
 photos, and is used as its documentation says, at its defaults:
 
     attar           `attar export`: uint8 pixels in, probabilities out
-    litert-torch    `litert_torch.convert`, then ai-edge-quantizer's `static_wi8_ai8` recipe; float pixels in
+    litert-torch    `litert_torch.convert`, then ai-edge-quantizer's `static_wi8_ai8` recipe; float or int8 pixels in
     timmx           `timmx export litert --mode fp32|int8 --softmax`; float pixels in
     onnx2tf         `torch.onnx.export`, then `onnx2tf -oiqt`; float pixels in. It pins packages of its own, so it
-                    runs in another environment; without --onnx2tf it is left out and named as such.
+                    runs in another environment, and fetches a sample of photos from its repository, so it needs the
+                    network; without --onnx2tf it is left out and named as such.
 
 All files of a student are then timed in turns in one process on one thread, and run on the same validation photos.
 A tool that fails has its error in the table. Killed, the command continues with what is missing.
@@ -102,7 +103,7 @@ def by_litert_torch(work: Work) -> dict[str, Path]:
     quantizer.load_quantization_recipe(require("ai_edge_quantizer.recipe").static_wi8_ai8())
     [(signature, tensors)] = LiteRTRunner(float_file)._interpreter.get_signature_list().items()
     samples = [{tensors["inputs"][0]: image[None].numpy()} for image in work.normalized]
-    quantizer.quantize(quantizer.calibrate({signature: samples})).export_model(str(int8_file))
+    quantizer.quantize(quantizer.calibrate({signature: samples})).export_model(str(int8_file), overwrite=True)
     return {"fp32": float_file, "int8": int8_file}
 
 
@@ -236,8 +237,13 @@ def _measured(
 
 
 def _feed(session: Any, pixels: np.ndarray) -> np.ndarray:
-    """The pixels as a file wants them: uint8 or normalized float, channels last or first."""
-    values = pixels if session._input["dtype"] == np.uint8 else (pixels.astype(np.float32) - MEAN) / STD
+    """The pixels as a file wants them: uint8 as they are, or normalized, float or int8; channels last or first."""
+    kind, values = session._input["dtype"], pixels
+    if kind != np.uint8:
+        values = (pixels.astype(np.float32) - MEAN) / STD
+    if kind == np.int8:
+        scale, zero = session._input["quantization"]
+        values = np.clip(np.round(values / scale) + zero, -128, 127).astype(np.int8)
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if session.shape[1] == 3 else values)
 
 
