@@ -30,6 +30,7 @@ from export.tflite.quantize import Plan
 from export.verify import Reference, reference, spread
 
 PLANS: dict[str, Plan] = {
+    "moving-average ranges": Plan(ranges="average"),
     "plain": Plan(),
     **{name: Plan(**change) for name, change in TOOLS},
     "all together": Plan(ranges="mse", weights="octav", equalize=True, correct_bias=True),

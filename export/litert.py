@@ -24,7 +24,8 @@ from attar.preprocessing import MEAN, STD
 from export.about import about, in_words
 from export.shared import shared
 from export.tflite import arm, elsewhere, graph, metadata, versions
-from export.tflite.quantize import ATTENTION, Plan, Quantization
+from export.tflite.layers import Layer, layers
+from export.tflite.quantize import ATTENTION, Plan, Quantization, pattern_of
 from students import Student
 from students.rewrites import has_hard_swish, phone_safe
 
@@ -123,6 +124,11 @@ def _float_model(student: Student, bundle: Bundle, integer: bool) -> bytes:
     return shared(f"{'integer' if integer else 'float'} tflite {bundle.fingerprint}", converted)
 
 
+_FLOAT_SHARE = 0.01
+"""Share of all weights that `w8` and `dyn8` may keep float, for the smallest layers: the stem, the first depthwise
+convolutions and squeeze-excites, a classifier of few classes. Few bytes, and most of the error."""
+
+
 def _weights(content: bytes, precision: str) -> bytes:
     """Smaller weights, without calibration: `fp16`, `w8` or `dyn8`; `fp32` stays as it is."""
     if precision == "fp32":
@@ -138,7 +144,17 @@ def _weights(content: bytes, precision: str) -> bytes:
         # XNNPACK has no dynamic depthwise convolution: each one would leave the delegate for a slower kernel.
         work.add_weight_only_config(".*", names.DEPTHWISE_CONV_2D, num_bits=8)
         work.update_quantization_recipe(ATTENTION, _everything(), algorithm_key=_algorithm("NO_QUANTIZE"))
+    small = _smallest(layers(graph.read(content))) if precision != "fp16" else []
+    if small:
+        work.update_quantization_recipe(pattern_of(small), _everything(), algorithm_key=_algorithm("NO_QUANTIZE"))
     return bytes(work.quantize().quantized_model)
+
+
+def _smallest(of: Sequence[Layer]) -> list[Layer]:
+    """The smallest layers, as many as together hold `_FLOAT_SHARE` of the weights."""
+    ranked = sorted(of, key=lambda layer: layer.weight.size)
+    total = np.cumsum([layer.weight.size for layer in ranked])
+    return [layer for layer, so_far in zip(ranked, total) if so_far <= _FLOAT_SHARE * total[-1]]
 
 
 def _everything() -> Any:

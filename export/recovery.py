@@ -1,6 +1,6 @@
 """Keeping integer files accurate: tools are tried in order of cost until a file passes its gate.
 
-1. The quantizer's own ranges; then percentile ranges, least-squares ranges, clipped weights, cross-layer
+1. Ranges that hold every value seen; then percentile ranges, least-squares ranges, clipped weights, cross-layer
    equalization and bias correction. A tool that brings the file nearer to its student is kept while the next is
    tried.
 2. For a mixed file, a scan: each layer alone is made integer, and scored by what that does. The layers that do
@@ -28,7 +28,6 @@ from export.tflite.quantize import Plan
 from export.verify import Reference, measure
 
 TOOLS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("whole ranges", {"ranges": "whole"}),
     ("percentile ranges", {"ranges": "percentile"}),
     ("least-squares ranges", {"ranges": "mse"}),
     ("clipped weights (OCTAV)", {"weights": "octav"}),
@@ -142,6 +141,8 @@ def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
     if entry is not None:
         return _with_record(entry, tries, ())
     best = min(tries, key=lambda item: item.divergence)
+    if not files.layers:
+        raise GateError(f"{best.problem}. All tools were tried ({_told(tries)}), and no layer can stay float")
     scores = scan(files, best.plan)
     plan = _again(files, [best.plan, *(item.plan for item in tries)], scores)
     mixed, entry, scores = _fewest_float(files, plan, scores)
@@ -151,9 +152,14 @@ def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
         return _with_record(entry, [*tries, *mixed], scores)
     kept = [item.layer for item in scores if item.float]
     raise GateError(
-        f"{best.problem}. All tools were tried ({', '.join(f'{t.tool}: {t.drop:+.2f}' for t in tries)}). With "
-        f"{len(kept)} of {len(scores)} layers in float it passes ({', '.join(kept)}): export the target with +fp"
+        f"{best.problem}. All tools were tried ({_told(tries)}). With {len(kept)} of {len(scores)} layers in float it "
+        f"passes ({', '.join(kept)}): export the target with +fp, or train the student on with `attar distill --qat`"
     )
+
+
+def _told(tries: Sequence[Try]) -> str:
+    """Points of top-1 lost by each try."""
+    return ", ".join(f"{made.tool}: {made.drop:+.2f}" for made in tries)
 
 
 def _by_tools(files: Files) -> tuple[list[Try], FileEntry | None]:

@@ -7,6 +7,7 @@ rounded, which layers stay float, and whether the float graph is made easier to 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -24,24 +25,22 @@ from students.attention import Attend
 ATTENTION = f".*{Attend.__name__}.*"
 """The quantizer's pattern for operators of attention: the converter names tensors after their modules."""
 
-OBSERVED = 100
-"""Calibration images that distributions of activations are taken from."""
-
 
 @dataclass(frozen=True)
 class Plan:
     """How a file is quantized; plain data.
 
     Attributes:
-        ranges: of activations: `average` (the quantizer's own: a moving average of each image's least and largest
-            value), or `whole`, `percentile` or `mse` of `export.tflite.ranges`.
+        ranges: of activations: `whole`, `percentile` or `mse` of `export.tflite.ranges`, or `average` (the
+            quantizer's own: a moving average of each image's least and largest value, which lies inside the true
+            range and clips; docs/quantization.md has what that costs).
         weights: `min_max`, or `octav` (clipped for the least squared error, arXiv 2206.06501).
         equalize: see `export.tflite.equalize`.
         correct_bias: see `export.tflite.bias`.
         keep_float: names of layers that stay float.
     """
 
-    ranges: str = "average"
+    ranges: str = "whole"
     weights: str = "min_max"
     equalize: bool = False
     correct_bias: bool = False
@@ -81,17 +80,23 @@ class Quantization:
     @cached_property
     def _average(self) -> dict[str, Any]:
         """The quantizer's own ranges of everything."""
+        return self._calibrated(self._images)
+
+    @cached_property
+    def _one(self) -> dict[str, Any]:
+        """The quantizer's ranges of one image: which tensors it wants to know of, and in what form."""
+        return self._calibrated(self._images[:1])
+
+    def _calibrated(self, images: np.ndarray) -> dict[str, Any]:
         work = self._recipe(self._content, Plan())
         [(signature, tensors)] = _signatures(self._content).items()
-        samples = [{tensors["inputs"][0]: image[None]} for image in self._images]
+        samples = [{tensors["inputs"][0]: image[None]} for image in images]
         found: dict[str, Any] = work.calibrate({signature: samples}, num_threads=2)
-        _pin_input(self._content, found)
         return found
 
     @cached_property
     def _activations(self) -> dict[str, ranges.Activation]:
-        step = -(-len(self._images) // OBSERVED)
-        return ranges.observe(self._content, self._images[::step])
+        return ranges.observe(self._content, self._images)
 
     @cached_property
     def _equalized(self) -> Quantization:
@@ -100,10 +105,8 @@ class Quantization:
         return Quantization(graph.write(model), self._images)
 
     def _ranges(self, kind: str) -> dict[str, Any]:
-        known = {name: dict(value) for name, value in self._average.items()}
-        if kind == "average":
-            return known
-        for name, seen in self._activations.items():
+        known = {name: dict(value) for name, value in (self._average if kind == "average" else self._one).items()}
+        for name, seen in self._activations.items() if kind != "average" else ():
             if known.get(name):
                 low, high = ranges.ESTIMATORS[kind](seen)
                 known[name]["min"] = np.full_like(known[name]["min"], low)
@@ -126,10 +129,9 @@ class Quantization:
             work.update_quantization_recipe(".*", operation, algorithm_key=algorithm.NO_QUANTIZE)
         # XNNPACK has no int8 product of two activations: attention is an island of float inside its partition.
         work.update_quantization_recipe(ATTENTION, names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
-        kept = [output for layer in self._layers if layer.name in plan.keep_float for output in layer.outputs]
+        kept = [layer for layer in self._layers if layer.name in plan.keep_float]
         if kept:
-            these = f"^(?:{'|'.join(re.escape(output) for output in kept)});?$"
-            work.update_quantization_recipe(these, names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
+            work.update_quantization_recipe(pattern_of(kept), names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
         return work
 
     def _quantize(self, content: bytes, plan: Plan) -> bytes:
@@ -140,6 +142,11 @@ class Quantization:
         means = {name: seen.means for name, seen in self._activations.items()}
         correct_biases(model, layers(graph.read(quantized)), means)
         return graph.write(model)
+
+
+def pattern_of(these: Sequence[Layer]) -> str:
+    """The quantizer's pattern for the operators of some layers."""
+    return f"^(?:{'|'.join(re.escape(output) for layer in these for output in layer.outputs)});?$"
 
 
 def _pin_input(content: bytes, known: dict[str, Any]) -> None:

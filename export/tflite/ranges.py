@@ -14,8 +14,8 @@ import numpy as np
 
 from attar.extras import require
 
-SAMPLES = 2048
-"""Values kept of a tensor for each image, evenly spread over it."""
+SAMPLES = 200_000
+"""Values kept of a tensor over all images, evenly spread; its least and largest are of all values."""
 
 PERCENTILE = 99.99
 """Share of the values that a percentile range covers on either side, in percent."""
@@ -46,17 +46,18 @@ def observe(content: bytes, images: np.ndarray) -> dict[str, Activation]:
     made = {image["index"], *(index for op in interpreter._get_ops_details() for index in op["outputs"])}
     watched = [d for d in interpreter.get_tensor_details() if d["dtype"] is np.float32 and d["index"] in made]
     seen: dict[str, list[Activation]] = {tensor["name"]: [] for tensor in watched}
+    share = -(-SAMPLES // len(images))
     for one in images:
         interpreter.set_tensor(image["index"], one[None])
         interpreter.invoke()
         for tensor in watched:
-            seen[tensor["name"]].append(_activation(interpreter.get_tensor(tensor["index"])))
+            seen[tensor["name"]].append(_activation(interpreter.get_tensor(tensor["index"]), share))
     return {name: _joined(parts) for name, parts in seen.items()}
 
 
-def _activation(value: np.ndarray) -> Activation:
+def _activation(value: np.ndarray, samples: int) -> Activation:
     flat = value.ravel()
-    stride = max(1, flat.size // SAMPLES) | 1  # odd: it meets every channel
+    stride = max(1, flat.size // samples) | 1  # odd: it meets every channel
     channels = value.reshape(-1, value.shape[-1] if value.ndim else 1)
     return Activation(float(flat.min()), float(flat.max()), flat[::stride].copy(), channels.mean(0))
 

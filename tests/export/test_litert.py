@@ -14,6 +14,7 @@ from export import litert
 from export.noise import captured
 from export.targets import FORMATS
 from export.tflite import graph
+from export.tflite.layers import layers
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
     pytest.importorskip(package)
@@ -56,7 +57,7 @@ def made(request, tmp_path_factory):
 def test_every_file_is_one_partition_and_computes_the_student(made):
     student, _, folder, want = made
     assert want.max() - want.min() > 0.3  # else any file would be close
-    limits = {"fp32": 1e-4, "fp16": 2e-2, "w8": 0.1, "dyn8": 0.1, "int8": 0.25}
+    limits = {"fp32": 1e-4, "fp16": 2e-2, "w8": 5e-2, "dyn8": 5e-2, "int8": 0.25}
     # Untrained, the hybrid magnifies what eight bits leave out: only its graph counts.
     if "hybrid" in student.architecture["name"]:
         limits |= {"w8": 1.0, "dyn8": 1.0, "int8": 1.0}
@@ -75,6 +76,19 @@ def test_smaller_weights_are_smaller(made):
     size = {precision: (folder / f"{precision}.tflite").stat().st_size for precision in PRECISIONS}
     assert size["fp16"] < 0.65 * size["fp32"]
     assert max(size["w8"], size["dyn8"], size["int8"]) < 0.45 * size["fp32"]
+
+
+@pytest.mark.slow
+def test_the_smallest_layers_keep_their_weights(made):
+    _, _, folder, _ = made
+    true = {layer.name: layer.weight for layer in layers(graph.read((folder / "fp32.tflite").read_bytes()))}
+    for precision in ("w8", "dyn8"):
+        found = {item.name: item.weight for item in layers(graph.read((folder / f"{precision}.tflite").read_bytes()))}
+        # Rounded weights stand behind an operator that makes them float, or are themselves other numbers.
+        kept = {name for name, weight in true.items() if name in found and np.array_equal(found[name], weight)}
+        sizes = {name: weight.size for name, weight in true.items()}
+        assert kept and sum(sizes[name] for name in kept) <= 0.01 * sum(sizes.values())
+        assert max(sizes[name] for name in kept) <= min(size for name, size in sizes.items() if name not in kept)
 
 
 @pytest.mark.slow
