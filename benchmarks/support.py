@@ -103,11 +103,11 @@ def main() -> None:
     print(page)
 
 
-def train(name: str, folder: Path, size: int) -> Bundle:
+def train(name: str, folder: Path, size: int, head: str = "dwsconv") -> Bundle:
     """A family's student, trained where it is not there yet."""
     if not (folder / "student" / "bundle.json").is_file():
         say(f"{name}: training")
-        settings = [f"name={name}", f"size={size}", "batch_size=16", "lr=0.001", *FAMILIES[name]]
+        settings = [f"name={name}", f"size={size}", f"head={head}", "batch_size=16", "lr=0.001", *FAMILIES[name]]
         words = ["distill", str(RECIPE), "-o", str(folder / "student")]
         words += [word for setting in settings for word in ("--set", f"student.{setting}")]
         done = subprocess.run([sys.executable, "-m", "attar", *words], capture_output=True, text=True)

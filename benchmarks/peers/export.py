@@ -3,9 +3,8 @@
     pip install timmx
     python -m benchmarks.peers.export --output runs/peers --onnx2tf /path/to/environment/bin/onnx2tf
 
-Each student is trained for a few epochs on the solar-cell photos (recipes/elpv.yaml) with timm's own head, which is
-what the others can read, so that its answers are decided. Every tool gets the same weights and the same calibration
-photos, and is used as its documentation says, at its defaults:
+Each student is trained as in `benchmarks.support`, but with timm's own head, which is what the others can read. Every
+tool gets the same weights and the same calibration photos, and is used as its documentation says, at its defaults:
 
     attar           `attar export`: uint8 pixels in, probabilities out
     litert-torch    `litert_torch.convert`, then ai-edge-quantizer's `static_wi8_ai8` recipe; float or int8 pixels in
@@ -15,7 +14,8 @@ photos, and is used as its documentation says, at its defaults:
                     network; without --onnx2tf it is left out and named as such.
 
 All files of a student are then timed in turns in one process on one thread, and run on the same validation photos.
-A tool that fails has its error in the table. Killed, the command continues with what is missing.
+A tool that fails has its error in the table. With --no-timing, students and files are made and nothing is timed: that
+wants a quiet machine. Killed, the command continues with what is missing.
 """
 
 from __future__ import annotations
@@ -48,13 +48,12 @@ from attar.preprocessing import MEAN, STD
 from attar.provenance import data_of
 from benchmarks.latency import sample_interleaved
 from benchmarks.runtimes import litert as runtime
+from benchmarks.support import train
 from export import export
 from export.litert import LiteRTRunner
 from export.noise import captured
 from export.verify import spread
 
-ROOT = Path(__file__).parents[2]
-RECIPE = ROOT / "recipes" / "elpv.yaml"
 PRECISIONS = ("fp32", "int8")
 FAMILIES = (
     "mobilenetv2_100",
@@ -170,15 +169,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/peers"))
     parser.add_argument("--families", nargs="+", default=list(FAMILIES))
-    parser.add_argument("--epochs", type=int, default=3, help="epochs of training each student")
     parser.add_argument("--seconds", type=float, default=20.0, help="timing of each student's files")
+    parser.add_argument("--no-timing", action="store_true", help="only train and export")
     parser.add_argument("--onnx2tf", default=shutil.which("onnx2tf"), help="the onnx2tf command")
     options = parser.parse_args()
+    for name in options.families:
+        if not (options.output / name / "made.json").is_file():
+            write_json(options.output / name / "made.json", make(name, options.output / name, options.onnx2tf))
+    if options.no_timing:
+        return
     rows = []
     for name in options.families:
         path = options.output / name / "results.json"
         if not path.is_file():
-            write_json(path, family(name, options))
+            write_json(path, measured(name, options.output / name, options.seconds))
         rows.append(read_json(path))
     results = {"machine": f"{os.cpu_count()} cores, {platform.machine()}", "images": IMAGES, "families": rows}
     write_json(options.output / "results.json", results)
@@ -186,33 +190,32 @@ def main() -> None:
     print(markdown(results))
 
 
-def family(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One student through every tool."""
-    folder = options.output / name
-    bundle = _student(name, folder, options.epochs)
+def make(name: str, folder: Path, onnx2tf: str | None) -> dict[str, Any]:
+    """One student through every tool -> its files, and the errors of tools that failed."""
+    bundle = train(name, folder, SIZE, head="stock")
     photos = read_photos(data_of(bundle.provenance))
     calibration = load_pixels(spread(photos.train, CALIBRATION), bundle.preprocessing)
     files, errors = {}, {}
-    for tool, make in TOOLS.items():
+    for tool, write in TOOLS.items():
         work = folder / tool
         work.mkdir(parents=True, exist_ok=True)
         say(f"{name}: {tool}")
         try:
             with captured():
-                made = make(Work(bundle, photos, calibration, work, options.onnx2tf))
-            files.update({(tool, precision): path for precision, path in made.items()})
+                made = write(Work(bundle, photos, calibration, work, onnx2tf))
+            files[tool] = {precision: str(path.relative_to(folder)) for precision, path in made.items()}
         except Exception as error:  # whatever another tool raises is its result
             errors[tool] = str(error)
+    return {"name": name, "files": files, "errors": errors}
+
+
+def measured(name: str, folder: Path, seconds: float) -> dict[str, Any]:
+    """One student's files, run and timed."""
     say(f"{name}: running and timing")
-    return {"name": name, "files": _measured(bundle, photos, files, options.seconds), "errors": errors}
-
-
-def _student(name: str, folder: Path, epochs: int) -> Bundle:
-    if not (folder / "student" / "bundle.json").is_file():
-        settings = [f"student.name={name}", "student.head=stock", f"student.size={SIZE}", f"student.epochs={epochs}"]
-        words = ["distill", RECIPE, "-o", folder / "student", *(w for s in settings for w in ("--set", s))]
-        _call([sys.executable, "-m", "attar", *words])
-    return read_bundle(folder / "student", "student")
+    made, bundle = read_json(folder / "made.json"), read_bundle(folder / "student", "student")
+    files = {(tool, p): folder / file for tool, pair in made["files"].items() for p, file in pair.items()}
+    rows = _measured(bundle, read_photos(data_of(bundle.provenance)), files, seconds)
+    return {"name": name, "top1": bundle.metrics["top1"], "files": rows, "errors": made["errors"]}
 
 
 def _measured(
