@@ -96,7 +96,9 @@ def main() -> None:
     for name, folder in folders.items():
         if not (folder / "times.json").is_file():
             say(f"{name}: timing")
-            write_json(folder / "times.json", times(folder, options.seconds))
+            bundle = read_bundle(folder / "student", "student")
+            found = times(bundle, folder, read_photos(data_of(bundle.provenance)), options.seconds)
+            write_json(folder / "times.json", found)
     page = markdown([result(folder) for folder in folders.values()])
     for path in filter(None, (options.output / "support.md", options.page)):
         write_text(path, page)
@@ -126,21 +128,22 @@ def write_files(bundle: Bundle, folder: Path) -> None:
         say(str(error))
 
 
-def times(folder: Path, seconds: float) -> dict[str, Any]:
-    """Latency of one family's files, all of them taking turns on one thread."""
-    manifest, bundle = read_manifest(folder / "exports"), read_bundle(folder / "student", "student")
-    photos = read_photos(data_of(bundle.provenance))
+def times(bundle: Bundle, folder: Path, photos: Photos, seconds: float) -> dict[str, Any]:
+    """Latency of the files in `folder`/exports, all of them taking turns on one thread."""
     files = {}
-    for entry in manifest.files:
+    for entry in read_manifest(folder / "exports").files:
         if entry.target.partition(":")[0] in RUNTIMES:
             check_unchanged(folder / "exports", entry)
             files[entry.target] = folder / "exports" / entry.file
+    targets = list(files)
     files.update(_bare(bundle, photos, [target for target in BARE if target in files], folder))
     image = load_pixels(spread(photos.val, 1), bundle.preprocessing)
     loads = [_time_once(files, image, seconds / LOADS) for _ in range(LOADS)]
     return {
         "milliseconds": {name: float(np.median([np.median(load[name]) for load in loads]) / 1e6) for name in files},
-        "to_fp32": {target: _ratio(loads, target, _float_of(target)) for target in files if _float_of(target) in files},
+        "to_fp32": {
+            target: _ratio(loads, target, _float_of(target)) for target in targets if _float_of(target) in files
+        },
         "to_bare": {target: _ratio(loads, target, f"{target} bare") for target in BARE if f"{target} bare" in files},
         "samples": int(sum(len(next(iter(load.values()))) for load in loads)),
         "device": describe(),

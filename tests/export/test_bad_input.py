@@ -11,9 +11,8 @@ from pathlib import Path
 import misbehaving
 import numpy as np
 import pytest
-from small import SIDE, make_student
+from small import DROP, SIDE, make_student
 
-from attar.data import DataSpec, Photos, read_photos
 from attar.errors import GateError, InputError
 from attar.files import sha256
 from export import export, read_manifest
@@ -24,17 +23,6 @@ for package in ("litert_torch", "coremltools", "onnx", "onnxscript", "onnxruntim
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-DROP = 20.0
-
-
-@pytest.fixture(scope="module")
-def photos(shapes) -> Photos:
-    return read_photos(DataSpec(str(shapes)))
-
-
-@pytest.fixture(scope="module")
-def bundle(photos, tmp_path_factory):
-    return make_student("mobilenetv3_small_050", photos, tmp_path_factory.mktemp("student") / "bundle")
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import misbehaving
 import pytest
-from small import make_student
+from small import DROP
 
-from attar.data import DataSpec, Photos, read_photos
 from attar.errors import GateError
 from attar.files import sha256
 from export import Limits, export, read_manifest, supervisor
@@ -26,17 +25,6 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
 
 ROOT = Path(__file__).parents[2]
-DROP = 20.0
-
-
-@pytest.fixture(scope="module")
-def photos(shapes) -> Photos:
-    return read_photos(DataSpec(str(shapes)))
-
-
-@pytest.fixture(scope="module")
-def bundle(photos, tmp_path_factory):
-    return make_student("mobilenetv3_small_050", photos, tmp_path_factory.mktemp("student") / "bundle")
 
 
 @pytest.fixture(autouse=True)
