@@ -94,7 +94,10 @@ def export_files(recipe: Recipe, photos: Photos, folder: RunFolder, student: Bun
     """Export and verify; a failed target is reported at the end, after what there is has been measured."""
     say("Exporting and verifying ...")
     try:
-        export.export(student, recipe.targets, folder.exports, photos=photos, max_drop=recipe.max_drop)
+        export.export(
+            student, recipe.targets, folder.exports, photos=photos, max_drop=recipe.max_drop,
+            author=recipe.author, license=recipe.license,
+        )  # fmt: skip
     except GateError as error:
         if not export.read_manifest(folder.exports).files:
             raise

@@ -112,6 +112,8 @@ class Recipe(_Strict):
     targets: tuple[str, ...] = ("litert:fp32", "litert:int8", "coreml:fp16", "onnx:fp32")
     max_drop: float = Field(1.0, ge=0, description="points of top-1 that a file may lose against its student")
     bench: BenchPart = BenchPart()
+    author: str | None = Field(None, description="whose model it is: written into every file")
+    license: str | None = Field(None, description="its licence, such as CC-BY-4.0: written into every file")
     seed: int = 0
 
     @property

@@ -25,6 +25,7 @@ _HEADINGS = {
     "classify_onnx.py": "ONNX Runtime in Python",
     "OnnxClassifier.kt": "ONNX Runtime in Kotlin (Android)",
     "classify_onnx.mjs": "ONNX Runtime in JavaScript",
+    "classify_executorch.py": "ExecuTorch in Python",
 }
 
 

@@ -29,6 +29,7 @@ from attar.extras import require
 from attar.files import replacing
 from attar.inference import to_tensor
 from attar.preprocessing import MEAN, STD
+from export.about import about, in_words
 from export.mil import Program, read_program
 from export.mil.activations import quantize_activations
 from students import Student
@@ -193,33 +194,17 @@ def cluster(weights: np.ndarray, entries: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _describe(model: Any, bundle: Bundle, precision: str) -> None:
     """Write into the file what someone who meets it alone needs to know."""
-    size = bundle.preprocessing.size
     model.short_description = f"{bundle.name} image classifier, {len(bundle.labels)} classes, coreml:{precision}."
     model.version = bundle.fingerprint[:12]
-    model.license = str(bundle.provenance.get("license", ""))
-    model.author = str(bundle.provenance.get("author", ""))
-    model.input_description[INPUT] = (
-        f"RGB image, {size} x {size} pixels: shorter side resized to {bundle.preprocessing.resized} "
-        f"({bundle.preprocessing.interpolation}), then centre crop. Normalization is inside the model."
-    )
+    facts = about(bundle, f"coreml:{precision}")
+    model.license, model.author = facts["license"], facts["author"]
+    model.input_description[INPUT] = in_words(bundle)
     description = model.get_spec().description
     model.output_description[description.predictedFeatureName] = "The most probable class."
     model.output_description[description.predictedProbabilitiesName] = "Probability of every class; they sum to 1."
-    facts = {
-        "labels": list(bundle.labels),
-        "preprocessing": bundle.preprocessing.to_json(),
-        # A training history is long, and of no use to who meets the file.
-        "metrics": {key: value for key, value in bundle.metrics.items() if key != "history"},
-        "provenance": {
-            "attar": bundle.provenance.get("attar"),
-            "architecture": bundle.architecture,
-            "data": bundle.provenance.get("data", {}).get("fingerprint"),
-            "teacher": bundle.provenance.get("teacher"),
-        },
-    }
-    model.user_defined_metadata["attar.bundle"] = bundle.fingerprint
     for key, value in facts.items():
-        model.user_defined_metadata[f"attar.{key}"] = json.dumps(value, ensure_ascii=False)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        model.user_defined_metadata[f"attar.{key}"] = text
     # The day of conversion would make two exports of one bundle differ.
     model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
 
@@ -235,7 +220,7 @@ class ReferenceRunner:
         spec, weights = _read(path)
         self.program: Program = read_program(spec, weights, str(path))
         self.labels = _labels(spec, self.program, path)
-        self.signature = _signature(self.program, len(self.labels))
+        self.signature = _signature(spec, self.program)
         self._threads = threads or torch.get_num_threads()
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
@@ -259,7 +244,7 @@ class CoreMLRunner:
         spec, weights = _read(path)
         program = read_program(spec, weights, str(path))
         self.labels = _labels(spec, program, path)
-        self.signature = _signature(program, len(self.labels))
+        self.signature = _signature(spec, program)
         self.evaluator = f"Core ML {unit}, macOS {platform.mac_ver()[0]}"
         self._shape = program.shape
         self._input = program.input
@@ -314,12 +299,16 @@ def _labels(spec: Any, program: Program, path: Path) -> tuple[str, ...]:
     return program.labels
 
 
-def _signature(program: Program, classes: int) -> dict[str, Any]:
+def _signature(spec: Any, program: Program) -> dict[str, Any]:
     """Input and output as a caller sees them: pixels in, a probability of each class out."""
     _, channels, height, width = program.shape
     return {
         "input": {"name": program.input, "shape": [1, height, width, channels], "dtype": "uint8"},
-        "output": {"name": program.outputs[0], "shape": [1, classes], "dtype": "float32"},
+        "output": {
+            "name": spec.description.predictedProbabilitiesName,
+            "shape": [1, len(program.labels)],
+            "dtype": "float32",
+        },
     }
 
 

@@ -45,6 +45,8 @@ def export(
     limit: int = 1000,
     force: bool = False,
     limits: Limits | None = None,
+    author: str | None = None,
+    license: str | None = None,
 ) -> Manifest:
     """Convert a student to `targets`, verify each file, and list the good ones in `output`'s manifest.
 
@@ -61,12 +63,16 @@ def export(
         limit: validation photos to verify on, at most.
         force: replace exports of another student.
         limits: time and memory of each target's process, and how many work at a time.
+        author, license: whose model it is, and under what terms: written into every file and the model card. By
+            default what the bundle's provenance says.
 
     Raises:
         InputError: an unknown target, a missing package, an output folder of another student, bad images or labels.
         GateError: at least one target failed; it has no new file, and the others are good.
     """
     student = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, "student")
+    terms = {key: value for key, value in (("author", author), ("license", license)) if value is not None}
+    student = replace(student, provenance={**student.provenance, **terms})
     chosen, left_out = choose_targets(targets)
     for name, reason in left_out.items():
         say(f"{name}: left out. {reason}")

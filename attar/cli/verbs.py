@@ -133,6 +133,12 @@ def export(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Targets at a time; by default one a core.")
     ] = None,
+    author: Annotated[
+        str | None, typer.Option(help="Whose model it is: written into every file.", show_default=False)
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(help="Its licence, such as CC-BY-4.0: written into every file.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write files for phones, each verified on real photos before it counts.
@@ -152,8 +158,9 @@ def export(
     output = output or bundle.resolve().parent / "exports"
     limits = Limits(time_limit, None if memory_limit is None else int(memory_limit * 1e9), jobs)
     manifest = export(
-        student, names, output, photos=_photos_of(student, data), max_drop=max_drop, force=force, limits=limits
-    )
+        student, names, output, photos=_photos_of(student, data), max_drop=max_drop, force=force, limits=limits,
+        author=author, license=license,
+    )  # fmt: skip
     _show_manifest(manifest, output, as_json)
 
 

@@ -6,35 +6,41 @@ that two snippets share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from attar.preprocessing import Preprocessing
 from export.manifest import FileEntry, Manifest
 
 SNIPPETS = {
-    "classify_litert.py": "litert",
-    "LiteRtClassifier.kt": "litert",
-    "classify_litert.mjs": "litert",
-    "CoreMLClassifier.swift": "coreml",
-    "classify_onnx.py": "onnx",
-    "OnnxClassifier.kt": "onnx",
-    "classify_onnx.mjs": "onnx",
+    "classify_litert.py": ("litert",),
+    "LiteRtClassifier.kt": ("litert",),
+    "classify_litert.mjs": ("litert",),
+    "CoreMLClassifier.swift": ("coreml",),
+    "classify_onnx.py": ("onnx", "ort"),
+    "OnnxClassifier.kt": ("ort", "onnx"),
+    "classify_onnx.mjs": ("onnx", "ort"),
+    "classify_executorch.py": ("executorch",),
 }
-"""Every snippet, and the format whose file it loads."""
+"""Every snippet, and the formats it can load: it loads a file of the first that there is. (ONNX Runtime's build for
+phones reads only `.ort`, its full ones read both.)"""
 
 PARTS = {"CANVAS": "canvas.js", "BITMAP": "bitmap.kt"}
 
 
 def fill(manifest: Manifest) -> dict[str, str]:
     """The snippets of the formats that the manifest has files of, by name."""
-    chosen = {name: _smallest(manifest, form) for name, form in SNIPPETS.items()}
+    chosen = {name: _smallest(manifest, formats) for name, formats in SNIPPETS.items()}
     return {name: _filled(_template(name), entry, manifest) for name, entry in chosen.items() if entry}
 
 
-def _smallest(manifest: Manifest, form: str) -> FileEntry | None:
-    """The smallest good file of a format: every file of it is loaded alike."""
-    entries = [entry for entry in manifest.files if entry.target.partition(":")[0] == form]
-    return min(entries, key=lambda entry: entry.bytes, default=None)
+def _smallest(manifest: Manifest, formats: Sequence[str]) -> FileEntry | None:
+    """The smallest good file of the first format that has any: every file of a format is loaded alike."""
+    for form in formats:
+        entries = [entry for entry in manifest.files if entry.target.partition(":")[0] == form]
+        if entries:
+            return min(entries, key=lambda entry: entry.bytes)
+    return None
 
 
 def _template(name: str) -> str:

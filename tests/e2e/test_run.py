@@ -41,6 +41,8 @@ student:
 targets: [litert:int8, coreml:fp16, onnx:fp32]
 max_drop: 25 # of twelve photos
 bench: {seconds: 0.5}
+author: Ada
+license: CC-BY-4.0
 """
 
 pytestmark = pytest.mark.slow
@@ -81,6 +83,11 @@ def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
     for entry in manifest["files"]:
         assert sha256(finished / "exports" / entry["file"]) == entry["sha256"]
         assert entry["verification"]["images"] == 12
+    card = (finished / "exports" / "MODEL_CARD.md").read_text()
+    assert "Author: Ada" in card and "Licence: CC-BY-4.0" in card
+    for file in ("litert-int8.tflite", "onnx-fp32.onnx", "coreml-fp16.mlpackage/Data/com.apple.CoreML/model.mlmodel"):
+        content = (finished / "exports" / file).read_bytes()
+        assert b"Ada" in content and b"CC-BY-4.0" in content, file
     assert "<html" in (finished / "report.html").read_text()
     assert (finished / "recipe.yaml").is_file() and (finished / "report.json").is_file()
     records = [json.loads(line) for line in (finished / "benchmarks.jsonl").read_text().splitlines()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from small import SIDE, make_student
@@ -40,3 +43,8 @@ def test_a_student_as_pte_files(shapes, tmp_path):
     runner = open_runner(tmp_path / "exports" / plain.file)
     assert runner.labels == bundle.labels
     np.testing.assert_allclose(runner.predict(pixels), predict(load(bundle), pixels), atol=1e-4)
+    command = [sys.executable, str(tmp_path / "exports" / "snippets" / "classify_executorch.py")]
+    done = subprocess.run([*command, str(photos.val[0].path)], capture_output=True, text=True, check=True)
+    shown = {label: float(value) for value, label in (line.split(" ", 1) for line in done.stdout.splitlines())}
+    [expected] = open_runner(tmp_path / "exports" / integer.file).predict(pixels[:1])
+    assert shown == pytest.approx(dict(zip(bundle.labels, expected.tolist())), abs=1e-3)

@@ -215,6 +215,16 @@ def test_the_card_says_what_the_manifest_says(exported, bundle):
     assert "0. a\\|b" in text and "1. \\<b\\>" in text and "2. c d" in text
 
 
+def test_the_runtime_of_phones_gets_the_file_it_reads(exported):
+    manifest = read_manifest(exported)
+    both = snippets.fill(manifest)
+    assert 'MODEL = "ort-int8.ort"' in both["OnnxClassifier.kt"] and '"onnx-int8.onnx"' in both["classify_onnx.py"]
+    only = replace(manifest, files=tuple(entry for entry in manifest.files if entry.target == "ort:fp32"))
+    made = snippets.fill(only)
+    assert set(made) == {"OnnxClassifier.kt", "classify_onnx.py", "classify_onnx.mjs"}
+    assert all("ort-fp32.ort" in text for text in made.values())
+
+
 def test_the_guide_is_made_again_only_when_it_must_be(exported, bundle, photos, tmp_path):
     folder = shutil.copytree(exported, tmp_path / "exports")
     manifest = read_manifest(folder)
