@@ -2,7 +2,7 @@
 
     python -m benchmarks.quantization runs/a/student runs/b/student [--limit 1000]
 
-For each student, `litert:int8` files by one tool at a time (`export.recovery.TOOLS`), measured on the student's own
+For each student, `litert:int8` files by one tool at a time (`export.recovery`), measured on the student's own
 validation photos; calibrated, as every export, on its training photos.
 """
 
@@ -25,15 +25,14 @@ from attar.provenance import data_of
 from export.export import CALIBRATION
 from export.litert import ByPlan, open_runner
 from export.noise import captured
-from export.recovery import TOOLS, divergence
+from export.recovery import RANGES, TOOLS, divergence
 from export.tflite.quantize import Plan
 from export.verify import Reference, reference, spread
 
 PLANS: dict[str, Plan] = {
-    "moving-average ranges": Plan(ranges="average"),
-    "plain": Plan(),
-    **{name: Plan(**change) for name, change in TOOLS},
-    "all together": Plan(ranges="mse", weights="octav", equalize=True, correct_bias=True),
+    **{name: Plan(ranges=kind) for kind, name in RANGES.items()},
+    **{f"whole ranges, {name}": Plan(**change) for name, change in TOOLS},
+    "least-squares ranges, all tools": Plan(ranges="mse", weights="octav", equalize=True, correct_bias=True),
 }
 
 

@@ -107,11 +107,11 @@ def main() -> None:
     print(page)
 
 
-def train(name: str, folder: Path, size: int, head: str = "dwsconv") -> Bundle:
-    """A family's student, trained where it is not there yet."""
+def train(name: str, folder: Path, size: int, *more: str) -> Bundle:
+    """A family's student, trained where it is not there yet; `more` are further settings of its recipe."""
     if not (folder / "student" / "bundle.json").is_file():
         say(f"{name}: training")
-        settings = [f"student.name={name}", f"student.size={size}", f"student.head={head}", *SCHEDULE, *FAMILIES[name]]
+        settings = [f"student.name={name}", f"student.size={size}", *SCHEDULE, *FAMILIES[name], *more]
         words = ["distill", str(RECIPE), "-o", str(folder / "student")]
         words += [word for setting in settings for word in ("--set", setting)]
         done = subprocess.run([sys.executable, "-m", "attar", *words], capture_output=True, text=True)

@@ -1,8 +1,7 @@
 """Keeping integer files accurate: tools are tried in order of cost until a file passes its gate.
 
-1. Ranges that hold every value seen; then percentile ranges, least-squares ranges, clipped weights, cross-layer
-   equalization and bias correction. A tool that brings the file nearer to its student is kept while the next is
-   tried.
+1. The ranges of activations, of several estimators, that bring the file nearest to its student; then clipped weights,
+   cross-layer equalization and bias correction. A tool that brings it nearer still is kept while the next is tried.
 2. For a mixed file, a scan: each layer alone is made integer, and scored by what that does. The layers that do
    most harm are then kept float, as few as pass, under the plan that suits the others best.
 
@@ -12,7 +11,7 @@ validation images only say whether a file passes. Everything tried is recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,14 +26,18 @@ from export.runner import open_runner
 from export.tflite.quantize import Plan
 from export.verify import Reference, measure
 
+RANGES = {
+    "whole": "whole ranges", "average": "average ranges", "percentile": "percentile ranges",
+    "mse": "least-squares ranges",
+}  # fmt: skip
+"""Estimators of ranges (`export.tflite.ranges`), and what they are called. No one is best for every student."""
+
 TOOLS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("percentile ranges", {"ranges": "percentile"}),
-    ("least-squares ranges", {"ranges": "mse"}),
     ("clipped weights (OCTAV)", {"weights": "octav"}),
     ("cross-layer equalization", {"equalize": True}),
     ("bias correction", {"correct_bias": True}),
 )
-"""After the plain file, in order of cost: what a tool is called, and what it changes in a plan."""
+"""What is tried after the ranges, in order of cost: what a tool is called, and what it changes in a plan."""
 
 RANKED = 64
 """Calibration images that tools and layers are ranked on, evenly spread."""
@@ -132,24 +135,26 @@ def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
     """Leave the first file that passes at the files' place.
 
     Returns:
-        Its entry, `recovery` filled: {"tries", "layers" (most harmful first; empty without a scan), "plan"}.
+        Its entry, `recovery` filled: {"ranges" (nats of each estimator), "tries", "layers" (most harmful first; empty
+        without a scan)}.
 
     Raises:
         GateError: none passes. If only layers may not stay float, the text names those that would have to.
     """
-    tries, entry = _by_tools(files)
+    away = {kind: files.divergence(Plan(ranges=kind)) for kind in RANGES}
+    tries, entry = _by_tools(files, Plan(ranges=min(away, key=away.__getitem__)))
     if entry is not None:
-        return _with_record(entry, tries, ())
+        return _with_record(entry, away, tries, ())
     best = min(tries, key=lambda item: item.divergence)
     if not files.layers:
         raise GateError(f"{best.problem}. All tools were tried ({_told(tries)}), and no layer can stay float")
     scores = scan(files, best.plan)
-    plan = _again(files, [best.plan, *(item.plan for item in tries)], scores)
+    plan = _again(files, [best.plan, *(item.plan for item in tries), *(Plan(ranges=kind) for kind in RANGES)], scores)
     mixed, entry, scores = _fewest_float(files, plan, scores)
     if entry is None:
         raise GateError(f"{best.problem}; not even with every layer float does it pass: {mixed[-1].problem}")
     if may_keep_float:
-        return _with_record(entry, [*tries, *mixed], scores)
+        return _with_record(entry, away, [*tries, *mixed], scores)
     kept = [item.layer for item in scores if item.float]
     raise GateError(
         f"{best.problem}. All tools were tried ({_told(tries)}). With {len(kept)} of {len(scores)} layers in float it "
@@ -162,9 +167,9 @@ def _told(tries: Sequence[Try]) -> str:
     return ", ".join(f"{made.tool}: {made.drop:+.2f}" for made in tries)
 
 
-def _by_tools(files: Files) -> tuple[list[Try], FileEntry | None]:
-    """Each tool on top of those that helped, until a file passes."""
-    first, entry = files.attempt("plain", Plan())
+def _by_tools(files: Files, plan: Plan) -> tuple[list[Try], FileEntry | None]:
+    """A plan, then each tool on top of those that helped, until a file passes."""
+    first, entry = files.attempt(RANGES[plan.ranges], plan)
     tries, best = [first], first
     for tool, change in TOOLS:
         if entry is not None:
@@ -230,8 +235,11 @@ def divergence(expected: np.ndarray, found: np.ndarray) -> float:
     return float((expected * np.log(expected / found)).sum(1).mean())
 
 
-def _with_record(entry: FileEntry, tries: Sequence[Try], scores: Sequence[LayerScore]) -> FileEntry:
+def _with_record(
+    entry: FileEntry, away: Mapping[str, float], tries: Sequence[Try], scores: Sequence[LayerScore]
+) -> FileEntry:
     record = {
+        "ranges": {RANGES[kind]: nats for kind, nats in away.items()},
         "tries": [{**asdict(item), "plan": asdict(item.plan)} for item in tries],
         "layers": [asdict(item) for item in scores],
     }

@@ -31,9 +31,7 @@ class Plan:
     """How a file is quantized; plain data.
 
     Attributes:
-        ranges: of activations: `whole`, `percentile` or `mse` of `export.tflite.ranges`, or `average` (the
-            quantizer's own: a moving average of each image's least and largest value, which lies inside the true
-            range and clips; docs/quantization.md has what that costs).
+        ranges: of activations: `whole`, `average`, `percentile` or `mse`, see `export.tflite.ranges`.
         weights: `min_max`, or `octav` (clipped for the least squared error, arXiv 2206.06501).
         equalize: see `export.tflite.equalize`.
         correct_bias: see `export.tflite.bias`.
@@ -78,20 +76,11 @@ class Quantization:
         return layers(graph.read(self._content))
 
     @cached_property
-    def _average(self) -> dict[str, Any]:
-        """The quantizer's own ranges of everything."""
-        return self._calibrated(self._images)
-
-    @cached_property
     def _one(self) -> dict[str, Any]:
         """The quantizer's ranges of one image: which tensors it wants to know of, and in what form."""
-        return self._calibrated(self._images[:1])
-
-    def _calibrated(self, images: np.ndarray) -> dict[str, Any]:
         work = self._recipe(self._content, Plan())
         [(signature, tensors)] = _signatures(self._content).items()
-        samples = [{tensors["inputs"][0]: image[None]} for image in images]
-        found: dict[str, Any] = work.calibrate({signature: samples}, num_threads=2)
+        found: dict[str, Any] = work.calibrate({signature: [{tensors["inputs"][0]: self._images[:1]}]}, num_threads=2)
         return found
 
     @cached_property
@@ -105,8 +94,8 @@ class Quantization:
         return Quantization(graph.write(model), self._images)
 
     def _ranges(self, kind: str) -> dict[str, Any]:
-        known = {name: dict(value) for name, value in (self._average if kind == "average" else self._one).items()}
-        for name, seen in self._activations.items() if kind != "average" else ():
+        known = {name: dict(value) for name, value in self._one.items()}
+        for name, seen in self._activations.items():
             if known.get(name):
                 low, high = ranges.ESTIMATORS[kind](seen)
                 known[name]["min"] = np.full_like(known[name]["min"], low)

@@ -1,8 +1,9 @@
 """What the activations of a float .tflite file are on calibration images, and the ranges that integers should cover.
 
-The largest value ever seen sets the step of all the others, so one outlier can spoil a tensor. Two remedies
-(both in Nagel et al., arXiv 2106.08295, section 3.1): leave out the rarest values (percentile), or take the range
-whose rounding and clipping errors are least together (mean squared error).
+The largest value ever seen sets the step of all the others, so one outlier can spoil a tensor. Remedies: leave out the
+rarest values (percentile), or take the range whose rounding and clipping errors are least together (mean squared error;
+both in Nagel et al., arXiv 2106.08295, section 3.1); or take the mean of each image's least and largest value, as those
+who quantize while training do (Jacob et al., arXiv 1712.05877, section 3.1), where whole images are the outliers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from attar.extras import require
 
-SAMPLES = 200_000
+SAMPLES = 100_000
 """Values kept of a tensor over all images, evenly spread; its least and largest are of all values."""
 
 PERCENTILE = 99.99
@@ -26,12 +27,28 @@ SHRINKS = np.linspace(0.3, 1.0, 36)
 
 @dataclass
 class Activation:
-    """What one tensor holds: its least and largest value, a sample of the others (M,), and each channel's mean (C,)."""
+    """What one tensor holds.
 
-    low: float
-    high: float
+    Attributes:
+        lows, highs: each image's least and largest value, (N,).
+        values: a sample of all values, (M,).
+        means: each channel's mean, (C,).
+    """
+
+    lows: np.ndarray
+    highs: np.ndarray
     values: np.ndarray
     means: np.ndarray
+
+    @property
+    def low(self) -> float:
+        """The least value of all."""
+        return float(self.lows.min())
+
+    @property
+    def high(self) -> float:
+        """The largest value of all."""
+        return float(self.highs.max())
 
 
 def observe(content: bytes, images: np.ndarray) -> dict[str, Activation]:
@@ -59,19 +76,22 @@ def _activation(value: np.ndarray, samples: int) -> Activation:
     flat = value.ravel()
     stride = max(1, flat.size // samples) | 1  # odd: it meets every channel
     channels = value.reshape(-1, value.shape[-1] if value.ndim else 1)
-    return Activation(float(flat.min()), float(flat.max()), flat[::stride].copy(), channels.mean(0))
+    return Activation(flat.min(keepdims=True), flat.max(keepdims=True), flat[::stride].copy(), channels.mean(0))
 
 
 def _joined(parts: list[Activation]) -> Activation:
-    return Activation(
-        min(part.low for part in parts), max(part.high for part in parts),
-        np.concatenate([part.values for part in parts]), np.mean([part.means for part in parts], axis=0),
-    )  # fmt: skip
+    lows, highs, values = (np.concatenate([getattr(p, name) for p in parts]) for name in ("lows", "highs", "values"))
+    return Activation(lows, highs, values, np.mean([part.means for part in parts], axis=0))
 
 
 def whole(seen: Activation) -> tuple[float, float]:
     """The range of all values."""
     return seen.low, seen.high
+
+
+def average(seen: Activation) -> tuple[float, float]:
+    """From the mean of the images' least values to the mean of their largest ones."""
+    return float(seen.lows.mean()), float(seen.highs.mean())
 
 
 def percentile(seen: Activation, percent: float = PERCENTILE) -> tuple[float, float]:
@@ -100,4 +120,4 @@ def quantized(values: np.ndarray, low: float, high: float, bits: int = 8) -> np.
     return (np.clip(np.round(values / scale) + zero, 0, 2**bits - 1) - zero) * scale
 
 
-ESTIMATORS = {"whole": whole, "percentile": percentile, "mse": least_squares}
+ESTIMATORS = {"whole": whole, "average": average, "percentile": percentile, "mse": least_squares}

@@ -87,13 +87,16 @@ def test_names_are_escaped_everywhere(small: Any) -> None:
 def test_how_integers_were_kept_accurate_is_shown(small: Any) -> None:
     assert "How integers were kept accurate" not in render(small.comparison)
     plan = {"ranges": "average"}
+    ranges = {"whole ranges": 0.375, "average ranges": 0.25}
     tries = [
-        {"tool": "plain", "plan": plan, "divergence": 0.25, "drop": 12.345, "problem": "it loses"},
+        {"tool": "average ranges", "plan": plan, "divergence": 0.25, "drop": 12.345, "problem": "it loses"},
         {"tool": HOSTILE, "plan": plan, "divergence": 0.5, "drop": -0.5, "problem": ""},
     ]
     layers = [{"layer": f"block.{i}", "score": 1.0 / (i + 1), "float": i in (0, 19)} for i in range(30)]
     rows = tuple(
-        replace(row, recovery={"tries": tries, "layers": layers} if row.name == "litert:fp32" else None)
+        replace(
+            row, recovery={"ranges": ranges, "tries": tries, "layers": layers} if row.name == "litert:fp32" else None
+        )
         for row in small.comparison.rows
     )
     it = replace(small.comparison, rows=rows)
@@ -101,6 +104,7 @@ def test_how_integers_were_kept_accurate_is_shown(small: Any) -> None:
     section = page[page.index("How integers were kept accurate") : page.index("Is its confidence")]
     assert HOSTILE not in page and section.count("&lt;script&gt;") == 1
     assert re.findall(r"<td>([-+.\d]+)</td>", section) == ["-12.35", "0.25000", "+0.50", "0.50000"]
+    assert "whole ranges 0.37500, average ranges 0.25000." in section
     assert section.count("not enough") == 1 and "2 of 30 layers stay float" in section
     # The twelve most harmful ones, and the float one beyond them.
     widths = [float(width) for width in re.findall(r"width: ([\d.]+)%", section)]

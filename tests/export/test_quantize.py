@@ -19,7 +19,7 @@ from export.tflite.bias import correct_biases
 from export.tflite.equalize import equalize, pairs
 from export.tflite.layers import NONE, RELU, constant, drop_unread, layers, set_input
 from export.tflite.quantize import Plan, Quantization
-from export.tflite.ranges import Activation, least_squares, observe, percentile, quantized, whole
+from export.tflite.ranges import Activation, average, least_squares, observe, percentile, quantized, whole
 from students.rewrites import phone_safe
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
@@ -181,7 +181,7 @@ values = arrays.arrays(np.float32, st.integers(1, 200), elements=st.floats(-1e3,
 
 
 def activation(values: np.ndarray) -> Activation:
-    return Activation(float(values.min()), float(values.max()), values, np.zeros(1))
+    return Activation(values.min(keepdims=True), values.max(keepdims=True), values, np.zeros(1))
 
 
 @given(values)
@@ -213,11 +213,19 @@ def test_one_outlier_in_many_is_left_out():
     assert least_squares(activation(some))[1] > 1e3
 
 
+def test_an_image_of_outliers_moves_the_average_little():
+    usual = Activation(np.full(99, -1.0), np.full(99, 2.0), np.zeros(1), np.zeros(1))
+    odd = Activation(np.append(usual.lows, -100), np.append(usual.highs, 200), np.zeros(1), np.zeros(1))
+    assert whole(odd) == (-100, 200) and average(odd) == pytest.approx((-1.99, 3.98))
+    assert average(usual) == whole(usual) == (-1, 2)
+
+
 def test_ranges_hold_what_was_seen(content, images):
     with captured():
         seen = observe(content, images)
     out = layers(graph.read(content))[-1].outputs[0]
     assert seen[out].values.min() >= seen[out].low and seen[out].values.max() <= seen[out].high
+    assert len(seen[out].lows) == len(seen[out].highs) == len(images)
     assert seen[out].means.shape == (5,) and seen[out].low < seen[out].means.min() < seen[out].high
     first = next(name for name, known in seen.items() if known.means.shape == (3,))
     np.testing.assert_allclose(seen[first].means, images.mean((0, 1, 2)), rtol=1e-3, atol=1e-6)
@@ -228,7 +236,13 @@ def test_ranges_hold_what_was_seen(content, images):
 
 @pytest.mark.parametrize(
     "plan",
-    [Plan("whole"), Plan("percentile"), Plan("mse", "octav"), Plan("mse", equalize=True, correct_bias=True)],
+    [
+        Plan("whole"),
+        Plan("average"),
+        Plan("percentile"),
+        Plan("mse", "octav"),
+        Plan("mse", equalize=True, correct_bias=True),
+    ],
     ids=lambda plan: f"{plan.ranges}-{plan.weights}-{plan.equalize}",
 )
 def test_every_plan_gives_a_whole_integer_file(quantization, plan):

@@ -22,7 +22,7 @@ from attar.inference import to_tensor
 from attar.preprocessing import Preprocessing
 from export import export, read_manifest, verify
 from export.manifest import FileEntry
-from export.recovery import TOOLS, Try, divergence, recover
+from export.recovery import RANGES, TOOLS, Try, divergence, recover
 from export.tflite.quantize import Plan
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
@@ -95,7 +95,8 @@ def test_a_student_that_quantizes_well_keeps_nothing_float(student, photos, tmp_
     manifest = export(bundle, ["litert:int8", "litert:int8+fp"], tmp_path / "exports", photos=photos, max_drop=DROP)
     for entry in manifest.files:
         tried = [item["tool"] for item in entry.recovery["tries"]]
-        assert tried in (["plain"], ["plain", TOOLS[0][0]])
+        nearest = min(entry.recovery["ranges"], key=entry.recovery["ranges"].get)
+        assert set(entry.recovery["ranges"]) == set(RANGES.values()) and tried in ([nearest], [nearest, TOOLS[0][0]])
         assert entry.recovery["tries"][-1]["divergence"] < 0.2
         assert entry.recovery["layers"] == [] and entry.partitions["delegated"] == 1
 
@@ -109,7 +110,7 @@ def test_equalization_is_found_where_it_is_what_helps(student, photos, tmp_path)
     entry = entry_of(tmp_path / "exports", "litert:int8")
     tries = {item["tool"]: item for item in entry.recovery["tries"]}
     before = list(tries.values())[: list(tries).index("cross-layer equalization")]
-    assert len(before) >= 3 and all("diverges" in item["problem"] for item in before)
+    assert len(before) == 2 and all("diverges" in item["problem"] for item in before)
     assert tries["cross-layer equalization"]["divergence"] < 0.1 * min(item["divergence"] for item in before)
     good = entry.recovery["tries"][-1]  # of so few photos one may still be wrong after it, and be mended by the next
     assert good["plan"]["equalize"] and good["problem"] == ""
@@ -203,11 +204,21 @@ def test_plans_are_ranked_again_without_the_worst_layers():
     assert files.last.ranges == "mse"
 
 
+@pytest.mark.parametrize("kind", RANGES)
+def test_the_nearest_ranges_are_taken(kind):
+    entry = recover(Imagined({"layer3"}, {"ranges": kind}), may_keep_float=False)
+    assert [item["tool"] for item in entry.recovery["tries"]] == [RANGES[kind]]
+    assert entry.recovery["ranges"] == {name: 0.0 if name == RANGES[kind] else 0.1 for name in RANGES.values()}
+
+
 @pytest.mark.parametrize("place", range(len(TOOLS)))
 def test_tools_stop_at_the_first_that_is_enough(place):
     _, change = TOOLS[place]
     entry = recover(Imagined({"layer3"}, change), may_keep_float=True)
-    assert [item["tool"] for item in entry.recovery["tries"]] == ["plain", *(tool for tool, _ in TOOLS[: place + 1])]
+    assert [item["tool"] for item in entry.recovery["tries"]] == [
+        "whole ranges",
+        *(tool for tool, _ in TOOLS[: place + 1]),
+    ]
     assert entry.recovery["tries"][-1]["plan"][next(iter(change))] == change[next(iter(change))]
     assert entry.recovery["layers"] == []
 
