@@ -24,7 +24,8 @@ TOP = ("attar.cli", "attar.pipeline", "attar.quickstart", "attar.__main__")
 """These join everything; nothing below them imports them."""
 HEAVY = (
     "coremltools", "litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime",
-    "executorch", "torchao", "tensorflow", "jax", "jinja2", "matplotlib",
+    "executorch", "torchao", "tensorflow", "jax", "jinja2", "matplotlib", "lightning_fabric", "tensorboard", "mlflow",
+    "wandb",
 )  # fmt: skip
 
 FILES = sorted(path for name in OURS for path in (ROOT / name).rglob("*.py"))

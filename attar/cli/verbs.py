@@ -339,6 +339,10 @@ def _refuse_existing(output: Path) -> None:
 
 
 def _show(value: Any, as_json: bool, table: Any) -> None:
+    from attar.ranks import is_first
+
+    if not is_first():
+        return
     if as_json:
         print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
     elif table is not None:
