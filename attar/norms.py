@@ -39,7 +39,7 @@ def _batch_norm(
         return functional.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     others = [axis for axis in range(x.ndim) if axis != 1]
     shape = [1, -1] + [1] * (x.ndim - 2)
-    wide = x.float()
+    wide = x if x.dtype == torch.float64 else x.float()
     mean = _Averaged.apply(wide.mean(others))
     centred = wide - mean.view(shape)
     variance = _Averaged.apply(centred.square().mean(others))  # of what is centred already: no cancellation

@@ -271,6 +271,8 @@ def _run(recipe: Recipe, output: Path, as_json: bool) -> None:
     from benchmarks.report import terminal_table
 
     comparison = run(recipe, output)
+    if comparison is None:  # in ranks other than the first
+        return
     _show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
     say(f"Report: {output / 'report.html'}")
 
