@@ -195,6 +195,7 @@ def shard_blocks(model: nn.Module, mesh: Any) -> nn.Module:
     """Spread a model's parameters over the ranks of `mesh`: each block of a ViT by itself, then what is left."""
     from torch.distributed.fsdp import fully_shard
 
+    mesh = mesh["data_parallel"]  # Fabric's second axis, for tensor parallelism, has length 1 here
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in ("blocks", "stages", "layers"):
             for block in module.children():

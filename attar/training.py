@@ -256,14 +256,15 @@ def _gradients(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch) -> 
 def _not_finite(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch, title: str, checkpoint: Path) -> str:
     """What to tell of a step whose loss or gradient is not finite; the same in every rank."""
     where = device()
-    own = ""
-    if not spec.shard:  # a forward pass of a sharded model would need every rank to come along
+    own = (9, "a sharded model is not looked into")  # its forward pass would need every rank to come along
+    if not spec.shard:
         with _autocast(spec.precision, where):
             own = explain(run.model, loss_of, batch.to(where))
-    found = next((f" ({text})" for text in ranks.exchange(own) if text), "")
-    return (
-        f"{title}: loss or gradient became infinite or NaN at step {run.step + 1}{found}. {_remedy(spec, checkpoint)}"
-    )
+    found = ranks.exchange(own)
+    (_, text), number = min((told, number) for number, told in enumerate(found))
+    at = f", at rank {number}" if len(found) > 1 else ""
+    what = f"{title}, step {run.step + 1}{at}: the loss or a gradient became infinite or NaN: {text}"
+    return f"{what}. {_remedy(spec, checkpoint)}"
 
 
 def _remedy(spec: TrainSpec, checkpoint: Path) -> str:

@@ -65,31 +65,31 @@ class LossWatch:
         return asdict(self)
 
 
-def explain(model: nn.Module, loss_of: Callable[[nn.Module, Batch], torch.Tensor], batch: Batch) -> str:
+def explain(model: nn.Module, loss_of: Callable[[nn.Module, Batch], torch.Tensor], batch: Batch) -> tuple[int, str]:
     """Where numbers stopped being finite, looked for in the order in which a step computes them.
 
     Args:
         model: as it was before the step, with the step's gradients.
         loss_of: the loss.
         batch: of the step.
+
+    Returns:
+        How far into a step it was, and where.
     """
     photos = ", ".join(str(i) for i in batch.index[:8].tolist()) + (", ..." if len(batch.index) > 8 else "")
     seen = f"view {batch.view} of photos {photos}"
     for name, parameter in model.named_parameters():
         if not _finite(parameter):
-            return f"the weights {name} are not finite since the step before: the step was too large ({seen})"
-    module = _first_overflow(model, loss_of, batch)
-    if module:
-        return f"the output of {module} is not finite ({seen})"
+            return 0, f"the weights {name} are not finite since the step before, which was too large ({seen})"
+    if module := _first_overflow(model, loss_of, batch):
+        return 1, f"the output of {module} is not finite ({seen})"
     with torch.no_grad():
         if not _finite(loss_of(model, batch)):
-            return (
-                f"the model's answers are finite, and the loss of them is not ({seen}): look at the labels and answers"
-            )
+            return 2, f"the model's answers are finite, and their loss is not ({seen}): look at labels and teacher"
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not _finite(parameter.grad):
-            return f"the loss is finite, and its gradient for {name} is not ({seen})"
-    return ""
+            return 3, f"the loss is finite, and its gradient for {name} is not ({seen})"
+    return 4, f"computed once more, everything is finite ({seen})"
 
 
 def _first_overflow(model: nn.Module, loss_of: Callable[[nn.Module, Batch], torch.Tensor], batch: Batch) -> str:

@@ -2,7 +2,7 @@
 
 Two ways to be useless: answers that agree with the labels no better than chance, and answers that are good but in
 another order of classes (a checkpoint fitted to folders that were sorted otherwise). For the second, the best
-one-to-one renaming of classes is found on one half of the photos (Kuhn, 1955, as scipy solves it) and tried on the
+one-to-one renaming of classes is found on each half of the photos (Kuhn, 1955, as scipy solves it) and tried on the
 other, so that a renaming that only fits by luck does not count.
 """
 
@@ -48,27 +48,28 @@ def problem(predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -
         labels: the true ones (N,).
         names: of the classes.
     """
-    half = len(labels) // 2
-    renaming = _renaming(predicted[:half], labels[:half], len(names))
-    right, renamed = predicted[half:] == labels[half:], renaming[predicted[half:]] == labels[half:]
-    gain = renamed.astype(float) - right
-    if gain.mean() > BETTER + 3 * gain.std() / np.sqrt(len(gain)):
-        moved = [
-            f"{names[c]!r} where the photo shows {names[renaming[c]]!r}" for c in range(len(names)) if renaming[c] != c
-        ]
+    classes = len(names)
+    right = (predicted == labels).astype(float)
+    renamed = np.empty(len(labels))
+    halves = np.array_split(np.arange(len(labels)), 2)
+    for fitted, tried in (halves, halves[::-1]):
+        renamed[tried] = _renaming(predicted[fitted], labels[fitted], classes)[predicted[tried]] == labels[tried]
+    gain = renamed - right
+    if gain.mean() > max(BETTER, 3 * gain.std() / np.sqrt(len(gain))):
+        renaming = _renaming(predicted, labels, classes)
+        moved = [f"{name!r} where the photo shows {names[c]!r}" for name, c in zip(names, renaming) if name != names[c]]
         return (
             f"the teacher's classes are in another order than the photos': top-1 on training photos is "
             f"{100 * right.mean():.1f}%, and {100 * renamed.mean():.1f}% with {len(moved)} classes renamed "
             f"(it answers {'; '.join(moved[:3])}{'; ...' if len(moved) > 3 else ''}). "
             "Save the teacher with its labels in the order of its outputs."
         )
-    top1, chance = float((predicted == labels).mean()), _chance(predicted, labels, len(names))
-    error = np.sqrt(chance * (1 - chance) / len(labels))
-    if top1 + 2 * error < chance + WEAK * (1 - chance):
+    chance = _chance(predicted, labels, classes)
+    if right.mean() < chance + WEAK * (1 - chance):
         return (
-            f"the teacher knows next to nothing of these photos: top-1 on training photos is {100 * top1:.1f}%, "
-            f"and answering at random would give {100 * chance:.1f}%. Fit it to them with `attar teach`, "
-            "and look at the top-1 that tells."
+            f"the teacher knows next to nothing of these photos: top-1 on training photos is "
+            f"{100 * right.mean():.1f}%, and answering at random would give {100 * chance:.1f}%. "
+            "Fit it to them with `attar teach`, and look at the top-1 that it tells."
         )
     return None
 
