@@ -79,7 +79,7 @@ def distill(
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
         answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs)
         if spec.check_teacher:
-            refuse_useless(answers, photos, teacher)
+            refuse_useless(answers, labels_of(photos.train), teacher)
     checkpoint = output.with_name(f"{output.name}.training.pt")
     identity = [photos.fingerprint, views.to_json(), teacher.fingerprint if teacher else None]
     preprocessing = Preprocessing(spec.size, spec.crop)

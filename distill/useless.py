@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from attar.bundle import Bundle
-from attar.data import Photos, labels_of
 from attar.errors import InputError
 from distill.cache import TeacherCache
 
@@ -25,17 +24,21 @@ BETTER = 0.15
 """Gain in top-1 from which a renaming of classes is told of."""
 
 
-def refuse_useless(answers: TeacherCache, photos: Photos, teacher: Bundle) -> None:
+def refuse_useless(answers: TeacherCache, labels: np.ndarray, teacher: Bundle) -> None:
     """Look at the teacher's answers to view 0 of the training photos.
+
+    Args:
+        answers: the cache, view 0 in it.
+        labels: of the photos, int64 (photos,); negative where there is none.
+        teacher: whose answers they are.
 
     Raises:
         InputError: they are near chance, or those of permuted classes.
     """
-    labels = labels_of(photos.train)
     index = np.random.default_rng(0).permutation(np.flatnonzero(labels >= 0))[:SAMPLE]
     if len(index) < 2:
         return
-    found = problem(answers.logits(0, index).argmax(1), labels[index], photos.labels)
+    found = problem(answers.logits(0, index).argmax(1), labels[index], teacher.labels)
     if found:
         raise InputError(f"{teacher.path}: {found} To train by it all the same, set student.check_teacher to false.")
 
