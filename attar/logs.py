@@ -49,6 +49,7 @@ def log_to(name: str | None, folder: Path, title: str, settings: Mapping[str, An
 
 
 def _tensorboard(folder: Path, title: str, settings: Mapping[str, Any], start: int) -> Opened:
+    require("tensorboard")  # by its own name, if it is missing
     writer = require("torch.utils.tensorboard").SummaryWriter(str(folder), purge_step=start or None)
     if not start:
         writer.add_text("settings", "\n".join(f"    {key}: {value}" for key, value in settings.items()))
