@@ -20,10 +20,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from attar import ranks
+
 T = TypeVar("T")
 
-err = Console(stderr=True, highlight=False)
-"""Messages for a person."""
+err = Console(stderr=True, highlight=False, quiet=not ranks.is_first())
+"""Messages for a person, from the first rank only."""
 
 
 def say(message: str) -> None:
@@ -50,7 +52,7 @@ def bar(title: str, total: int) -> Iterator[Step]:
         TimeRemainingColumn(),
         console=err,
         transient=True,
-        disable=not err.is_terminal,
+        disable=err.quiet or not err.is_terminal,
     )
     with progress:
         task = progress.add_task(title, total=total)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from attar import ranks
 from attar.data import Photos, labels_of, load_pixels
 from attar.inference import predict
 from attar.metrics import bootstrap_interval, correct, expected_calibration_error
@@ -25,3 +27,12 @@ def evaluate(model: nn.Module, photos: Photos, preprocessing: Preprocessing, tit
         "top1_interval": [low, high],
         "ece": expected_calibration_error(probabilities, labels),
     }
+
+
+def validator(photos: Photos, preprocessing: Preprocessing, select: str) -> Callable[[nn.Module], float] | None:
+    """For `select: best`, a function from a model to its top-1 on the validation photos, which it keeps decoded."""
+    if select != "best" or not ranks.is_first():
+        return None
+    pixels = load_pixels(photos.val, preprocessing, "Reading the validation photos")
+    labels = labels_of(photos.val)
+    return lambda model: float((predict(model, pixels).argmax(1) == labels).mean())

@@ -37,6 +37,10 @@ OPTIONAL = (
     Optional("onnxruntime", "onnxruntime", "onnx", "verify and benchmark ONNX files"),
     Optional("executorch", "executorch", "executorch", "export to ExecuTorch, verify and benchmark it"),
     Optional("torchao", "torchao", "executorch", "executorch:int8"),
+    Optional("lightning_fabric", "lightning-fabric", "ranks", "training by several processes (torchrun)"),
+    Optional("tensorboard", "tensorboard", "logs", "curves of a training in TensorBoard"),
+    Optional("mlflow", "mlflow", "mlflow", "curves of a training in MLflow"),
+    Optional("wandb", "wandb", "wandb", "curves of a training in Weights & Biases"),
     Optional("jinja2", "jinja2", "report", "report.html"),
     Optional("matplotlib", "matplotlib", "report", "the picture in the report"),
 )

@@ -11,11 +11,13 @@ from pathlib import Path
 import benchmarks
 import export
 import teachers
+from attar import ranks
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data import Photos
 from attar.errors import GateError, InputError
-from attar.files import write_text
+from attar.files import write_json, write_text
+from attar.provenance import provenance
 from attar.recipe import Recipe, write_recipe
 from attar.runfolder import RunFolder
 from attar.sources import photos_of, require_photos
@@ -25,8 +27,10 @@ from distill.losses import loss_named
 from students.create import check_name
 
 
-def run(recipe: Recipe, output: Path) -> Comparison:
+def run(recipe: Recipe, output: Path) -> Comparison | None:
     """Run a recipe into `output`, continuing what is there; returns what the report shows.
+
+    Under torchrun all ranks fit teacher and student; the rest is the first one's, and the others return None.
 
     Raises:
         InputError: something in the recipe, the photos or the folder is wrong; found before training.
@@ -34,11 +38,15 @@ def run(recipe: Recipe, output: Path) -> Comparison:
     """
     check(recipe)
     folder = RunFolder(output)
-    with folder.claimed({"schema": 1, "recipe": recipe.fingerprint}):
-        write_text(folder.recipe, write_recipe(recipe))
+    with ranks.held(folder.claimed({"schema": 1, "recipe": recipe.fingerprint})):
         photos = photos_of(recipe.data, folder.data)
+        if ranks.is_first():
+            write_text(folder.recipe, write_recipe(recipe))
+            write_json(folder.provenance, provenance(photos, recipe.seed, recipe.to_json()))
         teacher = fit_teacher(recipe, photos, folder)
         student = fit_student(recipe, photos, folder, teacher)
+        if not ranks.is_first():
+            return None
         failed = export_files(recipe, photos, folder, student)
         say("Measuring latency ...")
         benchmarks.bench(folder.exports, threads=recipe.bench.threads, seconds=recipe.bench.seconds, output=output)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import platform
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attar import __version__
+from attar import __version__, ranks
 from attar.data import DataSpec, Photos
 from attar.errors import InputError
 from attar.extras import version
 from attar.files import digest_of
 
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
 
 
 def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any) -> dict[str, Any]:
@@ -34,8 +36,27 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
         "packages": {name: version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "command": shlex.join(sys.argv),
+        "computed_on": _computed_on(),
         **more,
     }  # fmt: skip
+
+
+def agree_on(photos: Photos, seed: int, **more: Any) -> None:
+    """Make sure that all ranks are about to do the same work: an `InputError` names what differs."""
+    versions = {name: version(name) for name in _PACKAGES}
+    ranks.agree({"photos": photos.fingerprint, "seed": seed, "attar": __version__, "packages": versions, **more})
+
+
+def _computed_on() -> dict[str, Any]:
+    """What besides the recipe decides the last bits of the weights."""
+    import torch
+
+    from attar.inference import device
+
+    where = device()
+    name = torch.cuda.get_device_name() if where.type == "cuda" else platform.processor() or platform.machine()
+    return {"device": where.type, "name": name, "threads": torch.get_num_threads(), "ranks": ranks.count()}
 
 
 def data_of(provenance: Mapping[str, Any]) -> DataSpec:

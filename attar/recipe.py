@@ -53,7 +53,7 @@ class TrainSpec(_Strict):
     """How to train: `attar.training`."""
 
     epochs: int = Field(30, ge=1)
-    batch_size: int = Field(32, ge=2)
+    batch_size: int = Field(32, ge=2, description="photos a step, of all ranks and parts together")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
@@ -61,7 +61,12 @@ class TrainSpec(_Strict):
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 switches clipping off")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    accumulate: int = Field(1, ge=1, description="parts in which a rank works through its share of a batch")
+    shard: bool = Field(False, description="spread the model over the ranks (FSDP), for teachers too large for one")
+    select: Literal["last", "best"] = Field("last", description="best: the epoch best on the validation photos")
     checkpoint_seconds: float = Field(20.0, ge=0, description="least time between two training checkpoints")
+    keep: int = Field(2, ge=1, description="training checkpoints that are kept while training")
+    log: Literal["tensorboard", "mlflow", "wandb"] | None = Field(None, description="where to draw curves")
 
 
 class TeachSpec(TrainSpec):
@@ -93,6 +98,7 @@ class DistillSpec(TrainSpec):
     loss: str = Field("kd", description="distillation loss")
     temperature: float = Field(3.0, gt=0)
     weight: float = Field(0.7, ge=0, le=1, description="weight of the teacher against the labels")
+    check_teacher: bool = Field(True, description="refuse a teacher whose answers have little to do with the labels")
 
 
 class BenchPart(_Strict):

@@ -1,9 +1,10 @@
 """Where a run keeps its things. The same names whether `attar run` or the single verbs made them.
 
 recipe.yaml            the resolved recipe
+provenance.json        what else it takes to repeat the run: photos, versions, seed, machine, command
 run.json               what the run is: its recipe by fingerprint
 data/                  photos that a source wrote
-teacher/  student/     bundles
+teacher/  student/     bundles; beside them, while they are made, <name>.training.pt, and <name>.logs/ if asked for
 teacher-cache/         the teacher's stored answers
 exports/               files for devices, and manifest.json
 benchmarks.jsonl       latency records
@@ -23,7 +24,7 @@ from filelock import FileLock, Timeout
 from attar.errors import AttarError, InputError
 from attar.files import make_folder, read_json, write_json
 
-_BOOKKEEPING = ("run.json", "recipe.yaml", ".lock")
+_BOOKKEEPING = ("run.json", "recipe.yaml", "provenance.json", ".lock")
 """What a run writes before it has computed anything."""
 
 
@@ -37,6 +38,11 @@ class RunFolder:
     def recipe(self) -> Path:
         """The resolved recipe."""
         return self.path / "recipe.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """What else it takes to repeat the run."""
+        return self.path / "provenance.json"
 
     @property
     def data(self) -> Path:

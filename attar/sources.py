@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from attar import ranks
 from attar.console import say
 from attar.data import Photos, read_photos
 from attar.errors import InputError, MissingExtra, did_you_mean
@@ -80,8 +81,9 @@ def write_source(name: str, folder: Path) -> Path:
 def photos_of(data: DataPart, folder: Path) -> Photos:
     """A recipe's photos, written under `folder` first if they come from a source; says what was found."""
     require_photos(data)
-    path = write_source(data.source, folder) if data.source else Path(data.path or "")
-    photos = read_photos(data.spec(path))
+    with ranks.first_goes_first():
+        path = write_source(data.source, folder) if data.source else Path(data.path or "")
+        photos = read_photos(data.spec(path))
     say(f"Photos: {photos.summary()}")
     for item in photos.set_aside[:5]:
         say(f"  set aside: {item.path}: {item.reason}")

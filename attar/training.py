@@ -8,6 +8,11 @@ A run can be killed at any moment and ends, when started again, in the same weig
 CPU: the order of photos and their views are pure functions of the seed, and a checkpoint holds
 everything else (weights, average, optimizer, random state, position). The weights returned are those
 of the last step, never the best on the validation photos: those are what the results are reported on.
+Who wants the best all the same (`select: best`) gets figures that flatter it, and the bundle says so.
+
+Under torchrun the ranks share each batch out (`attar.ranks`, `attar.engines`): `batch_size` counts the
+photos of all, so a recipe means the same training on any number of ranks, up to the order of sums.
+Dropout draws other numbers in each.
 """
 
 from __future__ import annotations
@@ -24,23 +29,33 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from attar import ranks
 from attar.console import bar
-from attar.errors import GateError, InputError
-from attar.files import digest_of, replacing
+from attar.engines import One, engine_for
+from attar.errors import GateError
+from attar.files import digest_of
 from attar.inference import device
+from attar.keeping import Checkpoints
+from attar.logs import EVERY, log_to
 from attar.recipe import TrainSpec
 from attar.views import Batch
+from attar.watch import LossWatch, explain
+
+Objective = Callable[[nn.Module, Batch], torch.Tensor]
 
 
 class Loader(Protocol):
     """What the loop needs of `attar.views.ViewLoader`."""
+
+    batch_size: int
+    """Photos in a batch, of all ranks together."""
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Batches of one epoch, from step `start` on."""
+        """This rank's share of the batches of one epoch, from step `start` on."""
 
 
 @dataclass
@@ -55,12 +70,13 @@ def train(
     model: nn.Module,
     spec: TrainSpec,
     loader: Loader,
-    loss_of: Callable[[nn.Module, Batch], torch.Tensor],
+    loss_of: Objective,
     *,
     seed: int,
     checkpoint: Path,
     identity: Any = None,
     parameters: Callable[[nn.Module], list[dict[str, Any]]] | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
     title: str = "Training",
 ) -> Trained:
     """Train `model` by `spec`, resuming from `checkpoint` if it is there.
@@ -69,66 +85,70 @@ def train(
         model: a module from uint8 images (N, 3, S, S) to logits.
         spec: the schedule.
         loader: replayable batches.
-        loss_of: (model, batch on the model's device) -> scalar loss.
+        loss_of: (model, batch on the model's device) -> scalar loss, mean over the batch.
         seed: start of dropout's random numbers.
-        checkpoint: file to keep the state of training in; removed by the caller when the result is safe.
+        checkpoint: file to keep the state of training in (`attar.keeping`); discarded by the caller when the result
+            is safe.
         identity: plain data that says what is trained on what; a checkpoint of another one is refused.
         parameters: optimizer parameter groups of the model, with `lr_scale` where it differs from 1.
+        validate: model -> accuracy in [0, 1]; asked by `select: best` after every epoch, in the first rank.
         title: what the progress bar says.
 
+    Returns:
+        In the first rank the trained model; with `shard`, the other ranks' is not trained.
+
     Raises:
-        InputError: the checkpoint belongs to another run.
-        GateError: the loss is not finite.
+        InputError: the checkpoint belongs to another run; a batch that the ranks cannot share out evenly.
+        GateError: a loss or gradient is not finite, or the loss diverged.
     """
-    where = device()
-    model.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    engine = engine_for(spec, loader.batch_size)
+    average = ModelEmaV3(model, decay=spec.ema, use_warmup=True) if spec.ema else None
+    if average:
+        average.module = engine.place_average(average.module)
+    model = engine.place(model)
     groups = parameters(model) if parameters else weight_decay_groups(model, spec.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay)
-    average = ModelEmaV3(model, decay=spec.ema, use_warmup=True) if spec.ema else None
     total = spec.epochs * loader.steps
-    key = digest_of([spec.model_dump(exclude={"checkpoint_seconds"}), seed, loader.steps, identity])
-    torch.manual_seed(seed)
-    step, history = _resume(checkpoint, key, model, average, optimizer)
-    autocast = _autocast(spec.precision, where)
+    settings = spec.model_dump(exclude={"checkpoint_seconds", "keep", "log"})
+    key = digest_of([2, settings, seed, loader.steps, identity])
+    run = _Run(model, average, optimizer, engine, LossWatch(patience=max(100, total // 20)))
+    run.resume(Checkpoints(checkpoint, key, spec.keep), seed)
+    logs = checkpoint.with_name(checkpoint.name.removesuffix(".training.pt") + ".logs")
     saved = time.monotonic()
 
-    with bar(title, total) as progress:
-        progress(step)
-        while step < total:
-            epoch, start = divmod(step, loader.steps)
+    with bar(title, total) as progress, log_to(spec.log, logs, title, spec.model_dump(), run.step) as log:
+        progress(run.step)
+        while run.step < total:
+            epoch, start = divmod(run.step, loader.steps)
             model.train()
-            losses = []
             for batch in loader.epoch(epoch, start):
-                _schedule(optimizer, spec, step, total)
-                batch = Batch(batch.images.to(where), batch.labels.to(where), batch.index, batch.view)
-                with autocast:
-                    loss = loss_of(model, batch)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                if spec.clip:
-                    nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
+                _schedule(optimizer, spec, run.step, total)
+                loss, norm = _gradients(run, spec, loss_of, batch)
+                late = ranks.is_first() and time.monotonic() - saved > spec.checkpoint_seconds
+                loss, due = engine.mean(loss, float(late))
+                if not (math.isfinite(loss) and math.isfinite(norm)):
+                    raise GateError(_not_finite(run, spec, loss_of, batch, title, checkpoint))
                 optimizer.step()
-                step += 1
+                run.step += 1
                 if average:
-                    average.update(model, step)
-                losses.append(loss.detach())
+                    average.update(model, run.step)
+                run.losses.append(loss)
                 progress(1)
-                if time.monotonic() - saved > spec.checkpoint_seconds and step % loader.steps:
-                    _save(checkpoint, key, step, history, model, average, optimizer)
+                if problem := run.watch.diverged(loss):
+                    raise GateError(f"{title}, step {run.step}: {problem}. {_remedy(spec, checkpoint)}")
+                if run.step % EVERY == 0:
+                    log(run.step, {"loss": loss, "gradient_norm": norm, "lr": learning_rate(spec, run.step - 1, total)})
+                if due and run.step % loader.steps:
+                    run.save()
                     saved = time.monotonic()
-            mean = float(torch.stack(losses).mean())
-            if not math.isfinite(mean):
-                raise GateError(
-                    f"{title}: the loss became {mean} in epoch {epoch + 1}. Lower the learning rate (lr: {spec.lr})."
-                )
-            history.append({"epoch": epoch + 1, "loss": mean})
-            progress(0, f"{title} · epoch {epoch + 1}/{spec.epochs} · loss {mean:.3f}")
-            if time.monotonic() - saved > spec.checkpoint_seconds or step == total:
-                _save(checkpoint, key, step, history, model, average, optimizer)
+            entry = run.end_epoch(epoch + 1, spec.select == "best", validate)
+            log(run.step, {f"epoch/{name}": value for name, value in entry.items() if name != "epoch"})
+            progress(0, f"{title} · epoch {epoch + 1}/{spec.epochs} · loss {entry['loss']:.3f}")
+            if due or run.step == total:
+                run.save()
                 saved = time.monotonic()
 
-    result = average.module if average else model
-    return Trained(result.cpu().eval(), history)
+    return Trained(run.result().cpu().eval(), run.history)
 
 
 def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -146,51 +166,144 @@ def learning_rate(spec: TrainSpec, step: int, total: int) -> float:
     return spec.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
+@dataclass
+class _Run:
+    """Everything of a training that changes, which is what a checkpoint holds."""
+
+    model: nn.Module
+    average: ModelEmaV3 | None
+    optimizer: torch.optim.Optimizer
+    engine: One
+    watch: LossWatch
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    """Of this epoch's steps so far."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+    """Accuracy and weights of the best epoch, if asked for."""
+
+    def resume(self, checkpoints: Checkpoints, seed: int) -> None:
+        """Start, or continue from the newest checkpoint."""
+        self._checkpoints = checkpoints
+        torch.manual_seed(_seed_of_rank(seed, 0))
+        state = checkpoints.newest()
+        ranks.agree({"the training checkpoint (its step)": state["step"] if state else None})
+        if state is None:
+            return
+        self.engine.load(self.model, self.optimizer, (state["model"], state["optimizer"]))
+        if self.average:
+            self.engine.load_average(self.average.module, state["average"])
+        self.step, self.losses, self.history = state["step"], state["losses"], state["history"]
+        self.watch, self.best = LossWatch(**state["watch"]), state["best"]
+        if len(state["random"]) == ranks.count():
+            _set_random(state["random"][ranks.rank()])
+        else:  # another number of ranks than before
+            torch.manual_seed(_seed_of_rank(seed, self.step))
+
+    def save(self) -> None:
+        """Write a checkpoint; every rank calls, the first one writes."""
+        model, optimizer = self.engine.state(self.model, self.optimizer)
+        average = self.engine.average_state(self.average.module) if self.average else None
+        random = ranks.exchange(_get_random())
+        with ranks.first_alone() as writes:
+            if writes:
+                self._checkpoints.save({
+                    "step": self.step, "losses": self.losses, "history": self.history, "watch": self.watch.to_json(),
+                    "best": self.best, "model": model, "optimizer": optimizer, "average": average, "random": random,
+                })  # fmt: skip
+
+    def end_epoch(self, epoch: int, select: bool, validate: Callable[[nn.Module], float] | None) -> dict[str, float]:
+        """Close an epoch's books: its entry in the history."""
+        entry: dict[str, float] = {"epoch": epoch, "loss": sum(self.losses) / len(self.losses)}
+        if select:
+            model = self.average.module if self.average else self.model
+            entry["top1"] = ranks.exchange(validate(model) if validate else None)[0]
+            if self.best is None or entry["top1"] > self.best["top1"]:
+                weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+                self.best = {"epoch": epoch, "top1": entry["top1"], "weights": weights}
+        self.history.append(entry)
+        self.losses = []
+        return entry
+
+    def result(self) -> nn.Module:
+        """The model to keep."""
+        result = self.engine.whole(self.average.module if self.average else self.model)
+        if self.best:
+            result.load_state_dict(self.best["weights"])
+        return result
+
+
+def _gradients(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch) -> tuple[float, float]:
+    """Fill the gradients from this rank's share of a batch, clipped -> its loss, and the norm before clipping."""
+    where = device()
+    run.optimizer.zero_grad(set_to_none=True)
+    losses = []
+    parts = batch.split(spec.accumulate)
+    for number, part in enumerate(parts, start=1):
+        part = part.to(where)
+        with run.engine.collecting(last=number == len(parts)):
+            with _autocast(spec.precision, where):
+                loss = run.engine.loss(lambda part=part: loss_of(run.model, part) / len(parts))  # type: ignore[misc]
+            run.engine.backward(loss)
+        losses.append(loss.detach())
+    gradients = [p.grad for p in run.model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if spec.clip and bool(torch.isfinite(norm)):  # else the gradients stay as they are, to be explained
+        nn.utils.clip_grads_with_norm_(run.model.parameters(), spec.clip, norm)
+    return float(torch.stack(losses).sum()), float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+
+
+def _not_finite(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch, title: str, checkpoint: Path) -> str:
+    """What to tell of a step whose loss or gradient is not finite; the same in every rank."""
+    where = device()
+    own = (9, "a sharded model is not looked into")  # its forward pass would need every rank to come along
+    if not spec.shard:
+        with _autocast(spec.precision, where):
+            own = explain(run.model, loss_of, batch.to(where))
+    found = ranks.exchange(own)
+    (_, text), number = min((told, number) for number, told in enumerate(found))
+    at = f", at rank {number}" if len(found) > 1 else ""
+    what = f"{title}, step {run.step + 1}{at}: the loss or a gradient became infinite or NaN: {text}"
+    return f"{what}. {_remedy(spec, checkpoint)}"
+
+
+def _remedy(spec: TrainSpec, checkpoint: Path) -> str:
+    ways = [f"lower lr (now {spec.lr:g})", f"a longer warmup (now {spec.warmup:g} of all steps)"]
+    if not spec.clip:
+        ways.append("clip: 1.0 (now off)")
+    if _computes_bf16(spec.precision, device()):
+        ways.append("precision: fp32 (now bf16)")
+    return f"Try, in this order: {'; '.join(ways)}; with another --output, or after removing {checkpoint}*."
+
+
 def _schedule(optimizer: torch.optim.Optimizer, spec: TrainSpec, step: int, total: int) -> None:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(spec, step, total) * group.get("lr_scale", 1.0)
 
 
 def _autocast(precision: str, where: torch.device) -> Any:
+    return torch.autocast(where.type, torch.bfloat16) if _computes_bf16(precision, where) else nullcontext()
+
+
+def _computes_bf16(precision: str, where: torch.device) -> bool:
     """bf16 where the hardware computes it natively: training a MobileNet in bf16 on a CPU is slower than fp32."""
     native = where.type == "cuda" and torch.cuda.is_bf16_supported()
-    if precision == "bf16" or (precision == "auto" and native):
-        return torch.autocast(where.type, torch.bfloat16)
-    return nullcontext()
+    return precision == "bf16" or (precision == "auto" and native)
 
 
-def _save(
-    path: Path, key: str, step: int, history: list[dict[str, float]],
-    model: nn.Module, average: ModelEmaV3 | None, optimizer: torch.optim.Optimizer,
-) -> None:  # fmt: skip
-    state = {
-        "key": key, "step": step, "history": history, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-        "average": average.module.state_dict() if average else None, "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }  # fmt: skip
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+def _seed_of_rank(seed: int, step: int) -> int:
+    """Dropout's seed; every rank draws other numbers, and the first in a fresh run those of a single process."""
+    if ranks.is_first() and not step:
+        return seed
+    return int(digest_of([seed, ranks.rank(), step])[:12], 16)
 
 
-def _resume(
-    path: Path, key: str, model: nn.Module, average: ModelEmaV3 | None, optimizer: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, float]]]:
-    if not path.is_file():
-        return 0, []
-    try:
-        state = torch.load(path, map_location=device(), weights_only=True)
-    except Exception as error:
-        raise InputError(f"{path}: the training checkpoint is damaged ({error}). Remove it to train anew.") from error
-    if state["key"] != key:
-        raise InputError(
-            f"{path}: a training checkpoint of another run (other settings, photos or teacher). "
-            "Choose another output folder, or remove the file to train anew."
-        )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if average:
-        average.module.load_state_dict(state["average"])
-    torch.set_rng_state(state["rng"].cpu())
-    if state["cuda_rng"]:
-        torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
-    return int(state["step"]), list(state["history"])
+def _get_random() -> list[torch.Tensor]:
+    """State of the random numbers: the CPU's, then the GPU's if there is one."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+
+
+def _set_random(states: list[torch.Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if torch.cuda.is_available() and len(states) > 1:
+        torch.cuda.set_rng_state(states[1])

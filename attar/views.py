@@ -14,12 +14,13 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from attar import ranks
 from attar.data import Photo, in_threads
 from attar.files import digest_of
 from attar.images import read_rgb
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # recipes hold a view policy, and are read by commands that n
     import torch
 
 STORE_BYTES = 4 << 30
-"""Decoded photos are kept in memory up to this many bytes; the rest are decoded at each use."""
+"""Decoded photos are kept in memory up to this many bytes a machine; the rest are decoded at each use."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class PhotoStore:
         self._side = 2 * size
         self._kept: list[Image.Image | None] = [None] * len(photos)
         bytes_kept = 0
+        budget //= ranks.local_count()
         for i, image in enumerate(in_threads(self._decode, range(len(photos)), "Decoding photos")):
             bytes_kept += 3 * image.width * image.height
             if bytes_kept > budget:
@@ -128,6 +130,19 @@ class Batch:
     index: np.ndarray
     view: int
 
+    def split(self, parts: int) -> list[Batch]:
+        """The same in so many batches of the same size; `parts` divides the size."""
+        if parts == 1:
+            return [self]
+        rows = {f.name: getattr(self, f.name) for f in fields(self) if hasattr(getattr(self, f.name), "__len__")}
+        taken = [slice(part, None, parts) for part in range(parts)]
+        return [replace(self, **{name: value[own] for name, value in rows.items()}) for own in taken]
+
+    def to(self, where: torch.device) -> Batch:
+        """The same with its tensors on a device."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if hasattr(getattr(self, f.name), "to")}
+        return replace(self, **{name: tensor.to(where) for name, tensor in tensors.items()})
+
 
 class ViewLoader:
     """Batches of views in an order that is a pure function of (seed, epoch), drawn ahead by threads."""
@@ -144,10 +159,10 @@ class ViewLoader:
         return len(self.store) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Batches of one epoch, from step `start` on."""
+        """This rank's share of the batches of one epoch, from step `start` on."""
         view = epoch % self.policy.count
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.store))
-        chunks = [order[s * self.batch_size : (s + 1) * self.batch_size] for s in range(start, self.steps)]
+        chunks = [ranks.share(order[s * self.batch_size : (s + 1) * self.batch_size]) for s in range(start, self.steps)]
         yield from self._drawn(chunks, view)
 
     def in_order(self, view: int) -> Iterator[Batch]:
@@ -165,7 +180,7 @@ class ViewLoader:
             return Batch(to_tensor(pixels), torch.from_numpy(self.labels[index]), index, view)
 
         ahead: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1)) as pool:
+        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // ranks.local_count() - 1)) as pool:
             for chunk in chunks:
                 ahead.append(pool.submit(draw, chunk))
                 if len(ahead) > 4:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from attar.errors import InputError
 from attar.files import read_json, replacing, sha256, write_json
@@ -59,8 +60,10 @@ class TeacherCache:
         shard = self._shard(view)
         with replacing(shard) as temporary, temporary.open("wb") as stream:
             np.save(stream, logits.astype(np.float16))
-        self._shards[str(view)] = sha256(shard)
-        write_json(self._index, {**self._about, "shards": self._shards})
+        with FileLock(self.folder / ".lock"):  # other processes add other views
+            others = self._checked(read_json(self._index)) if self._index.is_file() else {}
+            self._shards = {**others, **self._shards, str(view): sha256(shard)}
+            write_json(self._index, {**self._about, "shards": self._shards})
 
     def logits(self, view: int, index: np.ndarray) -> np.ndarray:
         """Stored logits of some photos' view -> float32 (len(index), classes)."""

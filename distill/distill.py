@@ -19,19 +19,22 @@ from torch.nn import functional
 
 import students
 import teachers
+from attar import ranks
 from attar.bundle import Bundle, read_bundle
 from attar.console import track
 from attar.data import Photos, labels_of
 from attar.errors import InputError
-from attar.evaluation import evaluate
+from attar.evaluation import evaluate, validator
 from attar.inference import device
+from attar.keeping import discard
 from attar.preprocessing import Preprocessing
-from attar.provenance import provenance
+from attar.provenance import agree_on, provenance
 from attar.recipe import DistillSpec
 from attar.training import train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from distill.cache import TeacherCache
 from distill.losses import loss_named
+from distill.useless import refuse_useless
 
 
 def distill(
@@ -61,6 +64,7 @@ def distill(
     loss_named(spec.loss)
     views = views or ViewPolicy()
     teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
+    agree_on(photos, seed, recipe=spec.model_dump(), views=views.to_json(), teacher=teacher and teacher.fingerprint)
     torch.manual_seed(seed)
     student = students.create_student(
         spec.name, len(photos.labels), head=spec.head, pretrained=spec.pretrained, checkpoint=spec.checkpoint,
@@ -74,24 +78,29 @@ def distill(
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
         answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs)
+        if spec.check_teacher:
+            refuse_useless(answers, labels_of(photos.train), teacher)
     checkpoint = output.with_name(f"{output.name}.training.pt")
     identity = [photos.fingerprint, views.to_json(), teacher.fingerprint if teacher else None]
+    preprocessing = Preprocessing(spec.size, spec.crop)
     trained = train(
         student, spec, loader, objective(spec, answers),
-        seed=seed, checkpoint=checkpoint, identity=identity, title=f"Training {spec.name}",
+        seed=seed, checkpoint=checkpoint, identity=identity, validate=validator(photos, preprocessing, spec.select),
+        title=f"Training {spec.name}",
     )  # fmt: skip
-    preprocessing = Preprocessing(spec.size, spec.crop)
-    metrics = evaluate(trained.model.to(device()), photos, preprocessing, "Evaluating the student")
-    bundle = students.save(
-        trained.model.cpu(), output, labels=photos.labels, preprocessing=preprocessing,  # type: ignore[arg-type]
-        metrics={**metrics, "history": trained.history},
-        provenance=provenance(
-            photos, seed, {"student": spec.model_dump(), "views": views.to_json()},
-            teacher=about_teacher(teacher) if teacher else None,
-        ),
-    )  # fmt: skip
-    checkpoint.unlink(missing_ok=True)
-    return bundle
+    with ranks.first_alone() as writes:
+        if writes:
+            metrics = evaluate(trained.model.to(device()), photos, preprocessing, "Evaluating the student")
+            students.save(
+                trained.model.cpu(), output, labels=photos.labels, preprocessing=preprocessing,  # type: ignore[arg-type]
+                metrics={**metrics, "history": trained.history},
+                provenance=provenance(
+                    photos, seed, {"student": spec.model_dump(), "views": views.to_json()},
+                    teacher=about_teacher(teacher) if teacher else None,
+                ),
+            )  # fmt: skip
+            discard(checkpoint)
+    return read_bundle(output, "student")
 
 
 def teacher_answers(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path, *, epochs: int) -> TeacherCache:
@@ -102,9 +111,14 @@ def teacher_answers(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: P
             f"{len(photos.labels)} ({_first(photos.labels)}). Fit the teacher to these photos with `attar teach`."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Several students may be trained at once from one cache: the first one here builds it.
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
-        return _build_cache(bundle, photos, views, folder, range(min(epochs, views.count)))
+    needed = range(min(epochs, views.count))
+    # Several students may be trained at once from one cache: the first one here builds it, with all its ranks.
+    with ranks.held(FileLock(folder.with_name(f"{folder.name}.lock"))):
+        cache = _build_cache(bundle, photos, views, folder, needed)
+        if ranks.count() > 1:  # open it again, for the views that the others have added
+            ranks.exchange(None)
+            cache = _build_cache(bundle, photos, views, folder, needed)
+    return cache
 
 
 def _build_cache(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path, needed: range) -> TeacherCache:
@@ -112,7 +126,8 @@ def _build_cache(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path
     cache = TeacherCache(
         folder, teacher=bundle.fingerprint, data=photos.fingerprint, views=views.fingerprint, shape=shape
     )
-    if not cache.missing(needed):
+    missing = ranks.exchange(cache.missing(needed))[0]
+    if not missing:
         return cache
     model = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     # The teacher sees the very view the student sees, drawn at the teacher's own size.
@@ -130,7 +145,7 @@ def _build_cache(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path
             ]
         return np.concatenate(parts)
 
-    cache.build(needed, compute)
+    cache.build(ranks.share(missing), compute)
     return cache
 
 

@@ -22,11 +22,13 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 import students
+from attar import ranks
 from attar.bundle import Bundle, read_bundle
 from attar.data import Photos, labels_of
 from attar.errors import InputError
 from attar.evaluation import evaluate
 from attar.inference import device
+from attar.keeping import discard
 from attar.provenance import provenance
 from attar.recipe import DistillSpec
 from attar.training import train
@@ -171,6 +173,8 @@ def quantization_aware(
     views = views or ViewPolicy()
     parent = read_bundle(student, "student") if isinstance(student, Path) else student
     teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
+    if ranks.count() > 1:
+        raise InputError("Training for integers runs in one process. Start it without torchrun.")
     if parent.labels != photos.labels:
         raise InputError(f"{parent.path}: its classes are not those of {photos.spec.path}. Give the student's photos.")
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
@@ -201,5 +205,5 @@ def quantization_aware(
             quantization_aware={"parent": {"name": parent.name, "fingerprint": parent.fingerprint}},
         ),
     )  # fmt: skip
-    checkpoint.unlink(missing_ok=True)
+    discard(checkpoint)
     return bundle

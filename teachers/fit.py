@@ -11,13 +11,15 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.nn import functional
 
-from attar.bundle import Bundle
+from attar import ranks
+from attar.bundle import Bundle, read_bundle
 from attar.console import track
 from attar.data import Photos, labels_of, load_pixels
 from attar.errors import InputError
-from attar.evaluation import evaluate
+from attar.evaluation import evaluate, validator
 from attar.inference import device, to_tensor
-from attar.provenance import provenance
+from attar.keeping import discard
+from attar.provenance import agree_on, provenance
 from attar.recipe import TeachSpec
 from attar.training import train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
@@ -30,6 +32,8 @@ def teach(photos: Photos, spec: TeachSpec, output: Path, *, views: ViewPolicy | 
     Fine-tuning continues from `<output>.training.pt` if it was interrupted; the file goes when the
     bundle is written.
     """
+    views = views or ViewPolicy()
+    agree_on(photos, seed, recipe=spec.model_dump(), views=views.to_json())
     torch.manual_seed(seed)
     teacher = create_teacher(
         spec.name, len(photos.labels),
@@ -37,18 +41,20 @@ def teach(photos: Photos, spec: TeachSpec, output: Path, *, views: ViewPolicy | 
     )  # fmt: skip
     history: list[dict[str, float]] = []
     checkpoint = output.with_name(f"{output.name}.training.pt")
-    if spec.method == "probe":
-        _probe(teacher, photos)
-    else:
-        history = _finetune(teacher, photos, spec, views or ViewPolicy(), seed, checkpoint)
-    metrics = evaluate(teacher.to(device()), photos, preprocessing_of(teacher), "Evaluating the teacher")
-    teacher.cpu().eval()
-    bundle = save(
-        teacher, output, labels=photos.labels, metrics={**metrics, "history": history},
-        provenance=provenance(photos, seed, {"teacher": spec.model_dump()}),
-    )  # fmt: skip
-    checkpoint.unlink(missing_ok=True)
-    return bundle
+    if spec.method == "finetune":
+        history = _finetune(teacher, photos, spec, views, seed, checkpoint)
+    with ranks.first_alone() as writes:
+        if writes:
+            if spec.method == "probe":
+                _probe(teacher, photos)
+            metrics = evaluate(teacher.to(device()), photos, preprocessing_of(teacher), "Evaluating the teacher")
+            teacher.cpu().eval()
+            save(
+                teacher, output, labels=photos.labels, metrics={**metrics, "history": history},
+                provenance=provenance(photos, seed, {"teacher": spec.model_dump(), "views": views.to_json()}),
+            )  # fmt: skip
+            discard(checkpoint)
+    return read_bundle(output, "teacher")
 
 
 def _finetune(
@@ -68,7 +74,8 @@ def _finetune(
     identity = [photos.fingerprint, views.to_json()]
     trained = train(
         teacher, spec, loader, loss_of, seed=seed, checkpoint=checkpoint, identity=identity,
-        parameters=groups, title="Fitting the teacher",
+        parameters=groups, validate=validator(photos, preprocessing_of(teacher), spec.select),
+        title="Fitting the teacher",
     )  # fmt: skip
     teacher.load_state_dict(trained.model.state_dict())
     return trained.history

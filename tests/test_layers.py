@@ -24,7 +24,8 @@ TOP = ("attar.cli", "attar.pipeline", "attar.quickstart", "attar.__main__")
 """These join everything; nothing below them imports them."""
 HEAVY = (
     "coremltools", "litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime",
-    "executorch", "torchao", "tensorflow", "jax", "jinja2", "matplotlib",
+    "executorch", "torchao", "tensorflow", "jax", "jinja2", "matplotlib", "lightning_fabric", "tensorboard", "mlflow",
+    "wandb",
 )  # fmt: skip
 
 FILES = sorted(path for name in OURS for path in (ROOT / name).rglob("*.py"))
@@ -104,7 +105,8 @@ photos, output = read_photos(DataSpec(sys.argv[1])), Path(sys.argv[2])
 vit = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
 spec = TeachSpec(name="vit_tiny_patch16_224", pretrained=False, options=vit, epochs=1, batch_size=8)
 teacher = teach(photos, spec, output / "teacher")
-spec = DistillSpec(name="mobilenetv3_small_050", pretrained=False, size=32, epochs=1, batch_size=8)
+spec = DistillSpec(name="mobilenetv3_small_050", pretrained=False, size=32, epochs=1, batch_size=8,
+                   check_teacher=False)
 distill(photos, spec, output / "student", teacher=teacher)
 """
 

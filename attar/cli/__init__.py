@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from attar import ranks
 from attar.cli.verbs import app
 from attar.errors import AttarError
 
@@ -17,8 +18,20 @@ def main() -> None:
     try:
         app()
     except AttarError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(error)
     except KeyboardInterrupt:
         print("Interrupted. Run the same command again; it continues where it stopped.", file=sys.stderr)
         sys.exit(130)
+    except RuntimeError as error:
+        lost = ranks.lost(error)
+        if lost is None:
+            raise
+        _end(lost)
+
+
+def _end(error: AttarError) -> None:
+    ranks.tell_once()
+    print(f"Error: {error}", file=sys.stderr)
+    # Not sys.exit: it would wait for threads that wait for ranks that are gone.
+    sys.stderr.flush()
+    os._exit(error.exit_code) if ranks.count() > 1 else sys.exit(error.exit_code)

@@ -278,6 +278,8 @@ def _run(recipe: Recipe, output: Path, as_json: bool) -> None:
     from benchmarks.report import terminal_table
 
     comparison = run(recipe, output)
+    if comparison is None:  # in ranks other than the first
+        return
     _show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
     say(f"Report: {output / 'report.html'}")
 
@@ -346,6 +348,10 @@ def _refuse_existing(output: Path) -> None:
 
 
 def _show(value: Any, as_json: bool, table: Any) -> None:
+    from attar.ranks import is_first
+
+    if not is_first():
+        return
     if as_json:
         print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
     elif table is not None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +17,12 @@ from torch.nn import functional
 
 from attar.data import DataSpec, labels_of, read_photos
 from attar.errors import GateError, InputError
+from attar.keeping import discard
 from attar.recipe import TrainSpec
 from attar.training import learning_rate, train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 
+ROOT = Path(__file__).parents[2]
 SPEC = TrainSpec(epochs=3, batch_size=8, lr=0.01, checkpoint_seconds=0)
 
 
@@ -54,20 +61,24 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop", [1, 4, 5, 8, 11])
-def test_resuming_after_any_step_gives_the_same_weights(stop: int, loader: ViewLoader, tmp_path: Path) -> None:
-    whole = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
+def dying(after: int) -> Callable[[nn.Module, Batch], torch.Tensor]:
     steps = 0
 
-    def dies(model: nn.Module, batch: Batch) -> torch.Tensor:
+    def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
         nonlocal steps
         steps += 1
-        if steps > stop:
+        if steps > after:
             raise Killed
         return cross_entropy(model, batch)
 
+    return loss_of
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5, 8, 11])
+def test_resuming_after_any_step_gives_the_same_weights(stop: int, loader: ViewLoader, tmp_path: Path) -> None:
+    whole = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
     with pytest.raises(Killed):
-        train(Tiny(), SPEC, loader, dies, seed=1, checkpoint=tmp_path / "b.pt")
+        train(Tiny(), SPEC, loader, dying(after=stop), seed=1, checkpoint=tmp_path / "b.pt")
     torch.manual_seed(999)  # a new process starts with other random numbers
     resumed = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "b.pt")
     assert weights(resumed.model) == weights(whole.model)
@@ -88,7 +99,7 @@ def test_the_result_is_the_average_in_evaluation_mode(loader: ViewLoader, tmp_pa
 
 
 def test_training_lowers_the_loss(loader: ViewLoader, tmp_path: Path) -> None:
-    spec = SPEC.model_copy(update={"epochs": 40, "lr": 0.05})
+    spec = SPEC.model_copy(update={"epochs": 40, "lr": 0.05, "checkpoint_seconds": 100.0})
     history = train(Tiny(), spec, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt").history
     assert len(history) == 40 and history[-1]["loss"] < 0.9 * history[0]["loss"]
 
@@ -104,20 +115,151 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(loader: ViewLoader, tmp
     assert path.read_bytes() == before
 
 
-def test_a_damaged_checkpoint_is_named(loader: ViewLoader, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(loader: ViewLoader, tmp_path: Path) -> None:
+    path, before = tmp_path / "a.pt", tmp_path / "a.pt.1"
+    whole = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=path)
+    steps = [torch.load(file, weights_only=True)["step"] for file in (path, before)]
+    assert steps == [SPEC.epochs * loader.steps, SPEC.epochs * loader.steps - 1]
+    path.write_bytes(path.read_bytes()[:1000])
+    again = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=path)
+    assert weights(again.model) == weights(whole.model) and again.history == whole.history
+
+
+def test_damaged_checkpoints_are_named(loader: ViewLoader, tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=path)
-    path.write_bytes(path.read_bytes()[:1000])
+    for file in (path, tmp_path / "a.pt.1"):
+        file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"a\.pt.*damaged"):
         train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=path)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(loader: ViewLoader, tmp_path: Path) -> None:
-    with pytest.raises(GateError, match="learning rate"):
-        train(
-            Tiny(), SPEC, loader, lambda m, b: cross_entropy(m, b) * float("nan"),
-            seed=1, checkpoint=tmp_path / "a.pt",
-        )  # fmt: skip
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_last_checkpoints_are_kept_and_discarded_together(keep: int, loader: ViewLoader, tmp_path: Path) -> None:
+    path, others = tmp_path / "a.pt", tmp_path / "a.pt.png"
+    others.write_text("mine")
+    train(
+        Tiny(), SPEC.model_copy(update={"keep": keep}), loader, cross_entropy, seed=1, checkpoint=path
+    )  # fmt: skip
+    assert {p.name for p in tmp_path.iterdir()} == {"a.pt", "a.pt.png", *(f"a.pt.{i}" for i in range(1, keep))}
+    discard(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt.png"]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_in_the_same_weights(shapes: Path, tmp_path: Path) -> None:
+    """SIGKILL, up to ten times, mostly while a checkpoint is being written; with the best epoch kept."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(ROOT / "tests" / "killed.py"), str(shapes), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["killed"] == found["whole"] and len(found["whole"]["history"]) == 8
+    assert len(set(found["steps"])) >= 3 and found["steps"] == sorted(found["steps"]), found["steps"]
+
+
+def test_an_epochs_mean_loss_survives_a_resume_in_its_middle(loader: ViewLoader, tmp_path: Path) -> None:
+    whole = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
+    with pytest.raises(Killed):
+        train(Tiny(), SPEC, loader, dying(after=6), seed=1, checkpoint=tmp_path / "b.pt")
+    resumed = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "b.pt")
+    assert resumed.history == whole.history and loader.steps == 4
+
+
+def test_the_best_epoch_is_kept_only_if_asked_for(loader: ViewLoader, tmp_path: Path) -> None:
+    scores = iter([0.2, 0.9, 0.9])
+    seen: list[bytes] = []
+
+    def validate(model: nn.Module) -> float:
+        assert not model.training
+        seen.append(weights(model))
+        return next(scores)
+
+    spec = SPEC.model_copy(update={"select": "best"})
+    best = train(Tiny(), spec, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt", validate=validate)
+    assert weights(best.model) == seen[1] != seen[2]
+    assert [entry["top1"] for entry in best.history] == [0.2, 0.9, 0.9]
+    last = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "b.pt", validate=validate)
+    assert weights(last.model) == seen[2] and len(seen) == 3
+
+
+def test_parts_of_a_batch_add_up_to_the_batch(loader: ViewLoader, tmp_path: Path) -> None:
+    def losses(accumulate: int) -> list[float]:
+        model = Tiny()
+        model.bn, model.drop = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+        spec = SPEC.model_copy(update={"accumulate": accumulate})
+        path = tmp_path / f"{accumulate}.pt"
+        return [entry["loss"] for entry in train(model, spec, loader, cross_entropy, seed=1, checkpoint=path).history]
+
+    assert losses(4) == pytest.approx(losses(1), rel=1e-5)
+    with pytest.raises(InputError, match="accumulate"):
+        losses(3)
+
+
+def test_sharding_one_process_is_refused(loader: ViewLoader, tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"shard": True})
+    with pytest.raises(InputError, match="torchrun"):
+        train(Tiny(), spec, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(loader: ViewLoader, tmp_path: Path) -> None:
+    steps = 0
+
+    def breaks(model: nn.Module, batch: Batch) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        return cross_entropy(model, batch) * (float("nan") if steps >= 6 else 1)
+
+    spec = SPEC.model_copy(update={"clip": 0.0})
+    with pytest.raises(
+        GateError, match=r"step 6: .*their loss is not \(view 1 of photos \d+.*lower lr.*clip: 1\.0.*a\.pt"
+    ):
+        train(Tiny(), spec, loader, breaks, seed=1, checkpoint=tmp_path / "a.pt")
+    state = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert state["step"] == 5 and all(torch.isfinite(t).all() for t in state["model"].values())
+
+
+def test_a_module_that_overflows_is_named(loader: ViewLoader, tmp_path: Path) -> None:
+    model = Tiny()
+    model.fc.register_forward_hook(lambda module, inputs, output: output * float("inf"))
+    with pytest.raises(GateError, match=r"step 1: .*the output of fc \(Linear\)"):
+        train(model, SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
+
+
+def test_a_weight_that_became_infinite_is_named(loader: ViewLoader, tmp_path: Path) -> None:
+    steps = 0
+
+    def leaps(model: nn.Module, batch: Batch) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            model.fc.weight.data[0, 0] = float("inf")  # type: ignore[operator,union-attr,index]
+        return cross_entropy(model, batch)
+
+    with pytest.raises(GateError, match=r"step 3: .*the weights fc\.weight are not finite .*too large"):
+        train(Tiny(), SPEC, loader, leaps, seed=1, checkpoint=tmp_path / "a.pt")
+
+
+def test_a_gradient_that_is_not_finite_is_named(loader: ViewLoader, tmp_path: Path) -> None:
+    def root(model: nn.Module, batch: Batch) -> torch.Tensor:
+        return cross_entropy(model, batch) + model.fc.bias.abs().mul(0).sum().sqrt()  # type: ignore[operator,union-attr]
+
+    with pytest.raises(GateError, match=r"step 1: .*the loss is finite, and its gradient for fc\.bias is not"):
+        train(Tiny(), SPEC, loader, root, seed=1, checkpoint=tmp_path / "a.pt")
+
+
+def test_divergence_is_told_long_before_the_end(loader: ViewLoader, tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"epochs": 400, "checkpoint_seconds": 100.0})
+    steps = 0
+
+    def climbs(model: nn.Module, batch: Batch) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        return cross_entropy(model, batch) + max(0, steps - 60) / 10
+
+    with pytest.raises(GateError, match=r"step \d+: the loss diverged: 1\.\d+ at the start.*lower lr"):
+        train(Tiny(), spec, loader, climbs, seed=1, checkpoint=tmp_path / "a.pt")
+    assert 160 < steps < 220
 
 
 def test_the_schedule_warms_up_then_falls_as_a_cosine() -> None:

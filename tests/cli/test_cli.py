@@ -18,7 +18,7 @@ TINY_TEACHER = [
 ]  # fmt: skip
 TINY_STUDENT = [
     "student.name=mobilenetv4_conv_small_035", "student.pretrained=false", "student.size=32", "student.epochs=1",
-    "student.head_width=32", "student.batch_size=12",
+    "student.head_width=32", "student.batch_size=12", "student.check_teacher=false",
 ]  # fmt: skip
 
 

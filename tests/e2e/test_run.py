@@ -38,6 +38,7 @@ student:
   batch_size: 6
   lr: 0.004
   checkpoint_seconds: 0
+  check_teacher: false
 targets: [litert:int8, coreml:fp16, onnx:fp32]
 max_drop: 25 # of twelve photos
 bench: {seconds: 0.5}
