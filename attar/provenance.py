@@ -26,6 +26,7 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
             "fingerprint": photos.fingerprint,
             "train": len(photos.train),
             "val": len(photos.val),
+            "unlabelled": _unlabelled(photos),
             "set_aside": [{"path": str(item.path), "reason": item.reason} for item in photos.set_aside],
         },
         "recipe": dict(recipe),
@@ -36,6 +37,13 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
         "machine": platform.machine(),
         **more,
     }  # fmt: skip
+
+
+def _unlabelled(photos: Photos) -> dict[str, Any] | None:
+    if not photos.unlabelled:
+        return None
+    path = str(Path(photos.spec.unlabelled or "").resolve())
+    return {"path": path, "photos": len(photos.unlabelled), "fingerprint": photos.unlabelled_fingerprint}
 
 
 def data_of(provenance: Mapping[str, Any]) -> DataSpec:
