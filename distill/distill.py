@@ -83,7 +83,7 @@ def distill(
     checkpoint = output.with_name(f"{output.name}.training.pt")
     identity = [identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None]
     trained = train(
-        learner(student, spec, answers), spec, loader, objective(goal, answers),
+        learner(student, spec, answers, seed), spec, loader, objective(goal, answers),
         seed=seed, checkpoint=checkpoint, identity=identity, title=f"Training {spec.name}",
     )  # fmt: skip
     preprocessing = Preprocessing(spec.size, spec.crop)
@@ -205,8 +205,9 @@ def identity_of(photos: Photos) -> str:
     return digest_of([photos.fingerprint, photos.unlabelled_fingerprint])
 
 
-def learner(student: nn.Module, spec: DistillSpec, answers: TeacherCache | None) -> Learner:
+def learner(student: nn.Module, spec: DistillSpec, answers: TeacherCache | None, seed: int) -> Learner:
     """The student as it is trained, with what its losses learn beside it."""
+    torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not
     goal = goal_of(spec) if answers is not None else None
     shapes = answers.shapes if answers is not None else {}
     return Learner(student, goal, size=spec.size, teacher=shapes, label_smoothing=spec.label_smoothing)

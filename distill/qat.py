@@ -191,7 +191,7 @@ def quantization_aware(
         answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds)
     checkpoint = output.with_name(f"{output.name}.training.pt")
     trained = train(
-        learner(QuantizationAware(students.load(parent)), spec, answers), spec, loader, objective(goal, answers),
+        learner(QuantizationAware(students.load(parent)), spec, answers, seed), spec, loader, objective(goal, answers),
         seed=seed, checkpoint=checkpoint, title=f"Training {parent.name} for integers",
         identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
     )  # fmt: skip

@@ -39,7 +39,7 @@ TWO = [{"name": "dkd", "weight": 0.7, "beta": 2.0}, {"name": "feature", "weight"
 
 
 def spec(**student: object) -> DistillSpec:
-    return DistillSpec(**STUDENT, **student)
+    return DistillSpec(**{**STUDENT, **student})
 
 
 @pytest.fixture(scope="module")
@@ -210,9 +210,9 @@ def more(shapes: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("losses", [None, [{"name": "dkd"}, {"name": "crd"}]], ids=["kd", "dkd+crd"])
-def test_labels_are_never_read(losses: object, photos: Photos, teacher: Bundle, more: Path, tmp_path: Path) -> None:
-    student = spec(weight=1.0) if losses is None else spec(losses=losses, label_weight=0)
+def test_labels_are_never_read(photos: Photos, teacher: Bundle, more: Path, tmp_path: Path) -> None:
+    """Not even by the losses that would use them."""
+    student = spec(losses=[{"name": "dkd"}, {"name": "crd"}], label_weight=0, epochs=1)
     wide = read_photos(replace(photos.spec, unlabelled=str(more)))
     arguments = {"teacher": teacher, "views": MIXED, "cache": tmp_path / "cache"}
     bundle = distill(wide, student, tmp_path / "a", **arguments)
