@@ -105,6 +105,15 @@ def test_attention() -> None:
     assert float(found) == pytest.approx(expected, rel=1e-9)
 
 
+def test_attention_on_two_grids() -> None:
+    """Both are brought to unit length on the grid where they meet."""
+    fine, coarse = np.abs(RNG.normal(size=(PHOTOS, 4, 6))), np.abs(RNG.normal(size=(PHOTOS, 2, 3)))
+    pooled = fine.reshape(PHOTOS, 2, 2, 3, 2).mean((2, 4))
+    a, b = (x.reshape(PHOTOS, -1) / np.sqrt((x**2).sum((1, 2)))[:, None] for x in (pooled, coarse))
+    expected = pytest.approx(((a - b) ** 2).sum(1).mean(), rel=1e-9)
+    assert float(attention(tensor(fine), tensor(coarse))) == expected == float(attention(tensor(coarse), tensor(fine)))
+
+
 def huber(gap: float) -> float:
     return gap**2 / 2 if abs(gap) < 1 else abs(gap) - 0.5
 
