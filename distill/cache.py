@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from attar.console import say
 from attar.errors import GateError, InputError
@@ -141,8 +142,13 @@ class TeacherCache:
                 raise ValueError(f"answers to {done} photos, not {self.shape[0]}")
             for shard in shards.values():
                 shard.flush()
-        self._shards |= {self._path(view, kind).name: sha256(self._path(view, kind)) for kind in kinds}
-        self._write()
+        stored = {self._path(view, kind).name: sha256(self._path(view, kind)) for kind in kinds}
+        with FileLock(self.folder / ".lock"):  # other processes may add other views
+            if self._index.is_file():
+                self._read(read_json(self._index))
+            self._shards |= stored
+            shapes = {kind: list(shape) for kind, shape in self.shapes.items()}
+            write_json(self._index, {**self._about, "kinds": shapes, "shards": self._shards})
 
     def _shard(self, view: int, kind: str) -> np.ndarray:
         path = self._path(view, kind)
@@ -157,10 +163,6 @@ class TeacherCache:
 
     def _path(self, view: int, kind: str) -> Path:
         return self.folder / (f"view-{view:05d}.npy" if kind == LOGITS else f"view-{view:05d}.{kind}.npy")
-
-    def _write(self) -> None:
-        kinds = {kind: list(shape) for kind, shape in self.shapes.items()}
-        write_json(self._index, {**self._about, "kinds": kinds, "shards": self._shards})
 
     def _read(self, found: dict[str, Any]) -> None:
         names = {

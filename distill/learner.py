@@ -18,7 +18,7 @@ from distill.losses.base import Shapes
 
 
 class Learner(nn.Module):
-    """Images, labels and the teacher's answers -> the loss.
+    """Images, labels and the teacher's answers -> the loss; images alone -> the student's logits.
 
     Args:
         student: uint8 images -> logits; with a goal beyond logits, its `answers` too.
@@ -41,15 +41,20 @@ class Learner(nn.Module):
         self.learned = nn.ModuleList(each.loss.learned(shapes, teacher) for each in losses)
 
     def forward(
-        self, images: torch.Tensor, labels: torch.Tensor, teacher: Mapping[str, torch.Tensor] | None = None
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        teacher: Mapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """The loss of a batch, a scalar.
+        """The loss of a batch, a scalar; without labels the logits (N, C), so that it can be evaluated as a student.
 
         Args:
             images: uint8 (N, 3, S, S).
             labels: int64 (N,), -1 where there is none, or each class's share, float (N, C).
             teacher: its answers of the kinds that the goal needs, float32.
         """
+        if labels is None:
+            return self.student(images)
         answers = self.student.answers(images) if self._look else {"logits": self.student(images)}  # type: ignore[operator]
         answers = {kind: answer.float() for kind, answer in answers.items()}
         if self.goal is None or teacher is None:

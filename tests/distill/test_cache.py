@@ -95,6 +95,14 @@ def test_an_interrupted_build_continues(tmp_path: Path) -> None:
     assert np.array_equal(again.logits(2, np.arange(6)), STORED["logits"][2].astype(np.float16))
 
 
+def test_two_processes_may_each_add_views(tmp_path: Path) -> None:
+    one, other = filled(tmp_path / "c", views=0), filled(tmp_path / "c", views=0)
+    one.build([0, 2], batches, BOTH)
+    other.build([1], batches, ("logits",))
+    again = TeacherCache(tmp_path / "c", **ABOUT)
+    assert again.missing(range(3)) == [] and again.missing(range(3), BOTH) == [1]
+
+
 def test_another_kind_is_added_beside_what_is_there(tmp_path: Path) -> None:
     filled(tmp_path / "c", kinds=("logits",))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "c").glob("*.npy")}

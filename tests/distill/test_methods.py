@@ -193,8 +193,10 @@ def test_the_loss_is_the_weighted_sum(photos: Photos) -> None:
         ),
         torch.nn.functional.cross_entropy(logits, soft["logits"].argmax(1)),
     ]  # fmt: skip
-    found = Learner(student, goal, size=32, teacher={"logits": (3,)})(images, labels, soft)
+    learner = Learner(student, goal, size=32, teacher={"logits": (3,)})
+    found = learner(images, labels, soft)
     torch.testing.assert_close(found, 0.25 * parts[0] + 0.5 * parts[1] + 2 * parts[2])
+    assert torch.equal(learner(images), logits)
 
 
 # --- without labels ------------------------------------------------------------------------------
