@@ -9,6 +9,9 @@ Three ways to lay them out:
 
 and `torchvision.datasets.INaturalist`'s folders (`2021_train/`, `2021_valid/`, `2017/` ...).
 
+Beside them there may be a folder of photos without labels, laid out anyhow: for a student that learns from its
+teacher alone.
+
 A photo that cannot be read is set aside by name and the work goes on. Photos are decoded once to
 check them; what was found is remembered (by size and modification time) in the user's cache folder.
 """
@@ -19,9 +22,9 @@ import csv
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,7 @@ class DataSpec:
     path: str
     val_fraction: float = 0.25
     seed: int = 0
+    unlabelled: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -55,7 +59,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Photo:
-    """One labelled photo; `label` indexes `Photos.labels`."""
+    """One photo; `label` indexes `Photos.labels`, and is -1 for a photo without one."""
 
     path: Path
     label: int
@@ -79,11 +83,15 @@ class Photos:
     val: tuple[Photo, ...]
     set_aside: tuple[SetAside, ...] = ()
     fingerprint: str = field(default="")
-    """SHA-256 over every used photo's (name, label, split, content): the identity of the data."""
+    """SHA-256 over every used photo's (name, label, split, content): the identity of the labelled data."""
+    unlabelled: tuple[Photo, ...] = ()
+    unlabelled_fingerprint: str = field(default="")
+    """SHA-256 over every photo without a label; empty if there are none."""
 
     def summary(self) -> str:
         """One line for a person."""
         text = f"{len(self.labels)} classes, {len(self.train)} training and {len(self.val)} validation photos"
+        text += f", {len(self.unlabelled)} without labels" if self.unlabelled else ""
         return text + (f", {len(self.set_aside)} set aside" if self.set_aside else "")
 
 
@@ -106,8 +114,9 @@ def read_photos(spec: DataSpec) -> Photos:
         raise InputError(f"{root}: no such folder or CSV file. Give --data a folder of class/photo.jpg.")
     if not 0 < spec.val_fraction < 1:
         raise InputError(f"val_fraction: {spec.val_fraction} is not between 0 and 1.")
+    unlabelled = Path(spec.unlabelled).expanduser() if spec.unlabelled else None
     try:
-        found = _from_csv(root) if root.is_file() else _from_folder(root)
+        found = _from_csv(root) if root.is_file() else _from_folder(root, unlabelled)
     except OSError as error:
         raise InputError(f"{error.filename or root}: cannot be read ({error.strerror}).") from error
     if not found:
@@ -128,7 +137,27 @@ def read_photos(spec: DataSpec) -> Photos:
     }
     _refuse_gaps(root, labels, both["train"], both["val"])
     fingerprint = digest_of([[i.name, i.label, s, digests[i.path]] for i, s in zip(usable, splits)])
-    return Photos(spec, labels, both["train"], both["val"], tuple(set_aside), fingerprint)
+    photos = Photos(spec, labels, both["train"], both["val"], tuple(set_aside), fingerprint)
+    return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, digests)
+
+
+def _with_unlabelled(photos: Photos, folder: Path, labelled: Mapping[Path, str]) -> Photos:
+    """Add the photos below `folder`, but for those of the labelled data: no validation photo may be trained on."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. data.unlabelled names a folder of photos without labels.")
+    found = [_Found(path, path.relative_to(folder).as_posix(), "", None) for path in _images(folder)]
+    digests, set_aside = _check(folder, found)
+    known = set(labelled.values())
+    set_aside += [SetAside(p, "the same photo is among the labelled ones") for p, d in digests.items() if d in known]
+    used = [item for item in found if item.path in digests and digests[item.path] not in known]
+    if not used:
+        raise InputError(f"{folder}: no photo that can be used as an unlabelled one ({len(set_aside)} set aside).")
+    return replace(
+        photos,
+        unlabelled=tuple(Photo(item.path, -1) for item in used),
+        unlabelled_fingerprint=digest_of([[item.name, digests[item.path]] for item in used]),
+        set_aside=(*photos.set_aside, *set_aside),
+    )
 
 
 def load_pixels(photos: Sequence[Photo], preprocessing: Preprocessing, title: str | None = None) -> np.ndarray:
@@ -166,7 +195,11 @@ def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str 
 # --- finding -------------------------------------------------------------------------------------
 
 
-def _from_folder(root: Path) -> list[_Found]:
+def _from_folder(root: Path, unlabelled: Path | None = None) -> list[_Found]:
+    """Photos below `root`, whose subfolder `unlabelled` is no class, if it lies there."""
+    if unlabelled is not None and unlabelled.resolve().is_relative_to(root.resolve()):
+        inside = unlabelled.resolve()
+        return [item for item in _from_folder(root) if not item.path.resolve().is_relative_to(inside)]
     folders = {entry.name: entry for entry in _subfolders(root)}
     train = next((folders[name] for name in _INATURALIST_TRAIN if name in folders), None)
     if train is not None:
@@ -193,9 +226,14 @@ def _class_folders(root: Path, folder: Path, split: str | None, label: Callable[
     return [
         _Found(path, path.relative_to(root).as_posix(), _normal(label(entry.name)), split)
         for entry in _subfolders(folder)
-        for path in sorted(entry.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        for path in _images(entry)
     ]
+
+
+def _images(folder: Path) -> list[Path]:
+    """Files anywhere below `folder` that are photos by their names, in order."""
+    names = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES)
+    return [path for path in names if not path.name.startswith(".") and path.is_file()]
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -23,7 +23,8 @@ from attar.runfolder import RunFolder
 from attar.sources import photos_of, require_photos
 from benchmarks.compare import Comparison
 from distill import distill
-from distill.losses import loss_named
+from distill.distill import require_labels
+from distill.losses import goal_of
 from students.create import check_name
 
 
@@ -66,7 +67,7 @@ def run(recipe: Recipe, output: Path) -> Comparison | None:
 
 def check(recipe: Recipe) -> None:
     """Find what would fail late, such as an unknown target or a missing package, before anything starts."""
-    loss_named(recipe.student.loss)
+    require_labels(recipe.data.unlabelled, goal_of(recipe.student), taught=recipe.teacher is not None)
     check_name(recipe.student.name)
     export.choose_targets(recipe.targets)
     require_photos(recipe.data)
@@ -118,7 +119,11 @@ def _made(path: Path, photos: Photos) -> Bundle | None:
     if not (path / "bundle.json").is_file():
         return None
     bundle = read_bundle(path)
-    if bundle.provenance.get("data", {}).get("fingerprint") != photos.fingerprint:
+    data = bundle.provenance.get("data", {})
+    changed = data.get("fingerprint") != photos.fingerprint
+    if bundle.kind == "student":
+        changed |= (data.get("unlabelled") or {}).get("fingerprint", "") != photos.unlabelled_fingerprint
+    if changed:
         raise InputError(
             f"{path}: made from other photos than are in {photos.spec.path} now (some were added, removed or changed). "
             "Choose another --output, or remove the run's folder."

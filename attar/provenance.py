@@ -28,6 +28,7 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
             "fingerprint": photos.fingerprint,
             "train": len(photos.train),
             "val": len(photos.val),
+            "unlabelled": _unlabelled(photos),
             "set_aside": [{"path": str(item.path), "reason": item.reason} for item in photos.set_aside],
         },
         "recipe": dict(recipe),
@@ -57,6 +58,13 @@ def _computed_on() -> dict[str, Any]:
     where = device()
     name = torch.cuda.get_device_name() if where.type == "cuda" else platform.processor() or platform.machine()
     return {"device": where.type, "name": name, "threads": torch.get_num_threads(), "ranks": ranks.count()}
+
+
+def _unlabelled(photos: Photos) -> dict[str, Any] | None:
+    if not photos.unlabelled:
+        return None
+    path = str(Path(photos.spec.unlabelled or "").resolve())
+    return {"path": path, "photos": len(photos.unlabelled), "fingerprint": photos.unlabelled_fingerprint}
 
 
 def data_of(provenance: Mapping[str, Any]) -> DataSpec:

@@ -31,10 +31,11 @@ class _Strict(BaseModel):
 
 
 class DataPart(_Strict):
-    """Where the photos are: a path, or a source that comes with a package."""
+    """Where the photos are: a path, or a source that comes with a package; and photos without labels, if any."""
 
     path: str | None = None
     source: str | None = None
+    unlabelled: str | None = Field(None, description="a folder of photos for a student that reads no labels")
     val_fraction: float = Field(0.25, gt=0, lt=1)
     seed: int = 0
 
@@ -46,7 +47,7 @@ class DataPart(_Strict):
 
     def spec(self, path: Path | str) -> DataSpec:
         """What `attar.data.read_photos` takes, for the photos at `path`."""
-        return DataSpec(str(path), self.val_fraction, self.seed)
+        return DataSpec(str(path), self.val_fraction, self.seed, self.unlabelled)
 
 
 class TrainSpec(_Strict):
@@ -83,8 +84,30 @@ class TeachSpec(TrainSpec):
     lr: float = Field(3e-4, gt=0, description="peak learning rate")
 
 
+class LossPart(BaseModel):
+    """One of several losses. Keys other than these are the loss's own options: see docs/methods.md.
+
+    They are checked where the losses are known, in `distill.losses`, before anything starts.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+    weight: float = Field(1.0, ge=0)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The loss's own options."""
+        return dict(self.model_extra or {})
+
+
 class DistillSpec(TrainSpec):
-    """Which student, and how to fit it: `distill.distill`."""
+    """Which student, and how to fit it: `distill.distill`.
+
+    Either one loss, `weight · loss + (1 - weight) · labels`, or several, `label_weight · labels + sum of
+    weight · loss`:
+
+        losses: [{name: dkd, weight: 0.7, beta: 8}, {name: feature, weight: 0.5}]
+    """
 
     name: str = "mobilenetv4_conv_small"
     pretrained: bool = Field(True, description="start from timm's weights, unless a checkpoint is given")
@@ -96,9 +119,20 @@ class DistillSpec(TrainSpec):
     size: int = Field(224, ge=32, description="side of the image the student takes, pixels")
     crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that evaluation keeps")
     loss: str = Field("kd", description="distillation loss")
-    temperature: float = Field(3.0, gt=0)
+    temperature: float | None = Field(None, gt=0, description="of that loss; by default its own, 3 for kd")
     weight: float = Field(0.7, ge=0, le=1, description="weight of the teacher against the labels")
     check_teacher: bool = Field(True, description="refuse a teacher whose answers have little to do with the labels")
+    losses: tuple[LossPart, ...] = Field((), description="several losses instead of that one")
+    label_weight: float | None = Field(None, ge=0, description="by default 1 - weight, or 1 beside several losses")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> DistillSpec:
+        for key in ("loss", "temperature", "weight"):
+            if self.losses and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"give either losses or {key}, which belongs to a single loss; each of losses has its own"
+                )
+        return self
 
 
 class BenchPart(_Strict):

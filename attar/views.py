@@ -5,6 +5,10 @@ teaching", Beyer et al., arXiv 2106.05237). Because a view replays from its numb
 answer to it can be stored once and reused by every student (FKD, Shen and Xing, arXiv 2112.01528;
 TinyViT, Wu et al., arXiv 2207.10666). The random numbers do not depend on the size a view is drawn
 at, so a teacher with a larger input gets the same crop, only sharper.
+
+Mixup and CutMix are views too: with whom a view is mixed, at what rate and in which box follow from the same numbers,
+and not from the batch that it happens to be in, as elsewhere. So the teacher's answers to mixed views are stored and
+replayed like the others.
 """
 
 from __future__ import annotations
@@ -42,6 +46,11 @@ class ViewPolicy:
         horizontal_flip, vertical_flip: mirror half of the views.
         rotate: largest rotation either way, degrees.
         color: strength of brightness, contrast and saturation changes; each factor is 1 +- color.
+        mixup: views blended with another photo's (Zhang et al., arXiv 1710.09412), at a rate from
+            Beta(mixup, mixup); 0 switches it off.
+        cutmix: views with a box of another photo's pasted in (Yun et al., arXiv 1905.04899), of a share of the area
+            from Beta(cutmix, cutmix); 0 switches it off. With both on, each takes half of the mixed views.
+        mixed: share of the views that are mixed, if either is on.
         count: number of distinct views of a photo; epoch e sees view e modulo count.
         seed: start of the random numbers.
     """
@@ -52,13 +61,26 @@ class ViewPolicy:
     vertical_flip: bool = False
     rotate: float = 0.0
     color: float = 0.2
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mixed: float = 1.0
     count: int = 8
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.mixup, self.cutmix) < 0 or not 0 <= self.mixed <= 1:
+            raise ValueError("mixup and cutmix are at least 0, and mixed is a share between 0 and 1")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether any view is mixed."""
+        return bool(self.mixed and (self.mixup or self.cutmix))
 
     @property
     def fingerprint(self) -> str:
         """Identity of what is drawn; the number of views is left out, because more views keep the earlier ones."""
-        return digest_of({k: v for k, v in self.to_json().items() if k != "count"})
+        ignored = {"count"} if self.mixes else {"count", "mixup", "cutmix", "mixed"}
+        return digest_of({k: v for k, v in self.to_json().items() if k not in ignored})
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -82,6 +104,25 @@ class ViewPolicy:
                 image = enhance(image).enhance(float(factor))
         return np.asarray(image, dtype=np.uint8)
 
+    def mix(self, index: int, view: int, photos: int) -> Mix | None:
+        """With which of `photos` photos this view of photo number `index` is mixed, and how; None if it is not."""
+        if not self.mixes or photos < 2:
+            return None
+        rng = np.random.default_rng((self.seed, index, view, 1))  # not what `draw` draws from
+        chosen, cuts = rng.random(2)
+        if chosen >= self.mixed:
+            return None
+        cuts = bool(self.cutmix and (not self.mixup or cuts < 0.5))
+        partner = int(index + 1 + rng.integers(photos - 1)) % photos
+        alpha = self.cutmix if cuts else self.mixup
+        rate = float(rng.beta(alpha, alpha))
+        if not cuts:
+            return Mix(partner, rate)
+        half = math.sqrt(1 - rate) / 2
+        x, y = rng.random(2)
+        box = (max(0.0, x - half), max(0.0, y - half), min(1.0, x + half), min(1.0, y + half))
+        return Mix(partner, 1 - (box[2] - box[0]) * (box[3] - box[1]), box)
+
     def _crop(self, rng: np.random.Generator, width: int, height: int) -> tuple[float, float, float, float]:
         area = rng.uniform(*self.crop_area) * width * height
         ratio = math.exp(rng.uniform(-1, 1) * math.log(self.aspect))
@@ -89,6 +130,30 @@ class ViewPolicy:
         h = min(height, math.sqrt(area / ratio))
         left, top = rng.random(2) * (width - w, height - h)
         return (left, top, left + w, top + h)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How a view is mixed with the same view number of another photo.
+
+    Attributes:
+        partner: the other photo's number.
+        rate: share of the view's own photo, in its pixels as in its label.
+        box: CutMix: left, top, right and bottom of what is the partner's, as shares of the side; None: Mixup.
+    """
+
+    partner: int
+    rate: float
+    box: tuple[float, float, float, float] | None = None
+
+    def blend(self, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Two uint8 views (S, S, 3) -> the mixed one."""
+        if self.box is None:
+            return np.rint(self.rate * own + (1 - self.rate) * other).astype(np.uint8)
+        left, top, right, bottom = (round(edge * len(own)) for edge in self.box)
+        mixed = own.copy()
+        mixed[top:bottom, left:right] = other[top:bottom, left:right]
+        return mixed
 
 
 class PhotoStore:
@@ -123,7 +188,10 @@ class PhotoStore:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step sees: images uint8 (N, 3, S, S), labels int64 (N,), photo numbers (N,), the view."""
+    """What one training step sees: images uint8 (N, 3, S, S), labels, photo numbers (N,), the view.
+
+    Labels are int64 (N,), and under a policy that mixes float32 (N, classes): each class's share.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -145,13 +213,17 @@ class Batch:
 
 
 class ViewLoader:
-    """Batches of views in an order that is a pure function of (seed, epoch), drawn ahead by threads."""
+    """Batches of views in an order that is a pure function of (seed, epoch), drawn ahead by threads.
+
+    `labels` are int64 (photos,); all -1 for photos that have none.
+    """
 
     def __init__(
         self, store: PhotoStore, labels: np.ndarray, policy: ViewPolicy, *, size: int, batch_size: int, seed: int
     ) -> None:
         self.store, self.labels, self.policy = store, labels, policy
         self.size, self.batch_size, self.seed = size, min(batch_size, len(store)), seed
+        self._classes = int(labels.max(initial=-1)) + 1  # every class has a training photo
 
     @property
     def steps(self) -> int:
@@ -170,14 +242,31 @@ class ViewLoader:
         everything = np.arange(len(self.store))
         yield from self._drawn(np.split(everything, range(self.batch_size, len(everything), self.batch_size)), view)
 
+    def _draw(self, index: int, view: int, mix: Mix | None) -> np.ndarray:
+        own = self.policy.draw(self.store[index], index, view, self.size)
+        if mix is None:
+            return own
+        return mix.blend(own, self.policy.draw(self.store[mix.partner], mix.partner, view, self.size))
+
+    def _labels(self, index: np.ndarray, mixes: Sequence[Mix | None]) -> np.ndarray:
+        if not self.policy.mixes or self._classes == 0:
+            return self.labels[index]
+        shares = np.zeros((len(index), self._classes), dtype=np.float32)
+        for row, (own, mix) in enumerate(zip(index, mixes)):
+            shares[row, self.labels[own]] = 1.0 if mix is None else mix.rate
+            if mix is not None:
+                shares[row, self.labels[mix.partner]] += 1 - mix.rate
+        return shares
+
     def _drawn(self, chunks: Sequence[np.ndarray], view: int) -> Iterator[Batch]:
         import torch
 
         from attar.inference import to_tensor
 
         def draw(index: np.ndarray) -> Batch:
-            pixels = np.stack([self.policy.draw(self.store[i], int(i), view, self.size) for i in index])
-            return Batch(to_tensor(pixels), torch.from_numpy(self.labels[index]), index, view)
+            mixes = [self.policy.mix(int(i), view, len(self.store)) for i in index]
+            pixels = np.stack([self._draw(int(i), view, mix) for i, mix in zip(index, mixes)])
+            return Batch(to_tensor(pixels), torch.from_numpy(self._labels(index, mixes)), index, view)
 
         ahead: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // ranks.local_count() - 1)) as pool:

@@ -1,29 +1,36 @@
-"""The teacher's answers, stored once: a folder of memory-mapped shards, one a view.
+"""The teacher's answers, stored once: a folder of memory-mapped shards, one a view and kind of answer.
 
-    cache.json         whose answers to what: teacher, photos, view policy; SHA-256 of every shard
-    view-00003.npy     float16 logits (training photos, classes) for view 3 of every photo
+    cache.json             whose answers to what: teacher, photos, view policy; SHA-256 of every shard
+    view-00003.npy         float16 logits (training photos, classes) for view 3 of every photo
+    view-00003.map.npy     float16 (training photos, D, h, w) of another kind, if a loss needs it
 
 Any other teacher, data or policy is an error that names the difference; nothing is ever silently
-stale. A shard appears whole or not at all, so an interrupted build continues where it stopped.
+stale. A shard appears whole or not at all, so an interrupted build continues where it stopped; a kind
+that a later student needs is added beside the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
-from attar.errors import InputError
-from attar.files import read_json, replacing, sha256, write_json
+from attar.console import say
+from attar.errors import GateError, InputError
+from attar.files import make_folder, read_json, replacing, sha256, write_json
 
 SCHEMA = 1
+LOGITS = "logits"
 
 
 class TeacherCache:
-    """Teacher logits by view and photo number.
+    """Teacher answers by view, kind and photo number.
 
     Args:
         folder: where the shards are or will be.
@@ -31,6 +38,9 @@ class TeacherCache:
         data: fingerprint of the photos.
         views: fingerprint of the view policy.
         shape: (training photos, classes).
+
+    Attributes:
+        shapes: the shape of one photo's answer, by kind, as far as it is known.
 
     Raises:
         InputError: the folder holds answers of another teacher, to other photos or views, or is damaged.
@@ -40,49 +50,121 @@ class TeacherCache:
         self.folder = folder
         self._index = folder / "cache.json"
         self.shape = shape
+        self.shapes: dict[str, tuple[int, ...]] = {LOGITS: shape[1:]}
         self._about = {"schema": SCHEMA, "teacher": teacher, "data": data, "views": views, "shape": list(shape)}
         self._shards: dict[str, str] = {}
-        self._open: dict[int, np.ndarray] = {}
+        self._open: dict[str, np.ndarray] = {}
         if self._index.is_file():
-            self._shards = self._checked(read_json(self._index))
+            self._read(read_json(self._index))
 
-    @property
-    def bytes_per_view(self) -> int:
-        """Size of one view's shard."""
-        return 2 * self.shape[0] * self.shape[1]
+    def missing(self, views: Iterable[int], kinds: Sequence[str] = (LOGITS,)) -> list[int]:
+        """Which of `views` are not stored yet, or lack one of `kinds`."""
+        return [view for view in views if self._lacking(view, kinds)]
 
-    def missing(self, views: Iterable[int]) -> list[int]:
-        """Which of `views` are not stored yet."""
-        return [view for view in views if str(view) not in self._shards]
+    def bytes_to_build(self, views: Iterable[int], kinds: Sequence[str] = (LOGITS,)) -> int:
+        """Size of what is missing; every kind's shape must be known (`expect`)."""
+        per_photo = {kind: 2 * math.prod(self.shapes[kind]) for kind in kinds}
+        return self.shape[0] * sum(per_photo[kind] for view in views for kind in self._lacking(view, kinds))
 
-    def add(self, view: int, logits: np.ndarray) -> None:
-        """Store the logits (photos, classes) of one view."""
-        shard = self._shard(view)
-        with replacing(shard) as temporary, temporary.open("wb") as stream:
-            np.save(stream, logits.astype(np.float16))
-        with FileLock(self.folder / ".lock"):  # other processes add other views
-            others = self._checked(read_json(self._index)) if self._index.is_file() else {}
-            self._shards = {**others, **self._shards, str(view): sha256(shard)}
-            write_json(self._index, {**self._about, "shards": self._shards})
+    def expect(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Say what the teacher's answers look like; an `InputError` if those stored look otherwise."""
+        for kind, shape in shapes.items():
+            if self.shapes.setdefault(kind, shape) != shape:
+                raise self._other(f"{kind} shape", self.shapes[kind], shape)
+
+    def answers(self, view: int, index: np.ndarray, kinds: Sequence[str] = (LOGITS,)) -> dict[str, np.ndarray]:
+        """Stored answers to some photos' view, by kind -> float32 (len(index), ...)."""
+        return {kind: self._shard(view, kind)[index].astype(np.float32) for kind in kinds}
 
     def logits(self, view: int, index: np.ndarray) -> np.ndarray:
         """Stored logits of some photos' view -> float32 (len(index), classes)."""
-        if view not in self._open:
-            shard = self._shard(view)
-            if not shard.is_file() or sha256(shard) != self._shards.get(str(view)):
-                raise InputError(f"{shard}: missing or damaged. Remove {self.folder} to build the teacher cache again.")
-            self._open[view] = np.load(shard, mmap_mode="r", allow_pickle=False)
-        return self._open[view][index].astype(np.float32)
+        return self.answers(view, index)[LOGITS]
 
-    def build(self, views: Iterable[int], compute: Callable[[int], np.ndarray]) -> None:
-        """Compute and store every view that is missing."""
-        for view in self.missing(views):
-            self.add(view, compute(view))
+    def build(
+        self,
+        views: Iterable[int],
+        compute: Callable[[int], Iterable[Mapping[str, np.ndarray]]],
+        kinds: Sequence[str] = (LOGITS,),
+    ) -> None:
+        """Compute and store what is missing, after saying how large it will be.
 
-    def _shard(self, view: int) -> Path:
-        return self.folder / f"view-{view:05d}.npy"
+        Args:
+            views: the views that are needed.
+            compute: view -> batches of answers, by kind, photos in order.
+            kinds: the kinds that are needed.
 
-    def _checked(self, found: dict[str, Any]) -> dict[str, str]:
+        Raises:
+            InputError: the disk has no room for it.
+            GateError: an answer is not a finite float16.
+        """
+        missing = self.missing(views, kinds)
+        if not missing:
+            return
+        self._require_room(missing, kinds)
+        for view in missing:
+            self._store(view, compute(view), self._lacking(view, kinds))
+
+    def _require_room(self, views: Sequence[int], kinds: Sequence[str]) -> None:
+        make_folder(self.folder)
+        needed, free = self.bytes_to_build(views, kinds), shutil.disk_usage(self.folder).free
+        what = f"{len(views)} views of {self.shape[0]} photos ({', '.join(kinds)}): {_in_words(needed)}"
+        if needed > free:
+            raise InputError(
+                f"{self.folder}: the teacher cache needs {what}, and its disk has {_in_words(free)} left. Free some "
+                "space, choose another folder, fewer views (views.count) or losses that need only logits."
+            )
+        say(f"Teacher cache: {what}")
+
+    def _store(self, view: int, batches: Iterable[Mapping[str, np.ndarray]], kinds: Sequence[str]) -> None:
+        """Write one view batch by batch: a feature map of every photo need not fit into memory."""
+        with ExitStack() as stack:
+            places = {kind: stack.enter_context(replacing(self._path(view, kind))) for kind in kinds}
+            shards = {
+                kind: np.lib.format.open_memmap(
+                    place, mode="w+", dtype=np.float16, shape=(self.shape[0], *self.shapes[kind])
+                )
+                for kind, place in places.items()
+            }
+            done = 0
+            for batch in batches:
+                for kind, shard in shards.items():
+                    with np.errstate(over="ignore"):  # found below
+                        half = batch[kind].astype(np.float16)
+                    if not np.isfinite(half).all():
+                        raise GateError(
+                            f"{self.folder}: the teacher's {kind} for view {view} of photos {done} to "
+                            f"{done + len(half) - 1} are not finite in half precision. The teacher has diverged, or "
+                            "its answers are too large; fit it again with a smaller learning rate."
+                        )
+                    shard[done : done + len(half)] = half
+                done += len(half)
+            if done != self.shape[0]:
+                raise ValueError(f"answers to {done} photos, not {self.shape[0]}")
+            for shard in shards.values():
+                shard.flush()
+        stored = {self._path(view, kind).name: sha256(self._path(view, kind)) for kind in kinds}
+        with FileLock(self.folder / ".lock"):  # other processes may add other views
+            if self._index.is_file():
+                self._read(read_json(self._index))
+            self._shards |= stored
+            shapes = {kind: list(shape) for kind, shape in self.shapes.items()}
+            write_json(self._index, {**self._about, "kinds": shapes, "shards": self._shards})
+
+    def _shard(self, view: int, kind: str) -> np.ndarray:
+        path = self._path(view, kind)
+        if path.name not in self._open:
+            if not path.is_file() or sha256(path) != self._shards.get(path.name):
+                raise InputError(f"{path}: missing or damaged. Remove {self.folder} to build the teacher cache again.")
+            self._open[path.name] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._open[path.name]
+
+    def _lacking(self, view: int, kinds: Sequence[str]) -> list[str]:
+        return [kind for kind in kinds if self._path(view, kind).name not in self._shards]
+
+    def _path(self, view: int, kind: str) -> Path:
+        return self.folder / (f"view-{view:05d}.npy" if kind == LOGITS else f"view-{view:05d}.{kind}.npy")
+
+    def _read(self, found: dict[str, Any]) -> None:
         names = {
             "schema": "schema version",
             "teacher": "teacher",
@@ -92,8 +174,25 @@ class TeacherCache:
         }
         for key, name in names.items():
             if found.get(key) != self._about[key]:
-                raise InputError(
-                    f"{self.folder}: a teacher cache with another {name} ({found.get(key)}, not {self._about[key]}). "
-                    "Choose another folder, or remove this one to build it again."
-                )
-        return dict(found["shards"])
+                raise self._other(name, found.get(key), self._about[key])
+        self.shapes |= {kind: tuple(shape) for kind, shape in found.get("kinds", {}).items()}
+        # Before there were kinds, a shard was listed by the number of its view.
+        self._shards = {
+            self._path(int(name), LOGITS).name if name.isdigit() else name: digest
+            for name, digest in found["shards"].items()
+        }
+
+    def _other(self, name: str, found: object, wanted: object) -> InputError:
+        return InputError(
+            f"{self.folder}: a teacher cache with another {name} ({found}, not {wanted}). "
+            "Choose another folder, or remove this one to build it again."
+        )
+
+
+def _in_words(size: float) -> str:
+    """Bytes for a person."""
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 1000:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} TB"

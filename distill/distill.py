@@ -1,13 +1,16 @@
 """Fitting a student to photos by their labels and, if there is one, by a teacher.
 
-    loss = (1 - weight) · cross-entropy(labels) + weight · distillation loss(teacher)
+    loss = label weight · cross-entropy(labels) + sum of weight · distillation loss(teacher)
 
 on views that teacher and student share. The teacher runs once for every view of every photo, before
 training, and its answers are read from the cache from then on: by every epoch, student and seed.
+
+With a label weight of zero the labels are never read, and photos without any may take part.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +18,16 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import nn
-from torch.nn import functional
 
 import students
 import teachers
 from attar import ranks
 from attar.bundle import Bundle, read_bundle
 from attar.console import track
-from attar.data import Photos, labels_of
+from attar.data import Photo, Photos, labels_of
 from attar.errors import InputError
 from attar.evaluation import evaluate, validator
+from attar.files import digest_of
 from attar.inference import device
 from attar.keeping import discard
 from attar.preprocessing import Preprocessing
@@ -33,7 +36,9 @@ from attar.recipe import DistillSpec
 from attar.training import train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from distill.cache import TeacherCache
-from distill.losses import loss_named
+from distill.learner import Learner
+from distill.losses import Goal, goal_of
+from distill.losses.base import UNKNOWN, attention_map, whitened
 from distill.useless import refuse_useless
 
 
@@ -59,40 +64,45 @@ def distill(
         seed: of the student's first weights, dropout and the order of photos.
 
     Raises:
-        InputError: the teacher has other labels; a cache or checkpoint of another run.
+        InputError: the teacher has other labels; unlabelled photos for a student that needs labels; a cache or
+            checkpoint of another run.
     """
-    loss_named(spec.loss)
+    goal = goal_of(spec)
     views = views or ViewPolicy()
     teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
-    agree_on(photos, seed, recipe=spec.model_dump(), views=views.to_json(), teacher=teacher and teacher.fingerprint)
+    agree_on(
+        photos, seed, recipe=spec.model_dump(), views=views.to_json(), teacher=teacher and teacher.fingerprint,
+        unlabelled=photos.unlabelled_fingerprint,
+    )  # fmt: skip
+    seen, labels = lesson(photos, goal, teacher)
     torch.manual_seed(seed)
     student = students.create_student(
         spec.name, len(photos.labels), head=spec.head, pretrained=spec.pretrained, checkpoint=spec.checkpoint,
         head_width=spec.head_width, drop_rate=spec.drop_rate, activation=spec.activation,
     )  # fmt: skip
     loader = ViewLoader(
-        PhotoStore(photos.train, spec.size), labels_of(photos.train), views,
-        size=spec.size, batch_size=spec.batch_size, seed=seed,
-    )  # fmt: skip
+        PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=spec.batch_size, seed=seed
+    )
     answers = None
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
-        answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs)
-        if spec.check_teacher:
+        answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds)
+        if spec.check_teacher:  # the labelled photos come first in the cache
             refuse_useless(answers, labels_of(photos.train), teacher)
     checkpoint = output.with_name(f"{output.name}.training.pt")
-    identity = [photos.fingerprint, views.to_json(), teacher.fingerprint if teacher else None]
+    identity = [identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None]
     preprocessing = Preprocessing(spec.size, spec.crop)
     trained = train(
-        student, spec, loader, objective(spec, answers),
+        learner(student, spec, answers, seed), spec, loader, objective(goal, answers),
         seed=seed, checkpoint=checkpoint, identity=identity, validate=validator(photos, preprocessing, spec.select),
         title=f"Training {spec.name}",
     )  # fmt: skip
+    fitted: Any = trained.model.student
     with ranks.first_alone() as writes:
         if writes:
-            metrics = evaluate(trained.model.to(device()), photos, preprocessing, "Evaluating the student")
+            metrics = evaluate(fitted.to(device()), photos, preprocessing, "Evaluating the student")
             students.save(
-                trained.model.cpu(), output, labels=photos.labels, preprocessing=preprocessing,  # type: ignore[arg-type]
+                fitted.cpu(), output, labels=photos.labels, preprocessing=preprocessing,
                 metrics={**metrics, "history": trained.history},
                 provenance=provenance(
                     photos, seed, {"student": spec.model_dump(), "views": views.to_json()},
@@ -103,8 +113,48 @@ def distill(
     return read_bundle(output, "student")
 
 
-def teacher_answers(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path, *, epochs: int) -> TeacherCache:
-    """The cache of the teacher's logits for every view that `epochs` epochs will see, built where missing."""
+def lesson(photos: Photos, goal: Goal, teacher: Bundle | None) -> tuple[tuple[Photo, ...], np.ndarray]:
+    """The photos a student is shown, and their labels int64 (photos,), all `UNKNOWN` where the goal ignores them."""
+    require_labels(photos.spec.unlabelled, goal, taught=teacher is not None)
+    if teacher is None or goal.labels:
+        return photos.train, labels_of(photos.train)
+    seen = photos.train + photos.unlabelled
+    return seen, np.full(len(seen), UNKNOWN, dtype=np.int64)
+
+
+def require_labels(unlabelled: str | None, goal: Goal, *, taught: bool) -> None:
+    """Refuse photos without labels for a student that needs labels, and one that has nothing to learn from.
+
+    Args:
+        unlabelled: the folder of photos without labels, if there is one.
+        goal: what the student learns from.
+        taught: whether there is a teacher.
+    """
+    if unlabelled and not taught:
+        raise InputError(
+            f"{unlabelled}: these photos have no labels, and without a teacher the student learns from labels alone. "
+            "Give it a teacher, or leave data.unlabelled out."
+        )
+    if unlabelled and goal.labels:
+        raise InputError(
+            f"{unlabelled}: these photos have no labels, and the student learns from labels with weight "
+            f"{goal.labels:.3g}. Set student.label_weight=0 to learn from the teacher alone, or leave data.unlabelled "
+            "out."
+        )
+    if taught and not goal.labels and not any(each.weight for each in goal.losses):
+        raise InputError("student: labels and losses all have weight 0. Give one of them more.")
+
+
+def teacher_answers(
+    bundle: Bundle,
+    photos: Photos,
+    views: ViewPolicy,
+    folder: Path,
+    *,
+    epochs: int,
+    kinds: tuple[str, ...] = ("logits",),
+) -> TeacherCache:
+    """The cache of the teacher's answers to every view that `epochs` epochs will see, built where missing."""
     if bundle.labels != photos.labels:
         raise InputError(
             f"{bundle.path}: the teacher knows {len(bundle.labels)} classes ({_first(bundle.labels)}), the photos have "
@@ -114,52 +164,82 @@ def teacher_answers(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: P
     needed = range(min(epochs, views.count))
     # Several students may be trained at once from one cache: the first one here builds it, with all its ranks.
     with ranks.held(FileLock(folder.with_name(f"{folder.name}.lock"))):
-        cache = _build_cache(bundle, photos, views, folder, needed)
+        cache = _build_cache(bundle, photos, views, folder, needed, kinds)
         if ranks.count() > 1:  # open it again, for the views that the others have added
             ranks.exchange(None)
-            cache = _build_cache(bundle, photos, views, folder, needed)
+            cache = _build_cache(bundle, photos, views, folder, needed, kinds)
     return cache
 
 
-def _build_cache(bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path, needed: range) -> TeacherCache:
-    shape = (len(photos.train), len(photos.labels))
+def _build_cache(
+    bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path, needed: range, kinds: tuple[str, ...]
+) -> TeacherCache:
+    seen = photos.train + photos.unlabelled
     cache = TeacherCache(
-        folder, teacher=bundle.fingerprint, data=photos.fingerprint, views=views.fingerprint, shape=shape
-    )
-    missing = ranks.exchange(cache.missing(needed))[0]
+        folder, teacher=bundle.fingerprint, data=identity_of(photos), views=views.fingerprint,
+        shape=(len(seen), len(photos.labels)),
+    )  # fmt: skip
+    missing = ranks.exchange(cache.missing(needed, kinds))[0]
     if not missing:
         return cache
     model = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    one = torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8, device=device())
+    cache.expect({kind: answer.shape[1:] for kind, answer in _ask(model, one, kinds).items()})
     # The teacher sees the very view the student sees, drawn at the teacher's own size.
-    loader = ViewLoader(
-        PhotoStore(photos.train, model.size), labels_of(photos.train), views, size=model.size, batch_size=64, seed=0
-    )
+    labels = np.full(len(seen), UNKNOWN, dtype=np.int64)
+    loader = ViewLoader(PhotoStore(seen, model.size), labels, views, size=model.size, batch_size=64, seed=0)
 
-    def compute(view: int) -> np.ndarray:
-        steps = -(-shape[0] // loader.batch_size)
+    def compute(view: int) -> Iterator[dict[str, np.ndarray]]:
         title = f"Teacher's answers to view {view + 1}/{len(needed)}"
-        with torch.inference_mode(), torch.autocast(device().type, torch.bfloat16, enabled=_fast_bf16()):
-            parts = [
-                model(batch.images.to(device())).float().cpu().numpy()
-                for batch in track(loader.in_order(view), title, steps)
-            ]
-        return np.concatenate(parts)
+        for batch in track(loader.in_order(view), title, -(-len(seen) // loader.batch_size)):
+            yield _ask(model, batch.images.to(device()), kinds)
 
-    cache.build(ranks.share(missing), compute)
+    cache.build(ranks.share(missing), compute, kinds)
     return cache
 
 
-def objective(spec: DistillSpec, answers: TeacherCache | None) -> Any:
-    """The loss as a function of (model, batch), for `attar.training.train`."""
-    distillation = loss_named(spec.loss)
+@torch.inference_mode()
+def _ask(model: Any, images: torch.Tensor, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """A teacher's answers to images, by kind, as they are stored: float32 (N, ...)."""
+    with torch.autocast(device().type, torch.bfloat16, enabled=_fast_bf16()):
+        raw = {"logits": model(images)} if kinds == ("logits",) else model.answers(images)
+    raw = {kind: answer.float() for kind, answer in raw.items()}
+    return {kind: _STORED[kind](raw).cpu().numpy() for kind in kinds}
+
+
+_STORED: dict[str, Callable[[dict[str, torch.Tensor]], torch.Tensor]] = {
+    "logits": lambda raw: raw["logits"],
+    "pooled": lambda raw: raw["pooled"],
+    "map": lambda raw: whitened(raw["map"]),
+    "attention": lambda raw: attention_map(raw["map"]),
+}
+"""Kind of answer -> how it is made from what the teacher gives. See `distill.losses.base`."""
+
+
+def identity_of(photos: Photos) -> str:
+    """Which photos: the labelled ones and, if there are any, the others."""
+    if not photos.unlabelled:
+        return photos.fingerprint
+    return digest_of([photos.fingerprint, photos.unlabelled_fingerprint])
+
+
+def learner(student: nn.Module, spec: DistillSpec, answers: TeacherCache | None, seed: int) -> Learner:
+    """The student as it is trained, with what its losses learn beside it."""
+    torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not
+    goal = goal_of(spec) if answers is not None else None
+    shapes = answers.shapes if answers is not None else {}
+    return Learner(student, goal, size=spec.size, teacher=shapes, label_smoothing=spec.label_smoothing)
+
+
+def objective(goal: Goal, answers: TeacherCache | None) -> Callable[[nn.Module, Batch], torch.Tensor]:
+    """The loss as a function of (`Learner`, batch), for `attar.training.train`."""
 
     def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
-        logits = model(batch.images).float()
-        hard = functional.cross_entropy(logits, batch.labels, label_smoothing=spec.label_smoothing)
         if answers is None:
-            return hard
-        soft = torch.from_numpy(answers.logits(batch.view, batch.index)).to(logits.device)
-        return (1 - spec.weight) * hard + spec.weight * distillation(logits, soft, batch.labels, spec.temperature)
+            return model(batch.images, batch.labels)
+        stored = answers.answers(batch.view, batch.index, goal.kinds)
+        soft = {kind: torch.from_numpy(answer).to(batch.images.device) for kind, answer in stored.items()}
+        return model(batch.images, batch.labels, soft)
 
     return loss_of
 

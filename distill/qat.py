@@ -24,7 +24,7 @@ from torch.nn.utils import parametrize
 import students
 from attar import ranks
 from attar.bundle import Bundle, read_bundle
-from attar.data import Photos, labels_of
+from attar.data import Photos
 from attar.errors import InputError
 from attar.evaluation import evaluate
 from attar.inference import device
@@ -33,8 +33,8 @@ from attar.provenance import provenance
 from attar.recipe import DistillSpec
 from attar.training import train
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
-from distill.distill import about_teacher, objective, teacher_answers
-from distill.losses import loss_named
+from distill.distill import about_teacher, identity_of, learner, lesson, objective, teacher_answers
+from distill.losses import goal_of
 from students import DWSConvHead, Student
 from students.create import build
 
@@ -107,6 +107,10 @@ class QuantizationAware(nn.Module):
         """uint8 images (N, 3, H, W) -> logits."""
         return self.student(images)
 
+    def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """As the student's own."""
+        return self.student.answers(images)
+
     def train(self, mode: bool = True) -> QuantizationAware:
         """Set the mode of everything but batch norms."""
         super().train(mode)
@@ -169,7 +173,7 @@ def quantization_aware(
     Raises:
         InputError: the student or teacher has other labels; a cache or checkpoint of another run.
     """
-    loss_named(spec.loss)
+    goal = goal_of(spec)
     views = views or ViewPolicy()
     parent = read_bundle(student, "student") if isinstance(student, Path) else student
     teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
@@ -180,21 +184,23 @@ def quantization_aware(
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
     spec = spec.model_copy(update={"name": parent.name, "size": parent.preprocessing.size, **schedule})
     preprocessing = parent.preprocessing
+    seen, labels = lesson(photos, goal, teacher)
     loader = ViewLoader(
-        PhotoStore(photos.train, preprocessing.size), labels_of(photos.train), views,
+        PhotoStore(seen, preprocessing.size), labels, views,
         size=preprocessing.size, batch_size=spec.batch_size, seed=seed,
     )  # fmt: skip
     answers = None
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
-        answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs)
+        answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds)
     checkpoint = output.with_name(f"{output.name}.training.pt")
     trained = train(
-        QuantizationAware(students.load(parent)), spec, loader, objective(spec, answers), seed=seed,
-        checkpoint=checkpoint, title=f"Training {parent.name} for integers",
-        identity=[parent.fingerprint, photos.fingerprint, views.to_json(), teacher.fingerprint if teacher else None],
+        learner(QuantizationAware(students.load(parent)), spec, answers, seed), spec, loader, objective(goal, answers),
+        seed=seed, checkpoint=checkpoint, title=f"Training {parent.name} for integers",
+        identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
     )  # fmt: skip
-    plain = trained.model.plain()  # type: ignore[operator]
+    aware: Any = trained.model.student
+    plain = aware.plain()
     metrics = evaluate(plain.to(device()), photos, preprocessing, "Evaluating the student")
     bundle = students.save(
         plain.cpu(), output, labels=photos.labels, preprocessing=preprocessing,

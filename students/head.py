@@ -44,6 +44,10 @@ class DWSConvHead(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Feature map -> logits."""
+        return self.classifier(self.pooled(features))
+
+    def pooled(self, features: torch.Tensor) -> torch.Tensor:
+        """Feature map -> what the classifier sees, (N, width)."""
         features = torch.relu(self.bn1(self.depthwise(features)))
         features = torch.relu(self.bn2(self.pointwise(features)))
-        return self.classifier(self.dropout(features.mean((2, 3))))
+        return self.dropout(features.mean((2, 3)))

@@ -27,6 +27,16 @@ class Student(nn.Module):
         """uint8 (or float) images (N, 3, H, W) in [0, 255] -> float logits (N, classes)."""
         return self.network((images.float() - MEAN) / STD)
 
+    def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """uint8 images -> `logits` (N, classes), `pooled` (N, D), what the classifier sees, and `map` (N, C, h, w).
+
+        The map is the backbone's last one, before the head, whichever the head is.
+        """
+        network: Any = self.network
+        features = network.forward_features((images.float() - MEAN) / STD)
+        pooled = network.forward_head(features, pre_logits=True)
+        return {"logits": network.get_classifier()(pooled), "pooled": pooled, "map": features}
+
 
 class WithHead(nn.Module):
     """A timm backbone's last feature map, then a head of ours."""
@@ -38,4 +48,16 @@ class WithHead(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalized images -> logits."""
-        return self.head(self.backbone.forward_features(images))  # type: ignore[operator]
+        return self.head(self.forward_features(images))
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalized images -> the backbone's last feature map; this and the next two as timm's models have them."""
+        return self.backbone.forward_features(images)  # type: ignore[operator]
+
+    def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Feature map -> logits, or with `pre_logits` what the classifier sees."""
+        return self.head.pooled(features) if pre_logits else self.head(features)  # type: ignore[operator]
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.head.classifier  # type: ignore[return-value]

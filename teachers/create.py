@@ -56,6 +56,29 @@ class Teacher(nn.Module):
         features = self.network.forward_features(self.normalized(images))  # type: ignore[operator]
         return self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
 
+    def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """uint8 images (N, 3, H, W) -> all a student can learn from, in one pass.
+
+        `logits` (N, classes); `pooled` (N, D), what the classifier sees; `map` (N, D, h, w): of a ViT the patch tokens
+        after the last block, laid out as the image, before the final norm (which makes every token equally long, so
+        that no attention is left in their lengths) and without class and register tokens; of a convolutional network
+        its last feature map.
+
+        Raises:
+            InputError: timm gives no feature map of this architecture.
+        """
+        network: Any = self.network
+        if not hasattr(network, "forward_intermediates"):
+            raise InputError(
+                f"teacher {self.architecture['name']!r}: timm gives no feature map of it. Choose losses that need only "
+                "logits, or another teacher."
+            )
+        features, (spatial,) = network.forward_intermediates(
+            self.normalized(images), indices=1, norm=False, output_fmt="NCHW"
+        )
+        logits, pooled = network.forward_head(features), network.forward_head(features, pre_logits=True)
+        return {"logits": logits, "pooled": pooled, "map": spatial}
+
 
 def create_teacher(
     name: str,

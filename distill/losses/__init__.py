@@ -1,25 +1,93 @@
-"""Distillation losses by name. A new one is a file here and a line below.
-
-Each is a function of (student logits, teacher logits, labels, temperature), shapes (N, C), (N, C), (N,):
-the logits float32, the labels int64, the result a scalar, mean over the batch.
-"""
+"""Distillation losses by name. A new one is a file here and a line below; docs/methods.md has them in a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import torch
+from pydantic import ValidationError
 
 from attar.errors import InputError, did_you_mean
-from distill.losses.kd import kd
+from attar.recipe import DistillSpec
+from distill.losses.attention import Attention
+from distill.losses.base import Loss
+from distill.losses.crd import CRD
+from distill.losses.dist import DIST
+from distill.losses.dkd import DKD
+from distill.losses.feature import Feature
+from distill.losses.hard import Hard
+from distill.losses.kd import KD
+from distill.losses.rkd import RKD
 
-Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
+LOSSES: dict[str, type[Loss]] = {
+    "kd": KD,
+    "dkd": DKD,
+    "dist": DIST,
+    "hard": Hard,
+    "feature": Feature,
+    "attention": Attention,
+    "rkd": RKD,
+    "crd": CRD,
+}
 
-LOSSES: dict[str, Loss] = {"kd": kd}
+
+@dataclass(frozen=True)
+class Weighted:
+    """A loss and its weight in the sum."""
+
+    weight: float
+    loss: Loss
 
 
-def loss_named(name: str) -> Loss:
-    """The loss of that name, or an `InputError` with the known ones."""
+@dataclass(frozen=True)
+class Goal:
+    """What a student that has a teacher is trained for: `labels` · cross-entropy + the weighted losses.
+
+    Attributes:
+        labels: weight of the labels; at 0 they are never read.
+        losses: the rest.
+    """
+
+    labels: float
+    losses: tuple[Weighted, ...]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of the teacher's answers that are needed, and so stored."""
+        return tuple(dict.fromkeys(kind for each in self.losses for kind in each.loss.teacher))
+
+
+def goal_of(spec: DistillSpec) -> Goal:
+    """The goal that a recipe's student part describes, `loss` and `weight` or `losses` and `label_weight`.
+
+    Raises:
+        InputError: an unknown loss or option, or a value out of range.
+    """
+    if spec.losses:
+        losses = tuple(
+            Weighted(part.weight, loss_named(part.name, part.options, f"student.losses.{place}"))
+            for place, part in enumerate(spec.losses)
+        )
+        return Goal(1.0 if spec.label_weight is None else spec.label_weight, losses)
+    options = {} if spec.temperature is None else {"temperature": spec.temperature}
+    losses = (Weighted(spec.weight, loss_named(spec.loss, options, "student")),)
+    return Goal(1 - spec.weight if spec.label_weight is None else spec.label_weight, losses)
+
+
+def loss_named(name: str, options: Mapping[str, Any], where: str) -> Loss:
+    """The loss of that name with its options, or an `InputError` that names the place and near matches."""
     if name not in LOSSES:
-        raise InputError(f"loss {name!r}: unknown distillation loss ({', '.join(LOSSES)}).{did_you_mean(name, LOSSES)}")
-    return LOSSES[name]
+        raise InputError(f"{where}: loss {name!r} is unknown ({', '.join(LOSSES)}).{did_you_mean(name, LOSSES)}")
+    try:
+        return LOSSES[name].model_validate(dict(options))
+    except ValidationError as error:
+        raise InputError("\n".join(_explained(problem, name, where) for problem in error.errors())) from error
+
+
+def _explained(problem: Any, name: str, where: str) -> str:
+    key, known = str(problem["loc"][0]), list(LOSSES[name].model_fields)
+    if problem["type"] == "extra_forbidden":
+        options = ", ".join(known) or "it has none"
+        return f"{where}: loss {name!r} has no option {key!r} ({options}).{did_you_mean(key, known)}"
+    return f"{where}: loss {name!r}: {key}: {problem['msg']} (found {problem['input']!r})."

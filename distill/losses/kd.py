@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import torch
+from pydantic import Field
+from torch import nn
 from torch.nn import functional
 
+from distill.losses.base import Answers, Loss
 
-def kd(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """T² · KL(softmax(teacher / T) ‖ softmax(student / T)), mean over the batch.
+
+class KD(Loss):
+    """`kd` with a temperature; reads the logits of both."""
+
+    temperature: float = Field(3.0, gt=0)
+
+    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, learned: nn.Module) -> torch.Tensor:
+        """See `kd`."""
+        return kd(student["logits"], teacher["logits"], self.temperature)
+
+
+def kd(student: torch.Tensor, teacher: torch.Tensor, temperature: float = 3.0) -> torch.Tensor:
+    """T² · KL(softmax(teacher / T) ‖ softmax(student / T)), logits (N, C) -> scalar, mean over the batch.
 
     The factor T² keeps the gradient's size independent of the temperature, so its weight against the
-    cross-entropy means the same at every T. `labels` are not used. Computed in float32: a logarithm of a
-    half-precision softmax overflows.
+    cross-entropy means the same at every T.
     """
-    student = functional.log_softmax(student.float() / temperature, dim=1)
-    teacher = functional.log_softmax(teacher.float() / temperature, dim=1)
+    student = functional.log_softmax(student / temperature, dim=1)
+    teacher = functional.log_softmax(teacher / temperature, dim=1)
     return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2

@@ -309,6 +309,47 @@ def test_fingerprint_follows_content_label_and_name_but_not_place(tmp_path: Path
     assert len(seen) == 4
 
 
+# --- photos without labels -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_photos_without_labels_lie_beside_or_inside(inside: bool, tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", {"a": 4, "b": 4})
+    folder = root / "more" if inside else tmp_path / "more"
+    labelled = read(root)
+    for number in range(3):
+        photo(folder / "deep" / f"{number}.png", 5000 + number)
+    (folder / "torn.png").write_bytes(b"no image")
+    photos = read(root, unlabelled=str(folder))
+    assert [(p.path.name, p.label) for p in photos.unlabelled] == [("0.png", -1), ("1.png", -1), ("2.png", -1)]
+    assert (photos.labels, photos.train, photos.val) == (labelled.labels, labelled.train, labelled.val)
+    assert photos.fingerprint == labelled.fingerprint and [s.path.name for s in photos.set_aside] == ["torn.png"]
+    assert photos.summary().endswith("3 without labels, 1 set aside")
+    photo(folder / "deep" / "3.png", 5003)
+    more = read(root, unlabelled=str(folder))
+    assert more.unlabelled_fingerprint != photos.unlabelled_fingerprint and labelled.unlabelled_fingerprint == ""
+
+
+def test_a_labelled_photo_is_no_unlabelled_one(tmp_path: Path) -> None:
+    """Else a copy of a validation photo would be trained on."""
+    root = tree(tmp_path / "photos", {"a": 4, "b": 4})
+    held_out = read(root).val[0].path
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "copy.png").write_bytes(held_out.read_bytes())
+    with pytest.raises(InputError, match=r"more: no photo that can be used as an unlabelled one \(1 set aside\)"):
+        read(root, unlabelled=str(tmp_path / "more"))
+    photo(tmp_path / "more" / "new.png", 5000)
+    photos = read(root, unlabelled=str(tmp_path / "more"))
+    assert [p.path.name for p in photos.unlabelled] == ["new.png"]
+    assert [(s.path.name, "among the labelled" in s.reason) for s in photos.set_aside] == [("copy.png", True)]
+
+
+def test_a_missing_folder_of_photos_without_labels(tmp_path: Path) -> None:
+    root = tree(tmp_path / "photos", {"a": 4, "b": 4})
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        read(root, unlabelled=str(tmp_path / "nowhere"))
+
+
 # --- the memory of checked photos ----------------------------------------------------------------
 
 

@@ -39,6 +39,10 @@ def test_what_is_resolved_reads_back_the_same(tmp_path: Path) -> None:
         ("student.head=dws", "student.head: .*dwsconv.*stock"),
         ("student", "write it as key=value"),
         ("seed.x.y=1", "seed has no keys below it"),
+        ("student.losses=[{weight: 1}]", "student.losses.0.name: Field required"),
+        ("student.losses=[{name: kd, weight: -1}]", "student.losses.0.weight: .*greater than or equal to 0"),
+        ("student.loses=[{name: kd}]", "student.loses: unknown key. Did you mean 'losses'"),
+        ("student={losses: [{name: kd}], temperature: 2}", "student: give either losses or temperature"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(override: str, message: str, tmp_path: Path) -> None:
@@ -46,6 +50,15 @@ def test_a_wrong_key_or_value_is_named(override: str, message: str, tmp_path: Pa
     path.write_text("seed: 0\n")
     with pytest.raises(InputError, match=message):
         read_recipe(path, [override])
+
+
+def test_several_losses_on_the_command_line_read_back_the_same(tmp_path: Path) -> None:
+    recipe = read_recipe(None, ["student.losses=[{name: dkd, weight: 0.7, alpha: 1, beta: 8}, {name: feature}]"])
+    parts = [(part.name, part.weight, part.options) for part in recipe.student.losses]
+    assert parts == [("dkd", 0.7, {"alpha": 1, "beta": 8}), ("feature", 1.0, {})]
+    (tmp_path / "r.yaml").write_text(write_recipe(recipe))
+    again = read_recipe(tmp_path / "r.yaml")
+    assert again == recipe and again.fingerprint == recipe.fingerprint
 
 
 def test_every_wrong_key_is_named_at_once_with_the_file(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from pictures import draw
 
 from attar.data import DataSpec, labels_of, read_photos
-from attar.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.errors import InputError
+from attar.recipe import read_recipe
+from attar.views import Mix, PhotoStore, ViewLoader, ViewPolicy
 
 POLICY = ViewPolicy(vertical_flip=True, rotate=10, color=0.4)
 
@@ -85,3 +87,93 @@ def test_a_store_over_its_budget_decodes_again(shapes) -> None:
     photos = read_photos(DataSpec(str(shapes)))
     full, small = PhotoStore(photos.train, 32), PhotoStore(photos.train, 32, budget=20_000)
     assert all(full[i].tobytes() == small[i].tobytes() for i in range(len(photos.train)))
+
+
+# --- mixed views ---------------------------------------------------------------------------------
+
+MIXED = ViewPolicy(mixup=0.8, cutmix=1.0, mixed=0.7)
+NUMBERS = {"index": st.integers(0, 10**6), "view": st.integers(0, 10**4), "seed": st.integers(0, 10**4)}
+
+
+@settings(max_examples=200, deadline=None)
+@given(photos=st.integers(2, 10**6), alpha=st.floats(0.05, 5), **NUMBERS)
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_a_mix_is_a_pure_function_with_another_photo(
+    kind: str, photos: int, alpha: float, index: int, view: int, seed: int
+) -> None:
+    index %= photos
+    policy = ViewPolicy(seed=seed, **{kind: alpha})
+    mix = policy.mix(index, view, photos)
+    np.random.default_rng(0).random(5)
+    assert mix == ViewPolicy(seed=seed, count=3, **{kind: alpha}).mix(index, view, photos)
+    assert 0 <= mix.partner < photos and mix.partner != index and 0 <= mix.rate <= 1
+    if kind == "mixup":
+        assert mix.box is None
+    else:
+        left, top, right, bottom = mix.box
+        assert 0 <= left <= right <= 1 and 0 <= top <= bottom <= 1
+        assert mix.rate == pytest.approx(1 - (right - left) * (bottom - top))
+
+
+def test_shares_of_the_policy_hold() -> None:
+    mixes = [MIXED.mix(i, v, 50) for i in range(50) for v in range(40)]
+    some = [mix for mix in mixes if mix is not None]
+    assert len(some) / len(mixes) == pytest.approx(0.7, abs=0.05)
+    assert sum(mix.box is not None for mix in some) / len(some) == pytest.approx(0.5, abs=0.05)
+    assert len({mix.partner for mix in some}) == 50
+    # Beta(0.8, 0.8) has mean 1/2 and variance 1/4 / 2.6.
+    rates = np.array([mix.rate for mix in some if mix.box is None])
+    assert rates.mean() == pytest.approx(0.5, abs=0.05) and rates.var() == pytest.approx(0.25 / 2.6, abs=0.02)
+    assert ViewPolicy().mix(0, 0, 50) is None and ViewPolicy(mixup=1.0).mix(0, 0, 1) is None
+    assert ViewPolicy(mixup=1.0, mixed=0.0).mix(0, 0, 50) is None
+
+
+def test_a_blend_is_what_the_rate_says() -> None:
+    own, other = np.full((20, 20, 3), 200, np.uint8), np.full((20, 20, 3), 40, np.uint8)
+    assert (Mix(1, 0.25).blend(own, other) == 80).all()
+    pasted = Mix(1, 0.75, (0.5, 0.0, 1.0, 0.5)).blend(own, other)
+    assert (pasted[:10, 10:] == 40).all() and (pasted == 200).mean() == 0.75 and (own == 200).all()
+
+
+def test_mixing_leaves_the_views_as_they_were_and_older_fingerprints_too() -> None:
+    plain, mixed = ViewPolicy(vertical_flip=True), ViewPolicy(vertical_flip=True, mixup=1.0)
+    assert np.array_equal(plain.draw(draw("cross", 3), 5, 2, 32), mixed.draw(draw("cross", 3), 5, 2, 32))
+    known = "b8ff29a41d8f3584fd9d58aa49a6b3d7f75728133dbf309ff3e17119086a0dd5"  # of caches made before views were mixed
+    assert ViewPolicy().fingerprint == known == ViewPolicy(mixed=0.5).fingerprint == ViewPolicy(count=3).fingerprint
+    prints = [ViewPolicy(**d).fingerprint for d in ({"mixup": 1.0}, {"mixup": 0.2}, {"cutmix": 1.0})]
+    assert len({known, *prints, ViewPolicy(mixup=1.0, mixed=0.5).fingerprint}) == 5
+
+
+def test_a_loader_mixes_pixels_and_labels_alike_in_any_order(shapes) -> None:
+    photos = read_photos(DataSpec(str(shapes)))
+    store, labels = PhotoStore(photos.train, 32), labels_of(photos.train)
+    epoch = {
+        int(i): (image, label)
+        for batch in ViewLoader(store, labels, MIXED, size=32, batch_size=5, seed=1).epoch(3)
+        for i, image, label in zip(batch.index, batch.images, batch.labels)
+    }
+    for batch in ViewLoader(store, labels, MIXED, size=32, batch_size=7, seed=4).in_order(3):
+        for i, image, label in zip(batch.index, batch.images, batch.labels):
+            if int(i) in epoch:  # the other loader, another batch, another order
+                assert (image == epoch[int(i)][0]).all() and (label == epoch[int(i)][1]).all()
+            mix = MIXED.mix(int(i), 3, len(store))
+            own = MIXED.draw(store[i], int(i), 3, 32)
+            shares = np.eye(3)[labels[i]]
+            if mix is not None:
+                own = mix.blend(own, MIXED.draw(store[mix.partner], mix.partner, 3, 32))
+                shares = mix.rate * shares + (1 - mix.rate) * np.eye(3)[labels[mix.partner]]
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), own)
+            np.testing.assert_allclose(label.numpy(), shares, atol=1e-6)
+
+
+def test_photos_without_labels_are_mixed_too(shapes) -> None:
+    photos = read_photos(DataSpec(str(shapes)))
+    store = PhotoStore(photos.train, 32)
+    batch = next(ViewLoader(store, np.full(len(store), -1), MIXED, size=32, batch_size=5, seed=1).epoch(0))
+    assert batch.labels.tolist() == [-1] * 5
+
+
+@pytest.mark.parametrize("wrong", ["mixup=-1", "mixed=1.5"])
+def test_a_wrong_rate_is_named(wrong: str) -> None:
+    with pytest.raises(InputError, match=r"views.*mixed is a share"):
+        read_recipe(None, [f"views.{wrong}"])

@@ -35,6 +35,51 @@ def test_a_teacher_normalizes_and_resizes_its_own_way() -> None:
     assert teacher(images.repeat_interleave(2, 2).repeat_interleave(2, 3)).shape == (2, 5)
 
 
+@pytest.mark.parametrize(
+    ("name", "prefix", "options"),
+    [
+        ("vit_tiny_patch16_224", 1, SMALL),
+        ("vit_small_patch14_reg4_dinov2", 5, {**SMALL, "patch_size": 14, "img_size": 42}),
+        ("deit_tiny_distilled_patch16_224", 2, {**SMALL, "patch_size": 16}),
+        ("vit_base_patch16_siglip_224", 0, {**SMALL, "patch_size": 16}),
+        (
+            "hybrid_vit", 1,
+            {"backbone": "mobilenetv3_small_050", "img_size": 64, "embed_dim": 48, "depth": 1, "num_heads": 2},
+        ),
+    ],
+)  # fmt: skip
+def test_the_map_of_a_vit_is_its_patch_tokens(name: str, prefix: int, options: dict[str, object]) -> None:
+    """Laid out as the image, before the final norm, without class, distillation and register tokens."""
+    teacher = teachers.create_teacher(name, 5, options=options).eval()
+    images = torch.randint(0, 256, (2, 3, teacher.size, teacher.size), dtype=torch.uint8)
+    tokens = []
+    teacher.network.blocks[-1].register_forward_hook(lambda *about: tokens.append(about[-1]))
+    answers = teacher.answers(images)
+    n, d, h, w = answers["map"].shape
+    assert tokens[0].shape == (n, prefix + h * w, d)
+    assert torch.equal(answers["map"].flatten(2).transpose(1, 2), tokens[0][:, prefix:])
+    assert torch.equal(answers["logits"], teacher(images))
+    assert torch.equal(answers["pooled"], teacher.features(images))
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnet10t", "convnext_atto"])
+def test_the_map_of_a_convolutional_teacher_is_its_last_one(name: str) -> None:
+    teacher = teachers.create_teacher(name, 5).eval()
+    images = torch.randint(0, 256, (1, 3, teacher.size, teacher.size), dtype=torch.uint8)
+    answers = teacher.answers(images)
+    assert answers["map"].ndim == 4
+    assert torch.equal(answers["map"], teacher.network.forward_features(teacher.normalized(images)))
+    assert torch.equal(answers["logits"], teacher(images))
+    assert torch.equal(answers["pooled"], teacher.features(images))
+
+
+def test_a_teacher_without_a_map_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = teachers.create_teacher("vit_tiny_patch16_224", 5, options=SMALL)
+    monkeypatch.delattr(type(teacher.network), "forward_intermediates")
+    with pytest.raises(InputError, match=r"vit_tiny.*no feature map.*need only logits"):
+        teacher.answers(torch.zeros(1, 3, 48, 48, dtype=torch.uint8))
+
+
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
 def test_local_weights_with_another_classifier(suffix: str, tmp_path: Path) -> None:
     source = timm.create_model("vit_tiny_patch16_224", num_classes=7, **SMALL)

@@ -1,0 +1,82 @@
+"""The module that is trained: a student, and beside it whatever its losses learn.
+
+Everything that has gradients happens in its `forward`, so that whoever wraps the module (data parallelism, a
+compiler) sees all of it. The projectors are trained, averaged and checkpointed with the student, and stay behind
+when it is saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from distill.losses import Goal
+from distill.losses.base import Shapes
+
+
+class Learner(nn.Module):
+    """Images, labels and the teacher's answers -> the loss; images alone -> the student's logits.
+
+    Args:
+        student: uint8 images -> logits; with a goal beyond logits, its `answers` too.
+        goal: what it is trained for; None: the labels alone.
+        size: side of its images, pixels.
+        teacher: shapes of the teacher's answers.
+        label_smoothing: of the labels, in [0, 1).
+    """
+
+    def __init__(
+        self, student: nn.Module, goal: Goal | None, *, size: int, teacher: Shapes, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.goal = goal
+        self.label_smoothing = label_smoothing
+        losses = goal.losses if goal else ()
+        self._look = any(kind != "logits" for each in losses for kind in each.loss.student)
+        shapes = _shapes_of(student, size) if self._look else {}
+        self.learned = nn.ModuleList(each.loss.learned(shapes, teacher) for each in losses)
+
+    def forward(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        teacher: Mapping[str, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """The loss of a batch, a scalar; without labels the logits (N, C), so that it can be evaluated as a student.
+
+        Args:
+            images: uint8 (N, 3, S, S).
+            labels: int64 (N,), -1 where there is none, or each class's share, float (N, C).
+            teacher: its answers of the kinds that the goal needs, float32.
+        """
+        if labels is None:
+            return self.student(images)
+        answers = self.student.answers(images) if self._look else {"logits": self.student(images)}  # type: ignore[operator]
+        answers = {kind: answer.float() for kind, answer in answers.items()}
+        if self.goal is None or teacher is None:
+            return self._supervised(answers["logits"], labels)
+        # Logarithms, norms and differences of half-precision numbers are no good.
+        with torch.autocast(images.device.type, enabled=False):
+            total = answers["logits"].new_zeros(())
+            if self.goal.labels:
+                total = self.goal.labels * self._supervised(answers["logits"], labels)
+            known = labels.argmax(1) if labels.is_floating_point() else labels
+            for each, learned in zip(self.goal.losses, self.learned):
+                total = total + each.weight * each.loss(answers, teacher, known, learned)
+        return total
+
+    def _supervised(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+
+@torch.no_grad()
+def _shapes_of(student: nn.Module, size: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of a student's answers to one photo, by kind."""
+    training = student.training
+    answers = student.eval().answers(torch.zeros(1, 3, size, size, dtype=torch.uint8))  # type: ignore[operator]
+    student.train(training)
+    return {kind: tuple(answer.shape[1:]) for kind, answer in answers.items()}

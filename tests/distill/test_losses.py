@@ -1,0 +1,334 @@
+"""Every loss against an independent formula on fixed numbers, its gradient, and what it must not be sensitive to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attar.errors import InputError
+from attar.recipe import DistillSpec
+from distill.losses import LOSSES, goal_of, loss_named
+from distill.losses.attention import attention
+from distill.losses.base import UNKNOWN, attention_map, coarser, resampled, whitened
+from distill.losses.crd import crd
+from distill.losses.dist import dist
+from distill.losses.dkd import dkd
+from distill.losses.feature import feature
+from distill.losses.hard import hard
+from distill.losses.kd import kd
+from distill.losses.rkd import rkd
+
+PHOTOS, CLASSES = 5, 4
+RNG = np.random.default_rng(7)
+S, T = (RNG.normal(size=(PHOTOS, CLASSES)) * 2 for _ in range(2))
+LABELS = np.array([0, 2, 3, 2, 1])
+POOLED_S, POOLED_T = RNG.normal(size=(PHOTOS, 6)), RNG.normal(size=(PHOTOS, 3))
+MAP_S, MAP_T = RNG.normal(size=(PHOTOS, 3, 2, 2)), RNG.normal(size=(PHOTOS, 3, 2, 2))
+
+
+def tensor(values: np.ndarray, grad: bool = False) -> torch.Tensor:
+    return torch.from_numpy(values.copy()).requires_grad_(grad)
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    e = np.exp(logits / temperature)
+    return e / e.sum(1, keepdims=True)
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0, 10.0])
+def test_kd(temperature: float) -> None:
+    p, q = softmax(T, temperature), softmax(S, temperature)
+    expected = temperature**2 * (p * np.log(p / q)).sum(1).mean()
+    assert float(kd(tensor(S), tensor(T), temperature)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("alpha", "beta", "temperature"), [(1.0, 8.0, 4.0), (0.0, 1.0, 1.0), (2.0, 0.0, 2.0)])
+def test_dkd(alpha: float, beta: float, temperature: float) -> None:
+    expected = 0.0
+    for p, q, target in zip(softmax(T, temperature), softmax(S, temperature), LABELS):
+        two = sum(a * np.log(a / b) for a, b in [(p[target], q[target]), (1 - p[target], 1 - q[target])])
+        p_rest, q_rest = (np.delete(x, target) / (1 - x[target]) for x in (p, q))
+        expected += alpha * two + beta * (p_rest * np.log(p_rest / q_rest)).sum()
+    expected *= temperature**2 / PHOTOS
+    found = dkd(tensor(S), tensor(T), tensor(LABELS), alpha, beta, temperature)
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+def test_dkd_is_kd_taken_apart() -> None:
+    """Equation 6: with alpha 1 and each photo's beta at 1 - p(target), the two are one."""
+    for row, target in enumerate(LABELS):
+        beta = float(1 - softmax(T)[row, target])
+        s, t = tensor(S[row : row + 1]), tensor(T[row : row + 1])
+        assert float(dkd(s, t, tensor(LABELS[row : row + 1]), 1.0, beta, 1.0)) == pytest.approx(float(kd(s, t, 1.0)))
+
+
+@pytest.mark.parametrize(("beta", "gamma", "temperature"), [(2.0, 2.0, 1.0), (1.0, 0.0, 4.0), (0.0, 1.0, 4.0)])
+def test_dist(beta: float, gamma: float, temperature: float) -> None:
+    s, t = softmax(S, temperature), softmax(T, temperature)
+    inter = 1 - np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(s, t)])
+    intra = 1 - np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(s.T, t.T)])
+    expected = temperature**2 * (beta * inter + gamma * intra)
+    assert float(dist(tensor(S), tensor(T), beta, gamma, temperature)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_hard() -> None:
+    expected = -np.log(softmax(S)[np.arange(PHOTOS), T.argmax(1)]).mean()
+    assert float(hard(tensor(S), tensor(T))) == pytest.approx(expected, rel=1e-9)
+    smoothed = 0.9 * expected - 0.1 * np.log(softmax(S)).mean()
+    assert float(hard(tensor(S), tensor(T), 0.1)) == pytest.approx(smoothed, rel=1e-9)
+
+
+def test_feature() -> None:
+    dots = (MAP_S * MAP_T).sum(1) / np.sqrt((MAP_S**2).sum(1) * (MAP_T**2).sum(1))
+    assert float(feature(tensor(MAP_S), tensor(MAP_T))) == pytest.approx(1 - dots.mean(), rel=1e-9)
+    gap = np.abs(MAP_S - MAP_T)
+    expected = np.where(gap < 0.5, gap**2 / (2 * 0.5), gap - 0.5 / 2).mean()
+    assert float(feature(tensor(MAP_S), tensor(MAP_T), "smooth_l1", 0.5)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_attention() -> None:
+    def unit(maps: np.ndarray) -> np.ndarray:
+        q = (maps**2).sum(1).reshape(PHOTOS, -1)
+        return q / np.sqrt((q**2).sum(1, keepdims=True))
+
+    expected = ((unit(MAP_S) - unit(MAP_T)) ** 2).sum(1).mean()
+    found = attention(attention_map(tensor(MAP_S)), attention_map(tensor(MAP_T)))
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+def test_attention_on_two_grids() -> None:
+    """Both are brought to unit length on the grid where they meet."""
+    fine, coarse = np.abs(RNG.normal(size=(PHOTOS, 4, 6))), np.abs(RNG.normal(size=(PHOTOS, 2, 3)))
+    pooled = fine.reshape(PHOTOS, 2, 2, 3, 2).mean((2, 4))
+    a, b = (x.reshape(PHOTOS, -1) / np.sqrt((x**2).sum((1, 2)))[:, None] for x in (pooled, coarse))
+    expected = pytest.approx(((a - b) ** 2).sum(1).mean(), rel=1e-9)
+    assert float(attention(tensor(fine), tensor(coarse))) == expected == float(attention(tensor(coarse), tensor(fine)))
+
+
+def huber(gap: float) -> float:
+    return gap**2 / 2 if abs(gap) < 1 else abs(gap) - 0.5
+
+
+def test_rkd() -> None:
+    def distances(x: np.ndarray) -> np.ndarray:
+        apart = np.array([[np.linalg.norm(a - b) for b in x] for a in x])
+        return apart / apart[~np.eye(len(x), dtype=bool)].mean()
+
+    def angle(x: np.ndarray, i: int, j: int, k: int) -> float:
+        a, b = x[i] - x[j], x[k] - x[j]
+        lengths = np.linalg.norm(a) * np.linalg.norm(b)
+        return float(a @ b / lengths) if lengths else 0.0
+
+    everyone = range(PHOTOS)
+    pairs = np.mean([huber(g) for g in (distances(POOLED_S) - distances(POOLED_T)).ravel()])
+    triplets = np.mean(
+        [
+            huber(angle(POOLED_S, i, j, k) - angle(POOLED_T, i, j, k))
+            for i in everyone
+            for j in everyone
+            for k in everyone
+        ]
+    )
+    s, t = tensor(POOLED_S), tensor(POOLED_T)
+    assert float(rkd(s, t, 1.0, 0.0)) == pytest.approx(pairs, rel=1e-9)
+    assert float(rkd(s, t, 0.0, 1.0)) == pytest.approx(triplets, rel=1e-9)
+    assert float(rkd(s, t)) == pytest.approx(25 * pairs + 50 * triplets, rel=1e-9)
+
+
+@pytest.mark.parametrize("labels", [LABELS, np.full(PHOTOS, UNKNOWN)], ids=["labels", "none"])
+def test_crd(labels: np.ndarray) -> None:
+    s, t = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (POOLED_S[:, :3], POOLED_T))
+    expected = 0.0
+    for anchors, others in ((s, t), (t, s)):
+        for i in range(PHOTOS):
+            # Photos 1 and 3 share a label: neither is a counterexample to the other.
+            allowed = [j for j in range(PHOTOS) if j == i or labels[i] == UNKNOWN or labels[i] != labels[j]]
+            scores = {j: np.exp(anchors[i] @ others[j] / 0.07) for j in allowed}
+            expected -= np.log(scores[i] / sum(scores.values())) / (2 * PHOTOS)
+    found = crd(tensor(POOLED_S[:, :3]), tensor(POOLED_T), tensor(labels))
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
+# --- gradients and limits ------------------------------------------------------------------------
+
+WHOLE = {
+    "student": {"logits": S, "pooled": POOLED_S, "map": RNG.normal(size=(PHOTOS, 6, 3, 2))},
+    "teacher": {"logits": T, "pooled": POOLED_T, "map": MAP_T, "attention": np.abs(MAP_T[:, 0])},
+}
+
+
+def batch(who: str, grad: bool = False) -> dict[str, torch.Tensor]:
+    return {kind: tensor(values, grad) for kind, values in WHOLE[who].items()}
+
+
+def learned_by(name: str) -> tuple[object, torch.nn.Module]:
+    torch.manual_seed(0)
+    loss = loss_named(name, {}, "here")
+    shapes = [{kind: tuple(a.shape[1:]) for kind, a in batch(who).items()} for who in ("student", "teacher")]
+    return loss, loss.learned(*shapes).double()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("labels", [LABELS, np.full(PHOTOS, UNKNOWN)], ids=["labels", "none"])
+def test_the_gradient_reaches_the_student_and_what_is_learned(name: str, labels: np.ndarray) -> None:
+    loss, learned = learned_by(name)
+    student, teacher = batch("student", grad=True), batch("teacher")
+    kinds, weights = loss.student, list(learned.parameters())
+    teacher = {kind: teacher[kind] for kind in loss.teacher}  # it reads no more than it says
+
+    def value(*inputs: torch.Tensor) -> torch.Tensor:
+        return loss(dict(zip(kinds, inputs)), teacher, tensor(labels), learned)
+
+    assert torch.autograd.gradcheck(value, [student[kind] for kind in kinds])
+    value(*(student[kind] for kind in kinds)).backward()
+    assert all(student[kind].grad.abs().sum() > 0 for kind in kinds)
+    assert all(weight.grad.abs().sum() > 0 for weight in weights)
+
+
+@pytest.mark.parametrize("name", ["kd", "dkd", "dist", "attention", "rkd"])
+def test_nothing_is_lost_where_the_student_is_the_teacher(name: str) -> None:
+    loss, learned = learned_by(name)
+    teacher = batch("teacher")
+    teacher["attention"] = attention_map(teacher["map"])
+    assert float(loss(teacher, teacher, tensor(LABELS), learned)) == pytest.approx(0, abs=1e-9)
+    assert float(loss(batch("student"), teacher, tensor(LABELS), learned)) > 1e-3
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_finite_at_extremes(name: str) -> None:
+    """Far-off logits, and photos that look all the same to the student: values and gradients."""
+    loss, learned = learned_by(name)
+    far = torch.tensor([[300.0, *[-300.0] * (CLASSES - 1)]] * PHOTOS)
+    extreme = {"logits": far, "pooled": torch.zeros(PHOTOS, 6), "map": torch.zeros(PHOTOS, 6, 3, 2)}
+    student = {kind: value.requires_grad_() for kind, value in extreme.items()}
+    teacher = {kind: value.float() for kind, value in batch("teacher").items()} | {
+        "logits": -extreme["logits"].detach()
+    }
+    value = loss(student, teacher, tensor(LABELS), learned.float())
+    value.backward()
+    assert torch.isfinite(value) and all(torch.isfinite(student[kind].grad).all() for kind in loss.student)
+
+
+def test_dkd_without_a_label_takes_the_teachers_word() -> None:
+    loss, _ = learned_by("dkd")
+    none, own = tensor(np.full(PHOTOS, UNKNOWN)), tensor(T.argmax(1))
+    answers = [batch("student"), batch("teacher")]
+    assert loss(*answers, none, torch.nn.Identity()) == loss(*answers, own, torch.nn.Identity())
+
+
+def test_feature_learns_a_teacher_that_is_linear_in_the_student() -> None:
+    """The projector is there to bridge widths: it should bridge this one fully."""
+    torch.manual_seed(0)
+    loss = loss_named("feature", {"metric": "smooth_l1"}, "here")
+    student = torch.randn(16, 6, 4, 4)
+    teacher = torch.einsum("nchw,dc->ndhw", student, torch.randn(3, 6))
+    projector = loss.learned({"map": (6, 4, 4)}, {"map": (3, 4, 4)})
+    optimizer = torch.optim.Adam(projector.parameters(), lr=0.05)
+    for _ in range(300):
+        value = loss({"map": student}, {"map": teacher}, torch.zeros(16), projector)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    assert value.item() < 1e-4
+
+
+# --- grids ---------------------------------------------------------------------------------------
+
+SIDES = st.tuples(st.integers(1, 16), st.integers(1, 16))
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIDES, SIDES, st.integers(0, 100))
+def test_resampling(sides: tuple[int, int], grid: tuple[int, int], seed: int) -> None:
+    maps = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 3, *sides)))
+    new = resampled(maps, grid)
+    assert new.shape == (2, 3, *grid)
+    assert torch.equal(resampled(maps, sides), maps)
+    flat = torch.full((1, 1, *sides), 2.5, dtype=torch.float64)
+    torch.testing.assert_close(resampled(flat, grid), flat.new_full((1, 1, *grid), 2.5))
+    for side in (-1, -2):  # mirrored maps stay mirrored
+        torch.testing.assert_close(resampled(maps.flip(side), grid), new.flip(side))
+    assert new.min() >= maps.min() - 1e-9 and new.max() <= maps.max() + 1e-9
+    torch.testing.assert_close(new.mean((2, 3)), maps.mean((2, 3)))
+
+
+def test_resampling_averages_areas() -> None:
+    ramp = torch.arange(6, dtype=torch.float64).expand(1, 1, 6, 6)
+    torch.testing.assert_close(resampled(ramp, (1, 3))[0, 0], torch.tensor([[0.5, 2.5, 4.5]]).double())
+    # Six into four: each covers one position and half of another.
+    torch.testing.assert_close(resampled(ramp, (6, 4))[0, 0, 0], torch.tensor([1, 5, 10, 14]).double() / 3)
+    torch.testing.assert_close(resampled(ramp.transpose(2, 3), (4, 6)), resampled(ramp, (6, 4)).transpose(2, 3))
+
+
+def test_maps_meet_on_the_coarser_grid() -> None:
+    assert coarser(torch.zeros(1, 1, 7, 3), torch.zeros(1, 1, 14, 2)) == (7, 2)
+    fine, coarse = torch.randn(2, 3, 8, 8).double(), torch.randn(2, 3, 4, 4).double()
+    assert feature(fine, coarse) == feature(resampled(fine, (4, 4)), coarse) == feature(coarse, fine)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.1, 1e3), st.floats(-100, 100))
+def test_whitening_and_attention_ignore_scale(scale: float, offset: float) -> None:
+    maps = torch.from_numpy(np.random.default_rng(0).normal(size=(PHOTOS, 32, 2, 2)))
+    white = whitened(maps * scale + offset)
+    torch.testing.assert_close(white.mean(1), torch.zeros(PHOTOS, 2, 2, dtype=torch.float64), atol=1e-9, rtol=0)
+    torch.testing.assert_close(white.var(1, correction=0), torch.ones(PHOTOS, 2, 2).double(), atol=3e-3, rtol=0)
+    torch.testing.assert_close(white, whitened(maps), atol=5e-3, rtol=0)
+    torch.testing.assert_close(attention_map(maps * scale), attention_map(maps))
+    torch.testing.assert_close(attention_map(maps).square().sum((1, 2)), torch.ones(PHOTOS, dtype=torch.float64))
+
+
+# --- recipes -------------------------------------------------------------------------------------
+
+
+def goal(**student: object) -> object:
+    return goal_of(DistillSpec(**student))
+
+
+def test_one_loss_or_several() -> None:
+    default = goal()
+    assert default.labels == pytest.approx(0.3) and default.kinds == ("logits",)
+    assert [(w.weight, w.loss.model_dump()) for w in default.losses] == [(0.7, {"temperature": 3.0})]
+    assert goal(loss="dkd").losses[0].loss.temperature == 4.0 and goal(temperature=5).losses[0].loss.temperature == 5
+    assert goal(label_weight=0).labels == 0 and goal(weight=1).labels == 0
+    two = goal(losses=[{"name": "dkd", "weight": 0.7, "beta": 2}, {"name": "feature"}, {"name": "attention"}])
+    assert two.labels == 1 and two.kinds == ("logits", "map", "attention")
+    assert [w.weight for w in two.losses] == [0.7, 1, 1] and two.losses[0].loss.beta == 2
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ({"loss": "kdd"}, r"student: loss 'kdd' is unknown \(kd, dkd.*Did you mean 'kd'"),
+        ({"losses": [{"name": "kd"}, {"name": "featur"}]}, r"losses\.1: loss 'featur'.*Did you mean 'feature'"),
+        ({"losses": [{"name": "dkd", "bta": 8}]}, r"losses\.0: loss 'dkd' has no option 'bta'.*Did you mean 'beta'"),
+        ({"losses": [{"name": "attention", "beta": 8}]}, "no option 'beta' .it has none"),
+        ({"losses": [{"name": "kd", "temperature": -1}]}, r"temperature: .*greater than 0 .found -1"),
+        ({"losses": [{"name": "feature", "metric": "l2"}]}, "metric: .*'cosine' or 'smooth_l1'"),
+        ({"loss": "feature", "temperature": 2}, "no option 'temperature'"),
+    ],
+)
+def test_a_wrong_loss_is_named_before_training(student: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        goal(**student)
+
+
+def test_the_table_of_methods_is_the_registry() -> None:
+    """docs/methods.md: a row a loss, with what it reads of the teacher and its options' defaults."""
+    text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE))
+    assert list(rows) == list(LOSSES)
+    for name, loss in LOSSES.items():
+        cells = [cell.strip() for cell in rows[name].split("|")]
+        assert cells[1] == ", ".join(loss.teacher) and cells[2] == ", ".join(loss.student), name
+        defaults = ", ".join(f"{key}: {field.default}" for key, field in loss.model_fields.items())
+        assert cells[3] == (f"`{defaults}`" if defaults else "none"), name
