@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/attar quickstart
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
