@@ -87,7 +87,7 @@ def distill(
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
         answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds)
-        if spec.check_teacher and "logits" in goal.kinds:  # the labelled photos come first in the cache
+        if spec.check_teacher and goal.labels and "logits" in goal.kinds:  # the labelled photos come first in it
             refuse_useless(answers, labels_of(photos.train), teacher)
     checkpoint = output.with_name(f"{output.name}.training.pt")
     identity = [identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None]

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -146,13 +145,13 @@ def main(path: Path, folder: Path) -> None:
 def distilled(photos: Photos, spec: DistillSpec, folder: Path, teacher: Bundle) -> dict[str, Any]:
     """A student, and which views each rank gave the cache."""
     built: list[int] = []
-    add = TeacherCache.add
+    store = TeacherCache._store
 
-    def noted(cache: TeacherCache, view: int, logits: np.ndarray) -> None:
+    def noted(cache: TeacherCache, view: int, *rest: Any) -> None:
         built.append(view)
-        add(cache, view, logits)
+        store(cache, view, *rest)
 
-    TeacherCache.add = noted  # type: ignore[method-assign]
+    TeacherCache._store = noted  # type: ignore[method-assign]
     bundle = distill(photos, spec, folder / "student", teacher=teacher, views=VIEWS, cache=folder / "cache")
     views = sorted(json.loads((folder / "cache" / "cache.json").read_text())["shards"])
     return {"views": views, "built": ranks.exchange(built), "computed_on": bundle.provenance["computed_on"]}

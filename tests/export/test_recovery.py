@@ -111,7 +111,7 @@ def test_equalization_is_found_where_it_is_what_helps(student, photos, tmp_path)
     tries = {item["tool"]: item for item in entry.recovery["tries"]}
     before = list(tries.values())[: list(tries).index("cross-layer equalization")]
     assert len(before) == 2 and all("diverges" in item["problem"] for item in before)
-    assert tries["cross-layer equalization"]["divergence"] < 0.1 * min(item["divergence"] for item in before)
+    assert tries["cross-layer equalization"]["divergence"] < 0.25 * min(item["divergence"] for item in before)
     good = entry.recovery["tries"][-1]  # of so few photos one may still be wrong after it, and be mended by the next
     assert good["plan"]["equalize"] and good["problem"] == ""
     assert good["drop"] == pytest.approx(100 * (entry.verification["student_top1"] - entry.verification["top1"]))
