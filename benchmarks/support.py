@@ -38,7 +38,7 @@ from attar.extras import OPTIONAL, version
 from attar.files import read_json, write_json, write_text
 from attar.preprocessing import MEAN, STD
 from attar.provenance import data_of
-from benchmarks.device import describe
+from benchmarks.device import describe, load_average
 from benchmarks.elpv import CHECKPOINT, RECIPE
 from benchmarks.latency import check_unchanged, sample_interleaved
 from benchmarks.runtimes import ELSEWHERE, RUNTIMES, Session, runtime_for
@@ -140,7 +140,9 @@ def times(bundle: Bundle, folder: Path, photos: Photos, seconds: float) -> dict[
     targets = list(files)
     files.update(_bare(bundle, photos, [target for target in BARE if target in files], folder))
     image = load_pixels(spread(photos.val, 1), bundle.preprocessing)
+    busy = [load_average()]
     loads = [_time_once(files, image, seconds / LOADS) for _ in range(LOADS)]
+    busy.append(load_average())
     return {
         "milliseconds": {name: float(np.median([np.median(load[name]) for load in loads]) / 1e6) for name in files},
         "to_fp32": {
@@ -149,6 +151,7 @@ def times(bundle: Bundle, folder: Path, photos: Photos, seconds: float) -> dict[
         "to_bare": {target: _ratio(loads, target, f"{target} bare") for target in BARE if f"{target} bare" in files},
         "samples": int(sum(len(next(iter(load.values()))) for load in loads)),
         "device": describe(),
+        "load_average": busy,
         "versions": {item.distribution: version(item.distribution) for item in OPTIONAL},
     }
 
@@ -224,10 +227,13 @@ def _file(entry: FileEntry) -> dict[str, Any]:
 def markdown(results: Sequence[dict[str, Any]]) -> str:
     """The page, as docs/support.md shows it."""
     device, versions = results[0]["times"]["device"], results[0]["times"]["versions"]
+    busy = [load for item in results for load in item["times"]["load_average"] if load is not None]
+    missing = [name for name in FAMILIES if name not in {item["family"] for item in results}]
     lines = [
         "# Students and targets", "",
         "Written by `python -m benchmarks.support --page docs/support.md`: every family, trained for an epoch or a few "
-        "on the solar-cell photos (recipes/elpv.yaml), as every target.", "",
+        "on the solar-cell photos (recipes/elpv.yaml), as every target."
+        + (f" Not measured here: {', '.join(missing)}." if missing else ""), "",
         "## On the phone's kernels", "",
         "| student | parameters | litert:fp32, ms | litert:int8, ms | int8 / fp32 | partitions fp32, int8 "
         "| uint8 image / bare network, fp32, int8 |",
@@ -246,7 +252,8 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
         "between the file's probabilities and the student's. Partitions are XNNPACK's.", "",
         *(line for item in results for line in _family(item)),
         f"Measured on {device['cpu']}, {device['cores']} cores, {device['machine']}, with "
-        + ", ".join(f"{name} {number}" for name, number in versions.items() if number) + ".",
+        + ", ".join(f"{name} {number}" for name, number in versions.items() if number)
+        + (f". Load average while timing: {min(busy):.1f} to {max(busy):.1f}." if busy else "."),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

@@ -28,6 +28,7 @@ def result(name: str, int8: float = 0.5, bare: float = 1.0, delegated: int = 1, 
             "milliseconds": dict.fromkeys(TIMED, 2.0), "to_fp32": dict.fromkeys(TIMED, int8),
             "to_bare": {"litert:fp32": 1.0, "litert:int8": bare},
             "device": {"cpu": "a CPU", "cores": 2, "machine": "x"}, "versions": {"ai-edge-litert": "2.3"},
+            "load_average": [0.25, 1.5],
         },
     }  # fmt: skip
 
@@ -40,6 +41,7 @@ def cells(page: str) -> list[list[str]]:
 
 def test_a_family_that_falls_short_is_named_with_the_reason():
     good = support.markdown([result("good")])
+    assert "Load average while timing: 0.2 to 1.5." in good and "Not measured here: mobilenetv3_small_100, " in good
     assert "All 1 reach it." in good and "| good | 1.5 M | 2.00 | 2.00 | 0.50 | 1, 1 | 1.000, 1.000 |" in good
     page = support.markdown([
         result("good"), result("slow", int8=0.61), result("heavy", bare=1.03),
