@@ -46,7 +46,7 @@ from export import export, litert, read_manifest
 from export.export import CALIBRATION
 from export.manifest import FileEntry
 from export.noise import captured
-from export.targets import TARGETS, choose_targets
+from export.targets import FORMATS, TARGETS, choose_targets
 from export.verify import spread
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -227,6 +227,7 @@ def _file(entry: FileEntry) -> dict[str, Any]:
 def markdown(results: Sequence[dict[str, Any]]) -> str:
     """The page, as docs/support.md shows it."""
     device, versions = results[0]["times"]["device"], results[0]["times"]["versions"]
+    versions = {item.distribution: versions.get(item.distribution) for item in OPTIONAL if item.extra in FORMATS}
     busy = [load for item in results for load in item["times"]["load_average"] if load is not None]
     missing = [name for name in FAMILIES if name not in {item["family"] for item in results}]
     lines = [
@@ -328,7 +329,7 @@ def _short(item: dict[str, Any]) -> list[str]:
     ratio = timed["to_fp32"]["litert:int8"]
     tests = {
         f"int8 in {_partitions(file)} partitions": file["partitions"]["delegated"] > 1 or file["partitions"]["outside"],
-        f"int8 at {ratio:.2f}": ratio > FASTER,
+        f"int8 at {ratio:.3f}": ratio > FASTER,
         **{f"{target} image at {cost:.3f}": cost > FREE for target, cost in timed["to_bare"].items()},
     }
     return [text for text, failed in tests.items() if failed]

@@ -47,7 +47,7 @@ def test_a_family_that_falls_short_is_named_with_the_reason():
         result("good"), result("slow", int8=0.61), result("heavy", bare=1.03),
         result("split", delegated=3, outside=("TRANSPOSE", "TRANSPOSE", "GELU")),
     ])  # fmt: skip
-    assert "slow (int8 at 0.61); heavy (litert:int8 image at 1.030); " in page
+    assert "slow (int8 at 0.610); heavy (litert:int8 image at 1.030); " in page
     assert "split (int8 in 3 (2 TRANSPOSE and 1 GELU outside) partitions)" in page
 
 
