@@ -61,7 +61,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "mobilenetv4_hybrid_medium": ("student.epochs=1", "data.val_fraction=0.5"),
     "tf_efficientnet_lite3": ("student.epochs=1", "data.val_fraction=0.5"),
     "tf_efficientnet_lite4": ("student.epochs=1", "data.val_fraction=0.75"),
-    "mobilenetv4_conv_large": ("student.epochs=1", "data.val_fraction=0.75"),
+    "mobilenetv4_conv_large": ("student.epochs=1", "data.val_fraction=0.5"),
 }
 """timm name -> how its training differs from the recipe's: the larger, the shorter and on fewer photos."""
 

@@ -94,6 +94,8 @@ def build(
 ) -> Student:
     """The module that an architecture's plain data describes."""
     backbone = _create_timm(architecture, pretrained=pretrained and checkpoint is None)
+    if architecture["head"] == "stock" and not (pretrained and _same_classes(backbone, architecture)):
+        _soften_classifier(backbone)
     if checkpoint is not None:
         weights = read_state_dict(checkpoint)
         load_weights(backbone, weights, source=str(checkpoint), head=backbone.pretrained_cfg["classifier"])
@@ -154,6 +156,20 @@ def _create_timm(architecture: Mapping[str, Any], pretrained: bool) -> Any:
     if pretrained:
         return create_pretrained("student", name, **options)
     return timm.create_model(name, **options)
+
+
+def _same_classes(backbone: Any, architecture: Mapping[str, Any]) -> bool:
+    return bool(backbone.pretrained_cfg["num_classes"] == architecture["num_classes"])
+
+
+def _soften_classifier(backbone: Any) -> None:
+    """Begin with logits near zero.
+
+    timm draws a classifier's weights from +-1/sqrt(classes), whatever its inputs: two classes over 1,280 features
+    begin with logits of +-15, and the network below learns to compensate for them before it learns anything else.
+    torch's +-1/sqrt(features) depends on neither.
+    """
+    backbone.get_classifier().reset_parameters()
 
 
 def _remove_stock_head(backbone: nn.Module) -> None:

@@ -64,11 +64,6 @@ FAMILIES = (
 )
 SIZE, CALIBRATION, IMAGES = 224, 128, 200
 
-GENTLER = dict.fromkeys(("mobilenetv3_small_100", "mobilenetv3_large_100"), ("student.lr=0.0003",))
-"""MobileNetV3's own head has no norm after its last convolution, and at the usual step some photos' activations become
-a hundred times the others': a student that no tool quantizes well."""
-
-
 @dataclass(frozen=True)
 class Work:
     """What every tool is given: one student, photos to calibrate on, a folder to write into."""
@@ -196,7 +191,7 @@ def main() -> None:
 
 def make(name: str, folder: Path, onnx2tf: str | None) -> dict[str, Any]:
     """One student through every tool -> its files, and the errors of tools that failed."""
-    bundle = train(name, folder, SIZE, "student.head=stock", *GENTLER.get(name, ()))
+    bundle = train(name, folder, SIZE, "student.head=stock")
     photos = read_photos(data_of(bundle.provenance))
     calibration = load_pixels(spread(photos.train, CALIBRATION), bundle.preprocessing)
     files, errors = {}, {}
