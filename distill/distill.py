@@ -10,24 +10,20 @@ With a label weight of zero the labels are never read, and photos without any ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import nn
 
 import students
-import teachers
 from attar import ranks
 from attar.bundle import Bundle, read_bundle
-from attar.console import track
 from attar.data import Photo, Photos, labels_of
 from attar.errors import InputError
 from attar.evaluation import evaluate, validator
-from attar.files import digest_of
 from attar.inference import device
 from attar.keeping import discard
 from attar.preprocessing import Preprocessing
@@ -35,10 +31,11 @@ from attar.provenance import agree_on, provenance
 from attar.recipe import DistillSpec
 from attar.training import train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
+from distill.answers import identity_of, teacher_answers
 from distill.cache import TeacherCache
 from distill.learner import Learner
 from distill.losses import Goal, goal_of
-from distill.losses.base import UNKNOWN, attention_map, whitened
+from distill.losses.base import UNKNOWN
 from distill.useless import refuse_useless
 
 
@@ -145,84 +142,6 @@ def require_labels(unlabelled: str | None, goal: Goal, *, taught: bool) -> None:
         raise InputError("student: labels and losses all have weight 0. Give one of them more.")
 
 
-def teacher_answers(
-    bundle: Bundle,
-    photos: Photos,
-    views: ViewPolicy,
-    folder: Path,
-    *,
-    epochs: int,
-    kinds: tuple[str, ...] = ("logits",),
-) -> TeacherCache:
-    """The cache of the teacher's answers to every view that `epochs` epochs will see, built where missing."""
-    if bundle.labels != photos.labels:
-        raise InputError(
-            f"{bundle.path}: the teacher knows {len(bundle.labels)} classes ({_first(bundle.labels)}), the photos have "
-            f"{len(photos.labels)} ({_first(photos.labels)}). Fit the teacher to these photos with `attar teach`."
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    needed = range(min(epochs, views.count))
-    # Several students may be trained at once from one cache: the first one here builds it, with all its ranks.
-    with ranks.held(FileLock(folder.with_name(f"{folder.name}.lock"))):
-        cache = _build_cache(bundle, photos, views, folder, needed, kinds)
-        if ranks.count() > 1:  # open it again, for the views that the others have added
-            ranks.exchange(None)
-            cache = _build_cache(bundle, photos, views, folder, needed, kinds)
-    return cache
-
-
-def _build_cache(
-    bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path, needed: range, kinds: tuple[str, ...]
-) -> TeacherCache:
-    seen = photos.train + photos.unlabelled
-    cache = TeacherCache(
-        folder, teacher=bundle.fingerprint, data=identity_of(photos), views=views.fingerprint,
-        shape=(len(seen), len(photos.labels)),
-    )  # fmt: skip
-    missing = ranks.exchange(cache.missing(needed, kinds))[0]
-    if not missing:
-        return cache
-    model = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    one = torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8, device=device())
-    cache.expect({kind: answer.shape[1:] for kind, answer in _ask(model, one, kinds).items()})
-    # The teacher sees the very view the student sees, drawn at the teacher's own size.
-    labels = np.full(len(seen), UNKNOWN, dtype=np.int64)
-    loader = ViewLoader(PhotoStore(seen, model.size), labels, views, size=model.size, batch_size=64, seed=0)
-
-    def compute(view: int) -> Iterator[dict[str, np.ndarray]]:
-        title = f"Teacher's answers to view {view + 1}/{len(needed)}"
-        for batch in track(loader.in_order(view), title, -(-len(seen) // loader.batch_size)):
-            yield _ask(model, batch.images.to(device()), kinds)
-
-    cache.build(ranks.share(missing), compute, kinds)
-    return cache
-
-
-@torch.inference_mode()
-def _ask(model: Any, images: torch.Tensor, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """A teacher's answers to images, by kind, as they are stored: float32 (N, ...)."""
-    with torch.autocast(device().type, torch.bfloat16, enabled=_fast_bf16()):
-        raw = {"logits": model(images)} if kinds == ("logits",) else model.answers(images)
-    raw = {kind: answer.float() for kind, answer in raw.items()}
-    return {kind: _STORED[kind](raw).cpu().numpy() for kind in kinds}
-
-
-_STORED: dict[str, Callable[[dict[str, torch.Tensor]], torch.Tensor]] = {
-    "logits": lambda raw: raw["logits"],
-    "pooled": lambda raw: raw["pooled"],
-    "map": lambda raw: whitened(raw["map"]),
-    "attention": lambda raw: attention_map(raw["map"]),
-}
-"""Kind of answer -> how it is made from what the teacher gives. See `distill.losses.base`."""
-
-
-def identity_of(photos: Photos) -> str:
-    """Which photos: the labelled ones and, if there are any, the others."""
-    if not photos.unlabelled:
-        return photos.fingerprint
-    return digest_of([photos.fingerprint, photos.unlabelled_fingerprint])
-
-
 def learner(student: nn.Module, spec: DistillSpec, answers: TeacherCache | None, seed: int) -> Learner:
     """The student as it is trained, with what its losses learn beside it."""
     torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not
@@ -244,19 +163,7 @@ def objective(goal: Goal, answers: TeacherCache | None) -> Callable[[nn.Module, 
     return loss_of
 
 
-def _fast_bf16() -> bool:
-    """Whether a forward pass in bf16 is faster than in fp32 here: GPUs, and CPUs with bf16 instructions."""
-    if device().type == "cpu":
-        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        return bool(supported and supported())
-    return device().type == "cuda" and torch.cuda.is_bf16_supported()
-
-
 def about_teacher(teacher: Bundle) -> dict[str, Any]:
     """What a student's provenance says of its teacher."""
     metrics = {key: teacher.metrics[key] for key in ("images", "top1") if key in teacher.metrics}
     return {"name": teacher.name, "fingerprint": teacher.fingerprint, "metrics": metrics}
-
-
-def _first(labels: tuple[str, ...]) -> str:
-    return ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")

@@ -33,7 +33,8 @@ from attar.provenance import provenance
 from attar.recipe import DistillSpec
 from attar.training import train
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
-from distill.distill import about_teacher, identity_of, learner, lesson, objective, teacher_answers
+from distill.answers import identity_of, teacher_answers
+from distill.distill import about_teacher, learner, lesson, objective
 from distill.losses import goal_of
 from students import DWSConvHead, Student
 from students.create import build

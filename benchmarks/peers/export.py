@@ -64,6 +64,7 @@ FAMILIES = (
 )
 SIZE, CALIBRATION, IMAGES = 224, 128, 200
 
+
 @dataclass(frozen=True)
 class Work:
     """What every tool is given: one student, photos to calibrate on, a folder to write into."""

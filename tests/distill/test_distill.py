@@ -19,7 +19,7 @@ from attar.provenance import data_of
 from attar.recipe import DistillSpec, TeachSpec, validate
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill import distill
-from distill.distill import teacher_answers
+from distill.answers import teacher_answers
 
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
 TEACHER = TeachSpec(
