@@ -73,7 +73,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     teacher = options.output / "teacher"
     if not (teacher / "bundle.json").is_file():
-        _attar("teach", RECIPE, "-o", teacher, *_sets(short), log=options.output / "teacher.log")
+        run_attar("teach", RECIPE, "-o", teacher, *settings(short), log=options.output / "teacher.log")
     jobs = [Job(name, distilled, seed) for seed in seeds for name in STUDENTS for distilled in (True, False)]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda job: _train(job, options.output, teacher, short), jobs))
@@ -89,17 +89,26 @@ def _train(job: Job, output: Path, teacher: Path, short: list[str]) -> None:
         return
     with_teacher = ["--teacher", teacher, "--cache", output / "teacher-cache"] if job.distilled else []
     sets = [f"student.name={job.student}", *STUDENTS[job.student], *short]
-    _attar(
-        "distill", RECIPE, "-o", bundle, "--seed", job.seed, *with_teacher, *_sets(sets), log=output / f"{job.name}.log"
+    run_attar(
+        "distill",
+        RECIPE,
+        "-o",
+        bundle,
+        "--seed",
+        job.seed,
+        *with_teacher,
+        *settings(sets),
+        log=output / f"{job.name}.log",
     )
     say(f"{job.name}: {100 * read_bundle(bundle).metrics['top1']:.1f}%")
 
 
-def _sets(overrides: list[str]) -> list[str]:
+def settings(overrides: list[str]) -> list[str]:
+    """Values of a recipe as words of the command line."""
     return [word for override in overrides for word in ("--set", override)]
 
 
-def _attar(*words: object, log: Path) -> None:
+def run_attar(*words: object, log: Path) -> None:
     """Run the command line on one thread, so that runs side by side do not wait for each other."""
     command = [sys.executable, "-m", "attar", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -118,7 +127,9 @@ def measure(output: Path, teacher: Path, jobs: list[Job]) -> dict[str, object]:
     rows = []
     for name in dict.fromkeys(job.student for job in jobs):
         by_kind = {
-            kind: np.stack([_right(output / j.name, photos) for j in jobs if (j.student, j.distilled) == (name, kind)])
+            kind: np.stack(
+                [answers_right(output / j.name, photos) for j in jobs if (j.student, j.distilled) == (name, kind)]
+            )
             for kind in (False, True)
         }
         gain = by_kind[True].mean(0) - by_kind[False].mean(0)
@@ -137,7 +148,8 @@ def measure(output: Path, teacher: Path, jobs: list[Job]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _right(path: Path, photos: Photos) -> np.ndarray:
+def answers_right(path: Path, photos: Photos) -> np.ndarray:
+    """Whether a student is right, 0.0 or 1.0 for each validation photo."""
     bundle = read_bundle(path)
     pixels = load_pixels(photos.val, bundle.preprocessing)
     return correct(predict(students.load(bundle), pixels), labels_of(photos.val)).astype(float)
