@@ -65,7 +65,7 @@ def _build_cache(
         return cache
     model = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8, device=device())
-    cache.expect({kind: answer.shape[1:] for kind, answer in _ask(model, one, kinds).items()})
+    cache.expect({kind: answer.shape[1:] for kind, answer in ask(model, one, kinds).items()})
     # The teacher sees the very view the student sees, drawn at the teacher's own size.
     labels = np.full(len(seen), UNKNOWN, dtype=np.int64)
     loader = ViewLoader(PhotoStore(seen, model.size), labels, views, size=model.size, batch_size=64, seed=0)
@@ -73,15 +73,24 @@ def _build_cache(
     def compute(view: int) -> Iterator[dict[str, np.ndarray]]:
         title = f"Teacher's answers to view {view + 1}/{len(needed)}"
         for batch in track(loader.in_order(view), title, -(-len(seen) // loader.batch_size)):
-            yield _ask(model, batch.images.to(device()), kinds)
+            yield ask(model, batch.images.to(device()), kinds)
 
     cache.build(ranks.share(missing), compute, kinds)
     return cache
 
 
 @torch.inference_mode()
-def _ask(model: Any, images: torch.Tensor, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """A teacher's answers to images, by kind, as they are stored: float32 (N, ...)."""
+def ask(model: Any, images: torch.Tensor, kinds: tuple[str, ...] = ("logits",)) -> dict[str, np.ndarray]:
+    """A teacher's answers to images, by kind, as they are stored.
+
+    Args:
+        model: a `teachers.Teacher`, in evaluation mode.
+        images: uint8 (N, 3, H, W), on its device.
+        kinds: what is wanted; see `distill.losses.base`.
+
+    Returns:
+        Kind -> float32 (N, ...).
+    """
     with torch.autocast(device().type, torch.bfloat16, enabled=_fast_bf16()):
         raw = {"logits": model(images)} if kinds == ("logits",) else model.answers(images)
     raw = {kind: answer.float() for kind, answer in raw.items()}
