@@ -17,13 +17,14 @@ import teachers
 from attar import ranks
 from attar.bundle import Bundle
 from attar.console import track
-from attar.data import Photos
+from attar.data import Photo, Photos
 from attar.errors import InputError
 from attar.files import digest_of
 from attar.inference import device
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill.cache import TeacherCache
 from distill.losses.base import UNKNOWN, attention_map, whitened
+from distill.packing import MANY, SAMPLE
 
 
 def teacher_answers(
@@ -34,8 +35,23 @@ def teacher_answers(
     *,
     epochs: int,
     kinds: tuple[str, ...] = ("logits",),
+    temperature: float = 1.0,
 ) -> TeacherCache:
-    """The cache of the teacher's answers to every view that `epochs` epochs will see, built where missing."""
+    """The cache of the teacher's answers to every view that `epochs` epochs will see, built where missing.
+
+    Args:
+        bundle: the teacher.
+        photos: what it is asked about: the training photos, then those without labels.
+        views: how views are drawn.
+        folder: of the cache.
+        epochs: of the training; it sees at most `views.count` views.
+        kinds: what the losses read.
+        temperature: the largest at which they read logits; see `distill.packing`.
+
+    Raises:
+        InputError: the teacher has other classes than the photos; a cache of another teacher, of other photos or
+            views, or for lower temperatures; a disk without room.
+    """
     if bundle.labels != photos.labels:
         raise InputError(
             f"{bundle.path}: the teacher knows {len(bundle.labels)} classes ({_first(bundle.labels)}), the photos have "
@@ -45,21 +61,28 @@ def teacher_answers(
     needed = range(min(epochs, views.count))
     # Several students may be trained at once from one cache: the first one here builds it, with all its ranks.
     with ranks.held(FileLock(folder.with_name(f"{folder.name}.lock"))):
-        cache = _build_cache(bundle, photos, views, folder, needed, kinds)
+        cache = _build_cache(bundle, photos, views, folder, needed, kinds, temperature)
         if ranks.count() > 1:  # open it again, for the views that the others have added
             ranks.exchange(None)
-            cache = _build_cache(bundle, photos, views, folder, needed, kinds)
+            cache = _build_cache(bundle, photos, views, folder, needed, kinds, temperature)
     return cache
 
 
 def _build_cache(
-    bundle: Bundle, photos: Photos, views: ViewPolicy, folder: Path, needed: range, kinds: tuple[str, ...]
+    bundle: Bundle,
+    photos: Photos,
+    views: ViewPolicy,
+    folder: Path,
+    needed: range,
+    kinds: tuple[str, ...],
+    temperature: float,
 ) -> TeacherCache:
     seen = photos.train + photos.unlabelled
     cache = TeacherCache(
         folder, teacher=bundle.fingerprint, data=identity_of(photos), views=views.fingerprint,
         shape=(len(seen), len(photos.labels)),
     )  # fmt: skip
+    cache.serve(temperature if "logits" in kinds else 0.0)
     missing = ranks.exchange(cache.missing(needed, kinds))[0]
     if not missing:
         return cache
@@ -70,6 +93,9 @@ def _build_cache(
     labels = np.full(len(seen), UNKNOWN, dtype=np.int64)
     loader = ViewLoader(PhotoStore(seen, model.size), labels, views, size=model.size, batch_size=64, seed=0)
 
+    if "logits" in kinds and not cache.begun and len(photos.labels) > MANY:
+        cache.pack(ranks.exchange(_sample(model, seen, views))[0], temperature)
+
     def compute(view: int) -> Iterator[dict[str, np.ndarray]]:
         title = f"Teacher's answers to view {view + 1}/{len(needed)}"
         for batch in track(loader.in_order(view), title, -(-len(seen) // loader.batch_size)):
@@ -77,6 +103,14 @@ def _build_cache(
 
     cache.build(ranks.share(missing), compute, kinds)
     return cache
+
+
+def _sample(model: Any, photos: tuple[Photo, ...], views: ViewPolicy) -> np.ndarray:
+    """Logits of a view of some photos, evenly spread, float32 (N, classes)."""
+    chosen = tuple(photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, SAMPLE).round().astype(int)))
+    labels = np.full(len(chosen), UNKNOWN, dtype=np.int64)
+    loader = ViewLoader(PhotoStore(chosen, model.size), labels, views, size=model.size, batch_size=64, seed=0)
+    return np.concatenate([ask(model, batch.images.to(device()))["logits"] for batch in loader.in_order(0)])
 
 
 @torch.inference_mode()
