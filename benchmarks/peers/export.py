@@ -22,8 +22,6 @@ wants a quiet machine. Killed, the command continues with what is missing.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -48,6 +46,7 @@ from attar.inference import predict, to_tensor
 from attar.metrics import agreement
 from attar.preprocessing import MEAN, STD
 from attar.provenance import data_of
+from benchmarks.device import describe, load_average
 from benchmarks.latency import sample_interleaved
 from benchmarks.runtimes import litert as runtime
 from benchmarks.support import train
@@ -64,7 +63,7 @@ FAMILIES = (
     "mobilenetv4_conv_small",
     "tf_efficientnet_lite0",
 )
-SIZE, CALIBRATION, IMAGES = 224, 128, 200
+SIZE, CALIBRATION = 224, 128
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Work:
 def by_attar(work: Work) -> dict[str, Path]:
     """`attar export`."""
     names = [f"litert:{precision}" for precision in PRECISIONS]
-    export(work.bundle, names, work.folder, photos=work.photos, max_drop=100.0, limit=IMAGES)
+    export(work.bundle, names, work.folder, photos=work.photos, max_drop=100.0, limit=200)
     return {precision: work.folder / f"litert-{precision}.tflite" for precision in PRECISIONS}
 
 
@@ -186,7 +185,11 @@ def main() -> None:
         if not path.is_file():
             write_json(path, measured(name, options.output / name, options.seconds))
         rows.append(read_json(path))
-    results = {"machine": f"{os.cpu_count()} cores, {platform.machine()}", "images": IMAGES, "families": rows}
+    results = {
+        "machine": "{cpu}, {cores} cores".format(**rows[0]["device"]),
+        "images": rows[0]["images"],
+        "families": rows,
+    }
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
@@ -217,13 +220,16 @@ def measured(name: str, folder: Path, seconds: float) -> dict[str, Any]:
     made, bundle = read_json(folder / "made.json"), read_bundle(folder / "student", "student")
     files = {(tool, p): folder / file for tool, pair in made["files"].items() for p, file in pair.items()}
     rows = _measured(bundle, read_photos(data_of(bundle.provenance)), files, seconds)
-    return {"name": name, "top1": bundle.metrics["top1"], "files": rows, "errors": made["errors"]}
+    return {
+        "name": name, "top1": bundle.metrics["top1"], "images": bundle.metrics["images"], "files": rows,
+        "errors": made["errors"], "device": describe(), "load_average": load_average(),
+    }  # fmt: skip
 
 
 def _measured(
     bundle: Bundle, photos: Photos, files: dict[tuple[str, str], Path], seconds: float
 ) -> list[dict[str, Any]]:
-    pixels = load_pixels(spread(photos.val, IMAGES), bundle.preprocessing)
+    pixels = load_pixels(photos.val, bundle.preprocessing)
     expected = predict(students.load(bundle), pixels)
     with captured():
         sessions = [runtime.load(str(path), 1) for path in files.values()]
