@@ -20,7 +20,7 @@ from attar.console import track
 from attar.data import Photos
 from attar.errors import InputError
 from attar.files import digest_of
-from attar.inference import device
+from attar.inference import device, fast_bf16
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill.cache import TeacherCache
 from distill.losses.base import UNKNOWN, attention_map, whitened
@@ -82,7 +82,7 @@ def _build_cache(
 @torch.inference_mode()
 def _ask(model: Any, images: torch.Tensor, kinds: tuple[str, ...]) -> dict[str, np.ndarray]:
     """A teacher's answers to images, by kind, as they are stored: float32 (N, ...)."""
-    with torch.autocast(device().type, torch.bfloat16, enabled=_fast_bf16()):
+    with torch.autocast(device().type, torch.bfloat16, enabled=fast_bf16()):
         raw = {"logits": model(images)} if kinds == ("logits",) else model.answers(images)
     raw = {kind: answer.float() for kind, answer in raw.items()}
     return {kind: _STORED[kind](raw).cpu().numpy() for kind in kinds}
@@ -102,14 +102,6 @@ def identity_of(photos: Photos) -> str:
     if not photos.unlabelled:
         return photos.fingerprint
     return digest_of([photos.fingerprint, photos.unlabelled_fingerprint])
-
-
-def _fast_bf16() -> bool:
-    """Whether a forward pass in bf16 is faster than in fp32 here: GPUs, and CPUs with bf16 instructions."""
-    if device().type == "cpu":
-        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        return bool(supported and supported())
-    return device().type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def _first(labels: tuple[str, ...]) -> str:
