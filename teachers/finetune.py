@@ -16,8 +16,9 @@ from attar.evaluation import validator
 from attar.training import Trained, train
 from attar.views import Batch, PhotoStore, ViewLoader
 from teachers.adapters import adapt, merge
-from teachers.create import Teacher, preprocessing_of
+from teachers.create import preprocessing_of
 from teachers.lesson import Fitted, Lesson
+from teachers.teacher import Teacher
 
 
 def finetune(lesson: Lesson) -> Fitted:

@@ -20,11 +20,14 @@ from teachers.create import preprocessing_of, save
 from teachers.finetune import finetune, lora
 from teachers.lesson import Lesson, Method
 from teachers.probe import probe
+from teachers.untrained import ensemble, zero_shot
 
 METHODS: dict[str, Method] = {
     "finetune": finetune,
     "lora": lora,
     "probe": probe,
+    "zero_shot": zero_shot,
+    "ensemble": ensemble,
 }
 """How a teacher comes to know a user's classes, by the recipe's `teacher.method`."""
 

@@ -11,7 +11,9 @@ from attar.data import Photos
 from attar.files import digest_of
 from attar.recipe import TeachSpec
 from attar.views import ViewPolicy
-from teachers.create import Teacher, create_teacher
+from teachers.create import create_teacher
+from teachers.ensemble import Ensemble
+from teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Lesson:
 class Fitted:
     """A fitted teacher; under torchrun, the first rank's counts."""
 
-    teacher: Teacher
+    teacher: Teacher | Ensemble
     history: list[dict[str, float]] = field(default_factory=list)
     """Of its training, an entry an epoch."""
     about: dict[str, Any] = field(default_factory=dict)

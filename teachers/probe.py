@@ -24,8 +24,9 @@ from attar.data import Photo, labels_of, load_pixels
 from attar.errors import InputError
 from attar.files import replacing
 from attar.inference import device, fast_bf16, to_tensor
-from teachers.create import Teacher, preprocessing_of
+from teachers.create import preprocessing_of
 from teachers.lesson import Fitted, Lesson
+from teachers.teacher import Teacher
 
 STRENGTHS = tuple(10.0**-power for power in range(-1, 7))
 """Of the L2 penalty, for a mean over photos of the cross-entropy, in the order in which they are tried."""

@@ -13,9 +13,9 @@ import teachers
 from attar.data import DataSpec, Photo, Photos, read_photos
 from attar.recipe import TeachSpec
 from attar.views import ViewPolicy
-from teachers.create import Teacher
 from teachers.lesson import Lesson
 from teachers.probe import HELD_OUT, features_of, held_out, probe, solve
+from teachers.teacher import Teacher
 
 SPEC = TeachSpec(
     name="vit_tiny_patch16_224", pretrained=False, crop=1.0, method="probe",
