@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +161,8 @@ def _load_checkpoint(network: Any, checkpoint: Path | str, *, head: str = "(none
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if convert is not None:
         try:
-            weights = convert(weights, network)
+            with redirect_stdout(io.StringIO()):  # it prints where it wonders
+                weights = convert(weights, network)
         except Exception:  # whatever a foreign file leads to; the error that follows names what is wrong with it
             pass
     load_weights(network, weights, source=str(checkpoint), head=head)
