@@ -141,6 +141,7 @@ class DistillSpec(TrainSpec):
     temperature: float | None = Field(None, gt=0, description="of that loss; by default its own, 3 for kd")
     weight: float = Field(0.7, ge=0, le=1, description="weight of the teacher against the labels")
     check_teacher: bool = Field(True, description="refuse a teacher whose answers have little to do with the labels")
+    compile_teacher: bool = Field(False, description="torch.compile for the teacher's passes, where it works")
     losses: tuple[LossPart, ...] = Field((), description="several losses instead of that one")
     label_weight: float | None = Field(None, ge=0, description="by default 1 - weight, or 1 beside several losses")
 

@@ -193,7 +193,9 @@ def quantization_aware(
     answers = None
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
-        answers = teacher_answers(teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds)
+        answers = teacher_answers(
+            teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds, compile=spec.compile_teacher
+        )
     checkpoint = output.with_name(f"{output.name}.training.pt")
     trained = train(
         learner(QuantizationAware(students.load(parent)), spec, answers, seed), spec, loader, objective(goal, answers),

@@ -52,8 +52,8 @@ class ZeroShot(nn.Module):
         own = classifier.out_features if isinstance(classifier, nn.Linear) else tower.num_features
         if own != dim:
             raise InputError(
-                f"teacher.text_embeddings: embeddings of {dim} numbers, and the image tower's have {own}. Make them with "
-                "the text encoder that belongs to the tower."
+                f"teacher.text_embeddings: embeddings of {dim} numbers, and the image tower's have {own}. Make them "
+                "with the text encoder that belongs to the tower."
             )
         self.tower = tower
         self.scale, self.bias = scale, bias
