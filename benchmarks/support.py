@@ -58,9 +58,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "tf_efficientnet_lite1": ("student.epochs=1",),
     "tf_efficientnet_lite2": ("student.epochs=1",),
     "mobilenetv4_conv_medium": ("student.epochs=1", "data.val_fraction=0.5"),
-    "mobilenetv4_hybrid_medium": ("student.epochs=1", "data.val_fraction=0.5"),
+    "mobilenetv4_hybrid_medium": ("student.epochs=2",),
     "tf_efficientnet_lite3": ("student.epochs=1", "data.val_fraction=0.5"),
-    "tf_efficientnet_lite4": ("student.epochs=1", "data.val_fraction=0.75"),
+    "tf_efficientnet_lite4": ("student.epochs=1", "data.val_fraction=0.5"),
     "mobilenetv4_conv_large": ("student.epochs=1", "data.val_fraction=0.5"),
 }
 """timm name -> how its training differs from the recipe's: the larger, the shorter and on fewer photos."""

@@ -4,6 +4,8 @@
     view-00003.npy         float16 logits (training photos, classes) for view 3 of every photo
     view-00003.map.npy     float16 (training photos, D, h, w) of another kind, if a loss needs it
 
+Of many classes only the most probable are stored (`distill.packing`).
+
 Any other teacher, data or policy is an error that names the difference; nothing is ever silently
 stale. A shard appears whole or not at all, so an interrupted build continues where it stopped; a kind
 that a later student needs is added beside the others.
@@ -15,6 +17,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from filelock import FileLock
 from attar.console import say
 from attar.errors import GateError, InputError
 from attar.files import make_folder, read_json, replacing, sha256, write_json
+from distill.packing import MANY, TopK, choose
 
 SCHEMA = 1
 LOGITS = "logits"
@@ -41,6 +45,7 @@ class TeacherCache:
 
     Attributes:
         shapes: the shape of one photo's answer, by kind, as far as it is known.
+        packing: how logits are packed; None: all of them are stored.
 
     Raises:
         InputError: the folder holds answers of another teacher, to other photos or views, or is damaged.
@@ -51,6 +56,7 @@ class TeacherCache:
         self._index = folder / "cache.json"
         self.shape = shape
         self.shapes: dict[str, tuple[int, ...]] = {LOGITS: shape[1:]}
+        self.packing: TopK | None = None
         self._about = {"schema": SCHEMA, "teacher": teacher, "data": data, "views": views, "shape": list(shape)}
         self._shards: dict[str, str] = {}
         self._open: dict[str, np.ndarray] = {}
@@ -63,8 +69,31 @@ class TeacherCache:
 
     def bytes_to_build(self, views: Iterable[int], kinds: Sequence[str] = (LOGITS,)) -> int:
         """Size of what is missing; every kind's shape must be known (`expect`)."""
-        per_photo = {kind: 2 * math.prod(self.shapes[kind]) for kind in kinds}
+        per_photo = {kind: self._dtype(kind).itemsize * math.prod(self._stored(kind)) for kind in kinds}
         return self.shape[0] * sum(per_photo[kind] for view in views for kind in self._lacking(view, kinds))
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is stored, and so the packing settled."""
+        return bool(self._shards)
+
+    def pack(self, sample: np.ndarray, temperature: float) -> None:
+        """Settle how logits are stored, by a sample of them, float (N, classes); before anything is."""
+        self.packing = choose(sample, temperature) if self.shape[1] > MANY else None
+        if self.packing:
+            say(
+                f"Teacher cache: the {self.packing.k} most probable of {self.shape[1]:,} classes and the mass of the "
+                f"rest, which differ from all by {self.packing.divergence:.1g} nats at temperature {temperature:g}"
+            )
+
+    def serve(self, temperature: float) -> None:
+        """Raise `InputError` if logits are packed for lower temperatures than this."""
+        if self.packing and temperature > self.packing.temperature:
+            raise InputError(
+                f"{self.folder}: stores the {self.packing.k} most probable classes, enough for losses up to "
+                f"temperature {self.packing.temperature:g}; this one has {temperature:g}. Choose another "
+                "folder, or a lower temperature."
+            )
 
     def expect(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Say what the teacher's answers look like; an `InputError` if those stored look otherwise."""
@@ -74,7 +103,7 @@ class TeacherCache:
 
     def answers(self, view: int, index: np.ndarray, kinds: Sequence[str] = (LOGITS,)) -> dict[str, np.ndarray]:
         """Stored answers to some photos' view, by kind -> float32 (len(index), ...)."""
-        return {kind: self._shard(view, kind)[index].astype(np.float32) for kind in kinds}
+        return {kind: self._read_out(kind, self._shard(view, kind)[index]) for kind in kinds}
 
     def logits(self, view: int, index: np.ndarray) -> np.ndarray:
         """Stored logits of some photos' view -> float32 (len(index), classes)."""
@@ -121,7 +150,7 @@ class TeacherCache:
             places = {kind: stack.enter_context(replacing(self._path(view, kind))) for kind in kinds}
             shards = {
                 kind: np.lib.format.open_memmap(
-                    place, mode="w+", dtype=np.float16, shape=(self.shape[0], *self.shapes[kind])
+                    place, mode="w+", dtype=self._dtype(kind), shape=(self.shape[0], *self._stored(kind))
                 )
                 for kind, place in places.items()
             }
@@ -136,7 +165,8 @@ class TeacherCache:
                             f"{done + len(half) - 1} are not finite in half precision. The teacher has diverged, or "
                             "its answers are too large; fit it again with a smaller learning rate."
                         )
-                    shard[done : done + len(half)] = half
+                    packing = self.packing if kind == LOGITS else None
+                    shard[done : done + len(half)] = packing.pack(batch[kind]) if packing else half
                 done += len(half)
             if done != self.shape[0]:
                 raise ValueError(f"answers to {done} photos, not {self.shape[0]}")
@@ -148,7 +178,8 @@ class TeacherCache:
                 self._read(read_json(self._index))
             self._shards |= stored
             shapes = {kind: list(shape) for kind, shape in self.shapes.items()}
-            write_json(self._index, {**self._about, "kinds": shapes, "shards": self._shards})
+            packed = {"top_k": asdict(self.packing)} if self.packing else {}
+            write_json(self._index, {**self._about, **packed, "kinds": shapes, "shards": self._shards})
 
     def _shard(self, view: int, kind: str) -> np.ndarray:
         path = self._path(view, kind)
@@ -157,6 +188,16 @@ class TeacherCache:
                 raise InputError(f"{path}: missing or damaged. Remove {self.folder} to build the teacher cache again.")
             self._open[path.name] = np.load(path, mmap_mode="r", allow_pickle=False)
         return self._open[path.name]
+
+    def _dtype(self, kind: str) -> np.dtype:
+        return self.packing.dtype if kind == LOGITS and self.packing else np.dtype(np.float16)
+
+    def _stored(self, kind: str) -> tuple[int, ...]:
+        """The shape of one photo's stored answer."""
+        return () if kind == LOGITS and self.packing else self.shapes[kind]
+
+    def _read_out(self, kind: str, stored: np.ndarray) -> np.ndarray:
+        return self.packing.unpack(stored) if kind == LOGITS and self.packing else stored.astype(np.float32)
 
     def _lacking(self, view: int, kinds: Sequence[str]) -> list[str]:
         return [kind for kind in kinds if self._path(view, kind).name not in self._shards]
@@ -176,6 +217,8 @@ class TeacherCache:
             if found.get(key) != self._about[key]:
                 raise self._other(name, found.get(key), self._about[key])
         self.shapes |= {kind: tuple(shape) for kind, shape in found.get("kinds", {}).items()}
+        if "top_k" in found:
+            self.packing = TopK(**found["top_k"])
         # Before there were kinds, a shard was listed by the number of its view.
         self._shards = {
             self._path(int(name), LOGITS).name if name.isdigit() else name: digest

@@ -84,8 +84,9 @@ def distill(
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
         answers = teacher_answers(
-            teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds, compile=spec.compile_teacher
-        )
+            teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds, temperature=goal.temperature,
+            compile=spec.compile_teacher,
+        )  # fmt: skip
         if spec.check_teacher and goal.labels and "logits" in goal.kinds:  # the labelled photos come first in it
             refuse_useless(answers, labels_of(photos.train), teacher)
     checkpoint = output.with_name(f"{output.name}.training.pt")

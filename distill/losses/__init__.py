@@ -57,6 +57,12 @@ class Goal:
         """Kinds of the teacher's answers that are needed, and so stored."""
         return tuple(dict.fromkeys(kind for each in self.losses for kind in each.loss.teacher))
 
+    @property
+    def temperature(self) -> float:
+        """The largest at which the teacher's logits are read."""
+        read = [each.loss for each in self.losses if "logits" in each.loss.teacher]
+        return max((getattr(loss, "temperature", 1.0) for loss in read), default=1.0)
+
 
 def goal_of(spec: DistillSpec) -> Goal:
     """The goal that a recipe's student part describes, `loss` and `weight` or `losses` and `label_weight`.
