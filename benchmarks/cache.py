@@ -61,27 +61,48 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--live", type=int, default=2, help="rounds in which the teacher runs live too")
     options = parser.parse_args()
-    recipe = read_recipe(RECIPE)
-    photos = photos_of(recipe.data, options.output / "data")
-    photos = replace(photos, train=tuple(spread(photos.train, options.photos)))
-    spec = recipe.student.model_copy(update={"name": options.student, "size": options.size, "epochs": 1})
-    teacher = _teacher(options.teacher, photos, options.output / options.teacher)
-    views = replace(recipe.views, count=1)
-    folder = options.output / "teacher-cache"
-    shutil.rmtree(folder, ignore_errors=True)
-    began = time.perf_counter()
-    cache = teacher_answers(teacher, photos, views, folder, epochs=1)
-    building = time.perf_counter() - began
-    courses = _courses(spec, photos, views, teacher, cache)
-    rates = _in_turns(courses, spec, len(photos.labels), options.rounds, options.live, options.output / "student")
-    results = {
-        "teacher": teacher.name, "student": spec.name, "size": spec.size, "batch_size": spec.batch_size,
-        "photos": len(photos.train), "cache_images_per_second": len(photos.train) / building,
-        "images_per_second": rates, "device": describe(), "load_average": load_average(),
-    }  # fmt: skip
+    results = measured(
+        options.output, options.teacher, options.student, size=options.size, limit=options.photos,
+        rounds=options.rounds, live=options.live,
+    )  # fmt: skip
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
+
+
+def measured(
+    output: Path, teacher: str, student: str, *, size: int, limit: int, rounds: int, live: int, batch_size: int = 32
+) -> dict[str, Any]:
+    """Build the cache and train in turns -> images/s, round by round, as plain data.
+
+    Args:
+        output: folder for photos, cache and checkpoints.
+        teacher, student: timm models.
+        size: side of the student's images, pixels.
+        limit: training photos that are taken, at most.
+        rounds: rounds of labels and cache.
+        live: rounds in which the teacher runs live too.
+        batch_size: photos in a training step.
+    """
+    recipe = read_recipe(RECIPE)
+    photos = photos_of(recipe.data, output / "data")
+    photos = replace(photos, train=tuple(spread(photos.train, limit)))
+    settings = {"name": student, "size": size, "epochs": 1, "batch_size": batch_size}
+    spec = recipe.student.model_copy(update=settings)
+    bundle = _teacher(teacher, photos, output / teacher)
+    views = replace(recipe.views, count=1)
+    folder = output / "teacher-cache"
+    shutil.rmtree(folder, ignore_errors=True)
+    began = time.perf_counter()
+    cache = teacher_answers(bundle, photos, views, folder, epochs=1)
+    building = time.perf_counter() - began
+    courses = _courses(spec, photos, views, bundle, cache)
+    return {
+        "teacher": bundle.name, "student": spec.name, "size": spec.size, "batch_size": spec.batch_size,
+        "photos": len(photos.train), "cache_images_per_second": len(photos.train) / building,
+        "images_per_second": _in_turns(courses, spec, len(photos.labels), rounds, live, output / "student"),
+        "device": describe(), "load_average": load_average(),
+    }  # fmt: skip
 
 
 def _teacher(name: str, photos: Photos, folder: Path) -> Bundle:

@@ -13,7 +13,8 @@ tool gets the same weights and the same calibration photos, and is used as its d
                     runs in another environment, and fetches a sample of photos from its repository, so it needs the
                     network; without --onnx2tf it is left out and named as such.
 
-All files of a student are then timed in turns in one process on one thread, and run on the same validation photos.
+All files of a student are then timed in turns in one process on one thread (the CPU time of that thread, as in
+`benchmarks.support`), and run on the same validation photos.
 A tool that fails has its error in the table. With --no-timing, students and files are made and nothing is timed: that
 wants a quiet machine. Killed, the command continues with what is missing.
 """
@@ -26,6 +27,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,7 +230,7 @@ def _measured(
         runners = [LiteRTRunner(path) for path in files.values()]
     for session in sessions:
         session.set_input(_feed(session, pixels[:1]))
-    samples = sample_interleaved(sessions, seconds)
+    samples = sample_interleaved(sessions, seconds, time.thread_time_ns)
     rows = []
     for (tool, precision), path, session, runner, taken in zip(files, files.values(), sessions, runners, samples):
         found = np.concatenate([_answer(session, pixels[i : i + 1]) for i in range(len(pixels))])
@@ -281,8 +283,9 @@ def markdown(results: dict[str, Any]) -> str:
     names = ("litert-torch", "ai-edge-quantizer", "ai-edge-litert", "timmx")
     lines.append("")
     lines.append(
-        f"{results['machine']}, one thread, medians of one interleaved run a student; agreement of top-1 with PyTorch "
-        f"on {results['images']} validation photos. {', '.join(f'{name} {version(name)}' for name in names)}."
+        f"{results['machine']}, one thread, medians of CPU time in one interleaved run a student; agreement of top-1 "
+        f"with PyTorch on {results['images']} validation photos. "
+        f"{', '.join(f'{name} {version(name)}' for name in names)}."
     )
     return "\n".join(lines) + "\n"
 
