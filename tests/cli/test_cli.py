@@ -70,6 +70,21 @@ def test_doctor_lists_versions_and_what_they_enable() -> None:
     assert shown.returncode == 0 and "export to LiteRT" in shown.stdout
 
 
+def test_teachers_are_joined(shapes: Path, tmp_path: Path) -> None:
+    import teachers
+
+    options = {"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 1, "num_heads": 2}
+    for name in ("a", "b"):
+        member = teachers.create_teacher("vit_tiny_patch16_224", 3, options=options)
+        teachers.save(member, tmp_path / name, labels=("circle", "cross", "square"))
+    joined = ("--ensemble", tmp_path / "a", "--ensemble", tmp_path / "b", "--weight", 2, "--weight", 1)
+    made = attar("teach", "--data", shapes, *joined, "-o", tmp_path / "both", "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["name"] == "ensemble"
+    about = json.loads((tmp_path / "both" / "bundle.json").read_text())
+    assert [round(weight, 3) for weight in about["architecture"]["weights"]] == [0.667, 0.333]
+
+
 def test_teach_then_distill_by_single_verbs(shapes: Path, tmp_path: Path) -> None:
     taught = attar("teach", "--data", shapes, "-o", tmp_path / "t", "--json", *sets(TINY_TEACHER))
     assert taught.returncode == 0, taught.stderr
