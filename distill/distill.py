@@ -169,4 +169,6 @@ def objective(goal: Goal, answers: TeacherCache | None) -> Callable[[nn.Module, 
 def about_teacher(teacher: Bundle) -> dict[str, Any]:
     """What a student's provenance says of its teacher."""
     metrics = {key: teacher.metrics[key] for key in ("images", "top1") if key in teacher.metrics}
-    return {"name": teacher.name, "fingerprint": teacher.fingerprint, "metrics": metrics}
+    members = [member["name"] for member in teacher.architecture.get("members", ())]  # of an ensemble
+    about = {"name": teacher.name, "fingerprint": teacher.fingerprint, "metrics": metrics}
+    return {**about, "members": members} if members else about

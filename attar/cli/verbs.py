@@ -93,6 +93,27 @@ def teach(
 
 
 @app.command()
+def teachers(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="timm models; by default those tried here.", show_default=False)
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of their images, pixels; by default each one's own.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 64,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Families of teachers: input size, parameters, and the memory that a batch needs.
+
+    Example: `attar teachers vit_large_patch14_reg4_dinov2 --size 224`
+    """
+    from teachers.families import needs_of, table
+
+    needs = list(needs_of(names or (), size=size, batch=batch))
+    _show([each.to_json() for each in needs], as_json, lambda: table(needs, batch))
+
+
+@app.command()
 def distill(
     recipe: RecipeFile = None,
     teacher: Annotated[

@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["quickstart", "run", "teach", "distill", "export", "verify", "bench", "compare", "report", "doctor"]
+VERBS = [
+    "quickstart",
+    "run",
+    "teach",
+    "teachers",
+    "distill",
+    "export",
+    "verify",
+    "bench",
+    "compare",
+    "report",
+    "doctor",
+]
 TINY_TEACHER = [
     "teacher.name=vit_tiny_patch16_224", "teacher.pretrained=false", "teacher.epochs=1", "teacher.crop=1.0",
     "teacher.options={img_size: 48, patch_size: 12, embed_dim: 48, depth: 1, num_heads: 2}", "teacher.batch_size=12",

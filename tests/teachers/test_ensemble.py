@@ -114,6 +114,7 @@ def test_a_student_learns_from_it_through_the_cache(both: Bundle, photos: Photos
     views = ViewPolicy(count=1)
     student = distill(photos, DistillSpec(**STUDENT), tmp_path / "s", teacher=both, views=views, cache=tmp_path / "c")
     assert student.provenance["teacher"]["fingerprint"] == both.fingerprint
+    assert student.provenance["teacher"]["members"] == [architecture for architecture, *_ in MEMBERS.values()]
     about = json.loads((tmp_path / "c" / "cache.json").read_text())
     cache = TeacherCache(
         tmp_path / "c", teacher=both.fingerprint, data=about["data"], views=views.fingerprint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 import teachers
 from attar.bundle import Bundle
@@ -18,6 +20,8 @@ from attar.errors import InputError
 from attar.recipe import DistillSpec, TeachSpec
 from attar.views import ViewPolicy
 from distill import distill
+from teachers.families import FAMILIES as FAMILIES_NAMED
+from teachers.families import needs_of
 
 VIEWS = ViewPolicy(crop_area=(0.8, 1.0), count=1)
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2}
@@ -146,3 +150,30 @@ def test_attention_is_torchs_fused_one(name: str, monkeypatch: pytest.MonkeyPatc
     )
     teacher(images(teacher.size))
     assert len(calls) == 2 + ("siglip" in name)  # a block each, and SigLIP's pool
+
+
+def test_what_a_teacher_needs_is_counted_as_it_is_used() -> None:
+    """Against what torch's allocator tells its profiler of a real pass, where attention is fused too."""
+    (needs,) = needs_of(["vit_tiny_patch16_224"], batch=4)
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=0).eval()
+    assert needs.parameters == sum(p.numel() for p in network.parameters())
+    assert needs.weights_bytes == 4 * needs.parameters
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        network(torch.zeros(4, 3, 224, 224))
+    events = sorted(
+        (event.start_ns(), event.nbytes())
+        for event in profiled.profiler.kineto_results.events()
+        if event.name() == "[memory]"
+    )
+    most = max(accumulate(size for _, size in events))
+    assert 0.8 * most < needs.batch_bytes < 1.2 * most
+    (larger,) = needs_of(["vit_tiny_patch16_224"], size=448, batch=4)
+    assert larger.size == 448 and 3.5 < larger.batch_bytes / needs.batch_bytes < 4.5
+
+
+def test_every_family_that_is_named_exists() -> None:
+    assert all(timm.is_model(name) for names in FAMILIES_NAMED.values() for name in names)
+    with pytest.raises(InputError, match=r"no such timm model.*vit_tiny_patch16_224"):
+        list(needs_of(["vit_tiny_patch16_24"]))
+    with pytest.raises(InputError, match=r"vit_tiny_patch16_224.*cannot be had at 8 pixels"):
+        list(needs_of(["vit_tiny_patch16_224"], size=8))

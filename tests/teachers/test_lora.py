@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 
 import teachers
@@ -113,6 +115,28 @@ def test_training_moves_adapted_matrices_and_leaves_the_rest(photos: Photos, tmp
     assert bundle.provenance["lora"] == {"matrices": 4, "trained_weights": 2 * 4 * (48 + 144 + 48 + 48) + 3 * 49}
     losses = [entry["loss"] for entry in bundle.metrics["history"]]
     assert len(losses) == 2 and losses[1] < losses[0]
+
+
+def test_interrupted_it_continues_to_the_same_weights(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = teachers.teach(photos, spec(checkpoint_seconds=0.0), tmp_path / "whole", views=VIEWS)
+    entropy, steps = functional.cross_entropy, 0
+
+    def until_the_fifth(*args: Any, **more: Any) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise KeyboardInterrupt
+        return entropy(*args, **more)
+
+    monkeypatch.setattr(functional, "cross_entropy", until_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        teachers.teach(photos, spec(checkpoint_seconds=0.0), tmp_path / "cut", views=VIEWS)
+    assert (tmp_path / "cut.training.pt").is_file()
+    again = teachers.teach(photos, spec(checkpoint_seconds=0.0), tmp_path / "cut", views=VIEWS)
+    assert again.weights_sha256 == whole.weights_sha256
+    assert steps == 5 + 6 - 4
 
 
 def test_the_statistics_of_a_hybrids_backbone_stay(photos: Photos, tmp_path: Path) -> None:
