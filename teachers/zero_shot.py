@@ -53,7 +53,8 @@ class ZeroShot(nn.Module):
         if own != dim:
             raise InputError(
                 f"teacher.text_embeddings: embeddings of {dim} numbers, and the image tower's have {own}. Make them "
-                "with the text encoder that belongs to the tower."
+                "with the text encoder that belongs to the tower, and name the tower's own weights: what was fitted to "
+                "classes afterwards has no embeddings (vit_base_patch16_clip_224.laion2b has)."
             )
         self.tower = tower
         self.scale, self.bias = scale, bias

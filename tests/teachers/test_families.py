@@ -38,6 +38,7 @@ FAMILIES = {
     "vit_base_patch16_siglip_224": {**SMALL, "img_size": 64},
 }
 """Architecture -> its options, at another size than its own."""
+HYBRID = {"vit_tiny_r_s16_p8_224": {**SMALL, "img_size": 64}}
 FOUR = [{"name": "kd"}, {"name": "feature"}, {"name": "rkd"}, {"name": "attention"}]
 
 
@@ -51,15 +52,17 @@ def images(size: int) -> torch.Tensor:
 
 
 def fitted(name: str, photos: Photos, output: Path, **more: object) -> Bundle:
-    spec = TeachSpec(name=name, pretrained=False, options=FAMILIES[name], epochs=1, batch_size=18, crop=1.0, **more)
+    spec = TeachSpec(
+        name=name, pretrained=False, options=(FAMILIES | HYBRID)[name], epochs=1, batch_size=18, crop=1.0, **more
+    )
     return teachers.teach(photos, spec, output, views=VIEWS)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, *HYBRID])
 def test_it_trains_and_a_student_learns_every_kind_of_answer(name: str, photos: Photos, tmp_path: Path) -> None:
     bundle = fitted(name, photos, tmp_path / "teacher")
     torch.manual_seed(0)
-    fresh = teachers.create_teacher(name, 3, options=FAMILIES[name]).state_dict()
+    fresh = teachers.create_teacher(name, 3, options=(FAMILIES | HYBRID)[name]).state_dict()
     last = teachers.load(bundle).state_dict()
     assert any(not torch.equal(fresh[key], last[key]) for key in fresh if key.startswith("network.blocks.0."))
     how = DistillSpec(

@@ -187,6 +187,12 @@ def test_a_tower_without_weights_or_projection_is_refused(
     save_file(headless, tmp_path / "headless.safetensors")
     with pytest.raises(InputError, match=r"headless\.safetensors: weights of another architecture: 2 of .*head\.bias"):
         teachers.teach(photos, spec(CLIP, {CLIP: tmp_path / "headless.safetensors"}, path), tmp_path / "teacher")
+    classifier = timm.create_model("vit_base_patch16_clip_224", **SMALL)  # without a tag: fitted to classes
+    save_file(classifier.state_dict(), tmp_path / "classifier.safetensors")
+    fitted = spec(CLIP, {CLIP: tmp_path / "classifier.safetensors"}, path)
+    fitted = fitted.model_copy(update={"name": "vit_base_patch16_clip_224"})
+    with pytest.raises(InputError, match=r"of 512 numbers.*have 1000.*vit_base_patch16_clip_224\.laion2b"):
+        teachers.teach(photos, fitted, tmp_path / "teacher")
 
 
 @pytest.mark.parametrize("teacher", [{"method": "zero_shot"}, {"text_embeddings": "text.npy"}])
