@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -161,7 +162,7 @@ def _load_checkpoint(network: Any, checkpoint: Path | str, *, head: str = "(none
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if convert is not None:
         try:
-            with redirect_stdout(io.StringIO()):  # it prints where it wonders
+            with redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):  # timm thinks aloud
                 weights = convert(weights, network)
         except Exception:  # whatever a foreign file leads to; the error that follows names what is wrong with it
             pass

@@ -96,9 +96,10 @@ def table(needs: Sequence[Needs], batch: int) -> Any:
 
 
 def _needs(name: str, family: str, size: int | None, batch: int) -> Needs:
+    options: dict[str, Any] = {"img_size": size} if size else {}
     try:
         with torch.device("meta"):
-            network = timm.create_model(name, num_classes=0, **({"img_size": size} if size else {})).eval()
+            network = timm.create_model(name, num_classes=0, **options).eval()
             side = size or timm.data.resolve_model_data_config(network)["input_size"][-1]
             with torch.no_grad(), _FusedAttention(), _Held() as held:
                 network(torch.zeros(batch, 3, side, side))
