@@ -20,6 +20,14 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+def fast_bf16() -> bool:
+    """Whether a forward pass in bf16 is faster than in fp32 here: GPUs, and CPUs with bf16 instructions."""
+    if device().type == "cpu":
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(supported and supported())
+    return device().type == "cuda" and torch.cuda.is_bf16_supported()
+
+
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     """uint8 images (N, H, W, 3) -> uint8 tensor (N, 3, H, W), channels-last in memory, no copy."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)

@@ -78,10 +78,29 @@ class TeachSpec(TrainSpec):
     checkpoint: str | None = Field(None, description="start from a local file, or package://<package>/<file>")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the architecture")
     crop: float | None = Field(None, gt=0, le=1, description="share of the shorter side that evaluation keeps")
-    method: Literal["finetune", "probe"] = "finetune"
+    method: Literal["finetune", "lora", "probe", "zero_shot", "ensemble"] = "finetune"
     layer_decay: float = Field(0.75, gt=0, le=1, description="learning rate of each layer over that of the next")
     epochs: int = Field(10, ge=1)
     lr: float = Field(3e-4, gt=0, description="peak learning rate")
+    lora_rank: int = Field(8, ge=1, description="lora: rank of what is added to each matrix")
+    lora_alpha: float = Field(16.0, gt=0, description="lora: what is added is scaled by alpha / rank")
+    lora_mlp: bool = Field(False, description="lora: adapt the MLPs' matrices too, not only the attention's")
+    text_embeddings: str | None = Field(None, description="zero_shot: a file of one embedding or more a class")
+    logit_scale: float = Field(100.0, gt=0, description="zero_shot: what cosines are multiplied by")
+    logit_bias: float = Field(0.0, description="zero_shot: what is added to them (SigLIP)")
+    members: tuple[str, ...] = Field((), description="ensemble: folders of teacher bundles")
+    weights: tuple[float, ...] = Field((), description="ensemble: of its members; by default all alike")
+
+    @model_validator(mode="after")
+    def _fits_its_method(self) -> TeachSpec:
+        for key, method in (("text_embeddings", "zero_shot"), ("members", "ensemble")):
+            if bool(getattr(self, key)) != (self.method == method):
+                raise ValueError(f"method {method} and {key} go together")
+        if self.weights and len(self.weights) != len(self.members):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.members)} members")
+        if any(weight <= 0 for weight in self.weights):
+            raise ValueError("the weights of an ensemble are positive")
+        return self
 
 
 class LossPart(BaseModel):
@@ -122,6 +141,7 @@ class DistillSpec(TrainSpec):
     temperature: float | None = Field(None, gt=0, description="of that loss; by default its own, 3 for kd")
     weight: float = Field(0.7, ge=0, le=1, description="weight of the teacher against the labels")
     check_teacher: bool = Field(True, description="refuse a teacher whose answers have little to do with the labels")
+    compile_teacher: bool = Field(False, description="torch.compile for the teacher's passes, where it works")
     losses: tuple[LossPart, ...] = Field((), description="several losses instead of that one")
     label_weight: float | None = Field(None, ge=0, description="by default 1 - weight, or 1 beside several losses")
 

@@ -109,7 +109,7 @@ def train(
     groups = parameters(model) if parameters else weight_decay_groups(model, spec.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay)
     total = spec.epochs * loader.steps
-    settings = spec.model_dump(exclude={"checkpoint_seconds", "keep", "log"})
+    settings = spec.model_dump(exclude={"checkpoint_seconds", "keep", "log", "compile_teacher"})
     key = digest_of([2, settings, seed, loader.steps, identity])
     run = _Run(model, average, optimizer, engine, LossWatch(patience=max(100, total // 20)))
     run.resume(Checkpoints(checkpoint, key, spec.keep), seed)

@@ -16,11 +16,11 @@ from filelock import FileLock
 import teachers
 from attar import ranks
 from attar.bundle import Bundle
-from attar.console import track
+from attar.console import say, track
 from attar.data import Photo, Photos
 from attar.errors import InputError
 from attar.files import digest_of
-from attar.inference import device
+from attar.inference import device, fast_bf16
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill.cache import TeacherCache
 from distill.losses.base import UNKNOWN, attention_map, whitened
@@ -36,6 +36,7 @@ def teacher_answers(
     epochs: int,
     kinds: tuple[str, ...] = ("logits",),
     temperature: float = 1.0,
+    compile: bool = False,
 ) -> TeacherCache:
     """The cache of the teacher's answers to every view that `epochs` epochs will see, built where missing.
 
@@ -47,6 +48,7 @@ def teacher_answers(
         epochs: of the training; it sees at most `views.count` views.
         kinds: what the losses read.
         temperature: the largest at which they read logits; see `distill.packing`.
+        compile: run the teacher through torch.compile, where that works.
 
     Raises:
         InputError: the teacher has other classes than the photos; a cache of another teacher, of other photos or
@@ -61,10 +63,10 @@ def teacher_answers(
     needed = range(min(epochs, views.count))
     # Several students may be trained at once from one cache: the first one here builds it, with all its ranks.
     with ranks.held(FileLock(folder.with_name(f"{folder.name}.lock"))):
-        cache = _build_cache(bundle, photos, views, folder, needed, kinds, temperature)
+        cache = _build_cache(bundle, photos, views, folder, needed, kinds, temperature, compile)
         if ranks.count() > 1:  # open it again, for the views that the others have added
             ranks.exchange(None)
-            cache = _build_cache(bundle, photos, views, folder, needed, kinds, temperature)
+            cache = _build_cache(bundle, photos, views, folder, needed, kinds, temperature, compile)
     return cache
 
 
@@ -76,6 +78,7 @@ def _build_cache(
     needed: range,
     kinds: tuple[str, ...],
     temperature: float,
+    compile: bool,
 ) -> TeacherCache:
     seen = photos.train + photos.unlabelled
     cache = TeacherCache(
@@ -86,12 +89,14 @@ def _build_cache(
     missing = ranks.exchange(cache.missing(needed, kinds))[0]
     if not missing:
         return cache
-    model = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model: Any = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8, device=device())
     cache.expect({kind: answer.shape[1:] for kind, answer in ask(model, one, kinds).items()})
     # The teacher sees the very view the student sees, drawn at the teacher's own size.
     labels = np.full(len(seen), UNKNOWN, dtype=np.int64)
     loader = ViewLoader(PhotoStore(seen, model.size), labels, views, size=model.size, batch_size=64, seed=0)
+    if compile:
+        model = _compiled(model, one.repeat(min(64, len(seen)), 1, 1, 1), kinds)
 
     if "logits" in kinds and not cache.begun and len(photos.labels) > MANY:
         cache.pack(ranks.exchange(_sample(model, seen, views))[0], temperature)
@@ -113,6 +118,31 @@ def _sample(model: Any, photos: tuple[Photo, ...], views: ViewPolicy) -> np.ndar
     return np.concatenate([ask(model, batch.images.to(device()))["logits"] for batch in loader.in_order(0)])
 
 
+class _Compiled:
+    """A teacher through torch.compile, for `ask`."""
+
+    def __init__(self, model: Any) -> None:
+        self.size = model.size
+        self.answers = torch.compile(model.answers)
+        self._logits = torch.compile(model.forward)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return self._logits(images)
+
+
+def _compiled(model: Any, images: torch.Tensor, kinds: tuple[str, ...]) -> Any:
+    """A compiled teacher, tried on a batch; where that does not work, the teacher as it is, and a message."""
+    say("Compiling the teacher ...")
+    fast = _Compiled(model)
+    try:
+        ask(fast, images, kinds)
+    except Exception as error:  # no C++ compiler, or an operation that it cannot do
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        say(f"torch.compile does not work here ({reason}). The teacher runs without it.")
+        return model
+    return fast
+
+
 @torch.inference_mode()
 def ask(model: Any, images: torch.Tensor, kinds: tuple[str, ...] = ("logits",)) -> dict[str, np.ndarray]:
     """A teacher's answers to images, by kind, as they are stored.
@@ -125,7 +155,7 @@ def ask(model: Any, images: torch.Tensor, kinds: tuple[str, ...] = ("logits",)) 
     Returns:
         Kind -> float32 (N, ...).
     """
-    with torch.autocast(device().type, torch.bfloat16, enabled=_fast_bf16()):
+    with torch.autocast(device().type, torch.bfloat16, enabled=fast_bf16()):
         raw = {"logits": model(images)} if kinds == ("logits",) else model.answers(images)
     raw = {kind: answer.float() for kind, answer in raw.items()}
     return {kind: _STORED[kind](raw).cpu().numpy() for kind in kinds}
@@ -145,14 +175,6 @@ def identity_of(photos: Photos) -> str:
     if not photos.unlabelled:
         return photos.fingerprint
     return digest_of([photos.fingerprint, photos.unlabelled_fingerprint])
-
-
-def _fast_bf16() -> bool:
-    """Whether a forward pass in bf16 is faster than in fp32 here: GPUs, and CPUs with bf16 instructions."""
-    if device().type == "cpu":
-        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        return bool(supported and supported())
-    return device().type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def _first(labels: tuple[str, ...]) -> str:

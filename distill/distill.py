@@ -84,8 +84,9 @@ def distill(
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
         answers = teacher_answers(
-            teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds, temperature=goal.temperature
-        )
+            teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds, temperature=goal.temperature,
+            compile=spec.compile_teacher,
+        )  # fmt: skip
         if spec.check_teacher and goal.labels and "logits" in goal.kinds:  # the labelled photos come first in it
             refuse_useless(answers, labels_of(photos.train), teacher)
     checkpoint = output.with_name(f"{output.name}.training.pt")
@@ -168,4 +169,6 @@ def objective(goal: Goal, answers: TeacherCache | None) -> Callable[[nn.Module, 
 def about_teacher(teacher: Bundle) -> dict[str, Any]:
     """What a student's provenance says of its teacher."""
     metrics = {key: teacher.metrics[key] for key in ("images", "top1") if key in teacher.metrics}
-    return {"name": teacher.name, "fingerprint": teacher.fingerprint, "metrics": metrics}
+    members = [member["name"] for member in teacher.architecture.get("members", ())]  # of an ensemble
+    about = {"name": teacher.name, "fingerprint": teacher.fingerprint, "metrics": metrics}
+    return {**about, "members": members} if members else about

@@ -194,8 +194,9 @@ def quantization_aware(
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
         answers = teacher_answers(
-            teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds, temperature=goal.temperature
-        )
+            teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds, temperature=goal.temperature,
+            compile=spec.compile_teacher,
+        )  # fmt: skip
     checkpoint = output.with_name(f"{output.name}.training.pt")
     trained = train(
         learner(QuantizationAware(students.load(parent)), spec, answers, seed), spec, loader, objective(goal, answers),

@@ -2,82 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from torch import nn
-from torch.nn import functional
 
 from attar.bundle import Bundle, read_bundle, write_bundle
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError
 from attar.hub import create_pretrained
 from attar.preprocessing import Preprocessing
+from teachers.ensemble import ENSEMBLE, Ensemble
 from teachers.hybrid import HYBRID, create_hybrid
-
-
-class Teacher(nn.Module):
-    """Takes uint8 images of any size, resizes and normalizes them its own way, gives logits.
-
-    Attributes:
-        network: the timm model, normalized images (N, 3, size, size) -> logits (N, classes).
-        architecture: plain data that `teachers.load` rebuilds the module from.
-        size: side of the square image that the network takes, pixels.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, network: nn.Module, architecture: dict[str, Any]) -> None:
-        super().__init__()
-        self.network = network
-        self.architecture = architecture
-        self.size = int(architecture["size"])
-        for name in ("mean", "std"):
-            values = torch.tensor(architecture[name], dtype=torch.float32).view(1, 3, 1, 1) * 255
-            self.register_buffer(name, values, persistent=False)
-
-    def normalized(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 images (N, 3, H, W) -> what the network takes."""
-        images = images.float()
-        if images.shape[-2:] != (self.size, self.size):
-            images = functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 images (N, 3, H, W) in [0, 255] -> float logits (N, classes)."""
-        return self.network(self.normalized(images))
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 images -> the pooled features (N, D) that the classifier sees: for a linear probe."""
-        features = self.network.forward_features(self.normalized(images))  # type: ignore[operator]
-        return self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
-
-    def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """uint8 images (N, 3, H, W) -> all a student can learn from, in one pass.
-
-        `logits` (N, classes); `pooled` (N, D), what the classifier sees; `map` (N, D, h, w): of a ViT the patch tokens
-        after the last block, laid out as the image, before the final norm (which makes every token equally long, so
-        that no attention is left in their lengths) and without class and register tokens; of a convolutional network
-        its last feature map.
-
-        Raises:
-            InputError: timm gives no feature map of this architecture.
-        """
-        network: Any = self.network
-        if not hasattr(network, "forward_intermediates"):
-            raise InputError(
-                f"teacher {self.architecture['name']!r}: timm gives no feature map of it. Choose losses that need only "
-                "logits, or another teacher."
-            )
-        features, (spatial,) = network.forward_intermediates(
-            self.normalized(images), indices=1, norm=False, output_fmt="NCHW"
-        )
-        logits, pooled = network.forward_head(features), network.forward_head(features, pre_logits=True)
-        return {"logits": logits, "pooled": pooled, "map": spatial}
+from teachers.teacher import Teacher
+from teachers.zero_shot import ZeroShot
 
 
 def create_teacher(
@@ -109,40 +53,68 @@ def create_teacher(
     else:
         network = _create_timm(name, num_classes, options, pretrained=pretrained and checkpoint is None)
         if checkpoint is not None:
-            head = network.pretrained_cfg["classifier"]
-            load_weights(network, read_state_dict(checkpoint), source=str(checkpoint), head=head)
-    config = timm.data.resolve_model_data_config(network)
-    architecture = {
-        "name": name, "num_classes": num_classes, "options": options,
-        "size": int(options.get("img_size", config["input_size"][-1])),
-        "mean": list(config["mean"]), "std": list(config["std"]),
-        "crop": crop or float(config["crop_pct"]), "interpolation": _interpolation(config["interpolation"]),
-    }  # fmt: skip
-    return Teacher(network, architecture)
+            _load_checkpoint(network, checkpoint, head=network.pretrained_cfg["classifier"])
+    return Teacher(network, {"num_classes": num_classes, **_about(network, name, options, crop)})
 
 
-def preprocessing_of(teacher: Teacher) -> Preprocessing:
+def create_zero_shot(
+    name: str,
+    text: torch.Tensor,
+    *,
+    pretrained: bool = False,
+    checkpoint: Path | str | None = None,
+    options: Mapping[str, Any] | None = None,
+    crop: float | None = None,
+    scale: float = 100.0,
+    bias: float = 0.0,
+) -> Teacher:
+    """A teacher that compares images with text (`teachers.zero_shot`).
+
+    Args:
+        name: a timm image tower, such as `vit_base_patch16_clip_224.openai` or `vit_base_patch16_siglip_224`.
+        text: an embedding of unit length a class, float32 (classes, dim).
+        pretrained: as for `create_teacher`; one of this and `checkpoint` is needed, since nothing is trained.
+        checkpoint: as for `create_teacher`, the tower's projection included.
+        options: as for `create_teacher`.
+        crop: as for `create_teacher`.
+        scale: what cosines are multiplied by.
+        bias: what is then added.
+
+    Raises:
+        InputError: unknown name, no weights, or embeddings of another length than the tower's.
+    """
+    if not pretrained and checkpoint is None:
+        raise InputError(
+            f"teacher {name!r}: a zero-shot teacher is not trained here, so it needs pretrained weights. Name a file "
+            "with teacher.checkpoint, or set teacher.pretrained to true."
+        )
+    options = dict(options or {})
+    tower = _create_timm(name, None, options, pretrained=checkpoint is None)
+    if checkpoint is not None:
+        _load_checkpoint(tower, checkpoint)
+    compared: dict[str, Any] = {"dim": text.shape[1], "scale": scale, "bias": bias}
+    network = ZeroShot(tower, len(text), **compared)
+    network.text.copy_(text)
+    return Teacher(network, {"num_classes": len(text), **_about(tower, name, options, crop), "zero_shot": compared})
+
+
+def preprocessing_of(teacher: Teacher | Ensemble) -> Preprocessing:
     """How photos become the uint8 images that this teacher evaluates."""
     about = teacher.architecture
     return Preprocessing(about["size"], about["crop"], about["interpolation"])
 
 
-def load(bundle: Bundle | Path | str) -> Teacher:
+def load(bundle: Bundle | Path | str) -> Teacher | Ensemble:
     """Rebuild a teacher from its bundle, in evaluation mode."""
     if not isinstance(bundle, Bundle):
         bundle = read_bundle(bundle, "teacher")
-    about = bundle.architecture
-    if about["name"] == HYBRID:
-        network = create_hybrid(about["num_classes"], about["options"])
-    else:
-        network = _create_timm(about["name"], about["num_classes"], about["options"])
-    teacher = Teacher(network, about)
+    teacher = _rebuilt(bundle.architecture)
     teacher.load_state_dict(bundle.state_dict())
     return teacher.eval()
 
 
 def save(
-    teacher: Teacher,
+    teacher: Teacher | Ensemble,
     path: Path,
     *,
     labels: Sequence[str],
@@ -158,7 +130,46 @@ def save(
     )  # fmt: skip
 
 
-def _create_timm(name: str, num_classes: int, options: Mapping[str, Any], pretrained: bool = False) -> Any:
+def _rebuilt(about: dict[str, Any]) -> Teacher | Ensemble:
+    """A teacher of this architecture, its weights still to be loaded."""
+    name, classes = about["name"], about["num_classes"]
+    if name == ENSEMBLE:
+        return Ensemble([_rebuilt(member) for member in about["members"]], about["weights"])
+    if name == HYBRID:
+        return Teacher(create_hybrid(classes, about["options"]), about)
+    if "zero_shot" in about:
+        return Teacher(ZeroShot(_create_timm(name, None, about["options"]), classes, **about["zero_shot"]), about)
+    return Teacher(_create_timm(name, classes, about["options"]), about)
+
+
+def _about(network: Any, name: str, options: dict[str, Any], crop: float | None) -> dict[str, Any]:
+    """Name and options of an architecture, and how images are prepared for it: as its weights were trained."""
+    config = timm.data.resolve_model_data_config(network)
+    return {
+        "name": name, "options": options, "size": int(options.get("img_size", config["input_size"][-1])),
+        "mean": list(config["mean"]), "std": list(config["std"]),
+        "crop": crop or float(config["crop_pct"]), "interpolation": _interpolation(config["interpolation"]),
+    }  # fmt: skip
+
+
+def _load_checkpoint(network: Any, checkpoint: Path | str, *, head: str = "(none)") -> None:
+    """Put the weights of a local file into a timm model, converted as timm converts those of the hub.
+
+    That resamples position embeddings and patch embeddings to the model's grid, and takes the names that the authors
+    of CLIP, DINOv2 and others gave. `head` is the classifier, which may be missing from the file or of other classes.
+    """
+    weights = read_state_dict(checkpoint)
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if convert is not None:
+        try:
+            with redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):  # timm thinks aloud
+                weights = convert(weights, network)
+        except Exception:  # whatever a foreign file leads to; the error that follows names what is wrong with it
+            pass
+    load_weights(network, weights, source=str(checkpoint), head=head)
+
+
+def _create_timm(name: str, num_classes: int | None, options: Mapping[str, Any], pretrained: bool = False) -> Any:
     if not timm.is_model(name):
         raise unknown_model(name, [HYBRID, *timm.list_models()], "teacher")
     try:

@@ -62,22 +62,55 @@ def run(
 @app.command()
 def teach(
     recipe: RecipeFile = None, data: Data = None, output: Output = Path("runs/attar/teacher"),
+    ensemble: Annotated[
+        list[Path] | None,
+        typer.Option(help="A teacher's bundle to average with others: give two or more.", show_default=False),
+    ] = None,
+    weight: Annotated[
+        list[float] | None,
+        typer.Option(help="Of each bundle of an ensemble, in their order; by default all alike.", show_default=False),
+    ] = None,
     overrides: Set = None, seed: Seed = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Fit a teacher (any timm model) to photos: fine-tuning or a linear probe.
+    """Fit a teacher (any timm model) to photos: fine-tuning, adapters, a linear probe, zero-shot; or join several.
 
     Example: `attar teach --data photos/ --set teacher.name=vit_base_patch16_224 --set teacher.method=probe`
     """
     from attar.errors import InputError
     from teachers import teach
 
-    made = _recipe(recipe, data, overrides)
+    joined = {"members": [str(path) for path in ensemble or ()], "weights": weight or ()}
+    given = [f"teacher.{key}={json.dumps(value)}" for key, value in joined.items() if value]
+    if ensemble:
+        given.append("teacher.method=ensemble")
+    made = _recipe(recipe, data, [*given, *(overrides or [])])
     if made.teacher is None:
         raise InputError("The recipe has no teacher. Add teacher: {name: ...}.")
     _refuse_existing(output)
     photos = _photos(made, output)
     seed = made.seed if seed is None else seed
     _show_bundle(teach(photos, made.teacher, output, views=made.views, seed=seed), as_json)
+
+
+@app.command()
+def teachers(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="timm models; by default those tried here.", show_default=False)
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of their images, pixels; by default each one's own.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 64,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Families of teachers: input size, parameters, and the memory that a batch needs.
+
+    Example: `attar teachers vit_large_patch14_reg4_dinov2 --size 224`
+    """
+    from teachers.families import needs_of, table
+
+    needs = list(needs_of(names or (), size=size, batch=batch))
+    _show([each.to_json() for each in needs], as_json, lambda: table(needs, batch))
 
 
 @app.command()

@@ -146,8 +146,9 @@ def timm_task(work: Work) -> dict[str, Any]:
     student = work.student()
     network = student.network
     network.pretrained_cfg = {"mean": (128 / 255,) * 3, "std": (128 / 255,) * 3}  # as attar's students take pixels
+    teacher: Any = teachers.load(work.teacher)
     task = LogitDistillationTask(
-        network, DistillationTeacher(teachers.load(work.teacher).network), criterion=nn.CrossEntropyLoss(),
+        network, DistillationTeacher(teacher.network), criterion=nn.CrossEntropyLoss(),
         distill_loss_weight=spec.weight, task_loss_weight=1 - spec.weight, temperature=spec.temperature or 1.0,
         verbose=False,
     )  # fmt: skip

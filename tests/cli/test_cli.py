@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-VERBS = ["quickstart", "run", "teach", "distill", "export", "verify", "bench", "compare", "report", "doctor"]
+VERBS = [
+    "quickstart",
+    "run",
+    "teach",
+    "teachers",
+    "distill",
+    "export",
+    "verify",
+    "bench",
+    "compare",
+    "report",
+    "doctor",
+]
 TINY_TEACHER = [
     "teacher.name=vit_tiny_patch16_224", "teacher.pretrained=false", "teacher.epochs=1", "teacher.crop=1.0",
     "teacher.options={img_size: 48, patch_size: 12, embed_dim: 48, depth: 1, num_heads: 2}", "teacher.batch_size=12",
@@ -68,6 +80,21 @@ def test_doctor_lists_versions_and_what_they_enable() -> None:
     assert all(item["enables"] and item["extra"] for item in parts["optional"])
     shown = attar("doctor")
     assert shown.returncode == 0 and "export to LiteRT" in shown.stdout
+
+
+def test_teachers_are_joined(shapes: Path, tmp_path: Path) -> None:
+    import teachers
+
+    options = {"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 1, "num_heads": 2}
+    for name in ("a", "b"):
+        member = teachers.create_teacher("vit_tiny_patch16_224", 3, options=options)
+        teachers.save(member, tmp_path / name, labels=("circle", "cross", "square"))
+    joined = ("--ensemble", tmp_path / "a", "--ensemble", tmp_path / "b", "--weight", 2, "--weight", 1)
+    made = attar("teach", "--data", shapes, *joined, "-o", tmp_path / "both", "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["name"] == "ensemble"
+    about = json.loads((tmp_path / "both" / "bundle.json").read_text())
+    assert [round(weight, 3) for weight in about["architecture"]["weights"]] == [0.667, 0.333]
 
 
 def test_teach_then_distill_by_single_verbs(shapes: Path, tmp_path: Path) -> None:

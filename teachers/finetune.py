@@ -1,0 +1,76 @@
+"""Fitting a teacher by gradients: all of it, or low-rank adapters of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from timm.layers import freeze_batch_norm_2d, unfreeze_batch_norm_2d
+from timm.optim import param_groups_layer_decay
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attar.data import labels_of
+from attar.errors import InputError
+from attar.evaluation import validator
+from attar.training import Trained, train
+from attar.views import Batch, PhotoStore, ViewLoader
+from teachers.adapters import adapt, merge
+from teachers.create import preprocessing_of
+from teachers.lesson import Fitted, Lesson
+from teachers.teacher import Teacher
+
+
+def finetune(lesson: Lesson) -> Fitted:
+    """Train everything, each layer slower than the next (layer-wise learning-rate decay, as in arXiv 2106.08254)."""
+    spec = lesson.spec
+
+    def groups(model: nn.Module) -> list[dict[str, Any]]:
+        assert isinstance(model, Teacher)
+        return param_groups_layer_decay(model.network, spec.weight_decay, layer_decay=spec.layer_decay)
+
+    teacher = lesson.create()
+    trained = _train(teacher, lesson, groups)
+    teacher.load_state_dict(trained.model.state_dict())
+    return Fitted(teacher, trained.history)
+
+
+def lora(lesson: Lesson) -> Fitted:
+    """Train low-rank adapters and the classifier, and merge them: an ordinary teacher comes out.
+
+    The statistics of batch norms, where a hybrid has any, stay as they are.
+    """
+    spec = lesson.spec
+    if spec.shard:
+        raise InputError(
+            "teacher.shard: adapters are too small to be worth spreading over ranks. Set teacher.shard to false, or "
+            "teacher.method to finetune."
+        )
+    teacher = lesson.create()
+    teacher.network = freeze_batch_norm_2d(teacher.network)
+    matrices = adapt(teacher, spec.lora_rank, spec.lora_alpha, mlp=spec.lora_mlp)
+    weights = sum(p.numel() for p in teacher.parameters() if p.requires_grad)
+    trained = _train(teacher, lesson)
+    teacher.load_state_dict(trained.model.state_dict())
+    merge(teacher)
+    teacher.network = unfreeze_batch_norm_2d(teacher.network)
+    return Fitted(teacher, trained.history, {"lora": {"matrices": matrices, "trained_weights": weights}})
+
+
+def _train(
+    teacher: Teacher, lesson: Lesson, groups: Callable[[nn.Module], list[dict[str, Any]]] | None = None
+) -> Trained:
+    photos, spec, views = lesson.photos, lesson.spec, lesson.views
+    store = PhotoStore(photos.train, teacher.size)
+    loader = ViewLoader(
+        store, labels_of(photos.train), views, size=teacher.size, batch_size=spec.batch_size, seed=lesson.seed
+    )
+
+    def loss_of(model: nn.Module, batch: Batch) -> Tensor:
+        return functional.cross_entropy(model(batch.images), batch.labels, label_smoothing=spec.label_smoothing)
+
+    return train(
+        teacher, spec, loader, loss_of, seed=lesson.seed, checkpoint=lesson.checkpoint,
+        identity=[photos.fingerprint, views.to_json()], parameters=groups,
+        validate=validator(photos, preprocessing_of(teacher), spec.select), title="Fitting the teacher",
+    )  # fmt: skip
