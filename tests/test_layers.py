@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "students": {"students", "attar"},
     "distill": {"distill", "attar", "teachers", "students"},
     "export": {"export", "attar", "students"},
-    "benchmarks": {"benchmarks", "attar", "teachers", "students", "export"},
+    "benchmarks": {"benchmarks", "attar", "teachers", "students", "distill", "export"},
 }
 TOP = ("attar.cli", "attar.pipeline", "attar.quickstart", "attar.__main__")
 """These join everything; nothing below them imports them."""
