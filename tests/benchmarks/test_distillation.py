@@ -1,0 +1,83 @@
+"""Benchmarks of distillation: their statistics and tables, and one that runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import cache, heads, methods
+from benchmarks.methods import LABELS, two_way_interval
+
+DEVICE = {"cpu": "a CPU", "cores": 2}
+
+
+def test_an_interval_over_seeds_and_photos_holds_what_either_alone_would_miss() -> None:
+    rng = np.random.default_rng(0)
+    seeds, photos = rng.normal(size=(5, 1)), rng.normal(size=(1, 400))
+    of_photos = two_way_interval(np.repeat(photos, 5, axis=0))
+    of_seeds = two_way_interval(np.repeat(seeds, 400, axis=1))
+    both = two_way_interval(seeds + photos)
+    assert both[1] - both[0] > max(of_photos[1] - of_photos[0], of_seeds[1] - of_seeds[0])
+    # Photos alone: the normal interval of a mean, 1.96 standard errors either way.
+    expected = 2 * 1.96 * photos.std() / np.sqrt(400)
+    assert of_photos[1] - of_photos[0] == pytest.approx(expected, rel=0.1)
+    assert both[0] < (seeds + photos).mean() < both[1]
+
+
+def test_the_table_of_methods_shows_gains_with_their_intervals() -> None:
+    rows = [
+        {"method": LABELS, "top1": [0.8, 0.82], "gain": 0.0, "gain_interval": [0.0, 0.0]},
+        {"method": "kd", "top1": [0.79, 0.8], "gain": -0.015, "gain_interval": [-0.03, 0.01]},
+    ]
+    teacher = {"name": "t", "top1": 0.87, "interval": [0.85, 0.9]}
+    page = methods.markdown({
+        "rows": rows, "teacher": teacher, "photos": 656, "student": "s", "size": 128, "epochs": 24, "device": DEVICE,
+    })  # fmt: skip
+    assert "| labels alone | 81.0 | 80.0, 82.0 |  |" in page
+    assert "| kd | 79.5 | 79.0, 80.0 | -1.5 [-3.0, +1.0] |" in page and "a CPU, 2 cores" in page
+
+
+def test_the_table_of_the_cache_compares_rounds_with_each_other() -> None:
+    rates = {cache.LABELS: [100.0, 50.0, 80.0], cache.CACHED: [98.0, 49.0, 80.0], cache.LIVE: [10.0]}
+    page = cache.markdown({
+        "images_per_second": rates, "device": DEVICE, "student": "s", "teacher": "t", "size": 128, "batch_size": 32,
+        "photos": 64, "cache_images_per_second": 5.0,
+    })  # fmt: skip
+    assert "| teacher from the cache | 80.0 | 0.987 [0.980, 1.000] | 3 |" in page  # (0.98 + 0.98 + 1.00) / 3
+    assert "| teacher live | 10.0 | 0.100 | 1 |" in page and "is 10 times as fast" in page
+
+
+def test_the_table_of_heads_sets_both_side_by_side() -> None:
+    rows = [
+        {
+            "classes": classes, "head": head, "parameters": 1e6 * (1 + (head == "stock")),
+            "bytes": {"fp32": 4e6, "int8": 1e6}, "milliseconds": {"fp32": 2.0, "int8": 1.0},
+        }
+        for classes in heads.CLASSES
+        for head in heads.HEADS
+    ]  # fmt: skip
+    costs, accuracy = [{"name": "s", "rows": rows}], {
+        "student": "s", "photos": 656, "top1": {"stock": [0.8], "dwsconv": [0.81]}, "gain": 0.01,
+        "gain_interval": [-0.01, 0.03],
+    }  # fmt: skip
+    page = heads.markdown({"costs": costs, "size": 224, "device": DEVICE, "accuracy": accuracy})
+    assert "| s | 10,000 | 2.00, 1.00 | 1.00, 1.00 | 2.00, 2.00 | 1.00, 1.00 |" in page
+    assert "difference +1.0 points [-1.0, +3.0]" in page
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_cache_runs(tmp_path: Path) -> None:
+    words = ["--teacher", "vit_tiny_patch16_224", "--size", "32", "--photos", "32", "--rounds", "1", "--live", "1"]
+    command = [sys.executable, "-m", "benchmarks.cache", "--output", str(tmp_path), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    rates = results["images_per_second"]
+    assert {name: len(found) for name, found in rates.items()} == {cache.LABELS: 1, cache.CACHED: 1, cache.LIVE: 1}
+    assert rates[cache.LIVE][0] < rates[cache.CACHED][0]  # a ViT at 224 against a MobileNet at 32: not near
+    assert "teacher live" in done.stdout
