@@ -178,7 +178,8 @@ class PhotoStore:
         return self._kept[index] or self._decode(index)
 
     def _decode(self, index: int) -> Image.Image:
-        image = read_rgb(self._photos[index].path)
+        photo = self._photos[index]
+        image = read_rgb(photo.path, photo.part)
         scale = self._side / min(image.size)
         if scale < 1:
             target = (round(image.width * scale), round(image.height * scale))
