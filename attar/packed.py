@@ -76,4 +76,4 @@ def _braces(text: str) -> Sequence[str]:
         choices = [f"{number:0{width}d}" for number in range(int(numbers[1]), int(numbers[2]) + 1)]
     else:
         choices = first[1].split(",")
-    return [text[: first.start()] + choice + rest for choice in choices for rest in _braces(text[first.end() :])]
+    return [name for choice in choices for name in _braces(text[: first.start()] + choice + text[first.end() :])]
