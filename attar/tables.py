@@ -92,11 +92,11 @@ def _rows(path: Path, first: int, split: str | None, labelled: bool) -> Iterator
             if whole[-len(_END) :].to_pybytes() != _END:
                 raise InputError(f"{path}: cut short: its end mark is missing. Copy or write the file again.")
             reader = pa.ipc.open_stream(whole)
-            photo, label, classes = _columns(path, reader.schema)
+            photo, label, classes = _columns(path, reader.schema, labelled)
             for batch in reader:
                 batch.validate(full=True)
                 places = _places(path, batch.column(photo), whole.address, whole.size)
-                labels = batch.column(label).to_pylist() if labelled and label else [None] * len(places)
+                labels = batch.column(label).to_pylist() if label else [None] * len(places)
                 for value, (offset, size) in zip(labels, places):
                     name = f"{split or 'all'}/{first:09d}"
                     text = label_of(value, classes, f"{path}: row {name}") if labelled else ""
@@ -109,7 +109,7 @@ def _rows(path: Path, first: int, split: str | None, labelled: bool) -> Iterator
 def _rewrite(parquet: Path, arrow: Path) -> None:
     pa, pq = require("pyarrow"), require("pyarrow.parquet")
     file = pq.ParquetFile(parquet)
-    photo, label, _ = _columns(parquet, file.schema_arrow)
+    photo, label, _ = _columns(parquet, file.schema_arrow, labelled=False)
     with replacing(arrow) as temporary:
         columns = [photo, label] if label else [photo]
         schema = pa.schema([file.schema_arrow.field(name) for name in columns], file.schema_arrow.metadata)
@@ -118,7 +118,7 @@ def _rewrite(parquet: Path, arrow: Path) -> None:
                 writer.write_batch(batch.select(columns))
 
 
-def _columns(path: Path, schema: Any) -> tuple[str, str | None, Classes | None]:
+def _columns(path: Path, schema: Any, labelled: bool) -> tuple[str, str | None, Classes | None]:
     """The column of images, that of labels if there is one, and its classes if it says them."""
     pa = require("pyarrow")
     told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
@@ -130,6 +130,8 @@ def _columns(path: Path, schema: Any) -> tuple[str, str | None, Classes | None]:
         )
     classed = [name for name in schema.names if (features.get(name) or {}).get("_type") == "ClassLabel"]
     labels = classed if len(classed) == 1 else [name for name in _LABEL_NAMES if name in schema.names]
+    if not labels and labelled:
+        raise InputError(f"{path}: no column of labels among {', '.join(schema.names)}. Name it label.")
     if not labels:
         return images[0], None, None
     names = (features.get(labels[0]) or {}).get("names")
