@@ -23,9 +23,9 @@ import csv
 import hashlib
 import os
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -190,11 +190,22 @@ def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str 
     items = list(items)
     pool = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1))
     try:
-        results = pool.map(function, items)
+        results = _ahead(pool, function, items)
         yield from track(results, title, len(items)) if title else results
     finally:
         # After an error or Ctrl-C the items that wait are dropped, not worked through first.
         pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """`pool.map` with a bounded number of items under way: a million at once would take gigabytes."""
+    waiting: deque[Future[Any]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > 1000:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 # --- finding -------------------------------------------------------------------------------------

@@ -403,6 +403,10 @@ def test_a_photo_lost_since_the_check_is_named(tmp_path: Path) -> None:
         load_pixels(photos.train, Preprocessing(8))
 
 
+def test_threads_keep_the_order_beyond_what_they_hold_at_a_time() -> None:
+    assert list(in_threads(lambda item: item * item, range(2500))) == [item * item for item in range(2500)]
+
+
 def test_an_error_drops_the_items_that_wait() -> None:
     done: list[int] = []
 
