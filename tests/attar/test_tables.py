@@ -88,7 +88,12 @@ def test_a_saved_dict_keeps_its_splits(tmp_path: Path, held_out: str) -> None:
     for name, content in splits.items():
         save_to_disk(tmp_path / name, content)
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": list(splits)}))
-    assert numbers(read(tmp_path)) == {"train": list(range(9)), "val": [30, 31, 32]}
+    photos = read(tmp_path)
+    assert numbers(photos) == {"train": list(range(9)), "val": [30, 31, 32]}
+    (tmp_path / "parquet").mkdir()
+    for name in ("train", held_out):
+        pq.write_table(splits[name], tmp_path / "parquet" / f"{name}-00000-of-00001.parquet")
+    assert read(tmp_path / "parquet").fingerprint == photos.fingerprint, "whichever file comes first"
 
 
 def test_parquet_is_read_from_the_cache_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
