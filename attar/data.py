@@ -1,13 +1,14 @@
 """A user's labelled photos: found on disk, checked by decoding, split into train and validation.
 
-Three ways to lay them out:
+Ways to lay them out:
 
     photos/rose/1.jpg ...                    a folder a class; split here, stratified, by a fixed seed
     photos/train/rose/1.jpg, photos/val/...  the same with the user's own split
     photos.csv                               columns path,label and, if wanted, split (train or val);
                                              paths are relative to the CSV file
 
-and `torchvision.datasets.INaturalist`'s folders (`2021_train/`, `2021_valid/`, `2017/` ...).
+`torchvision.datasets.INaturalist`'s folders (`2021_train/`, `2021_valid/`, `2017/` ...), and photos packed many to a
+file: `attar.shards` (tar, WebDataset) and `attar.tables` (Arrow and parquet, Hugging Face datasets).
 
 Beside them there may be a folder of photos without labels, laid out anyhow: for a student that learns from its
 teacher alone.
@@ -19,11 +20,12 @@ check them; what was found is remembered (by size and modification time) in the 
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +36,12 @@ import PIL
 from attar import __version__
 from attar.console import track
 from attar.errors import AttarError, InputError
-from attar.files import digest_of, read_json, sha256, write_json
-from attar.images import SUFFIXES, UnreadableImage, read_rgb
+from attar.files import digest_of, read_json, user_cache, write_json
+from attar.found import VAL_NAMES, Found, normal
+from attar.images import SUFFIXES, Part, UnreadableImage, open_photo, read_rgb, shown
+from attar.packed import in_packed, is_packed
 from attar.preprocessing import Preprocessing
 
-_VAL_NAMES = ("val", "valid", "validation", "test")
 _INATURALIST_TRAIN = ("2021_train", "2021_train_mini")
 _INATURALIST_NESTED = ("2017", "2018", "2019")
 
@@ -59,10 +62,16 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo; `label` indexes `Photos.labels`, and is -1 for a photo without one."""
+    """One photo: a file, or a `part` of one; `label` indexes `Photos.labels`, and is -1 for a photo without one."""
 
     path: Path
     label: int
+    part: Part | None = None
+
+    @property
+    def shown(self) -> Path:
+        """What messages and reports call it."""
+        return shown(self.path, self.part)
 
 
 @dataclass(frozen=True)
@@ -95,14 +104,6 @@ class Photos:
         return text + (f", {len(self.set_aside)} set aside" if self.set_aside else "")
 
 
-@dataclass(frozen=True)
-class _Found:
-    path: Path
-    name: str  # stable across machines: relative to the data's root
-    label: str
-    split: str | None
-
-
 def read_photos(spec: DataSpec) -> Photos:
     """Find, check and split the photos that `spec` names.
 
@@ -110,52 +111,55 @@ def read_photos(spec: DataSpec) -> Photos:
     validation class that training lacks.
     """
     root = Path(spec.path).expanduser()
-    if not root.exists():
+    if not root.exists() and not is_packed(root):
         raise InputError(f"{root}: no such folder or CSV file. Give --data a folder of class/photo.jpg.")
     if not 0 < spec.val_fraction < 1:
         raise InputError(f"val_fraction: {spec.val_fraction} is not between 0 and 1.")
     unlabelled = Path(spec.unlabelled).expanduser() if spec.unlabelled else None
     try:
-        found = _from_csv(root) if root.is_file() else _from_folder(root, unlabelled)
+        found = _find(root, unlabelled)
     except OSError as error:
         raise InputError(f"{error.filename or root}: cannot be read ({error.strerror}).") from error
     if not found:
         raise InputError(
             f"{root}: no images found. Expected a folder a class with photos in it "
-            "(.jpg, .png, .webp, .tif ...), train/ and val/ folders of those, or a CSV of path,label."
+            "(.jpg, .png, .webp, .tif ...), train/ and val/ folders of those, a CSV of path,label, tar shards, "
+            "or Arrow or parquet files."
         )
     digests, set_aside = _check(root, found)
-    usable = [item for item in found if item.path in digests]
+    usable = [item for item in found if item.name in digests]
     labels = tuple(sorted({item.label for item in usable}))
     _refuse_unusable(root, labels, found, set_aside)
     _refuse_odd_labels(root, labels)
     index = {label: i for i, label in enumerate(labels)}
     splits = _split(root, usable, spec)
-    both = {
-        which: tuple(Photo(item.path, index[item.label]) for item, split in zip(usable, splits) if split == which)
-        for which in ("train", "val")
-    }
+    both: dict[str, list[Photo]] = {"train": [], "val": []}
+    for item, split in zip(usable, splits):
+        both[split].append(Photo(item.path, index[item.label], item.part))
     _refuse_gaps(root, labels, both["train"], both["val"])
-    fingerprint = digest_of([[i.name, i.label, s, digests[i.path]] for i, s in zip(usable, splits)])
-    photos = Photos(spec, labels, both["train"], both["val"], tuple(set_aside), fingerprint)
-    return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, digests)
+    fingerprint = digest_of([[i.name, i.label, s, digests[i.name]] for i, s in zip(usable, splits)])
+    photos = Photos(spec, labels, tuple(both["train"]), tuple(both["val"]), tuple(set_aside), fingerprint)
+    return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, set(digests.values()))
 
 
-def _with_unlabelled(photos: Photos, folder: Path, labelled: Mapping[Path, str]) -> Photos:
-    """Add the photos below `folder`, but for those of the labelled data: no validation photo may be trained on."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder. data.unlabelled names a folder of photos without labels.")
-    found = [_Found(path, path.relative_to(folder).as_posix(), "", None) for path in _images(folder)]
-    digests, set_aside = _check(folder, found)
-    known = set(labelled.values())
-    set_aside += [SetAside(p, "the same photo is among the labelled ones") for p, d in digests.items() if d in known]
-    used = [item for item in found if item.path in digests and digests[item.path] not in known]
+def _with_unlabelled(photos: Photos, place: Path, known: set[str]) -> Photos:
+    """Add the photos at `place`, but for those of the labelled data: no validation photo may be trained on."""
+    if not place.is_dir() and not is_packed(place):
+        raise InputError(f"{place}: no such folder. data.unlabelled names a folder of photos without labels.")
+    files = _images(place) if place.is_dir() else []
+    found = [Found(path, path.relative_to(place).as_posix(), "", None) for path in files]
+    found = found or in_packed(place, labelled=False)
+    digests, set_aside = _check(place, found)
+    fresh = [item for item in found if digests.get(item.name, "") not in known]
+    copies = [item for item in found if digests.get(item.name, "") in known]
+    set_aside += [SetAside(item.shown, "the same photo is among the labelled ones") for item in copies]
+    used = [item for item in fresh if item.name in digests]
     if not used:
-        raise InputError(f"{folder}: no photo that can be used as an unlabelled one ({len(set_aside)} set aside).")
+        raise InputError(f"{place}: no photo that can be used as an unlabelled one ({len(set_aside)} set aside).")
     return replace(
         photos,
-        unlabelled=tuple(Photo(item.path, -1) for item in used),
-        unlabelled_fingerprint=digest_of([[item.name, digests[item.path]] for item in used]),
+        unlabelled=tuple(Photo(item.path, -1, item.part) for item in used),
+        unlabelled_fingerprint=digest_of([[item.name, digests[item.name]] for item in used]),
         set_aside=(*photos.set_aside, *set_aside),
     )
 
@@ -165,10 +169,11 @@ def load_pixels(photos: Sequence[Photo], preprocessing: Preprocessing, title: st
     pixels = np.empty((len(photos), preprocessing.size, preprocessing.size, 3), dtype=np.uint8)
 
     def load(position: int) -> None:
+        photo = photos[position]
         try:
-            pixels[position] = preprocessing(read_rgb(photos[position].path))
+            pixels[position] = preprocessing(read_rgb(photo.path, photo.part))
         except UnreadableImage as error:
-            raise InputError(f"{photos[position].path}: changed since it was checked: {error}.") from error
+            raise InputError(f"{photo.shown}: changed since it was checked: {error}.") from error
 
     for _ in in_threads(load, range(len(photos)), title):
         pass
@@ -185,17 +190,35 @@ def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str 
     items = list(items)
     pool = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1))
     try:
-        results = pool.map(function, items)
+        results = _ahead(pool, function, items)
         yield from track(results, title, len(items)) if title else results
     finally:
         # After an error or Ctrl-C the items that wait are dropped, not worked through first.
         pool.shutdown(cancel_futures=True)
 
 
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """`pool.map` with a bounded number of items under way: a million at once would take gigabytes."""
+    waiting: deque[Future[Any]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > 1000:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
 # --- finding -------------------------------------------------------------------------------------
 
 
-def _from_folder(root: Path, unlabelled: Path | None = None) -> list[_Found]:
+def _find(root: Path, unlabelled: Path | None) -> list[Found]:
+    if is_packed(root):
+        return in_packed(root)
+    # A folder of photos may hold an archive besides; one of shards holds no photos.
+    return _from_csv(root) if root.is_file() else _from_folder(root, unlabelled) or in_packed(root)
+
+
+def _from_folder(root: Path, unlabelled: Path | None = None) -> list[Found]:
     """Photos below `root`, whose subfolder `unlabelled` is no class, if it lies there."""
     if unlabelled is not None and unlabelled.resolve().is_relative_to(root.resolve()):
         inside = unlabelled.resolve()
@@ -214,7 +237,7 @@ def _from_folder(root: Path, unlabelled: Path | None = None) -> list[_Found]:
                 for group in _subfolders(folders[year])
                 for item in _class_folders(root, group, None, f"{group.name}/{{}}".format)
             ]
-    val = next((folders[name] for name in _VAL_NAMES if name in folders), None)
+    val = next((folders[name] for name in VAL_NAMES if name in folders), None)
     if "train" in folders and val is not None:
         return _class_folders(root, folders["train"], "train") + _class_folders(root, val, "val")
     if "train" in folders and len(folders) == 1:
@@ -222,9 +245,9 @@ def _from_folder(root: Path, unlabelled: Path | None = None) -> list[_Found]:
     return _class_folders(root, root, None)
 
 
-def _class_folders(root: Path, folder: Path, split: str | None, label: Callable[[str], str] = str) -> list[_Found]:
+def _class_folders(root: Path, folder: Path, split: str | None, label: Callable[[str], str] = str) -> list[Found]:
     return [
-        _Found(path, path.relative_to(root).as_posix(), _normal(label(entry.name)), split)
+        Found(path, path.relative_to(root).as_posix(), normal(label(entry.name)), split)
         for entry in _subfolders(folder)
         for path in _images(entry)
     ]
@@ -241,11 +264,6 @@ def _subfolders(folder: Path) -> list[Path]:
     return [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith((".", "__MACOSX"))]
 
 
-def _normal(label: str) -> str:
-    """macOS may decompose an accented letter in a folder's name; other systems do not. One class either way."""
-    return unicodedata.normalize("NFC", label)
-
-
 def _species_of(folders: Sequence[str]) -> Callable[[str], str]:
     """`00012_Plantae_..._Rosa_canina` -> `Rosa canina`, as iNaturalist 2021 names its folders.
 
@@ -260,7 +278,7 @@ def _species_of(folders: Sequence[str]) -> Callable[[str], str]:
     return lambda folder: species(folder) if count[species(folder)] <= 1 else folder
 
 
-def _from_csv(path: Path) -> list[_Found]:
+def _from_csv(path: Path) -> list[Found]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -278,7 +296,7 @@ def _from_csv(path: Path) -> list[_Found]:
         if place in seen:
             raise InputError(f"{path}, line {line}: {name} is listed twice. Keep one line a photo.")
         seen.add(place)
-        found.append(_Found(place, name, _normal(label), split or None))
+        found.append(Found(place, name, normal(label), split or None))
     if len({item.split is None for item in found}) > 1:
         raise InputError(f"{path}: some lines have a split and some do not. Fill the column for all, or for none.")
     return found
@@ -287,24 +305,27 @@ def _from_csv(path: Path) -> list[_Found]:
 # --- checking ------------------------------------------------------------------------------------
 
 
-def _check(root: Path, found: Sequence[_Found]) -> tuple[dict[Path, str], list[SetAside]]:
-    """Decode every photo not decoded before -> content hashes of the good ones, and the bad ones."""
+def _check(root: Path, found: Sequence[Found]) -> tuple[dict[str, str], list[SetAside]]:
+    """Decode every photo not decoded before -> content hashes of the good ones by name, and the bad ones."""
     memory = _memory(root)
     known = _recall(memory)
 
-    def check(item: _Found) -> list[Any]:
+    def check(item: Found) -> list[Any]:
         try:
             stat = item.path.stat()
         except OSError:
             return [0, 0, None, "no such file"]
         before = known.get(item.name)
-        if before and before[:2] == [stat.st_size, stat.st_mtime_ns]:
+        place = [item.part.offset, item.part.size] if item.part else []
+        stamp = [[stat.st_size, *place], stat.st_mtime_ns]
+        if before and before[:2] == stamp:
             return before
         try:
-            read_rgb(item.path)
+            read_rgb(item.path, item.part)
         except UnreadableImage as error:
-            return [stat.st_size, stat.st_mtime_ns, None, str(error)]
-        return [stat.st_size, stat.st_mtime_ns, sha256(item.path), None]
+            return [*stamp, None, str(error)]
+        with open_photo(item.path, item.part) as stream:
+            return [*stamp, hashlib.file_digest(stream, "sha256").hexdigest(), None]
 
     results = dict(zip((item.name for item in found), in_threads(check, found, "Checking photos")))
     if results != known:
@@ -312,16 +333,15 @@ def _check(root: Path, found: Sequence[_Found]) -> tuple[dict[Path, str], list[S
             write_json(memory, results)
         except AttarError:
             pass  # only a memory: without it the next command checks the photos again
-    digests = {item.path: results[item.name][2] for item in found if results[item.name][2]}
-    bad = [SetAside(item.path, results[item.name][3]) for item in found if not results[item.name][2]]
+    digests = {item.name: results[item.name][2] for item in found if results[item.name][2]}
+    bad = [SetAside(item.shown, results[item.name][3]) for item in found if not results[item.name][2]]
     return digests, bad
 
 
 def _memory(root: Path) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # Another attar or Pillow may judge a photo differently.
     key = digest_of([str(root.resolve()), __version__, PIL.__version__])
-    return cache / "attar" / "photos" / f"{key[:24]}.json"
+    return user_cache() / "photos" / f"{key[:24]}.json"
 
 
 def _recall(memory: Path) -> dict[str, Any]:
@@ -334,7 +354,7 @@ def _recall(memory: Path) -> dict[str, Any]:
     return {name: entry for name, entry in value.items() if isinstance(entry, list) and len(entry) == 4}
 
 
-def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[_Found], bad: Sequence[SetAside]) -> None:
+def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[Found], bad: Sequence[SetAside]) -> None:
     if not labels:
         raise InputError(
             f"{root}: none of its {len(found)} images can be read. The first: {bad[0].path}: {bad[0].reason}."
@@ -346,7 +366,8 @@ def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[_Found],
         )
     lost = sorted({item.label for item in found} - set(labels))
     if lost:
-        reason = next(item for item in bad if item.path in {f.path for f in found if f.label == lost[0]})
+        members = {item.shown for item in found if item.label == lost[0]}
+        reason = next(item for item in bad if item.path in members)
         raise InputError(
             f"{root}: no photo of class {lost[0]!r} can be read. The first: {reason.path}: {reason.reason}. "
             f"Mend its photos or remove the class{f' (likewise {len(lost) - 1} more)' if len(lost) > 1 else ''}."
@@ -363,7 +384,7 @@ def _refuse_odd_labels(root: Path, labels: Sequence[str]) -> None:
 # --- splitting -----------------------------------------------------------------------------------
 
 
-def _split(root: Path, usable: Sequence[_Found], spec: DataSpec) -> list[str]:
+def _split(root: Path, usable: Sequence[Found], spec: DataSpec) -> list[str]:
     """The split of each photo: the user's own, or a stratified one by `spec.seed`."""
     if usable[0].split is not None:
         return [str(item.split) for item in usable]
@@ -380,9 +401,11 @@ def _split(root: Path, usable: Sequence[_Found], spec: DataSpec) -> list[str]:
     count = min(count, len(usable) - len(set(labels)))
     _, val = train_test_split(np.arange(len(usable)), test_size=count, random_state=spec.seed, stratify=labels)
     chosen = set(val.tolist())
-    for label in sorted(set(labels)):
+    by_label: dict[str, list[int]] = {}
+    for i, label in enumerate(labels):
+        by_label.setdefault(label, []).append(i)
+    for members in by_label.values():
         # Among large classes scikit-learn may leave a class of two or three out of one side.
-        members = [i for i, own in enumerate(labels) if own == label]
         if chosen.isdisjoint(members):
             chosen.add(members[0])
         elif chosen.issuperset(members):

@@ -41,6 +41,7 @@ OPTIONAL = (
     Optional("tensorboard", "tensorboard", "logs", "curves of a training in TensorBoard"),
     Optional("mlflow", "mlflow", "mlflow", "curves of a training in MLflow"),
     Optional("wandb", "wandb", "wandb", "curves of a training in Weights & Biases"),
+    Optional("pyarrow", "pyarrow", "datasets", "photos in Arrow and parquet files (Hugging Face datasets)"),
     Optional("jinja2", "jinja2", "report", "report.html"),
     Optional("matplotlib", "matplotlib", "report", "the picture in the report"),
 )

@@ -40,6 +40,11 @@ def size(path: Path) -> int:
     return path.stat().st_size
 
 
+def user_cache() -> Path:
+    """Where what can be made again is remembered between runs: a folder of the user's, which may not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attar"
+
+
 def digest_of(value: Any) -> str:
     """SHA-256 of a JSON-able value in canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

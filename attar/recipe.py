@@ -33,9 +33,9 @@ class _Strict(BaseModel):
 class DataPart(_Strict):
     """Where the photos are: a path, or a source that comes with a package; and photos without labels, if any."""
 
-    path: str | None = None
+    path: str | None = Field(None, description="a folder, a CSV, tar shards or tables: docs/data.md")
     source: str | None = None
-    unlabelled: str | None = Field(None, description="a folder of photos for a student that reads no labels")
+    unlabelled: str | None = Field(None, description="photos for a student that reads no labels, laid out likewise")
     val_fraction: float = Field(0.25, gt=0, lt=1)
     seed: int = 0
 

@@ -156,12 +156,26 @@ class Mix:
         return mixed
 
 
+def stored_side(size: int) -> int:
+    """Shorter side of a stored photo, pixels, for views of `size` pixels: a crop of a quarter's area is still sharp."""
+    return 2 * size
+
+
+def shrunk(image: Image.Image, size: int) -> Image.Image:
+    """An RGB photo as it is stored for views of `size` pixels; a smaller one stays as it is."""
+    scale = stored_side(size) / min(image.size)
+    if scale >= 1:
+        return image
+    target = (round(image.width * scale), round(image.height * scale))
+    return image.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
 class PhotoStore:
     """Decoded photos in memory, shrunk so that views of `size` pixels are still drawn from enough detail."""
 
     def __init__(self, photos: Sequence[Photo], size: int, budget: int = STORE_BYTES) -> None:
         self._photos = photos
-        self._side = 2 * size
+        self._size = size
         self._kept: list[Image.Image | None] = [None] * len(photos)
         bytes_kept = 0
         budget //= ranks.local_count()
@@ -178,12 +192,8 @@ class PhotoStore:
         return self._kept[index] or self._decode(index)
 
     def _decode(self, index: int) -> Image.Image:
-        image = read_rgb(self._photos[index].path)
-        scale = self._side / min(image.size)
-        if scale < 1:
-            target = (round(image.width * scale), round(image.height * scale))
-            image = image.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
-        return image
+        photo = self._photos[index]
+        return shrunk(read_rgb(photo.path, photo.part, side=stored_side(self._size)), self._size)
 
 
 @dataclass(frozen=True)

@@ -290,13 +290,14 @@ def _examples(
     names = photos.labels
     examples = tuple(
         Example(
-            name=_name(chosen[i].path, photos),
+            name=_name(chosen[i].shown, photos),
             label=names[labels[i]],
             teacher=names[teacher[i].argmax()],
             teacher_confidence=float(teacher[i].max()),
             student=names[student[i].argmax()],
             student_confidence=float(student[i].max()),
             photo=chosen[i].path,
+            part=chosen[i].part,
         )
         for i in surest[:EXAMPLES]
     )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from attar.errors import InputError
+from attar.images import Part
 
 SCHEMA = 1
 
@@ -104,7 +105,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Example:
-    """A photo that the student gets wrong and the teacher right; `photo` is where it lies, if that is known."""
+    """A photo that the student gets wrong and the teacher right; `photo` and `part` are where it lies, if known."""
 
     name: str
     label: str
@@ -113,6 +114,7 @@ class Example:
     student: str
     student_confidence: float
     photo: Path | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Comparison:
         """As plain data; examples are named as in the data set, not by their place on this machine."""
         value = asdict(self)
         for example in value["examples"]:
-            del example["photo"]
+            del example["photo"], example["part"]
         return {"schema": SCHEMA, **value}
 
     @classmethod

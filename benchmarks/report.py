@@ -133,7 +133,7 @@ def _thumbnail(example: Example) -> str | None:
     if example.photo is None:
         return None
     try:
-        image = read_rgb(example.photo)
+        image = read_rgb(example.photo, example.part)
     except UnreadableImage:
         return None
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)

@@ -22,7 +22,10 @@ RecipeFile = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Photos: a folder of class/photo.jpg, or a CSV of path,label.", show_default=False),
+    typer.Option(
+        help="Photos: a folder of class/photo.jpg, a CSV of path,label, tar shards, or parquet files.",
+        show_default=False,
+    ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
 Set = Annotated[

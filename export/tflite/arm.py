@@ -22,7 +22,7 @@ from filelock import FileLock
 from attar.console import say
 from attar.errors import InputError
 from attar.extras import version
-from attar.files import remove
+from attar.files import remove, user_cache
 
 EMULATOR, UNPACKER = "qemu-aarch64", "mmdebstrap"
 RELEASE, PYTHON = "bookworm", "3.11"
@@ -104,4 +104,4 @@ def _version(emulator: str) -> str:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attar" / "arm"
+    return user_cache() / "arm"

@@ -268,7 +268,7 @@ def test_bad_photos_are_set_aside_by_name(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 def test_split_properties(counts: list[int], fraction: float, seed: int) -> None:
     found = [
-        data._Found(Path(f"{label}/{i}"), f"{label}/{i}", str(label), None)
+        data.Found(Path(f"{label}/{i}"), f"{label}/{i}", str(label), None)
         for label, count in enumerate(counts)
         for i in range(count)
     ]
@@ -358,7 +358,7 @@ def test_a_second_read_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "a" / "bad.png").write_bytes(b"x")
     decoded: list[str] = []
     real = data.read_rgb
-    monkeypatch.setattr(data, "read_rgb", lambda path: (decoded.append(path.name), real(path))[1])
+    monkeypatch.setattr(data, "read_rgb", lambda path, part: (decoded.append(path.name), real(path, part))[1])
     first = read(tmp_path)
     assert len(decoded) == 7
     decoded.clear()
@@ -401,6 +401,10 @@ def test_a_photo_lost_since_the_check_is_named(tmp_path: Path) -> None:
     photos.train[1].path.unlink()
     with pytest.raises(InputError, match=f"{photos.train[1].path.name}: changed since"):
         load_pixels(photos.train, Preprocessing(8))
+
+
+def test_threads_keep_the_order_beyond_what_they_hold_at_a_time() -> None:
+    assert list(in_threads(lambda item: item * item, range(2500))) == [item * item for item in range(2500)]
 
 
 def test_an_error_drops_the_items_that_wait() -> None:

@@ -52,6 +52,33 @@ def test_cmyk_jpeg(tmp_path: Path) -> None:
     assert np.abs(pixels - gradient()).max() <= 12
 
 
+@pytest.mark.parametrize(("side", "size"), [(400, (832, 624)), (312, (416, 312)), (157, (416, 312)), (10, (104, 78))])
+def test_a_reduced_jpeg_is_no_smaller_than_asked_for(tmp_path: Path, side: int, size: tuple[int, int]) -> None:
+    path = tmp_path / "a.jpg"
+    x, y = np.meshgrid(np.arange(832), np.arange(624))
+    waves = np.stack([np.sin(x / 9), np.cos(y / 11), np.sin((x + y) / 15)], axis=2)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    Image.fromarray((waves * 100 + 128).astype(np.uint8)).save(path, quality=90, exif=exif)
+    whole, reduced = read_rgb(path), read_rgb(path, side=side)
+    assert reduced.size == size[::-1] and whole.size == (624, 832)
+    small = (78, 104)
+    pixels = (np.asarray(image.resize(small, Image.Resampling.BICUBIC)).astype(int) for image in (whole, reduced))
+    assert np.abs(np.subtract(*pixels)).mean() < 2
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "TIFF"])
+def test_other_formats_come_whole(tmp_path: Path, file_format: str) -> None:
+    Image.new("CMYK" if file_format == "TIFF" else "RGB", (64, 64)).save(tmp_path / "a", file_format)
+    assert read_rgb(tmp_path / "a", side=4).size == (64, 64)
+
+
+def test_a_reduced_cmyk_jpeg(tmp_path: Path) -> None:
+    Image.new("CMYK", (64, 64), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
+    image = read_rgb(tmp_path / "a.jpg", side=16)
+    assert image.size == (16, 16) and image.getpixel((8, 8)) == read_rgb(tmp_path / "a.jpg").getpixel((8, 8))
+
+
 @pytest.mark.parametrize(("file_format", "name"), [("PNG", "a.png"), ("TIFF", "a.tif"), ("PPM", "a.pgm")])
 def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path, file_format: str, name: str) -> None:
     values = np.linspace(0, 65535, 24 * 16).reshape(16, 24).astype(np.uint16)

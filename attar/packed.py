@@ -1,0 +1,79 @@
+"""Photos packed many to a file: which tar shards or tables a path means, and what photos lie in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from attar.errors import InputError
+from attar.found import SPLITS, Found, split_files
+from attar.shards import in_shards
+from attar.tables import in_tables, table_files
+
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_PACKED = (".tar", ".arrow", ".parquet", *_COMPRESSED)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a path names packed files itself: one of them, or a pattern such as `train-{000..015}.tar`."""
+    return path.name.lower().endswith(_PACKED) and not path.is_dir()
+
+
+def in_packed(path: Path, labelled: bool = True) -> list[Found]:
+    """The photos in the tar shards or tables that a path means: one file, a pattern of names, or a folder of them.
+
+    A folder's shards lie in it or in folders of splits (`train/000.tar`). None found: an empty list.
+
+    Raises:
+        InputError: naming the file: see `attar.shards` and `attar.tables`; nothing matches a pattern, files of several
+            kinds.
+    """
+    folder = path.is_dir()
+    files = _in_folder(path) if folder else expand(path)
+    compressed = next((file for file in files if file.name.lower().endswith(_COMPRESSED)), None)
+    if compressed is not None:
+        raise InputError(f"{compressed}: compressed, so its photos cannot be read in any order. Decompress it to .tar.")
+    kinds = {file.suffix.lower() for file in files}
+    if len(kinds) > 1:
+        raise InputError(f"{path}: files of several kinds ({', '.join(sorted(kinds))}). Keep one kind.")
+    if kinds == {".tar"}:
+        return in_shards(split_files(files), [path] if folder else [], labelled)
+    return in_tables(files, labelled) if files else []
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    places = [folder, *(folder / name for name in SPLITS)]
+    files = [file for place in places if place.is_dir() for file in place.iterdir()]
+    shards = [file for file in files if file.name.lower().endswith((".tar", *_COMPRESSED)) and file.name[0] != "."]
+    return sorted(shards) or table_files(folder)
+
+
+def expand(pattern: Path) -> list[Path]:
+    """The files that a pattern names, sorted: braces as in a shell (`{000..015}`, `{train,val}`), then `*`, `?`, `[]`.
+
+    Raises:
+        InputError: a name that the braces spell, or the whole pattern, matches no file.
+    """
+    found: set[Path] = set()
+    for name in _braces(str(pattern)):
+        path = Path(name)
+        root = Path(path.anchor)
+        files = [path] if path.is_file() else [*root.glob(str(path.relative_to(root)))]
+        if not files:
+            raise InputError(f"{name}: no such file. Every file that {pattern} names has to be there.")
+        found.update(files)
+    return sorted(found)
+
+
+def _braces(text: str) -> Sequence[str]:
+    first = re.search(r"\{([^{}]*)\}", text)
+    if first is None:
+        return [text]
+    numbers = re.fullmatch(r"(\d+)\.\.(\d+)", first[1])
+    if numbers:
+        width = len(numbers[1]) if numbers[1].startswith("0") else 0
+        choices = [f"{number:0{width}d}" for number in range(int(numbers[1]), int(numbers[2]) + 1)]
+    else:
+        choices = first[1].split(",")
+    return [name for choice in choices for name in _braces(text[: first.start()] + choice + text[first.end() :])]
