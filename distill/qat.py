@@ -34,7 +34,7 @@ from attar.recipe import DistillSpec
 from attar.training import train
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill.answers import identity_of, teacher_answers
-from distill.distill import about_teacher, learner, lesson, objective
+from distill.distill import about_teacher, learner, lesson, objective, require_balance
 from distill.losses import goal_of
 from students import DWSConvHead, Student
 from students.create import build
@@ -185,6 +185,7 @@ def quantization_aware(
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
     spec = spec.model_copy(update={"name": parent.name, "size": parent.preprocessing.size, **schedule})
     preprocessing = parent.preprocessing
+    require_balance(spec, goal, taught=teacher is not None)
     seen, labels = lesson(photos, goal, teacher)
     loader = ViewLoader(
         PhotoStore(seen, preprocessing.size), labels, views,
@@ -199,8 +200,8 @@ def quantization_aware(
         )  # fmt: skip
     checkpoint = output.with_name(f"{output.name}.training.pt")
     trained = train(
-        learner(QuantizationAware(students.load(parent)), spec, answers, seed), spec, loader, objective(goal, answers),
-        seed=seed, checkpoint=checkpoint, title=f"Training {parent.name} for integers",
+        learner(QuantizationAware(students.load(parent)), spec, answers, seed, photos), spec, loader,
+        objective(goal, answers), seed=seed, checkpoint=checkpoint, title=f"Training {parent.name} for integers",
         identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
     )  # fmt: skip
     aware: Any = trained.model.student
