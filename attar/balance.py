@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from attar.data import Photos, labels_of
 from attar.recipe import TrainSpec
 
 
@@ -61,11 +62,11 @@ class LabelLoss(nn.Module):
         return (photo * losses).mean()
 
 
-def label_loss(spec: TrainSpec, labels: np.ndarray, classes: int) -> LabelLoss:
-    """The labels' loss that a recipe asks for, given the training photos' labels, int64 (photos,)."""
+def label_loss(spec: TrainSpec, photos: Photos) -> LabelLoss:
+    """The labels' loss that a recipe asks for, by the training photos of each class."""
     if spec.balance == "none":
         return LabelLoss(spec.label_smoothing)
-    counts = np.bincount(labels, minlength=classes)  # every class has a training photo
+    counts = np.bincount(labels_of(photos.train), minlength=len(photos.labels))  # every class has one
     if spec.balance == "logit_adjusted":
         return LabelLoss(spec.label_smoothing, offset=spec.tau * np.log(counts / counts.sum()))
     return LabelLoss(spec.label_smoothing, weight=effective_weights(counts, spec.beta))

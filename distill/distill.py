@@ -20,7 +20,7 @@ from torch import nn
 
 import students
 from attar import ranks
-from attar.balance import label_loss
+from attar.balance import LabelLoss, label_loss
 from attar.bundle import Bundle, read_bundle
 from attar.data import Photo, Photos, labels_of
 from attar.errors import InputError
@@ -95,7 +95,7 @@ def distill(
     identity = [identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None]
     preprocessing = Preprocessing(spec.size, spec.crop)
     trained = train(
-        learner(student, spec, answers, seed, photos), spec, loader, objective(goal, answers),
+        learner(student, spec, answers, seed, label_loss(spec, photos)), spec, loader, objective(goal, answers),
         seed=seed, checkpoint=checkpoint, identity=identity, validate=validator(photos, preprocessing, spec.select),
         title=f"Training {spec.name}",
     )  # fmt: skip
@@ -157,13 +157,17 @@ def require_balance(spec: DistillSpec, goal: Goal, *, taught: bool) -> None:
 
 
 def learner(
-    student: nn.Module, spec: DistillSpec, answers: TeacherCache | None, seed: int, photos: Photos
-) -> Learner:  # fmt: skip
-    """The student as it is trained, with what its losses learn beside it."""
+    student: nn.Module,
+    spec: DistillSpec,
+    answers: TeacherCache | None,
+    seed: int,
+    supervised: LabelLoss | None = None,
+) -> Learner:
+    """The student as it is trained, with what its losses learn beside it; `supervised` is by default not balanced."""
     torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not
     goal = goal_of(spec) if answers is not None else None
     shapes = answers.shapes if answers is not None else {}
-    supervised = label_loss(spec, labels_of(photos.train), len(photos.labels))
+    supervised = supervised or LabelLoss(spec.label_smoothing)
     return Learner(student, goal, size=spec.size, teacher=shapes, supervised=supervised)
 
 

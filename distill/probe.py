@@ -17,6 +17,7 @@ import numpy as np
 
 import students
 from attar import ranks
+from attar.balance import label_loss
 from attar.bundle import Bundle
 from attar.console import say
 from attar.data import Photos, labels_of, load_pixels
@@ -30,7 +31,8 @@ from attar.preprocessing import Preprocessing
 from attar.recipe import DistillSpec, validate
 from attar.training import train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
-from distill.distill import identity_of, learner, lesson, objective, teacher_answers
+from distill.answers import identity_of, teacher_answers
+from distill.distill import learner, lesson, objective
 from distill.losses import goal_of
 from students.widen import widened
 
@@ -250,10 +252,13 @@ def _fit(
     answers = None
     if teacher is not None:
         last = plan.first + spec.epochs
-        answers = teacher_answers(teacher, photos, plan.views, cache, epochs=last, kinds=goal.kinds)
+        answers = teacher_answers(
+            teacher, photos, plan.views, cache, epochs=last, kinds=goal.kinds, temperature=goal.temperature
+        )
     student = copy.deepcopy(plan.student)  # several plans start from it
     trained = train(
-        learner(student, spec, answers, seed, photos), spec, _From(loader, plan.first), objective(goal, answers),
+        learner(student, spec, answers, seed, label_loss(spec, photos)), spec, _From(loader, plan.first),
+        objective(goal, answers),
         seed=seed, checkpoint=checkpoint, identity=identity, title=title,
     )  # fmt: skip
     fitted: Any = trained.model.student

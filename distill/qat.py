@@ -23,6 +23,7 @@ from torch.nn.utils import parametrize
 
 import students
 from attar import ranks
+from attar.balance import label_loss
 from attar.bundle import Bundle, read_bundle
 from attar.data import Photos
 from attar.errors import InputError
@@ -200,7 +201,7 @@ def quantization_aware(
         )  # fmt: skip
     checkpoint = output.with_name(f"{output.name}.training.pt")
     trained = train(
-        learner(QuantizationAware(students.load(parent)), spec, answers, seed, photos), spec, loader,
+        learner(QuantizationAware(students.load(parent)), spec, answers, seed, label_loss(spec, photos)), spec, loader,
         objective(goal, answers), seed=seed, checkpoint=checkpoint, title=f"Training {parent.name} for integers",
         identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
     )  # fmt: skip

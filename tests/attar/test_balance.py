@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from attar.balance import LabelLoss, effective_weights, label_loss
+from attar.data import DataSpec, Photo, Photos
 from attar.recipe import TrainSpec
 
 COUNTS = np.array([100, 10, 1, 40])
-LABELS = np.repeat(np.arange(4), COUNTS)
+PHOTOS = Photos(
+    DataSpec("photos"), tuple("abcd"), tuple(Photo(Path("x"), int(c)) for c in np.repeat(np.arange(4), COUNTS)), ()
+)
 RNG = np.random.default_rng(3)
 LOGITS = RNG.normal(size=(6, 4)) * 2
 PICKED = np.array([0, 2, 1, 2, 3, 0])
@@ -19,7 +24,7 @@ SHARES = RNG.dirichlet(np.ones(4), size=6)
 
 
 def loss(labels: np.ndarray = PICKED, logits: np.ndarray = LOGITS, **spec: object) -> float:
-    made = label_loss(TrainSpec(**spec), LABELS, 4)
+    made = label_loss(TrainSpec(**spec), PHOTOS)
     return float(made(torch.from_numpy(logits), torch.from_numpy(labels)))
 
 
@@ -50,7 +55,7 @@ def test_beta_goes_from_alike_to_inverse_frequency() -> None:
 
 @pytest.mark.parametrize("balance", ["none", "class_balanced", "logit_adjusted"])
 def test_gradients_of_labels_and_shares(balance: str) -> None:
-    made = label_loss(TrainSpec(balance=balance, label_smoothing=0.1), LABELS, 4).double()
+    made = label_loss(TrainSpec(balance=balance, label_smoothing=0.1), PHOTOS).double()
     for labels in map(torch.from_numpy, (PICKED, SHARES)):
         logits = torch.from_numpy(LOGITS.copy()).requires_grad_()
         assert torch.autograd.gradcheck(made, [logits, labels])
@@ -84,4 +89,4 @@ def test_unbalanced_is_plain_cross_entropy_and_nothing_is_checkpointed() -> None
     logits = torch.from_numpy(LOGITS)
     plain = functional.cross_entropy(logits, torch.from_numpy(PICKED), label_smoothing=0.1)
     assert torch.equal(LabelLoss(0.1)(logits, torch.from_numpy(PICKED)), plain)
-    assert not label_loss(TrainSpec(balance="class_balanced"), LABELS, 4).state_dict()
+    assert not label_loss(TrainSpec(balance="class_balanced"), PHOTOS).state_dict()
