@@ -70,6 +70,9 @@ def check(recipe: Recipe) -> None:
     goal, taught = goal_of(recipe.student), recipe.teacher is not None
     require_labels(recipe.data.unlabelled, goal, taught=taught)
     require_balance(recipe.student, goal, taught=taught)
+    for part in (recipe.student, recipe.teacher):
+        if part is not None:
+            recipe.views.photos_in(part.batch_size)
     check_name(recipe.student.name)
     export.choose_targets(recipe.targets)
     require_photos(recipe.data)

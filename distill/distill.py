@@ -82,6 +82,7 @@ def distill(
     loader = ViewLoader(
         PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=spec.batch_size, seed=seed
     )
+    views.photos_in(loader.batch_size)  # before the teacher is asked
     answers = None
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")

@@ -179,14 +179,15 @@ def _control(student: Bundle) -> Plan:
     recipe = validate(student.provenance["recipe"], str(student.path))
     epochs = max(1, round(SHARE * recipe.student.epochs))
     spec = recipe.student.model_copy(update={"epochs": epochs, "lr": SHARE * recipe.student.lr, "select": "last"})
-    seen = min(recipe.student.epochs, recipe.views.count)
+    seen = len(recipe.views.seen(recipe.student.epochs))
     return Plan(students.load(student), spec, replace(recipe.views, count=seen))
 
 
 def _more_views(control: Plan) -> Plan:
-    seen = control.views.count
-    views = replace(control.views, count=seen + control.spec.epochs)
-    return replace(control, views=views, first=seen, what=f"views beyond the {seen} that it was trained on")
+    seen, repeats = control.views.count, control.views.repeats
+    first, more = (-(-n // repeats) * repeats for n in (seen, control.spec.epochs))  # repeats come in whole rounds
+    views = replace(control.views, count=first + more)
+    return replace(control, views=views, first=first, what=f"views beyond the {seen} that it was trained on")
 
 
 def _longer(control: Plan) -> Plan:

@@ -192,6 +192,7 @@ def quantization_aware(
         PhotoStore(seen, preprocessing.size), labels, views,
         size=preprocessing.size, batch_size=spec.batch_size, seed=seed,
     )  # fmt: skip
+    views.photos_in(loader.batch_size)  # before the teacher is asked
     answers = None
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pictures import draw
 
 import students
@@ -15,8 +17,9 @@ from attar.errors import InputError
 from attar.files import sha256
 from attar.inference import predict
 from attar.recipe import DistillSpec, TeachSpec, read_recipe
-from attar.views import ViewPolicy
+from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill import distill
+from distill.learner import Learner
 
 VIEWS = ViewPolicy(crop_area=(0.9, 1.0), color=0.0, count=4)
 STUDENT = {
@@ -83,3 +86,47 @@ def test_a_student_without_labels_and_a_probe_are_not_balanced(shapes: Path, tmp
     photos = read_photos(DataSpec(str(shapes)))
     with pytest.raises(InputError, match=r"teacher\.balance: class_balanced.*finetune"):
         teachers.teach(photos, TeachSpec(method="probe", balance="class_balanced"), tmp_path / "t")
+
+
+# --- repeated views ------------------------------------------------------------------------------
+
+
+def test_repeated_views_train_from_the_cache_and_resume_exactly(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the first of four steps; the teacher's answers are those to each image's own view."""
+    photos = read_photos(DataSpec(str(shapes)))
+    vit = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    how = TeachSpec(name="vit_tiny_patch16_224", pretrained=False, options=vit, epochs=1, batch_size=18)
+    teacher = teachers.teach(photos, how, tmp_path / "teacher", views=ViewPolicy(count=2, repeats=2))
+    spec = DistillSpec(**{**STUDENT, "epochs": 2, "batch_size": 18, "checkpoint_seconds": 0.0}, check_teacher=False)
+    views = ViewPolicy(count=4, repeats=2)
+    arguments = {"teacher": teacher, "cache": tmp_path / "cache"}
+    whole = distill(photos, spec, tmp_path / "a", views=views, **arguments)
+    assert len(list((tmp_path / "cache").glob("view-*.npy"))) == 2  # what two epochs show
+
+    model, forward, steps = teachers.load(teacher), Learner.forward, 0
+    shown = ViewLoader(PhotoStore(photos.train, 32), labels_of(photos.train), views, size=32, batch_size=18, seed=0)
+    drawn = iter([*shown.epoch(0), *shown.epoch(1)])
+
+    def cut_off(self: Learner, images: torch.Tensor, *rest: Any) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            raise KeyboardInterrupt
+        with torch.inference_mode():
+            live = model(next(drawn).images)  # the student's size is the teacher's here
+        torch.testing.assert_close(rest[1]["logits"], live, atol=0.02, rtol=0.02)
+        return forward(self, images, *rest)
+
+    monkeypatch.setattr(Learner, "forward", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        distill(photos, spec, tmp_path / "b", views=views, **arguments)
+    monkeypatch.undo()
+    again = distill(photos, spec, tmp_path / "b", views=views, **arguments)
+    assert sha256(again.path / "model.safetensors") == sha256(whole.path / "model.safetensors")
+    plain = distill(photos, spec, tmp_path / "c", views=ViewPolicy(count=4), **arguments)
+    assert sha256(plain.path / "model.safetensors") != sha256(whole.path / "model.safetensors")
+    with pytest.raises(InputError, match=r"views\.repeats"):
+        distill(photos, spec, tmp_path / "d", views=ViewPolicy(count=4, repeats=4), teacher=teacher)
+    assert not (tmp_path / "d.teacher-cache").exists()

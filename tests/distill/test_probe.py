@@ -78,7 +78,7 @@ def test_a_probe_tries_every_change_over_the_right_views_and_is_not_computed_twi
     train = distill.probe.train
 
     def watched(model: torch.nn.Module, spec: DistillSpec, loader: object, *rest: object, **more: object) -> object:
-        views = [next(iter(loader.epoch(epoch))).view for epoch in range(spec.epochs)]
+        views = [int(next(iter(loader.epoch(epoch))).view[0]) for epoch in range(spec.epochs)]
         seen[str(more["title"])] = (views, spec.size, spec.head_width)
         assert spec.lr == pytest.approx(0.1 * STUDENT.lr)
         return train(model, spec, loader, *rest, **more)
