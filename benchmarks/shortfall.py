@@ -25,6 +25,8 @@ from benchmarks.comparison import Interval
 from benchmarks.predictions import FOLDER, Predictions
 
 SCHEMA = 1
+ALL = "all"
+"""Name of the last row, which counts every class."""
 CONFUSIONS = 20
 PHOTOS = 5
 """How many confusions are kept, and photos of each are named."""
@@ -35,7 +37,7 @@ class GroupRow:
     """Classes with about as many training photos.
 
     Attributes:
-        name: such as `tail`.
+        name: such as `tail`; `ALL` of the last row.
         classes: how many.
         trained: training photos of its smallest and largest class.
         images: validation photos.
@@ -210,14 +212,15 @@ def groups_of(counts: np.ndarray) -> tuple[str, np.ndarray]:
     """How classes are grouped by their training photos (C,), in words, and each one's group, strings (C,).
 
     More than 100, 20 to 100, and fewer than 20 photos, as Liu et al. (arXiv 1904.05160, section 5) divide long-tailed
-    data, if there are classes of all three kinds. Else thirds of the classes, which always exist.
+    data, if there are classes of all three kinds. Else thirds of the classes, unless all are of about the same size.
     """
     many, few = counts > 100, counts < 20
     if many.any() and few.any() and (~many & ~few).any():
         named = np.select([many, few], ["many", "few"], "medium")
         return "many: more than 100 training photos a class; medium: 20 to 100; few: fewer than 20", named
-    if counts.min() == counts.max():
-        return f"one group: every class has {counts[0]} training photos", np.full(len(counts), "all")
+    if counts.max() < 2 * counts.min():
+        words = f"one, as every class has between {counts.min()} and {counts.max()} training photos"
+        return words, np.full(len(counts), ALL)
     names = ["head", "tail"] if len(counts) == 2 else ["head", "middle", "tail"]
     group = np.empty(len(counts), dtype="<U6")
     for name, members in zip(names, np.array_split(np.argsort(-counts, kind="stable"), len(names))):
@@ -231,10 +234,10 @@ def _groups(
 ) -> tuple[GroupRow, ...]:
     right = {name: answered == labels for name, answered in answers.items()}
     rows = []
-    for name in sorted(set(group.tolist()), key=lambda name: -counts[group == name].max()):
-        own, inside = counts[group == name], group[labels] == name
-        if not inside.any():
-            continue
+    names = sorted({*group[labels].tolist()} - {ALL}, key=lambda name: -counts[group == name].max())
+    for name in [*names, ALL]:
+        members = (group == name) | (name == ALL)
+        own, inside = counts[members], members[labels]
         recall = {model: float(hits[inside].mean()) for model, hits in right.items()}
         change = {
             other: Interval(recall["student"] - recall[other], *paired_interval(_less(right, other)[inside]))

@@ -71,11 +71,14 @@ def terminal_table(found: Shortfall) -> Table:
 
     others = [model for model in found.models if model != "student"]
     view = Table(caption=Text("\n".join(summary(found))), caption_justify="left", header_style="bold")
-    for title in ("Group", "Classes", "Photos", *(m.capitalize() for m in found.models), *(f"vs {m}" for m in others)):
-        view.add_column(title, justify="left" if title == "Group" else "right", no_wrap=True)
+    view.add_column("Group", no_wrap=True)
+    for model in found.models:
+        view.add_column(model.capitalize(), justify="right", no_wrap=True)
+    for model in others:
+        view.add_column(f"vs {model}", justify="right")
     for row in found.groups:
         view.add_row(
-            row.name, str(row.classes), str(row.images), *(percent(row.recall[model]) for model in found.models),
+            row.name, *(percent(row.recall[model]) for model in found.models),
             *(_change(row.change[model]) for model in others),
         )  # fmt: skip
     return view

@@ -76,7 +76,7 @@ class Tried:
     @property
     def verdict(self) -> str:
         """What the interval says."""
-        return "helps" if self.low > 0 else "hurts" if self.high < 0 else "no evidence"
+        return "helps" if self.low > 0 else "worse so soon" if self.high < 0 else "no evidence"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def probe(
         except InputError as reason:
             left_out.append(f"{name} was not tried. {reason}")
     epochs = control.spec.epochs
-    say(f"Probing: {1 + len(plans)} trainings of {epochs} epochs each, {2 * epochs} for a longer schedule")
+    say(f"Probing: {1 + len(plans)} trainings, epochs each: {epochs}; of a longer schedule: {2 * epochs}")
     make_folder(output)
 
     def right(name: str, plan: Plan) -> np.ndarray:
@@ -143,9 +143,9 @@ def probe(
     base = right("control", control)
     found = [_tried(name, plan, right(name, plan), base, level) for name, plan in plans.items()]
     return Probes(
-        how=f"Each change was tried by training the student on for {epochs} epochs ({2 * epochs} for schedule) at "
+        how=f"Each change was tried by training the student on (epochs: {epochs}; for schedule {2 * epochs}) at "
         f"{SHARE:g} of its learning rate, against a control with nothing changed, on one seed. The gain of a full "
-        "training may be larger or smaller.",
+        "training may be larger or smaller, and what is worse so soon may need longer: a larger input most of all.",
         level=level, student=float(student.metrics["top1"]), control=float(base.mean()),
         tried=tuple(sorted(found, key=lambda each: -each.gain)), left_out=tuple(left_out),
     )  # fmt: skip

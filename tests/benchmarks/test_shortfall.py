@@ -82,8 +82,8 @@ def test_thirds_otherwise() -> None:
     words, group = groups_of(np.array([5, 50, 7, 30, 6, 40]))
     assert group.tolist() == ["tail", "head", "middle", "middle", "tail", "head"] and "thirds" in words
     assert groups_of(np.array([3, 9]))[1].tolist() == ["tail", "head"]
-    words, group = groups_of(np.full(4, 12))
-    assert set(group.tolist()) == {"all"} and "12" in words
+    words, group = groups_of(np.array([12, 23, 15, 12]))
+    assert set(group.tolist()) == {"all"} and "between 12 and 23" in words
 
 
 # --- the comparison ------------------------------------------------------------------------------
@@ -110,7 +110,9 @@ def test_what_was_lost_is_found_and_nothing_else() -> None:
     assert places and all(student[i] == 2 and teacher[i] != 2 and LABELS[i] == 5 for i in places)
     assert worst.student == (student[tail] == 2).sum() and worst.teacher == (teacher[tail] == 2).sum()
     groups = {row.name: row for row in found.groups}
-    assert list(groups) == ["many", "medium", "few"] and groups["few"].trained == (5, 10)
+    assert list(groups) == ["many", "medium", "few", "all"] and groups["few"].trained == (5, 10)
+    assert (groups["all"].classes, groups["all"].images) == (6, 240)
+    assert groups["all"].recall["teacher"] == pytest.approx((teacher == LABELS).mean())
     few = LABELS >= 4
     assert groups["few"].recall["student"] == pytest.approx((student == LABELS)[few].mean())
     assert groups["few"].change["teacher"].high < 0 < groups["many"].change["teacher"].high
@@ -156,4 +158,4 @@ def test_page_table_and_json_say_the_same(tmp_path: Path) -> None:
     page = (tmp_path / "shortfall.md").read_text()
     for text in ("class 3", "no evidence", "head was not tried.", "used to choose", "left out: 1."):
         assert text in page, text
-    assert any("class 3" in line for line in summary(found)) and terminal_table(found).row_count == 3
+    assert any("class 3" in line for line in summary(found)) and terminal_table(found).row_count == 4

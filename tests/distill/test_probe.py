@@ -107,7 +107,7 @@ def test_an_interval_with_zero_in_it_is_no_evidence() -> None:
         return Tried("views", "", 0.5, float(difference.mean()), *paired_interval(difference)).verdict
 
     assert (verdict(20, 2), verdict(2, 20), verdict(6, 2), verdict(0, 0)) == (
-        "helps", "hurts", "no evidence", "no evidence",
+        "helps", "worse so soon", "no evidence", "no evidence",
     )  # fmt: skip
 
 
