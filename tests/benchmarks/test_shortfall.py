@@ -98,6 +98,7 @@ def test_what_was_lost_is_found_and_nothing_else() -> None:
     student = np.where(rng.random(len(LABELS)) < 0.95, teacher, noisy(LABELS, 0.9, 6, rng))
     tail = np.flatnonzero(LABELS == 5)
     student[tail[:30]] = 2  # most photos of class 5 go to class 2
+    teacher[tail[:3]] = 2  # three with the teacher: these are not new
     found = compared({"teacher": teacher, "student": student}, LABELS, COUNTS)
     assert [row.label for row in found.lost()] == ["class 5"] and not found.gained()
     row = found.lost()[0]

@@ -70,25 +70,35 @@ def test_a_wider_head_begins_as_the_same_function_and_its_copies_part() -> None:
 
 
 @pytest.mark.slow
-def test_a_probe_tries_every_change_over_the_right_views_and_is_not_computed_twice(
+def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_was_killed(
     photos: Photos, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student, teacher = bundles(made)
     seen: dict[str, tuple[list[int], int, int]] = {}
+    killed, starts = [], []
     train = distill.probe.train
 
     def watched(model: torch.nn.Module, spec: DistillSpec, loader: object, *rest: object, **more: object) -> object:
         views = [int(next(iter(loader.epoch(epoch))).view[0]) for epoch in range(spec.epochs)]
+        if not killed and more["title"] == "Probing schedule":
+            killed.append(True)
+            raise KeyboardInterrupt
+        assert more["title"] not in seen  # what is finished is not computed again
         seen[str(more["title"])] = (views, spec.size, spec.head_width)
+        starts.append(model.student.state_dict()["network.backbone.conv_stem.weight"].clone())
         assert spec.lr == pytest.approx(0.1 * STUDENT.lr)
         return train(model, spec, loader, *rest, **more)
 
     monkeypatch.setattr(distill.probe, "train", watched)
+    with pytest.raises(KeyboardInterrupt):
+        probe(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
+    assert set(seen) == {"Probing control", "Probing views"}
     found = probe(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
     assert seen == {
         "Probing control": ([0], 32, 16), "Probing views": ([1], 32, 16), "Probing schedule": ([0, 0], 32, 16),
         "Probing head": ([0], 32, 32), "Probing size": ([0], 64, 16),
     }  # fmt: skip
+    assert all(torch.equal(start, starts[0]) for start in starts)  # each from the student, not from the one before
     assert {each.change for each in found.tried} == set(CHANGES) and not found.left_out
     assert found.level == pytest.approx(0.9875) and found.student == student.metrics["top1"]
     for each in found.tried:
