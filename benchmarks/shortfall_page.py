@@ -153,7 +153,7 @@ def _probes(probes: Probes) -> list[str]:
 
 
 def _headings(probes: Probes) -> list[str]:
-    return [probes["how"], *probes["left_out"]]
+    return [probes["suggestion"], probes["how"], *probes["left_out"]]
 
 
 def _probe_rows(probes: Probes) -> list[list[str]]:

@@ -98,10 +98,19 @@ class Probes:
     tried: tuple[Tried, ...]
     left_out: tuple[str, ...]
 
+    @property
+    def suggestion(self) -> str:
+        """What to do, for a person."""
+        helps = [each for each in self.tried if each.verdict == "helps"]
+        if not helps:
+            return "There is no evidence that any of these changes helps."
+        found = "; ".join(f"{each.change} ({each.what}), {100 * each.gain:+.1f} points" for each in helps)
+        return f"What helps, estimated over the control: {found}."
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         tried = [{**asdict(each), "verdict": each.verdict} for each in self.tried]
-        return {**asdict(self), "tried": tried, "left_out": list(self.left_out)}
+        return {**asdict(self), "tried": tried, "left_out": list(self.left_out), "suggestion": self.suggestion}
 
 
 def probe(

@@ -121,6 +121,21 @@ def test_an_interval_with_zero_in_it_is_no_evidence() -> None:
     )  # fmt: skip
 
 
+def test_only_what_has_evidence_is_suggested(
+    photos: Photos, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of twelve photos the control has three right; a change that has all right helps, one that has four may not."""
+    student, teacher = bundles(made)
+    right = {"control": 3, "views": 4, "schedule": 12, "head": 3, "size": 0}
+    monkeypatch.setattr(distill.probe, "_right", lambda name, *_: np.arange(12) < right[name])
+    found = probe(student, photos, tmp_path / "p", teacher=teacher)
+    assert [each.change for each in found.tried] == ["schedule", "views", "head", "size"]
+    assert [each.verdict for each in found.tried] == ["helps", "no evidence", "no evidence", "no evidence"]
+    assert "schedule (twice the epochs), +75.0 points" in found.suggestion and "views" not in found.suggestion
+    right["schedule"] = 4
+    assert "no evidence" in probe(student, photos, tmp_path / "p", teacher=teacher).suggestion
+
+
 def test_another_teacher_and_other_photos_are_refused(photos: Photos, made: Path, tmp_path: Path) -> None:
     student, teacher = bundles(made)
     with pytest.raises(InputError, match="and none is given to probe it with"):
