@@ -86,7 +86,7 @@ def terminal_table(found: Shortfall) -> Table:
 
 def summary(found: Shortfall) -> list[str]:
     """What stands out, in a few sentences."""
-    lines = [f"{found.images} validation photos. {found.grouping}."]
+    lines = [f"{found.images} validation photos. Groups: {found.grouping}."]
     for against in (model for model in found.models if model != "student"):
         lost, gained = found.lost(against), found.gained(against)
         worst = f" (most: {lost[0].label}, {points(lost[0].change[against].value)})" if lost else ""
