@@ -23,7 +23,7 @@ from distill.learner import Learner
 
 VIEWS = ViewPolicy(crop_area=(0.9, 1.0), color=0.0, count=4)
 STUDENT = {
-    "name": "mobilenetv4_conv_small_035", "pretrained": False, "size": 32, "crop": 1.0, "epochs": 12, "batch_size": 24,
+    "name": "mobilenetv4_conv_small_035", "pretrained": False, "size": 32, "crop": 1.0, "epochs": 14, "batch_size": 24,
     "lr": 3e-3, "head_width": 64, "ema": 0.9, "drop_rate": 0.0,
 }  # fmt: skip
 TRAINED = {"circle": 120, "cross": 8, "square": 40}
@@ -51,8 +51,8 @@ def test_balancing_finds_the_rare_class(photos: Photos, tmp_path: Path) -> None:
 
     plain, adjusted, weighted = (recall(balance) for balance in ("none", "logit_adjusted", "class_balanced"))
     rare = photos.labels.index("cross")
-    assert adjusted[rare] >= plain[rare] + 0.3 and weighted[rare] >= plain[rare] + 0.3
-    assert min(adjusted.mean(), weighted.mean()) >= plain.mean() + 0.1
+    assert adjusted[rare] >= plain[rare] + 0.4 and weighted[rare] >= plain[rare] + 0.2
+    assert adjusted.mean() >= plain.mean() + 0.1 and weighted.mean() >= plain.mean() + 0.05
 
 
 def test_balance_and_mixed_views_change_training_of_student_and_teacher(shapes: Path, tmp_path: Path) -> None:
