@@ -70,9 +70,7 @@ def check(recipe: Recipe) -> None:
     goal, taught = goal_of(recipe.student), recipe.teacher is not None
     require_labels(recipe.data.unlabelled, goal, taught=taught)
     require_balance(recipe.student, goal, taught=taught)
-    for part in (recipe.student, recipe.teacher):
-        if part is not None:
-            recipe.views.photos_in(part.batch_size)
+    recipe.views.photos_in(recipe.student.batch_size)  # a teacher that is trained comes first, and finds its own
     check_name(recipe.student.name)
     export.choose_targets(recipe.targets)
     require_photos(recipe.data)
