@@ -23,7 +23,7 @@ from attar.runfolder import RunFolder
 from attar.sources import photos_of, require_photos
 from benchmarks.compare import Comparison
 from distill import distill
-from distill.distill import require_labels
+from distill.distill import require_balance, require_labels
 from distill.losses import goal_of
 from students.create import check_name
 
@@ -67,7 +67,10 @@ def run(recipe: Recipe, output: Path) -> Comparison | None:
 
 def check(recipe: Recipe) -> None:
     """Find what would fail late, such as an unknown target or a missing package, before anything starts."""
-    require_labels(recipe.data.unlabelled, goal_of(recipe.student), taught=recipe.teacher is not None)
+    goal, taught = goal_of(recipe.student), recipe.teacher is not None
+    require_labels(recipe.data.unlabelled, goal, taught=taught)
+    require_balance(recipe.student, goal, taught=taught)
+    recipe.views.photos_in(recipe.student.batch_size)  # a teacher that is trained comes first, and finds its own
     check_name(recipe.student.name)
     export.choose_targets(recipe.targets)
     require_photos(recipe.data)

@@ -61,6 +61,11 @@ class TrainSpec(_Strict):
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 switches averaging off")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 switches clipping off")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    balance: Literal["none", "class_balanced", "logit_adjusted"] = Field(
+        "none", description="how the labels' loss makes up for rare classes: attar.balance"
+    )
+    tau: float = Field(1.0, gt=0, description="of logit_adjusted: strength; 1 is consistent with balanced accuracy")
+    beta: float = Field(0.9999, ge=0, lt=1, description="of class_balanced: 0 weighs all alike, near 1 by count")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     accumulate: int = Field(1, ge=1, description="parts in which a rank works through its share of a batch")
     shard: bool = Field(False, description="spread the model over the ranks (FSDP), for teachers too large for one")

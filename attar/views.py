@@ -9,6 +9,10 @@ at, so a teacher with a larger input gets the same crop, only sharper.
 Mixup and CutMix are views too: with whom a view is mixed, at what rate and in which box follow from the same numbers,
 and not from the batch that it happens to be in, as elsewhere. So the teacher's answers to mixed views are stored and
 replayed like the others.
+
+Repeated augmentation (Berman et al., arXiv 1902.05509, section 3.2) puts several views of a photo into one batch. Here
+they are the views that the photo would have had in as many epochs, so nothing else changes: not their number, not what
+the teacher is asked, not the number of steps.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from PIL import Image, ImageEnhance
 
 from attar import ranks
 from attar.data import Photo, in_threads
+from attar.errors import InputError
 from attar.files import digest_of
 from attar.images import read_rgb
 
@@ -51,7 +56,8 @@ class ViewPolicy:
         cutmix: views with a box of another photo's pasted in (Yun et al., arXiv 1905.04899), of a share of the area
             from Beta(cutmix, cutmix); 0 switches it off. With both on, each takes half of the mixed views.
         mixed: share of the views that are mixed, if either is on.
-        count: number of distinct views of a photo; epoch e sees view e modulo count.
+        repeats: views of a photo that are in one batch; an epoch then shows one in so many photos.
+        count: number of distinct views of a photo; without repeats, epoch e sees view e modulo count.
         seed: start of the random numbers.
     """
 
@@ -64,12 +70,15 @@ class ViewPolicy:
     mixup: float = 0.0
     cutmix: float = 0.0
     mixed: float = 1.0
+    repeats: int = 1
     count: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.mixup, self.cutmix) < 0 or not 0 <= self.mixed <= 1:
             raise ValueError("mixup and cutmix are at least 0, and mixed is a share between 0 and 1")
+        if not 1 <= self.repeats <= self.count:
+            raise ValueError(f"repeats {self.repeats} are views of one photo, of which there are count: {self.count}")
 
     @property
     def mixes(self) -> bool:
@@ -78,13 +87,26 @@ class ViewPolicy:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of what is drawn; the number of views is left out, because more views keep the earlier ones."""
-        ignored = {"count"} if self.mixes else {"count", "mixup", "cutmix", "mixed"}
+        """Identity of what is drawn: not of how many views, or in which order, because that changes no view."""
+        ignored = {"count", "repeats"} if self.mixes else {"count", "repeats", "mixup", "cutmix", "mixed"}
         return digest_of({k: v for k, v in self.to_json().items() if k not in ignored})
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
+
+    def seen(self, epochs: int) -> range:
+        """The views that so many epochs show."""
+        return range(min(-(-epochs // self.repeats) * self.repeats, self.count))
+
+    def photos_in(self, batch_size: int) -> int:
+        """Different photos in a batch; an `InputError` if it cannot be made up of repeated ones."""
+        if batch_size % self.repeats:
+            raise InputError(
+                f"A batch of {batch_size} cannot show every photo in it {self.repeats} times (views.repeats). Set "
+                f"batch_size to a multiple of {self.repeats} that is no larger than the number of photos."
+            )
+        return batch_size // self.repeats
 
     def draw(self, photo: Image.Image, index: int, view: int, size: int) -> np.ndarray:
         """View number `view` of photo number `index` (RGB, any size) -> uint8 array (size, size, 3)."""
@@ -198,7 +220,7 @@ class PhotoStore:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step sees: images uint8 (N, 3, S, S), labels, photo numbers (N,), the view.
+    """What one training step sees: images uint8 (N, 3, S, S), labels, photo numbers (N,), view numbers (N,).
 
     Labels are int64 (N,), and under a policy that mixes float32 (N, classes): each class's share.
     """
@@ -206,7 +228,7 @@ class Batch:
     images: torch.Tensor
     labels: torch.Tensor
     index: np.ndarray
-    view: int
+    view: np.ndarray
 
     def split(self, parts: int) -> list[Batch]:
         """The same in so many batches of the same size; `parts` divides the size."""
@@ -242,15 +264,20 @@ class ViewLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """This rank's share of the batches of one epoch, from step `start` on."""
-        view = epoch % self.policy.count
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.store))
-        chunks = [ranks.share(order[s * self.batch_size : (s + 1) * self.batch_size]) for s in range(start, self.steps)]
-        yield from self._drawn(chunks, view)
+        # A round of so many epochs as there are repeats shows every photo, each in that many views at once.
+        repeats, photos = self.policy.repeats, self.policy.photos_in(self.batch_size)
+        number, part = divmod(epoch, repeats)
+        order = np.random.default_rng((self.seed, number)).permutation(len(self.store))
+        views = np.repeat((number * repeats + np.arange(repeats)) % self.policy.count, photos)
+        first = part * self.steps
+        chunks = (order[s * photos : (s + 1) * photos] for s in range(first + start, first + self.steps))
+        yield from self._drawn([(ranks.share(np.tile(own, repeats)), ranks.share(views)) for own in chunks])
 
     def in_order(self, view: int) -> Iterator[Batch]:
         """Every photo once, in the data's order: how the teacher's answers are stored."""
         everything = np.arange(len(self.store))
-        yield from self._drawn(np.split(everything, range(self.batch_size, len(everything), self.batch_size)), view)
+        chunks = np.split(everything, range(self.batch_size, len(everything), self.batch_size))
+        yield from self._drawn([(own, np.full(len(own), view)) for own in chunks])
 
     def _draw(self, index: int, view: int, mix: Mix | None) -> np.ndarray:
         own = self.policy.draw(self.store[index], index, view, self.size)
@@ -268,20 +295,22 @@ class ViewLoader:
                 shares[row, self.labels[mix.partner]] += 1 - mix.rate
         return shares
 
-    def _drawn(self, chunks: Sequence[np.ndarray], view: int) -> Iterator[Batch]:
+    def _drawn(self, chunks: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[Batch]:
+        """Batches of (photo numbers, view numbers)."""
         import torch
 
         from attar.inference import to_tensor
 
-        def draw(index: np.ndarray) -> Batch:
-            mixes = [self.policy.mix(int(i), view, len(self.store)) for i in index]
-            pixels = np.stack([self._draw(int(i), view, mix) for i, mix in zip(index, mixes)])
-            return Batch(to_tensor(pixels), torch.from_numpy(self._labels(index, mixes)), index, view)
+        def draw(index: np.ndarray, views: np.ndarray) -> Batch:
+            rows = list(zip(index.tolist(), views.tolist()))
+            mixes = [self.policy.mix(i, view, len(self.store)) for i, view in rows]
+            pixels = np.stack([self._draw(i, view, mix) for (i, view), mix in zip(rows, mixes)])
+            return Batch(to_tensor(pixels), torch.from_numpy(self._labels(index, mixes)), index, views)
 
         ahead: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // ranks.local_count() - 1)) as pool:
             for chunk in chunks:
-                ahead.append(pool.submit(draw, chunk))
+                ahead.append(pool.submit(draw, *chunk))
                 if len(ahead) > 4:
                     yield ahead.popleft().result()
             while ahead:

@@ -77,7 +77,8 @@ def explain(model: nn.Module, loss_of: Callable[[nn.Module, Batch], torch.Tensor
         How far into a step it was, and where.
     """
     photos = ", ".join(str(i) for i in batch.index[:8].tolist()) + (", ..." if len(batch.index) > 8 else "")
-    seen = f"view {batch.view} of photos {photos}"
+    views = ", ".join(str(view) for view in sorted(set(batch.view.tolist())))
+    seen = f"view {views} of photos {photos}"
     for name, parameter in model.named_parameters():
         if not _finite(parameter):
             return 0, f"the weights {name} are not finite since the step before, which was too large ({seen})"

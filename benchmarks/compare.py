@@ -105,7 +105,7 @@ def compare(
         examples=examples,
         example_count=count,
         failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
-        set_aside=tuple({"photo": _name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
+        set_aside=tuple({"photo": photo_name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
         notes=_notes(photos, chosen, master, rows),
         provenance=_provenance(student, master, photos, known, rows),
     )
@@ -146,7 +146,7 @@ def _answers(
     answers = []
     for bundle in filter(None, (master, student)):
         identity = [bundle.fingerprint, *data, version("torch")]
-        probabilities = store.get(identity, shape, lambda b=bundle: _predict_bundle(b, pixels(b)))  # type: ignore[misc]
+        probabilities = store.get(identity, shape, lambda b=bundle: predict_bundle(b, pixels(b)))  # type: ignore[misc]
         weights = size(bundle.path / "model.safetensors")
         answers.append(
             _Answers(bundle.kind, bundle.kind, bundle.name, weights, probabilities, f"PyTorch {version('torch')}")
@@ -176,7 +176,8 @@ class _Pixels:
         return self._known[preprocessing]
 
 
-def _predict_bundle(bundle: Bundle, pixels: np.ndarray) -> np.ndarray:
+def predict_bundle(bundle: Bundle, pixels: np.ndarray) -> np.ndarray:
+    """A teacher's or student's probabilities, float32 (images, classes), for uint8 images of its own size."""
     from attar.inference import predict
 
     if bundle.kind == "teacher":
@@ -290,7 +291,7 @@ def _examples(
     names = photos.labels
     examples = tuple(
         Example(
-            name=_name(chosen[i].shown, photos),
+            name=photo_name(chosen[i].shown, photos),
             label=names[labels[i]],
             teacher=names[teacher[i].argmax()],
             teacher_confidence=float(teacher[i].max()),
@@ -307,7 +308,8 @@ def _examples(
 # --- where it comes from -------------------------------------------------------------------------
 
 
-def _name(path: Path, photos: Photos) -> str:
+def photo_name(path: Path, photos: Photos) -> str:
+    """A photo as the data set names it, wherever it lies on this machine."""
     root = Path(photos.spec.path)
     root = root if root.is_dir() else root.parent
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

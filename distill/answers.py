@@ -60,7 +60,7 @@ def teacher_answers(
             f"{len(photos.labels)} ({_first(photos.labels)}). Fit the teacher to these photos with `attar teach`."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    needed = range(min(epochs, views.count))
+    needed = views.seen(epochs)
     # Several students may be trained at once from one cache: the first one here builds it, with all its ranks.
     with ranks.held(FileLock(folder.with_name(f"{folder.name}.lock"))):
         cache = _build_cache(bundle, photos, views, folder, needed, kinds, temperature, compile)

@@ -101,9 +101,16 @@ class TeacherCache:
             if self.shapes.setdefault(kind, shape) != shape:
                 raise self._other(f"{kind} shape", self.shapes[kind], shape)
 
-    def answers(self, view: int, index: np.ndarray, kinds: Sequence[str] = (LOGITS,)) -> dict[str, np.ndarray]:
-        """Stored answers to some photos' view, by kind -> float32 (len(index), ...)."""
-        return {kind: self._read_out(kind, self._shard(view, kind)[index]) for kind in kinds}
+    def answers(
+        self, view: int | np.ndarray, index: np.ndarray, kinds: Sequence[str] = (LOGITS,)
+    ) -> dict[str, np.ndarray]:
+        """Stored answers to some photos' view, one for all or each its own, by kind -> float32 (len(index), ...)."""
+        views, rows = np.unique(view, return_inverse=True)
+        if len(views) == 1:
+            return {kind: self._read_out(kind, self._shard(int(views[0]), kind)[index]) for kind in kinds}
+        parts = [self.answers(own, index[rows == number], kinds) for number, own in enumerate(views.tolist())]
+        back = np.argsort(np.argsort(rows, kind="stable"))
+        return {kind: np.concatenate([part[kind] for part in parts])[back] for kind in kinds}
 
     def logits(self, view: int, index: np.ndarray) -> np.ndarray:
         """Stored logits of some photos' view -> float32 (len(index), classes)."""

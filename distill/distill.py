@@ -20,6 +20,7 @@ from torch import nn
 
 import students
 from attar import ranks
+from attar.balance import LabelLoss, label_loss
 from attar.bundle import Bundle, read_bundle
 from attar.data import Photo, Photos, labels_of
 from attar.errors import InputError
@@ -71,6 +72,7 @@ def distill(
         photos, seed, recipe=spec.model_dump(), views=views.to_json(), teacher=teacher and teacher.fingerprint,
         unlabelled=photos.unlabelled_fingerprint,
     )  # fmt: skip
+    require_balance(spec, goal, taught=teacher is not None)
     seen, labels = lesson(photos, goal, teacher)
     torch.manual_seed(seed)
     student = students.create_student(
@@ -80,6 +82,7 @@ def distill(
     loader = ViewLoader(
         PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=spec.batch_size, seed=seed
     )
+    views.photos_in(loader.batch_size)  # before the teacher is asked
     answers = None
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
@@ -93,7 +96,7 @@ def distill(
     identity = [identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None]
     preprocessing = Preprocessing(spec.size, spec.crop)
     trained = train(
-        learner(student, spec, answers, seed), spec, loader, objective(goal, answers),
+        learner(student, spec, answers, seed, label_loss(spec, photos)), spec, loader, objective(goal, answers),
         seed=seed, checkpoint=checkpoint, identity=identity, validate=validator(photos, preprocessing, spec.select),
         title=f"Training {spec.name}",
     )  # fmt: skip
@@ -145,12 +148,28 @@ def require_labels(unlabelled: str | None, goal: Goal, *, taught: bool) -> None:
         raise InputError("student: labels and losses all have weight 0. Give one of them more.")
 
 
-def learner(student: nn.Module, spec: DistillSpec, answers: TeacherCache | None, seed: int) -> Learner:
-    """The student as it is trained, with what its losses learn beside it."""
+def require_balance(spec: DistillSpec, goal: Goal, *, taught: bool) -> None:
+    """Refuse to balance the labels' loss of a student that reads no labels."""
+    if spec.balance != "none" and taught and not goal.labels:
+        raise InputError(
+            f"student.balance: {spec.balance} balances the labels' loss, and this student's label weight is 0. Set "
+            "student.label_weight above 0, or balance the teacher instead (teacher.balance)."
+        )
+
+
+def learner(
+    student: nn.Module,
+    spec: DistillSpec,
+    answers: TeacherCache | None,
+    seed: int,
+    supervised: LabelLoss | None = None,
+) -> Learner:
+    """The student as it is trained, with what its losses learn beside it; `supervised` is by default not balanced."""
     torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not
     goal = goal_of(spec) if answers is not None else None
     shapes = answers.shapes if answers is not None else {}
-    return Learner(student, goal, size=spec.size, teacher=shapes, label_smoothing=spec.label_smoothing)
+    supervised = supervised or LabelLoss(spec.label_smoothing)
+    return Learner(student, goal, size=spec.size, teacher=shapes, supervised=supervised)
 
 
 def objective(goal: Goal, answers: TeacherCache | None) -> Callable[[nn.Module, Batch], torch.Tensor]:

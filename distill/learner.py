@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.nn import functional
 
+from attar.balance import LabelLoss
 from distill.losses import Goal
 from distill.losses.base import Shapes
 
@@ -25,16 +25,16 @@ class Learner(nn.Module):
         goal: what it is trained for; None: the labels alone.
         size: side of its images, pixels.
         teacher: shapes of the teacher's answers.
-        label_smoothing: of the labels, in [0, 1).
+        supervised: the loss of the labels.
     """
 
     def __init__(
-        self, student: nn.Module, goal: Goal | None, *, size: int, teacher: Shapes, label_smoothing: float = 0.0
+        self, student: nn.Module, goal: Goal | None, *, size: int, teacher: Shapes, supervised: LabelLoss | None = None
     ) -> None:
         super().__init__()
         self.student = student
         self.goal = goal
-        self.label_smoothing = label_smoothing
+        self.supervised = supervised or LabelLoss()
         losses = goal.losses if goal else ()
         self._look = any(kind != "logits" for each in losses for kind in each.loss.student)
         shapes = _shapes_of(student, size) if self._look else {}
@@ -58,19 +58,16 @@ class Learner(nn.Module):
         answers = self.student.answers(images) if self._look else {"logits": self.student(images)}  # type: ignore[operator]
         answers = {kind: answer.float() for kind, answer in answers.items()}
         if self.goal is None or teacher is None:
-            return self._supervised(answers["logits"], labels)
+            return self.supervised(answers["logits"], labels)
         # Logarithms, norms and differences of half-precision numbers are no good.
         with torch.autocast(images.device.type, enabled=False):
             total = answers["logits"].new_zeros(())
             if self.goal.labels:
-                total = self.goal.labels * self._supervised(answers["logits"], labels)
+                total = self.goal.labels * self.supervised(answers["logits"], labels)
             known = labels.argmax(1) if labels.is_floating_point() else labels
             for each, learned in zip(self.goal.losses, self.learned):
                 total = total + each.weight * each.loss(answers, teacher, known, learned)
         return total
-
-    def _supervised(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from torch.nn.utils import parametrize
 
 import students
 from attar import ranks
+from attar.balance import label_loss
 from attar.bundle import Bundle, read_bundle
 from attar.data import Photos
 from attar.errors import InputError
@@ -34,7 +35,7 @@ from attar.recipe import DistillSpec
 from attar.training import train
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill.answers import identity_of, teacher_answers
-from distill.distill import about_teacher, learner, lesson, objective
+from distill.distill import about_teacher, learner, lesson, objective, require_balance
 from distill.losses import goal_of
 from students import DWSConvHead, Student
 from students.create import build
@@ -185,11 +186,13 @@ def quantization_aware(
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
     spec = spec.model_copy(update={"name": parent.name, "size": parent.preprocessing.size, **schedule})
     preprocessing = parent.preprocessing
+    require_balance(spec, goal, taught=teacher is not None)
     seen, labels = lesson(photos, goal, teacher)
     loader = ViewLoader(
         PhotoStore(seen, preprocessing.size), labels, views,
         size=preprocessing.size, batch_size=spec.batch_size, seed=seed,
     )  # fmt: skip
+    views.photos_in(loader.batch_size)  # before the teacher is asked
     answers = None
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
@@ -199,8 +202,8 @@ def quantization_aware(
         )  # fmt: skip
     checkpoint = output.with_name(f"{output.name}.training.pt")
     trained = train(
-        learner(QuantizationAware(students.load(parent)), spec, answers, seed), spec, loader, objective(goal, answers),
-        seed=seed, checkpoint=checkpoint, title=f"Training {parent.name} for integers",
+        learner(QuantizationAware(students.load(parent)), spec, answers, seed, label_loss(spec, photos)), spec, loader,
+        objective(goal, answers), seed=seed, checkpoint=checkpoint, title=f"Training {parent.name} for integers",
         identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
     )  # fmt: skip
     aware: Any = trained.model.student

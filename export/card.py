@@ -39,7 +39,7 @@ def render(manifest: Manifest, student: Bundle, code: Mapping[str, str]) -> str:
     """
     facts = about(student, "")
     parts = [
-        f"# {_plain(student.name)}: image classifier of {len(student.labels)} classes",
+        f"# {plain(student.name)}: image classifier of {len(student.labels)} classes",
         f"Made by attar {__version__}. Model `{student.fingerprint[:12]}`.",
         "## Files", _files(manifest.files),
         "Top-1, agreement and largest error were measured at export on "
@@ -72,14 +72,14 @@ def _files(entries: Iterable[FileEntry]) -> str:
              f"{found['max_abs_error']:.4f}", f"TFLite {entry.min_runtime}" if entry.min_runtime else "",
              "; ".join([found["evaluator"], *others])]
         )  # fmt: skip
-    return _table(rows)
+    return table(rows)
 
 
 def _tensors(manifest: Manifest, student: Bundle) -> str:
     rows = [["file", "input", "output"]]
     for entry in manifest.files:
         rows.append([f"`{entry.file}`", *(_tensor(entry.signature[side]) for side in ("input", "output"))])
-    return f"{in_words(student)}\n\n{_table(rows)}\n\nThe outputs are the probabilities of the classes, in their order."
+    return f"{in_words(student)}\n\n{table(rows)}\n\nThe outputs are the probabilities of the classes, in their order."
 
 
 def _tensor(about: Mapping[str, Any]) -> str:
@@ -87,7 +87,7 @@ def _tensor(about: Mapping[str, Any]) -> str:
 
 
 def _labels(labels: tuple[str, ...]) -> str:
-    shown = "\n".join(f"{number}. {_plain(label)}" for number, label in enumerate(labels[:SHOWN_LABELS]))
+    shown = "\n".join(f"{number}. {plain(label)}" for number, label in enumerate(labels[:SHOWN_LABELS]))
     left = len(labels) - SHOWN_LABELS
     return shown + (f"\n\nAnd {left} more: see `labels.json`." if left > 0 else "")
 
@@ -97,22 +97,22 @@ def _accuracy(facts: Mapping[str, Any]) -> str:
     teacher = facts["teacher"] or {}
     named = {"student": facts["metrics"]}
     if teacher:
-        named[f"teacher, {_plain(teacher['name'])}"] = teacher.get("metrics", {})
+        named[f"teacher, {plain(teacher['name'])}"] = teacher.get("metrics", {})
     for name, metrics in named.items():
         if "top1" in metrics:
             interval = " to ".join(map(_percent, metrics.get("top1_interval", [])))
             error = f"{metrics['ece']:.3f}" if "ece" in metrics else ""
             rows.append([name, _percent(metrics["top1"]), interval, error, str(metrics.get("images", ""))])
-    return _table(rows) if len(rows) > 1 else "The bundle holds no measured accuracy; the files' own stands above."
+    return table(rows) if len(rows) > 1 else "The bundle holds no measured accuracy; the files' own stands above."
 
 
 def _origin(facts: Mapping[str, Any]) -> str:
     data = facts["data"]
     lines = [
-        f"- Author: {_plain(facts['author'] or 'not stated')}",
-        f"- Licence: {_plain(facts['license'] or 'not stated')}",
+        f"- Author: {plain(facts['author'] or 'not stated')}",
+        f"- Licence: {plain(facts['license'] or 'not stated')}",
         f"- Model fingerprint: `{facts['fingerprint']}`",
-        f"- Teacher: {_plain(facts['teacher']['name'])} (`{facts['teacher']['fingerprint'][:12]}`)"
+        f"- Teacher: {plain(facts['teacher']['name'])} (`{facts['teacher']['fingerprint'][:12]}`)"
         if facts["teacher"] else "- Teacher: none",
     ]  # fmt: skip
     if data:
@@ -137,7 +137,8 @@ def _limits(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _table(rows: Iterable[Iterable[str]]) -> str:
+def table(rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; the first row is its head."""
     head, *body = [list(row) for row in rows]
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -147,6 +148,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A user's text as Markdown shows it literally, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>#|!&~])", r"\\\1", " ".join(text.split()))

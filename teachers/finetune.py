@@ -8,11 +8,12 @@ from typing import Any
 from timm.layers import freeze_batch_norm_2d, unfreeze_batch_norm_2d
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
-from torch.nn import functional
 
+from attar.balance import label_loss
 from attar.data import labels_of
 from attar.errors import InputError
 from attar.evaluation import validator
+from attar.inference import device
 from attar.training import Trained, train
 from attar.views import Batch, PhotoStore, ViewLoader
 from teachers.adapters import adapt, merge
@@ -66,8 +67,10 @@ def _train(
         store, labels_of(photos.train), views, size=teacher.size, batch_size=spec.batch_size, seed=lesson.seed
     )
 
+    supervised = label_loss(spec, photos).to(device())
+
     def loss_of(model: nn.Module, batch: Batch) -> Tensor:
-        return functional.cross_entropy(model(batch.images), batch.labels, label_smoothing=spec.label_smoothing)
+        return supervised(model(batch.images), batch.labels)
 
     return train(
         teacher, spec, loader, loss_of, seed=lesson.seed, checkpoint=lesson.checkpoint,

@@ -9,6 +9,7 @@ import torch
 from attar import ranks
 from attar.bundle import Bundle, read_bundle
 from attar.data import Photos
+from attar.errors import InputError
 from attar.evaluation import evaluate
 from attar.files import remove
 from attar.inference import device
@@ -38,6 +39,8 @@ def teach(photos: Photos, spec: TeachSpec, output: Path, *, views: ViewPolicy | 
     What was interrupted continues from files beside `output` (`teachers.lesson`); they go when the bundle is written.
     """
     views = views or ViewPolicy()
+    if spec.balance != "none" and spec.method not in ("finetune", "lora"):
+        raise InputError(f"teacher.balance: {spec.balance} is for training. Set teacher.method to finetune or lora.")
     agree_on(photos, seed, recipe=spec.model_dump(), views=views.to_json())
     torch.manual_seed(seed)
     lesson = Lesson(photos, spec, views, seed, output)

@@ -294,6 +294,52 @@ def report(
 
 
 @app.command()
+def shortfall(
+    student: Annotated[Path, typer.Argument(help="The student's bundle.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's bundle; by default the one beside it.", show_default=False)
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Another student's bundle, such as one without a teacher.", show_default=False)
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also train on briefly, to find what may help. Takes a while.")
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the teacher cache, for --probe.", show_default=False)
+    ] = None,
+    data: Data = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: shortfall/ beside it.")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Where a student falls short: frequent and rare classes, classes that lost, new confusions.
+
+    Compares it with its teacher, with another student, or both, on the validation photos.
+
+    Example: `attar shortfall runs/attar/student --baseline runs/labels-alone/student`
+    """
+    from attar.bundle import read_bundle
+    from attar.console import say
+    from attar.runfolder import beside
+    from benchmarks.shortfall import shortfall
+    from benchmarks.shortfall_page import probe_table, terminal_table, to_json, write_shortfall
+
+    bundle, teacher = read_bundle(student, "student"), teacher or beside(student, "teacher")
+    master = read_bundle(teacher, "teacher") if teacher else None
+    output = output or student.resolve().parent / "shortfall"
+    photos = _photos_of(bundle, data, unlabelled=probe)
+    found = shortfall(
+        bundle, photos, output, teacher=master, baseline=read_bundle(baseline, "student") if baseline else None
+    )
+    tried = _probe(bundle, photos, output, master, cache) if probe else None
+    path = write_shortfall(found, output, tried)
+    _show(to_json(found, tried), as_json, lambda: terminal_table(found))
+    if tried is not None and not as_json:
+        _show(None, False, lambda: probe_table(tried))
+    say(f"Page: {path}")
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """What is installed here, in which version, and what each part enables.
 
@@ -335,8 +381,8 @@ def _photos(recipe: Recipe, output: Path) -> Photos:
     return photos_of(recipe.data, RunFolder(output.parent).data)
 
 
-def _photos_of(student: Any, data: Path | None) -> Photos:
-    """The photos a bundle was made from, or others the user gives, split the same way."""
+def _photos_of(student: Any, data: Path | None, unlabelled: bool = False) -> Photos:
+    """The photos a bundle was made from, or others the user gives, split the same way; unlabelled ones if asked."""
     from dataclasses import replace
 
     from attar.data import read_photos
@@ -344,6 +390,8 @@ def _photos_of(student: Any, data: Path | None) -> Photos:
     from attar.provenance import data_of
 
     spec = data_of(student.provenance)
+    if unlabelled and (more := student.provenance["data"].get("unlabelled")):
+        spec = replace(spec, unlabelled=more["path"])
     photos = read_photos(replace(spec, path=str(data)) if data else spec)
     bundle = student.path
     if photos.labels != student.labels:
@@ -374,6 +422,18 @@ def _compare(exports: Path, teacher: Path | None, bundle: Path | None, data: Pat
         photos=_photos_of(student, data), output=folder.resolve().parent,
     )  # fmt: skip
     return comparison, folder
+
+
+def _probe(student: Any, photos: Photos, output: Path, teacher: Any, cache: Path | None) -> dict[str, Any]:
+    """What `distill.probe` finds, with the student's own teacher if it has one, and its cache where it is kept."""
+    from attar.runfolder import RunFolder
+    from distill.probe import probe
+
+    taught = teacher if student.provenance.get("teacher") else None
+    path = student.path
+    kept = (RunFolder(path.parent).cache, path.with_name(f"{path.name}.teacher-cache"))
+    cache = cache or next((folder for folder in kept if folder.is_dir()), None)
+    return probe(student, photos, output / "probe", teacher=taught, cache=cache).to_json()
 
 
 def _refuse_existing(output: Path) -> None:

@@ -68,7 +68,7 @@ def test_an_epoch_shows_every_photo_once_and_resumes_in_the_middle(shapes) -> No
     whole = list(loader.epoch(3))
     index = np.concatenate([batch.index for batch in whole])
     assert len(set(index.tolist())) == len(index) == 5 * loader.steps
-    assert {batch.view for batch in whole} == {3}
+    assert {int(view) for batch in whole for view in batch.view} == {3}
     for batch, again in zip(whole[2:], loader.epoch(3, start=2), strict=True):
         assert np.array_equal(batch.index, again.index) and bool((batch.images == again.images).all())
         assert batch.labels.tolist() == [photos.train[i].label for i in batch.index]
@@ -177,3 +177,76 @@ def test_photos_without_labels_are_mixed_too(shapes) -> None:
 def test_a_wrong_rate_is_named(wrong: str) -> None:
     with pytest.raises(InputError, match=r"views.*mixed is a share"):
         read_recipe(None, [f"views.{wrong}"])
+
+
+# --- repeated views ------------------------------------------------------------------------------
+
+
+def loader_of(shapes, repeats: int, batch_size: int = 6, count: int = 8) -> ViewLoader:
+    photos = read_photos(DataSpec(str(shapes)))
+    policy = ViewPolicy(repeats=repeats, count=count, mixup=0.5)
+    store = PhotoStore(photos.train, 16)
+    return ViewLoader(store, labels_of(photos.train), policy, size=16, batch_size=batch_size, seed=1)
+
+
+def pairs(batches) -> list[tuple[int, int]]:
+    return [pair for b in batches for pair in zip(b.index.tolist(), b.view.tolist())]
+
+
+def test_a_batch_shows_each_of_its_photos_in_several_views(shapes) -> None:
+    loader = loader_of(shapes, repeats=3)
+    assert loader.steps == loader_of(shapes, repeats=1).steps
+    for batch in loader.epoch(4):
+        seen = pairs([batch])
+        assert len(set(seen)) == 6 and len({index for index, _ in seen}) == 2
+        assert {view for _, view in seen} == {3, 4, 5}  # the second round of three epochs
+        for row, (index, view) in enumerate(seen):
+            mix = loader.policy.mix(index, view, len(loader.store))
+            image = loader._draw(index, view, mix)
+            assert np.array_equal(batch.images[row].permute(1, 2, 0).numpy(), image)
+            assert batch.labels[row, loader.labels[index]] >= mix.rate - 1e-6
+
+
+def test_a_round_shows_what_as_many_epochs_show_without_repeats(shapes) -> None:
+    once, thrice = loader_of(shapes, 1), loader_of(shapes, 3)
+    rounds = [range(0, 3), range(6, 9)]  # the views of the second begin again: 6, 7, 0
+    for epochs in rounds:
+        expected, found = (sorted(pair for e in epochs for pair in pairs(each.epoch(e))) for each in (once, thrice))
+        assert expected == found and len(set(found)) == 3 * 36
+    assert thrice.policy.seen(4) == range(6) and once.policy.seen(4) == range(4) and thrice.policy.seen(40) == range(8)
+
+
+def test_repeats_resume_in_the_middle_and_are_shared_out_among_ranks(shapes, monkeypatch) -> None:
+    from attar import ranks
+
+    loader = loader_of(shapes, repeats=3, batch_size=12)
+    whole = list(loader.epoch(1))
+    for batch, again in zip(whole[1:], loader.epoch(1, start=1), strict=True):
+        assert pairs([batch]) == pairs([again]) and bool((batch.images == again.images).all())
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    monkeypatch.setattr(ranks, "local_count", lambda: 1)
+    shares = []
+    for rank in range(2):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        shares.append(list(loader.epoch(1)))
+    for batch, *own in zip(whole, *shares, strict=True):
+        assert sorted(pairs(own)) == sorted(pairs([batch])) and [len(each.index) for each in own] == [6, 6]
+        assert not set(own[0].index) & set(own[1].index)  # a photo is decoded in one rank
+
+
+def test_repeats_change_no_view_and_so_no_cache() -> None:
+    for how in ({}, {"mixup": 0.5}):
+        assert ViewPolicy(repeats=4, **how).fingerprint == ViewPolicy(**how).fingerprint
+
+
+def test_a_batch_that_cannot_be_made_of_repeats(shapes) -> None:
+    from attar.pipeline import check
+
+    with pytest.raises(InputError, match=r"batch of 8 .*3 times \(views.repeats\).*multiple of 3"):
+        next(loader_of(shapes, repeats=3, batch_size=8).epoch(0))
+    given = [f"data.path={shapes}", "views.repeats=3"]
+    with pytest.raises(InputError, match="batch of 32"):
+        check(read_recipe(None, given))
+    check(read_recipe(None, [*given, "student.batch_size=24"]))
+    with pytest.raises(InputError, match=r"repeats 9 .*count: 8"):
+        read_recipe(None, ["views.repeats=9"])

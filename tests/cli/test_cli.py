@@ -22,6 +22,7 @@ VERBS = [
     "bench",
     "compare",
     "report",
+    "shortfall",
     "doctor",
 ]
 TINY_TEACHER = [

@@ -46,6 +46,13 @@ def test_round_trip_in_half_precision(tmp_path: Path) -> None:
     assert np.array_equal(cache.logits(1, index), cache.answers(1, index)["logits"])
 
 
+def test_photos_each_in_a_view_of_its_own(tmp_path: Path) -> None:
+    views, index = np.array([2, 0, 1, 0, 2, 2]), np.array([5, 5, 3, 0, 1, 5])
+    for kind, found in filled(tmp_path / "c").answers(views, index, BOTH).items():
+        wanted = STORED[kind][views, index].astype(np.float16).astype(np.float32)
+        assert found.dtype == np.float32 and np.array_equal(found, wanted), kind
+
+
 def test_only_what_is_asked_for_is_stored(tmp_path: Path) -> None:
     filled(tmp_path / "c", kinds=("logits",))
     assert sorted(p.name for p in (tmp_path / "c").glob("*.npy")) == [f"view-0000{view}.npy" for view in range(3)]
