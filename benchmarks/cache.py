@@ -1,6 +1,6 @@
 """What a teacher costs while a student trains: nothing from the cache, much when it runs live.
 
-    python -m benchmarks.cache --output runs/cache                       some 15 minutes on two cores
+    python -m benchmarks.cache --output runs/cache                       some 8 minutes on two cores
     python -m benchmarks.cache --output runs/cache --teacher vit_tiny_patch16_224 --photos 128
 
 The real training loop (`attar.training`) takes the same photos of solar cells in the same views and order three ways,
@@ -57,13 +57,14 @@ def main() -> None:
     parser.add_argument("--teacher", default="vit_base_patch16_224", help="a timm model")
     parser.add_argument("--student", default="mobilenetv3_small_100", help="a timm model")
     parser.add_argument("--size", type=int, default=128, help="side of the student's images")
-    parser.add_argument("--photos", type=int, default=512, help="training photos that are taken")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--live", type=int, default=2, help="rounds in which the teacher runs live too")
+    parser.add_argument("--photos", type=int, default=256, help="training photos that are taken")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6, help="of every training: the longer, the steadier")
+    parser.add_argument("--live", type=int, default=1, help="rounds in which the teacher runs live too")
     options = parser.parse_args()
     results = measured(
         options.output, options.teacher, options.student, size=options.size, limit=options.photos,
-        rounds=options.rounds, live=options.live,
+        rounds=options.rounds, live=options.live, epochs=options.epochs,
     )  # fmt: skip
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
@@ -71,7 +72,16 @@ def main() -> None:
 
 
 def measured(
-    output: Path, teacher: str, student: str, *, size: int, limit: int, rounds: int, live: int, batch_size: int = 32
+    output: Path,
+    teacher: str,
+    student: str,
+    *,
+    size: int,
+    limit: int,
+    rounds: int,
+    live: int,
+    epochs: int = 1,
+    batch_size: int = 32,
 ) -> dict[str, Any]:
     """Build the cache and train in turns -> images/s, round by round, as plain data.
 
@@ -82,12 +92,13 @@ def measured(
         limit: training photos that are taken, at most.
         rounds: rounds of labels and cache.
         live: rounds in which the teacher runs live too.
+        epochs: of every training, all of them over the same view.
         batch_size: photos in a training step.
     """
     recipe = read_recipe(RECIPE)
     photos = photos_of(recipe.data, output / "data")
     photos = replace(photos, train=tuple(spread(photos.train, limit)))
-    settings = {"name": student, "size": size, "epochs": 1, "batch_size": batch_size}
+    settings = {"name": student, "size": size, "epochs": epochs, "batch_size": batch_size}
     spec = recipe.student.model_copy(update=settings)
     bundle = _teacher(teacher, photos, output / teacher)
     views = replace(recipe.views, count=1)
@@ -203,7 +214,7 @@ def _images_per_second(course: Course, spec: DistillSpec, classes: int, output: 
     train(model, spec, course.loader, course.loss_of, seed=0, checkpoint=checkpoint)
     took = time.perf_counter() - began
     discard(checkpoint)
-    return course.loader.steps * course.loader.batch_size / took
+    return spec.epochs * course.loader.steps * course.loader.batch_size / took
 
 
 def markdown(results: dict[str, Any]) -> str:
