@@ -72,7 +72,10 @@ def test_the_table_of_heads_sets_both_side_by_side() -> None:
 
 @pytest.mark.slow
 def test_the_benchmark_of_the_cache_runs(tmp_path: Path) -> None:
-    words = "--teacher vit_tiny_patch16_224 --size 32 --photos 32 --rounds 1 --live 1 --epochs 1".split()
+    words = [
+        "--teacher", "vit_tiny_patch16_224", "--size", "32", "--photos", "32", "--rounds", "1", "--live", "1",
+        "--epochs", "1",
+    ]  # fmt: skip
     command = [sys.executable, "-m", "benchmarks.cache", "--output", str(tmp_path), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
