@@ -25,13 +25,13 @@ from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data import load_pixels
 from attar.files import read_json, write_json, write_text
+from attar.metrics import two_way_interval
 from attar.preprocessing import MEAN, STD, Preprocessing
 from attar.recipe import read_recipe
 from attar.sources import photos_of
 from benchmarks.device import describe, load_average
 from benchmarks.elpv import RECIPE, answers_right, run_attar, settings
 from benchmarks.latency import sample_interleaved
-from benchmarks.methods import two_way_interval
 from benchmarks.runtimes import litert as runtime
 from export import litert
 from export.noise import captured

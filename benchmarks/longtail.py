@@ -25,12 +25,12 @@ from attar.bundle import read_bundle
 from attar.console import say
 from attar.data import Photos, labels_of, read_photos
 from attar.files import write_json, write_text
+from attar.metrics import two_way_interval
 from attar.provenance import data_of
 from attar.recipe import DataPart
 from attar.sources import photos_of
 from benchmarks.device import describe
 from benchmarks.elpv import answers_right, run_attar, settings
-from benchmarks.methods import two_way_interval
 from benchmarks.shortfall import ALL, groups_of
 
 PLAIN = "cross-entropy"

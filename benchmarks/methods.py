@@ -29,7 +29,7 @@ from attar.console import say
 from attar.data import labels_of, load_pixels, read_photos
 from attar.files import write_json, write_text
 from attar.inference import predict
-from attar.metrics import bootstrap_interval, correct
+from attar.metrics import bootstrap_interval, correct, two_way_interval
 from attar.provenance import data_of
 from benchmarks.device import describe
 from benchmarks.elpv import RECIPE, SHORT, answers_right, run_attar, settings
@@ -117,23 +117,6 @@ def measured(output: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[s
         "teacher": {"name": knows.name, "top1": float(right.mean()), "interval": list(bootstrap_interval(right))},
         "rows": rows,
     }  # fmt: skip
-
-
-def two_way_interval(
-    values: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values` (seeds, photos), both drawn with replacement.
-
-    Owen 2007, "The pigeonhole bootstrap", arXiv 0712.1111: rows and columns are drawn apart from each other, and the
-    interval is, if anything, too wide.
-    """
-    rng = np.random.default_rng(seed)
-    rows, columns = values.shape
-    drawn_rows = rng.multinomial(rows, np.full(rows, 1 / rows), size=resamples) / rows
-    drawn_columns = rng.multinomial(columns, np.full(columns, 1 / columns), size=resamples) / columns
-    means = ((drawn_rows @ values) * drawn_columns).sum(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def markdown(results: dict[str, Any]) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attar.metrics import two_way_interval
 from benchmarks import cache, heads, methods
-from benchmarks.methods import LABELS, two_way_interval
+from benchmarks.methods import LABELS
 
 DEVICE = {"cpu": "a CPU", "cores": 2}
 

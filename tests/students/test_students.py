@@ -245,3 +245,11 @@ def test_a_bundle_that_names_no_activation_is_stock(tmp_path: Path) -> None:
     del student.architecture["activation"]
     bundle = save(student, tmp_path / "b", labels=("a", "b", "c"), preprocessing=Preprocessing(64))
     assert torch.equal(load(bundle)(images()), student(images()))
+
+
+def test_a_stock_head_of_few_classes_begins_with_logits_near_zero() -> None:
+    """timm's own first weights depend on the number of classes alone: logits of +-10 here."""
+    torch.manual_seed(0)
+    student = create_student("mobilenetv4_conv_small", 2, head="stock").train()
+    assert student(images()).abs().mean() < 1
+    assert timm.create_model("mobilenetv4_conv_small", num_classes=2).train()(images() / 128 - 1).abs().mean() > 3
