@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from filelock import FileLock
 from attar.errors import InputError
 from attar.files import write_text
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version 1 had none of the fields from `operators` on; it is still read."""
 FILE = "benchmarks.jsonl"
 """Name of the records' file in an output folder."""
 
@@ -38,6 +39,11 @@ class Record:
         peak_memory: growth of the peak resident memory by loading and running the file, over a process
             that had only imported the runtime; median of the fresh processes; None where unknown.
         partitions: what the delegate took, from the manifest.
+        operators: where the time goes, slowest first: `{"name", "operator", "nanoseconds"}`, the mean of an
+            inference; None where the runtime does not say.
+        agreement: outputs computed there against the expected ones: `{"images", "max_error", "top1"}`; None where
+            the runtime is the one that verified the file.
+        conditions: what the device tells of itself before and after, such as battery and temperature, each a pair.
     """
 
     target: str
@@ -54,6 +60,9 @@ class Record:
     first: tuple[int, ...]
     peak_memory: int | None
     partitions: dict[str, Any] | None
+    operators: tuple[dict[str, Any], ...] | None = None
+    agreement: dict[str, Any] | None = None
+    conditions: dict[str, Any] = field(default_factory=dict)
 
     @property
     def percentiles(self) -> dict[str, float]:
@@ -73,10 +82,12 @@ class Record:
     @staticmethod
     def from_json(value: dict[str, Any]) -> Record:
         """Read back what `to_json` wrote; what is derived is computed anew from the samples."""
-        if value["schema"] != SCHEMA:
-            raise ValueError(f"schema version {value['schema']}, and this attar reads version {SCHEMA}")
-        fields: dict[str, Any] = {name: value[name] for name in Record.__dataclass_fields__}
-        return Record(**{**fields, **{name: tuple(value[name]) for name in ("samples", "load", "first")}})
+        if value["schema"] not in (1, SCHEMA):
+            raise ValueError(f"schema version {value['schema']}, and this attar reads versions up to {SCHEMA}")
+        needed = {each.name for each in fields(Record) if each.default is MISSING and each.default_factory is MISSING}
+        known = {each.name: value[each.name] for each in fields(Record) if each.name in {*needed, *value}}
+        lists = {name: tuple(known[name]) for name in ("samples", "load", "first", "operators") if known.get(name) is not None}
+        return Record(**{**known, **lists})
 
 
 def percentiles(samples: Sequence[int]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,22 @@ def test_round_trip_and_append(tmp_path: Path) -> None:
     record.append([first], tmp_path)
     record.append([second], tmp_path)
     assert record.read(tmp_path) == [first, second]
+
+
+def test_what_only_some_runtimes_tell_survives_the_round_trip(tmp_path: Path) -> None:
+    told = replace(
+        made(), operators=({"name": "conv", "operator": "CONV_2D", "nanoseconds": 1.5},),
+        agreement={"images": 4, "max_error": 0.01, "top1": 1.0}, conditions={"battery": [0.9, 0.8]},
+    )  # fmt: skip
+    record.append([told], tmp_path)
+    assert record.read(tmp_path) == [told]
+
+
+def test_records_of_the_first_version_are_read() -> None:
+    value = {**made().to_json(), "schema": 1}
+    for name in ("operators", "agreement", "conditions"):
+        del value[name]
+    assert Record.from_json(value) == made()
 
 
 def test_the_last_record_of_the_same_content_counts() -> None:
