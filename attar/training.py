@@ -37,6 +37,7 @@ from attar.files import digest_of
 from attar.inference import device
 from attar.keeping import Checkpoints
 from attar.logs import EVERY, log_to
+from attar.memory import keep_freed
 from attar.recipe import TrainSpec
 from attar.views import Batch
 from attar.watch import LossWatch, explain
@@ -101,6 +102,7 @@ def train(
         InputError: the checkpoint belongs to another run; a batch that the ranks cannot share out evenly.
         GateError: a loss or gradient is not finite, or the loss diverged.
     """
+    keep_freed()
     engine = engine_for(spec, loader.batch_size)
     average = ModelEmaV3(model, decay=spec.ema, use_warmup=True) if spec.ema else None
     if average:

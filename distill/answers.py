@@ -21,6 +21,7 @@ from attar.data import Photo, Photos
 from attar.errors import InputError
 from attar.files import digest_of
 from attar.inference import device, fast_bf16
+from attar.memory import keep_freed
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill.cache import TeacherCache
 from distill.losses.base import UNKNOWN, attention_map, whitened
@@ -89,6 +90,7 @@ def _build_cache(
     missing = ranks.exchange(cache.missing(needed, kinds))[0]
     if not missing:
         return cache
+    keep_freed()
     model: Any = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8, device=device())
     cache.expect({kind: answer.shape[1:] for kind, answer in ask(model, one, kinds).items()})
