@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=40.0, help="timing of each student's files")
     parser.add_argument("--no-training", action="store_true", help="only parameters, sizes and latencies")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value of the recipe")
     options = parser.parse_args()
     photos = photos_of(read_recipe(RECIPE).data, options.output / "data")
     images = load_pixels(spread(photos.train, CALIBRATION), Preprocessing(SIZE, 1.0))
@@ -66,7 +67,7 @@ def main() -> None:
     if not options.no_training:
         jobs = [(head, seed) for seed in range(options.seeds) for head in HEADS]
         with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda job: _train(job[0], job[1], options.output), jobs))
+            list(pool.map(lambda job: _train(job[0], job[1], options.output, options.set), jobs))
         right = {
             head: np.stack([answers_right(options.output / f"{head}-{seed}", photos) for seed in range(options.seeds)])
             for head in HEADS
@@ -82,10 +83,10 @@ def main() -> None:
     print(markdown(results))
 
 
-def _train(head: str, seed: int, output: Path) -> None:
+def _train(head: str, seed: int, output: Path, more: list[str]) -> None:
     bundle = output / f"{head}-{seed}"
     if not (bundle / "bundle.json").is_file():
-        words = settings([f"student.head={head}"])
+        words = settings([f"student.head={head}", *more])
         run_attar("distill", RECIPE, "-o", bundle, "--seed", seed, *words, log=output / f"{bundle.name}.log")
         say(f"{head}, seed {seed}: {100 * read_bundle(bundle).metrics['top1']:.1f}%")
 
