@@ -39,16 +39,14 @@ LABELS = "labels alone"
 METHODS: dict[str, tuple[str, ...]] = {
     LABELS: (),
     "kd": (),
-    "dkd": ("student.losses=[{name: dkd}]",),
-    "dist": ("student.losses=[{name: dist}]",),
-    "hard": ("student.losses=[{name: hard}]",),
-    "feature": ("student.losses=[{name: feature}]",),
-    "attention": ("student.losses=[{name: attention}]",),
-    "rkd": ("student.losses=[{name: rkd}]",),
-    "crd": ("student.losses=[{name: crd}]",),
-    "kd + feature": ("student.losses=[{name: kd}, {name: feature}]",),
-    "kd + crd": ("student.losses=[{name: kd}, {name: crd}]",),
-}
+    **{
+        " + ".join(names): ("student.temperature=null", f"student.losses=[{', '.join(f'{{name: {n}}}' for n in names)}]")
+        for names in (
+            ("dkd",), ("dist",), ("hard",), ("feature",), ("attention",), ("rkd",), ("crd",), ("kd", "feature"),
+            ("kd", "crd"),
+        )
+    },
+}  # fmt: skip
 """Method -> how the recipe differs; `kd` is the recipe's own, 0.7 for the teacher and 0.3 for the labels."""
 
 SEEDS = 5

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from attar.metrics import two_way_interval
+from attar.recipe import read_recipe
 from benchmarks import cache, heads, methods
 from benchmarks.methods import LABELS
+from distill.losses import goal_of
 
 DEVICE = {"cpu": "a CPU", "cores": 2}
 
@@ -28,6 +30,13 @@ def test_an_interval_over_seeds_and_photos_holds_what_either_alone_would_miss() 
     expected = 2 * 1.96 * photos.std() / np.sqrt(400)
     assert of_photos[1] - of_photos[0] == pytest.approx(expected, rel=0.1)
     assert both[0] < (seeds + photos).mean() < both[1]
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_every_method_is_a_recipe(name: str) -> None:
+    student = read_recipe(methods.RECIPE, list(methods.METHODS[name])).student
+    losses = [each.loss for each in goal_of(student).losses]
+    assert name == LABELS or len(losses) == len(name.split(" + "))
 
 
 def test_the_table_of_methods_shows_gains_with_their_intervals() -> None:
