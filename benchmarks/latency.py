@@ -6,6 +6,8 @@ order shuffled anew each round by a fixed seed, and every slow second is shared 
 
 A block starts with one untimed inference, because the file before it has left its own weights in the
 CPU's caches; an app that classifies with one model does not meet that.
+
+What the samples are worth is said by `benchmarks.intervals`, and whether to trust them by `benchmarks.verdict`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,11 +35,12 @@ from benchmarks import record
 from benchmarks.device import describe, load_average
 from benchmarks.record import Record
 from benchmarks.runtimes import ELSEWHERE, RUNTIMES, Session, runtime_for
+from benchmarks.steady import WarmUp, warm_up
 
-BLOCK = 10
+BLOCK = 5
 """Timed inferences of one file before the next file's turn."""
-MIN_SAMPLES = 50
-"""Samples of each file, even where the time is over before."""
+MIN_SAMPLES = 100
+"""Samples of each file, even where the time is over before: twenty rounds, below which intervals are wide."""
 MAX_SAMPLES = 2_000
 """Samples of each file after which more tell nothing new about p99."""
 PROBES = 3
@@ -44,29 +48,39 @@ PROBES = 3
 SEED = 0
 """Decides the order of files in each round."""
 
-_WARMUP_RUNS, _WARMUP_SECONDS = 10, 0.3
-
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A file of the manifest that a runtime here can time."""
+    """A file that a runtime here can time, with its entry in the manifest or an earlier record."""
 
     entry: Any
     path: Path
     format: str
 
 
-def bench(exports: Path, *, threads: int = 1, seconds: float = 10.0, output: Path | None = None) -> list[Record]:
+def bench(
+    exports: Path,
+    *,
+    threads: int = 1,
+    seconds: float = 10.0,
+    cool_down: float = 0.0,
+    output: Path | None = None,
+    beside: Sequence[tuple[Record, Path]] = (),
+) -> list[Record]:
     """Measure every verified file that a runtime on this machine can run.
 
     Args:
         exports: folder with a manifest.json.
         threads: threads of each runtime.
         seconds: time for all files together, after warm-up; each gets at least `MIN_SAMPLES` all the same.
+        cool_down: seconds of rest after each round, for a device that throttles; they do not count as `seconds`.
         output: folder whose benchmarks.jsonl the records are added to; by default the one around `exports`.
+        beside: other files that take turns with these, each with an earlier record of it; their new records are
+            returned and written nowhere.
 
     Returns:
-        One record a file, in the manifest's order. Core ML files have none: they need an Apple device.
+        One record a file, in the manifest's order, and then those of `beside`. Core ML files have none: they need an
+        Apple device.
 
     Raises:
         InputError: no manifest, no file that runs here, a file that changed since it was verified, or a
@@ -74,19 +88,27 @@ def bench(exports: Path, *, threads: int = 1, seconds: float = 10.0, output: Pat
     """
     if threads < 1 or not seconds > 0:
         raise InputError(f"threads {threads}, seconds {seconds}: both must be positive.")
-    candidates = _candidates(Path(exports))
+    if cool_down < 0:
+        raise InputError(f"cool-down {cool_down}: seconds of rest, at least 0.")
+    own = _candidates(Path(exports))
+    candidates = [*own, *(_Candidate(known, path, known.target.partition(":")[0]) for known, path in beside)]
     device = {**describe(), "load_average": [load_average()]}
     with bar("Loading in fresh processes", PROBES * len(candidates)) as step:
         probes = [_probe_often(candidate, threads, step) for candidate in candidates]
-    samples, warmups = _measure(candidates, threads, seconds)
+    measured = measure([(each.format, each.path) for each in candidates], threads, seconds, cool_down)
     device["load_average"].append(load_average())
-    measured = datetime.now(UTC).isoformat(timespec="seconds")
+    about = {"device": device, "threads": threads, "measured": now(), "run": uuid.uuid4().hex, "block": BLOCK}
     records = [
-        _record(candidate, device, threads, measured, warmup, taken, probe)
-        for candidate, warmup, taken, probe in zip(candidates, warmups, samples, probes)
+        _record(candidate, warmup, taken, probe, {"waited": measured.waited, "settled": warmup.settled}, about)
+        for candidate, warmup, taken, probe in zip(candidates, measured.warmups, measured.samples, probes)
     ]
-    record.append(records, Path(output) if output else Path(exports).resolve().parent)
+    record.append(records[: len(own)], Path(output) if output else Path(exports).resolve().parent)
     return records
+
+
+def now() -> str:
+    """The time, as records have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def rounds(files: int, seed: int = SEED) -> Iterator[list[int]]:
@@ -101,10 +123,12 @@ def sample_interleaved(
     seconds: float,
     clock: Callable[[], int] = time.perf_counter_ns,
     least: int = MIN_SAMPLES,
+    between: Callable[[], float] = lambda: 0.0,
 ) -> list[list[int]]:
     """Nanoseconds of every timed inference by `clock`, a list for each session, all of the same length.
 
-    At least `least` of each are taken, even where the time is over before.
+    At least `least` of each are taken, even where the time is over before. `between` is called after each round; the
+    seconds that it says it took do not count.
     """
     samples: list[list[int]] = [[] for _ in sessions]
     collecting = gc.isenabled()
@@ -114,6 +138,7 @@ def sample_interleaved(
         for order in rounds(len(sessions)):
             for index in order:
                 _block(sessions[index], samples[index], clock)
+            end += between()
             count = len(samples[0])
             if count >= MAX_SAMPLES or (count >= least and time.perf_counter() >= end):
                 return samples
@@ -131,32 +156,55 @@ def _block(session: Session, samples: list[int], clock: Callable[[], int]) -> No
         samples.append(clock() - start)
 
 
-def _measure(candidates: Sequence[_Candidate], threads: int, seconds: float) -> tuple[list[list[int]], list[int]]:
-    """Load all files, warm each up, and sample them -> samples and warm-up counts."""
+@dataclass(frozen=True)
+class Measured:
+    """Files measured in turns: for each its samples in nanoseconds and its warm-up.
+
+    `waited` is the share of the timed seconds in which this thread did not compute; None where other threads did.
+    """
+
+    samples: list[list[int]]
+    warmups: list[WarmUp]
+    waited: float | None
+
+
+def measure(files: Sequence[tuple[str, Path]], threads: int, seconds: float, cool_down: float = 0.0) -> Measured:
+    """Load files (format, path), warm each up, and sample them in turns."""
     from export.noise import captured
 
     sessions: list[Session] = []
     rng = np.random.default_rng(SEED)
+    rest = _Rest(cool_down)
     try:
-        for candidate in candidates:
+        for format, path in files:
             with captured():
-                session = runtime_for(candidate.format).load(str(candidate.path), threads)
+                session = runtime_for(format).load(str(path), threads)
             sessions.append(session)
             session.set_input(rng.integers(0, 256, session.shape, dtype=np.uint8))
-        warmups = [_warm_up(session) for session in sessions]
-        return sample_interleaved(sessions, seconds), warmups
+        warmups = [warm_up(session.infer) for session in sessions]
+        wall, busy = time.perf_counter(), time.thread_time()
+        samples = sample_interleaved(sessions, seconds, between=rest)
+        wall, busy = time.perf_counter() - wall - rest.taken, time.thread_time() - busy
+        return Measured(samples, warmups, max(0.0, 1 - busy / wall) if threads == 1 else None)
     finally:
         for session in sessions:
             session.close()
 
 
-def _warm_up(session: Session) -> int:
-    end = time.perf_counter() + _WARMUP_SECONDS
-    runs = 0
-    while runs < _WARMUP_RUNS or time.perf_counter() < end:
-        session.infer()
-        runs += 1
-    return runs
+class _Rest:
+    """A rest between rounds; knows how long all of them took, seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.taken = seconds, 0.0
+
+    def __call__(self) -> float:
+        if not self.seconds:
+            return 0.0
+        start = time.perf_counter()
+        time.sleep(self.seconds)
+        took = time.perf_counter() - start
+        self.taken += took
+        return took
 
 
 def _candidates(exports: Path) -> list[_Candidate]:
@@ -205,16 +253,16 @@ def _probe_often(candidate: _Candidate, threads: int, step: Any) -> list[dict[st
 
 
 def _record(
-    candidate: _Candidate, device: dict[str, Any], threads: int, measured: str, warmup: int,
-    samples: Sequence[int], probes: Sequence[dict[str, int | None]],
+    candidate: _Candidate, warmup: WarmUp, samples: Sequence[int], probes: Sequence[dict[str, int | None]],
+    conditions: dict[str, Any], about: dict[str, Any],
 ) -> Record:  # fmt: skip
     runtime = runtime_for(candidate.format)
     entry = candidate.entry
     memory = [probe["peak_memory"] for probe in probes if probe["peak_memory"] is not None]
     return Record(
         target=str(entry.target), file=entry.file, sha256=entry.sha256, bytes=entry.bytes,
-        runtime={"name": runtime.NAME, "version": runtime.version()}, device=device, threads=threads,
-        measured=measured, warmup=warmup, samples=tuple(samples),
+        runtime={"name": runtime.NAME, "version": runtime.version()}, warmup=warmup.runs, samples=tuple(samples),
         load=tuple(probe["load"] or 0 for probe in probes), first=tuple(probe["first"] or 0 for probe in probes),
         peak_memory=int(median(memory)) if memory else None, partitions=entry.partitions,
+        conditions=conditions, **about,
     )  # fmt: skip

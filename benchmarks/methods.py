@@ -36,17 +36,21 @@ from benchmarks.elpv import RECIPE, SHORT, answers_right, run_attar, settings
 
 LABELS = "labels alone"
 
+_LISTED = (
+    ("dkd",), ("dist",), ("hard",), ("feature",), ("attention",), ("rkd",), ("crd",), ("kd", "feature"), ("kd", "crd"),
+)  # fmt: skip
+
+
+def _listed(names: tuple[str, ...]) -> tuple[str, ...]:
+    losses = ", ".join(f"{{name: {name}}}" for name in names)
+    return ("student.temperature=null", f"student.losses=[{losses}]")  # the recipe's temperature is its single loss's
+
+
 METHODS: dict[str, tuple[str, ...]] = {
     LABELS: (),
     "kd": (),
-    **{
-        " + ".join(names): ("student.temperature=null", f"student.losses=[{', '.join(f'{{name: {n}}}' for n in names)}]")
-        for names in (
-            ("dkd",), ("dist",), ("hard",), ("feature",), ("attention",), ("rkd",), ("crd",), ("kd", "feature"),
-            ("kd", "crd"),
-        )
-    },
-}  # fmt: skip
+    **{" + ".join(names): _listed(names) for names in _LISTED},
+}
 """Method -> how the recipe differs; `kd` is the recipe's own, 0.7 for the teacher and 0.3 for the labels."""
 
 SEEDS = 5

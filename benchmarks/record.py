@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from attar.errors import InputError
 from attar.files import write_text
+from benchmarks.intervals import in_rounds
 
 SCHEMA = 2
 """Version 1 had none of the fields from `operators` on; it is still read."""
@@ -43,7 +44,10 @@ class Record:
             inference; None where the runtime does not say.
         agreement: outputs computed there against the expected ones: `{"images", "max_error", "top1"}`; None where
             the runtime is the one that verified the file.
-        conditions: what the device tells of itself before and after, such as battery and temperature, each a pair.
+        conditions: what else was noted: `waited` and `settled` (see `benchmarks.verdict`); of a device that tells, its
+            battery and temperature, each a pair of before and after.
+        run: files that were measured in turns share it.
+        block: consecutive samples of one turn; the runs' n-th turns belong together.
     """
 
     target: str
@@ -63,6 +67,13 @@ class Record:
     operators: tuple[dict[str, Any], ...] | None = None
     agreement: dict[str, Any] | None = None
     conditions: dict[str, Any] = field(default_factory=dict)
+    run: str = ""
+    block: int = 1
+
+    @property
+    def rounds(self) -> np.ndarray:
+        """The samples by turns, float64 (rounds, block)."""
+        return in_rounds(self.samples, self.block)
 
     @property
     def percentiles(self) -> dict[str, float]:
@@ -86,7 +97,11 @@ class Record:
             raise ValueError(f"schema version {value['schema']}, and this attar reads versions up to {SCHEMA}")
         needed = {each.name for each in fields(Record) if each.default is MISSING and each.default_factory is MISSING}
         known = {each.name: value[each.name] for each in fields(Record) if each.name in {*needed, *value}}
-        lists = {name: tuple(known[name]) for name in ("samples", "load", "first", "operators") if known.get(name) is not None}
+        lists = {
+            name: tuple(known[name])
+            for name in ("samples", "load", "first", "operators")
+            if known.get(name) is not None
+        }
         return Record(**{**known, **lists})
 
 

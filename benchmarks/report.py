@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,16 @@ from attar.files import write_json, write_text
 from attar.images import UnreadableImage, read_rgb
 from benchmarks.columns import EMPTY, columns
 from benchmarks.comparison import Comparison, Example
+from benchmarks.intervals import percentile_estimates
 from benchmarks.picture import latency_svg, picture, reliability_svg
 from benchmarks.record import Record
-from benchmarks.units import megabytes, milliseconds, number, percent, points
+from benchmarks.units import estimate_text, interval_text, megabytes, milliseconds, number, percent, points
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from benchmarks.gate import Judgement
+    from benchmarks.measurement import Measurement
 
 __all__ = ["markdown_table", "picture", "records_table", "terminal_table", "write_report"]
 
@@ -100,20 +104,55 @@ def markdown_table(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def records_table(records: Sequence[Record]) -> Table:
-    """Latency records for a terminal."""
+def records_table(found: Measurement) -> Table:
+    """What `attar bench` found, for a terminal."""
+    from rich.table import Table
+
+    runtimes = dict.fromkeys(f"{each.runtime['name']} {each.runtime['version']}" for each in found.records)
+    threads = found.records[0].threads
+    caption = f"{', '.join(runtimes)}; {threads} thread{'s' if threads > 1 else ''}. Brackets: 95% intervals."
+    lines = [caption, *(f"{ratio}." for ratio in found.ratios)]
+    table = Table(header_style="bold", caption="\n".join(lines), caption_justify="left")
+    for title in ("File", "p50 ms", "", "p90 ms", "p99 ms", "Load ms", "First ms", "Memory"):
+        table.add_column(title, justify="left" if title in ("File", "") else "right", no_wrap=title == "")
+    for record in found.records:
+        middle = [sorted(values)[len(values) // 2] / 1e6 for values in (record.load, record.first)]
+        estimates = percentile_estimates(record.rounds)
+        p50, p90, p99 = (number(each.value / 1e6) for each in estimates)
+        table.add_row(
+            record.file, p50, interval_text(estimates[0], 1e-6), p90, p99, *map(number, middle),
+            megabytes(record.peak_memory) if record.peak_memory is not None else EMPTY,
+        )  # fmt: skip
+    return table
+
+
+def judgements_table(judgements: Sequence[Judgement]) -> Table:
+    """Files against their baseline, for a terminal."""
     from rich.table import Table
 
     table = Table(header_style="bold")
-    titles = ("File", "Runtime", "Threads", "p50 ms", "p90 ms", "p99 ms", "Load ms", "First ms", "Memory", "Samples")
-    for title in titles:
-        table.add_column(title, justify="left" if title in ("File", "Runtime") else "right")
-    for record in records:
-        middle = [sorted(values)[len(values) // 2] / 1e6 for values in (record.load, record.first)]
+    for title in ("Target", "Figure", "x baseline", "Compared", "Condition", "Outcome"):
+        table.add_column(title)
+    for each in judgements:
+        asked = "" if each.condition is None else f"at most {each.condition.limit:g}x"
+        outcome = each.outcome if each.condition else ""
+        table.add_row(each.target, each.figure, estimate_text(each.ratio), each.way, asked, outcome)
+    return table
+
+
+def history_table(records: Sequence[Record], tags: Mapping[str, Sequence[str]]) -> Table:
+    """The measurements of a database, for a terminal."""
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for title in ("Measured", "Tags", "Target", "Device", "Runtime", "Threads", "p50 ms", "File"):
+        table.add_column(title)
+    for each in records:
+        device = str(each.device.get("model") or each.device.get("cpu") or "unknown")
+        p50 = number(each.percentiles["p50"] / 1e6)
         table.add_row(
-            record.file, f"{record.runtime['name']} {record.runtime['version']}", str(record.threads),
-            *(number(value / 1e6) for value in record.percentiles.values()), *map(number, middle),
-            megabytes(record.peak_memory) if record.peak_memory is not None else EMPTY, str(len(record.samples)),
+            each.measured[:19].replace("T", " "), ", ".join(tags.get(each.run, ())), each.target, device,
+            f"{each.runtime['name']} {each.runtime['version']}", str(each.threads), p50, each.sha256[:12],
         )  # fmt: skip
     return table
 

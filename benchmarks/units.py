@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from benchmarks.intervals import Estimate
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -26,6 +28,17 @@ def number(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def estimate_text(estimate: Estimate, unit: float = 1.0) -> str:
+    """`1.06 [1.05, 1.07]`, in another unit if asked."""
+    return f"{number(estimate.value * unit)} {interval_text(estimate, unit)}"
+
+
+def interval_text(estimate: Estimate, unit: float = 1.0) -> str:
+    """`[1.05, 1.07]`; an end that is not known is `?`."""
+    ends = (number(end * unit) if 0 < end < float("inf") else "?" for end in (estimate.low, estimate.high))
+    return f"[{', '.join(ends)}]"
 
 
 def megabytes(size: int) -> str:

@@ -229,20 +229,69 @@ def bench(
     exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time for all files together, after warm-up.")] = 10.0,
+    cool_down: Annotated[float, typer.Option(min=0, help="Seconds of rest after each round of all files.")] = 0.0,
+    history: Annotated[
+        Path | None, typer.Option(help="SQLite file that measurements are added to.", show_default=False)
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="A name for this run in the history.", show_default=False)] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Tag of the runs to compare with.", show_default=False)
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(help="Fail on `p50 > 1.10x baseline`, beyond noise. Repeatable.", show_default=False),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Measure latency on this machine, all files interleaved in one run.
 
     Example: `attar bench runs/attar/exports --threads 2`
     """
+    from attar.console import say
+    from attar.errors import GateError
     from attar.runfolder import exports_of
-    from benchmarks import bench
-    from benchmarks.report import records_table
+    from benchmarks.measurement import Tracking, measurement
+    from benchmarks.report import judgements_table, records_table
 
     folder = exports_of(exports)
-    records = bench(folder, threads=threads, seconds=seconds, output=output or folder.resolve().parent)
-    _show([record.to_json() for record in records], as_json, lambda: records_table(records))
+    found = measurement(
+        folder, Tracking(history, tag, against, tuple(fail_if or ())), threads=threads, seconds=seconds,
+        cool_down=cool_down, output=output or folder.resolve().parent,
+    )  # fmt: skip
+    _show(found.to_json(), as_json, lambda: records_table(found))
+    if found.judgements and not as_json:
+        _show(None, False, lambda: judgements_table(found.judgements))
+    say(str(found.verdict))
+    if found.failed:
+        raise GateError("Slower than the baseline: " + "; ".join(map(str, found.failed)) + ".")
+
+
+@app.command()
+def history(
+    path: Annotated[Path, typer.Argument(help="SQLite file made by `attar bench --history`.")],
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another one, whose measurements are added. Repeatable.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The measurements kept in a database, and joining those of several labs.
+
+    Example: `attar history lab.sqlite --merge colleague.sqlite`
+    """
+    from attar.console import say
+    from benchmarks.history import opened
+    from benchmarks.report import history_table
+
+    with opened(path, create=bool(merge) and not path.exists()) as lab:
+        for other in merge or ():
+            with opened(other) as more:
+                added = lab.merge(more)
+            say(f"{other}: {added.records} new measurements, {added.tags} new tags")
+        records, tags = lab.records(), lab.tags()
+    listed = [{**record.to_json(), "tags": tags.get(record.run, [])} for record in records]
+    _show(listed, as_json, lambda: history_table(records, tags))
 
 
 @app.command()

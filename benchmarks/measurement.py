@@ -1,0 +1,162 @@
+"""`attar bench` as a whole: measure, keep, judge. What it found is plain data.
+
+    measure -> append to the history -> verdict on the machine, ratios of precisions -> conditions against a baseline
+
+What was measured is kept before it is judged, so a failed condition loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attar.errors import InputError
+from benchmarks.device import describe
+from benchmarks.gate import Condition, Judgement, judge, of_baseline, read_condition, require_runs
+from benchmarks.history import History, opened
+from benchmarks.intervals import Estimate, percentile_estimates, ratio_estimate
+from benchmarks.latency import bench
+from benchmarks.record import Record
+from benchmarks.units import estimate_text
+from benchmarks.verdict import Verdict, of_run
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long a file takes as the fp32 file of the same runtime did in the same run."""
+
+    target: str
+    reference: str
+    estimate: Estimate
+
+    def __str__(self) -> str:
+        return f"{self.target} takes {estimate_text(self.estimate)} times as long as {self.reference}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"target": self.target, "reference": self.reference, **self.estimate.to_json()}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a run of measurements found."""
+
+    records: tuple[Record, ...]
+    verdict: Verdict
+    ratios: tuple[Ratio, ...]
+    judgements: tuple[Judgement, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Judgement, ...]:
+        """The conditions that failed."""
+        return tuple(each for each in self.judgements if each.outcome == "failed")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "records": [{**each.to_json(), "intervals": _intervals(each)} for each in self.records],
+            "verdict": self.verdict.to_json(),
+            "ratios": [each.to_json() for each in self.ratios],
+            "judgements": [each.to_json() for each in self.judgements],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Which database to keep measurements in, and what to hold them against.
+
+    Attributes:
+        history: the SQLite file.
+        tag: a name for this run.
+        against: the tag of the baseline's runs.
+        fail_if: conditions such as `p50 > 1.10x baseline`.
+    """
+
+    history: Path | None = None
+    tag: str | None = None
+    against: str | None = None
+    fail_if: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.fail_if and not self.against:
+            raise InputError("--fail-if needs a baseline: name its tag with --against.")
+        if (self.tag or self.against) and not self.history:
+            option = "--tag" if self.tag else "--against"
+            raise InputError(f"{option} needs a database of measurements: name it with --history.")
+
+
+def measurement(exports: Path, tracking: Tracking | None = None, **options: Any) -> Measurement:
+    """Measure the files of an exports folder, keep what was measured, and hold it against a baseline.
+
+    Args:
+        exports: folder with a manifest.json.
+        tracking: the database, and the baseline in it.
+        options: those of `bench`.
+
+    Raises:
+        InputError: as `bench`; a database that cannot be used, no such baseline on this device.
+    """
+    tracking = tracking or Tracking()
+    conditions = [read_condition(text) for text in tracking.fail_if]
+    if tracking.history is None:
+        return _found(bench(exports, **options), (), ())
+    with opened(tracking.history, create=True) as history:
+        baseline, beside = _baseline(history, tracking, int(options.get("threads", 1)))
+        records = bench(exports, beside=beside, **options)
+        own, others = records[: len(records) - len(beside)], records[len(records) - len(beside) :]
+        history.add(own, [tracking.tag] if tracking.tag else [], [Path(exports) / each.file for each in own])
+        return _found(own, others, _judged(own, others, baseline, conditions))
+
+
+def ratios(records: Sequence[Record]) -> list[Ratio]:
+    """Every file of a run against the fp32 file of the same runtime."""
+    found = []
+    for record in records:
+        name, run = record.runtime["name"], record.run
+        alike = [each for each in records if each.runtime["name"] == name and each.run == run]
+        reference = next((each for each in alike if each.target.endswith(":fp32")), None)
+        if reference is not None and reference is not record and record.run:
+            found.append(Ratio(record.target, reference.target, ratio_estimate(record.rounds, reference.rounds)))
+    return found
+
+
+def _intervals(record: Record) -> dict[str, dict[str, float | None]]:
+    return {name: each.to_json() for name, each in zip(record.percentiles, percentile_estimates(record.rounds))}
+
+
+def _found(own: Sequence[Record], others: Sequence[Record], judgements: Sequence[Judgement]) -> Measurement:
+    return Measurement(tuple(own), of_run([*own, *others]), tuple(ratios(own)), tuple(judgements))
+
+
+def _baseline(
+    history: History, tracking: Tracking, threads: int
+) -> tuple[dict[str, list[Record]], list[tuple[Record, Path]]]:
+    """The baseline's records by target, and those of its files that can be timed again."""
+    if tracking.against is None:
+        return {}, []
+    baseline = of_baseline(history.records(tracking.against), tracking.against, describe(), threads)
+    places = {target: history.place(records[-1].sha256) for target, records in baseline.items()}
+    require_runs(baseline, [target for target, place in places.items() if place is None], tracking.against)
+    return baseline, [(baseline[target][-1], place) for target, place in places.items() if place is not None]
+
+
+def _judged(
+    own: Sequence[Record],
+    others: Sequence[Record],
+    baseline: dict[str, list[Record]],
+    conditions: Sequence[Condition],
+) -> list[Judgement]:
+    again = {each.target: each for each in others}
+    known = [record for record in own if record.target in baseline]
+    if baseline and not known:
+        raise InputError(
+            f"The baseline has {', '.join(sorted(baseline))}, and none of these was measured now: there is nothing to "
+            "compare. The records were kept."
+        )
+    return [
+        judgement
+        for record in known
+        for judgement in judge(record, baseline[record.target], again.get(record.target), conditions)
+    ]
