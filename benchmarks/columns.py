@@ -48,7 +48,7 @@ def columns(comparison: Comparison) -> list[Column]:
         (True, Column("ECE", "expected calibration error: gap between confidence and accuracy",
                       lambda r: _share(r.ece), brief=False)),
         (True, Column("Size", "weights of a model, the whole of a file", lambda r: Cell(megabytes(r.bytes)))),
-        (timed, Column("p50 ms", "median latency of one inference", lambda r: _latency(r, "p50"))),
+        (timed, Column("p50 ms", "median latency of one inference, with its 95% interval", _median)),
         (timed, Column("p90 ms", "9 of 10 inferences take less", lambda r: _latency(r, "p90"), brief=False)),
         (timed, Column("p99 ms", "99 of 100 inferences take less", lambda r: _latency(r, "p99"), brief=False)),
     ]  # fmt: skip
@@ -84,3 +84,10 @@ def _share(value: float | None) -> Cell:
 
 def _latency(row: Row, name: str) -> Cell:
     return Cell(number(getattr(row.latency, name)) if row.latency else EMPTY)
+
+
+def _median(row: Row) -> Cell:
+    if row.latency is None:
+        return Cell(EMPTY)
+    low, high = row.latency.interval
+    return Cell(number(row.latency.p50), bracket(number(low), "?" if high is None else number(high)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,10 +23,12 @@ from benchmarks import record
 from benchmarks.choose import choose
 from benchmarks.comparison import Bin, ClassRow, Comparison, Example, Interval, Kind, Latency, Row
 from benchmarks.device import describe
+from benchmarks.intervals import percentile_estimates
 from benchmarks.latency import check_unchanged
 from benchmarks.predictions import FOLDER, Predictions
 from benchmarks.record import Record
 from benchmarks.runtimes import ELSEWHERE
+from benchmarks.verdict import of_run
 
 BINS = 15
 WORST_CLASSES = 10
@@ -106,7 +109,7 @@ def compare(
         example_count=count,
         failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
         set_aside=tuple({"photo": photo_name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
-        notes=_notes(photos, chosen, master, rows),
+        notes=_notes(photos, chosen, master, rows, known),
         provenance=_provenance(student, master, photos, known, rows),
     )
 
@@ -245,11 +248,12 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 
 def _latency(measured: Record) -> Latency:
     share = {name: value / 1e6 for name, value in measured.percentiles.items()}
+    (median_of,) = percentile_estimates(measured.rounds, (50,))
     return Latency(
         **share, samples=len(measured.samples), load=median(measured.load) / 1e6, first=median(measured.first) / 1e6,
         peak_memory=measured.peak_memory, threads=measured.threads,
         runtime=f"{measured.runtime['name']} {measured.runtime['version']}", measured=measured.measured,
-        drift=measured.drift,
+        interval=(median_of.low / 1e6, median_of.high / 1e6 if isfinite(median_of.high) else None),
     )  # fmt: skip
 
 
@@ -315,7 +319,9 @@ def photo_name(path: Path, photos: Photos) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def _notes(photos: Photos, chosen: Sequence[Photo], master: Bundle | None, rows: Sequence[Row]) -> tuple[str, ...]:
+def _notes(
+    photos: Photos, chosen: Sequence[Photo], master: Bundle | None, rows: Sequence[Row], records: Sequence[Record]
+) -> tuple[str, ...]:
     notes = []
     if len(chosen) < len(photos.val):
         notes.append(f"Measured on {len(chosen)} of {len(photos.val)} validation photos, evenly spread.")
@@ -323,13 +329,18 @@ def _notes(photos: Photos, chosen: Sequence[Photo], master: Bundle | None, rows:
         notes.append(f"No top-5: with {len(photos.labels)} classes almost any answer is among five.")
     if master is None:
         notes.append("No teacher was given, so there is no agreement with it and there are no examples.")
-    unsteady = [row.name for row in rows if row.latency and not 0.9 <= row.latency.drift <= 1.1]
-    if unsteady:
-        notes.append(
-            f"The machine's speed changed by more than 10% while {', '.join(unsteady)} was measured: "
-            "something else was running, or the CPU grew hot. Measure again on a quiet machine."
-        )
-    return tuple(notes)
+    return (*notes, *_verdicts(rows, records))
+
+
+def _verdicts(rows: Sequence[Row], records: Sequence[Record]) -> list[str]:
+    """What speaks against the runs that the rows' latencies are from."""
+    shown = {row.latency.measured for row in rows if row.latency}
+    runs: dict[str, list[Record]] = {}
+    for each in records:
+        if each.measured in shown and each.run:
+            runs.setdefault(each.run, []).append(each)
+    verdicts = [of_run(run) for run in runs.values()]
+    return [f"Latency: {verdict}" for verdict in verdicts if not verdict.trusted]
 
 
 def _provenance(

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from attar.errors import InputError
 from attar.images import Part
 
-SCHEMA = 1
+SCHEMA = 2
 
 Kind = Literal["teacher", "student", "file"]
 
@@ -39,7 +39,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Latency:
-    """From the last record of a file with this content."""
+    """From the last record of a file with this content; `interval` is the median's, None for an end not known."""
 
     p50: float
     p90: float
@@ -51,7 +51,7 @@ class Latency:
     threads: int
     runtime: str
     measured: str
-    drift: float
+    interval: tuple[float, float | None]
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,8 @@ def bench(
         seconds: time for all files together, after warm-up; each gets at least `MIN_SAMPLES` all the same.
         cool_down: seconds of rest after each round, for a device that throttles; they do not count as `seconds`.
         output: folder whose benchmarks.jsonl the records are added to; by default the one around `exports`.
-        beside: other files that take turns with these, each with an earlier record of it; their new records are
-            returned and written nowhere.
+        beside: other files that take turns with these, each with an earlier record of it; their new records have
+            samples only, and are returned and written nowhere.
 
     Returns:
         One record a file, in the manifest's order, and then those of `beside`. Core ML files have none: they need an
@@ -93,8 +93,8 @@ def bench(
     own = _candidates(Path(exports))
     candidates = [*own, *(_Candidate(known, path, known.target.partition(":")[0]) for known, path in beside)]
     device = {**describe(), "load_average": [load_average()]}
-    with bar("Loading in fresh processes", PROBES * len(candidates)) as step:
-        probes = [_probe_often(candidate, threads, step) for candidate in candidates]
+    with bar("Loading in fresh processes", PROBES * len(own)) as step:
+        probes = [_probe_often(candidate, threads, step) for candidate in own] + [[]] * len(beside)
     measured = measure([(each.format, each.path) for each in candidates], threads, seconds, cool_down)
     device["load_average"].append(load_average())
     about = {"device": device, "threads": threads, "measured": now(), "run": uuid.uuid4().hex, "block": BLOCK}

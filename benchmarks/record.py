@@ -80,15 +80,9 @@ class Record:
         """p50, p90 and p99 of the samples."""
         return percentiles(self.samples)
 
-    @property
-    def drift(self) -> float:
-        """Median of the last quarter of the samples over that of the first: far from 1, the machine changed."""
-        quarter = max(1, len(self.samples) // 4)
-        return float(np.median(self.samples[-quarter:]) / np.median(self.samples[:quarter]))
-
     def to_json(self) -> dict[str, Any]:
         """As plain data, with the percentiles spelled out for readers of the file."""
-        return {"schema": SCHEMA, **asdict(self), **self.percentiles, "drift": self.drift}
+        return {"schema": SCHEMA, **asdict(self), **self.percentiles}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Record:

@@ -110,17 +110,19 @@ def records_table(found: Measurement) -> Table:
 
     runtimes = dict.fromkeys(f"{each.runtime['name']} {each.runtime['version']}" for each in found.records)
     threads = found.records[0].threads
-    caption = f"{', '.join(runtimes)}; {threads} thread{'s' if threads > 1 else ''}. Brackets: 95% intervals."
+    caption = (
+        f"Milliseconds. {', '.join(runtimes)}; {threads} thread{'s' if threads > 1 else ''}. Brackets: 95% intervals."
+    )
     lines = [caption, *(f"{ratio}." for ratio in found.ratios)]
     table = Table(header_style="bold", caption="\n".join(lines), caption_justify="left")
-    for title in ("File", "p50 ms", "", "p90 ms", "p99 ms", "Load ms", "First ms", "Memory"):
-        table.add_column(title, justify="left" if title in ("File", "") else "right", no_wrap=title == "")
+    for title in ("Target", "p50", "", "p90", "p99", "Load", "First", "Memory"):
+        table.add_column(title, justify="left" if title in ("Target", "") else "right", no_wrap=True)
     for record in found.records:
         middle = [sorted(values)[len(values) // 2] / 1e6 for values in (record.load, record.first)]
         estimates = percentile_estimates(record.rounds)
         p50, p90, p99 = (number(each.value / 1e6) for each in estimates)
         table.add_row(
-            record.file, p50, interval_text(estimates[0], 1e-6), p90, p99, *map(number, middle),
+            record.target, p50, interval_text(estimates[0], 1e-6), p90, p99, *map(number, middle),
             megabytes(record.peak_memory) if record.peak_memory is not None else EMPTY,
         )  # fmt: skip
     return table

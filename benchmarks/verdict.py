@@ -86,7 +86,7 @@ def verdict(
     if waited is not None and waited > WAITED:
         found.append((
             f"Other programs held the CPU for {100 * waited:.0f}% of the timed seconds.",
-            "Close them, or measure when the machine is idle.",
+            "Close other programs, or measure when the machine is idle.",
         ))  # fmt: skip
     if unsettled:
         found.append((

@@ -264,7 +264,7 @@ def bench(
         _show(None, False, lambda: judgements_table(found.judgements))
     say(str(found.verdict))
     if found.failed:
-        raise GateError("Slower than the baseline: " + "; ".join(map(str, found.failed)) + ".")
+        raise GateError("Slower or larger than the baseline: " + "; ".join(map(str, found.failed)) + ".")
 
 
 @app.command()

@@ -24,11 +24,6 @@ def test_percentiles_of_a_known_series() -> None:
     assert made(tuple(range(1, 102))).percentiles == {"p50": 51.0, "p90": 91.0, "p99": 100.0}
 
 
-def test_drift_tells_a_machine_that_slowed_down() -> None:
-    assert made((100,) * 50 + (150,) * 50).drift == 1.5
-    assert made((100,) * 100).drift == 1.0
-
-
 def test_round_trip_and_append(tmp_path: Path) -> None:
     first, second = made(), made((40, 50), "cd")
     record.append([first], tmp_path)

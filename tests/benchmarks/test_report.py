@@ -14,11 +14,23 @@ from PIL import Image
 from rich.console import Console
 
 from attar.errors import GateError, InputError
-from benchmarks import write_report
+from benchmarks import compare, write_report
 from benchmarks.columns import columns
 from benchmarks.comparison import ClassRow, Comparison
+from benchmarks.gate import Condition, judge
+from benchmarks.intervals import Estimate
+from benchmarks.measurement import Measurement, Ratio
 from benchmarks.readme import BEGIN, END, block, replaced
-from benchmarks.report import markdown_table, picture, records_table, render, terminal_table
+from benchmarks.report import (
+    history_table,
+    judgements_table,
+    markdown_table,
+    picture,
+    records_table,
+    render,
+    terminal_table,
+)
+from benchmarks.verdict import Verdict
 from export import read_manifest
 
 HOSTILE = '<script>alert("x")</script>'
@@ -147,7 +159,28 @@ def test_terminal_markdown_and_page_show_the_same_cells(small: Any) -> None:
 
 
 def test_records_table_has_a_line_a_record(small: Any) -> None:
-    assert records_table(small.records).row_count == len(small.records)
+    ratio = Ratio("litert:int8", "litert:fp32", Estimate(0.5, 0.4, 0.6))
+    found = Measurement(tuple(small.records), Verdict(True), (ratio,))
+    table = records_table(found)
+    assert table.row_count == len(small.records)
+    assert "litert:int8 takes 0.500 [0.400, 0.600] times as long as litert:fp32." in str(table.caption)
+    assert "1 thread. Brackets" in str(table.caption)
+
+
+def test_judgements_and_history_have_a_line_each(small: Any) -> None:
+    judgements = judge(small.records[0], small.records[:1], None, [Condition("size", 0.5)])
+    assert judgements_table(judgements).row_count == 1 and judgements[0].outcome == "failed"
+    listed = history_table(small.records, {small.records[0].run: ["v1"]})
+    assert listed.row_count == len(small.records)
+    assert list(listed.columns[1].cells) == ["v1"] * len(small.records)
+
+
+def test_a_run_that_cannot_be_trusted_is_noted(small: Any) -> None:
+    waiting = [replace(each, conditions={"waited": 0.4}) for each in small.records]
+    told = compare(
+        small.exports, bundle=small.student.path, teacher=small.teacher.path, photos=small.photos, records=waiting
+    )
+    assert any("Other programs held the CPU for 40%" in note for note in told.notes)
 
 
 @pytest.mark.parametrize("name", ["picture.svg", "picture.png"])

@@ -20,6 +20,7 @@ VERBS = [
     "export",
     "verify",
     "bench",
+    "history",
     "compare",
     "report",
     "shortfall",

@@ -155,8 +155,17 @@ def test_single_verbs_on_a_finished_run(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, copy)
     code, out, err = attar("verify", copy / "exports", "--json")
     assert code == 0 and len(json.loads(out)["files"]) == 3, err
-    code, out, err = attar("bench", copy, "--seconds", "0.5", "--threads", "2", "--json")
-    assert code == 0 and all(len(r["samples"]) >= 5 and r["threads"] == 2 for r in json.loads(out)), err
+    lab = ("--history", copy / "lab.sqlite")
+    code, out, err = attar("bench", copy, "--seconds", "0.5", "--threads", "2", *lab, "--tag", "v1", "--json")
+    records = json.loads(out)["records"]
+    assert code == 0 and all(len(r["samples"]) >= 5 and r["threads"] == 2 for r in records), err
+    half = ("--against", "v1", "--fail-if", "size > 0.5x baseline")
+    code, out, err = attar("bench", copy, "--seconds", "0.1", "--threads", "2", *lab, *half)
+    assert code == 1 and "Slower or larger than the baseline: " in err and "failed" in out, err
+    code, out, err = attar("history", copy / "lab.sqlite", "--json")
+    assert code == 0 and [each["tags"] for each in json.loads(out)] == [["v1"]] * len(records) + [[]] * len(records), (
+        err
+    )
     code, out, err = attar("compare", copy, "--json")
     assert code == 0 and json.loads(out), err
     (copy / "report.html").unlink()
