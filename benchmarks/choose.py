@@ -1,8 +1,12 @@
-"""Which file to take: the fastest one that gives up no more than one point of the student's top-1."""
+"""Which file to take: the fastest one that meets what its user needs.
+
+Without any need it is the fastest that gives up no more than one point of the student's top-1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from benchmarks.comparison import Choice, Row
 from benchmarks.units import megabytes, milliseconds, percent, points
@@ -11,12 +15,70 @@ TOLERANCE = 0.01
 """What a file may lose against the student and still be taken, share of images."""
 
 
-def choose(rows: Sequence[Row]) -> Choice:
-    """The file with the smallest median latency within `TOLERANCE`; by size where nothing was measured."""
+@dataclass(frozen=True)
+class Needs:
+    """What a file has to meet; None where anything will do.
+
+    Attributes:
+        max_ms: median latency, milliseconds.
+        max_mb: size of the file, decimal megabytes.
+        min_top1: top-1, share of photos; it takes the place of the point that a file may lose against the student.
+    """
+
+    max_ms: float | None = None
+    max_mb: float | None = None
+    min_top1: float | None = None
+
+    def missed(self, row: Row) -> list[str]:
+        """What a file does not meet, in words; nothing if it meets all."""
+        found = []
+        if self.min_top1 is not None and row.top1.value < self.min_top1:
+            found.append(f"it is right on {percent(row.top1.value)} of the photos, not {percent(self.min_top1)}")
+        if self.max_ms is not None and row.latency is None:
+            found.append("its latency was not measured here")
+        if self.max_ms is not None and row.latency is not None and row.latency.p50 > self.max_ms:
+            found.append(f"it takes {milliseconds(row.latency.p50)}, not {milliseconds(self.max_ms)}")
+        if self.max_mb is not None and row.bytes > 1e6 * self.max_mb:
+            found.append(f"it weighs {megabytes(row.bytes)}, not {megabytes(round(1e6 * self.max_mb))}")
+        return found
+
+    def __str__(self) -> str:
+        asked = [
+            f"at most {milliseconds(self.max_ms)}" if self.max_ms is not None else "",
+            f"at most {megabytes(round(1e6 * self.max_mb))}" if self.max_mb is not None else "",
+            f"at least {percent(self.min_top1)} top-1" if self.min_top1 is not None else "",
+        ]
+        return ", ".join(filter(None, asked))
+
+
+def choose(rows: Sequence[Row], needs: Needs | None = None) -> Choice:
+    """The file with the smallest median latency of those that meet the needs; by size where nothing was measured."""
+    needs = needs or Needs()
     files = [row for row in rows if row.kind == "file"]
     if not files:
         return Choice(None, None, ("No file passed verification, so there is none to take.",))
-    near = [row for row in files if row.difference and row.difference.value >= -TOLERANCE - 1e-9]
+    fit = [row for row in files if not needs.missed(row)]
+    if not fit:
+        return Choice(None, None, (f"No file meets {needs}.", *_nearest(files, needs)))
+    if str(needs):
+        choice = _fastest(fit if needs.min_top1 is not None else _near(fit) or fit, needs)
+        return replace(choice, reasons=(f"It meets what was asked for: {needs}.", *choice.reasons))
+    return _fastest(files, needs)
+
+
+def _nearest(files: Sequence[Row], needs: Needs) -> list[str]:
+    """What the files miss that miss the fewest needs."""
+    missed = sorted(((needs.missed(row), row) for row in files), key=lambda pair: (len(pair[0]), -pair[1].top1.value))
+    fewest = len(missed[0][0])
+    return [f"{row.about}: {' and '.join(why)}." for why, row in missed[:3] if len(why) == fewest]
+
+
+def _near(files: Sequence[Row]) -> list[Row]:
+    return [row for row in files if row.difference and row.difference.value >= -TOLERANCE - 1e-9]
+
+
+def _fastest(files: Sequence[Row], needs: Needs) -> Choice:
+    near = list(files) if needs.min_top1 is not None else _near(files)
     if not near:
         best = max(files, key=lambda row: row.top1.value)
         loss = points(best.difference.value) if best.difference else ""
@@ -24,23 +86,24 @@ def choose(rows: Sequence[Row]) -> Choice:
             f"No file keeps within one point of the student. This one comes nearest: {loss} points.",
         ))  # fmt: skip
     timed = [row for row in near if row.latency]
+    bound = "" if needs.min_top1 is not None else " within one point of the student"
     if not timed:
         best = min(near, key=lambda row: row.bytes)
         return Choice(best.about, best.name, (
-            f"It is the smallest of the {_count(near)} within one point of the student: {megabytes(best.bytes)}.",
+            f"It is the smallest of the {_count(near)}{bound}: {megabytes(best.bytes)}.",
             "No latency was measured on this machine.",
         ))  # fmt: skip
     best = min(timed, key=lambda row: row.latency.p50 if row.latency else float("inf"))
-    return Choice(best.about, best.name, (*_why(best, timed), *_apple(best, near)))
+    return Choice(best.about, best.name, (*_why(best, timed, bound), *_apple(best, near, bound)))
 
 
-def _why(best: Row, timed: Sequence[Row]) -> list[str]:
+def _why(best: Row, timed: Sequence[Row], bound: str) -> list[str]:
     assert best.latency is not None
     p50 = best.latency.p50
     others = sorted((r for r in timed if r is not best and r.latency), key=lambda r: r.latency.p50 if r.latency else 0)
-    speed = f"It is the fastest of the {_count(timed)} timed here that stay within one point of the student"
+    speed = f"It is the fastest of the {_count(timed)} timed here{bound and ' that stay' + bound}"
     if not others:
-        speed = "It is the only file timed here that stays within one point of the student"
+        speed = f"It is the only file timed here{bound and ' that stays' + bound}"
     reasons = [f"{speed}: {milliseconds(p50)} at the median."]
     if others and others[0].latency:
         runner_up = others[0].latency.p50
@@ -60,12 +123,13 @@ def _against(difference: float) -> str:
     return f"{abs(100 * difference):.1f} points {'more' if difference > 0 else 'less'} than the student"
 
 
-def _apple(best: Row, near: Sequence[Row]) -> list[str]:
+def _apple(best: Row, near: Sequence[Row], bound: str) -> list[str]:
     apple = [row for row in near if row.name.startswith("coreml:")]
     if best in apple or not apple:
         return []
     small = min(apple, key=lambda row: row.bytes)
-    return [f"For an iPhone, {small.about} is the smallest Core ML file within one point ({megabytes(small.bytes)})."]
+    bound = bound and " within one point"
+    return [f"For an iPhone, {small.about} is the smallest Core ML file{bound} ({megabytes(small.bytes)})."]
 
 
 def _count(rows: Sequence[Row]) -> str:

@@ -20,7 +20,7 @@ from attar.extras import OPTIONAL, version
 from attar.files import size
 from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error
 from benchmarks import record
-from benchmarks.choose import choose
+from benchmarks.choose import Needs, choose
 from benchmarks.comparison import Bin, ClassRow, Comparison, Example, Interval, Kind, Latency, Row
 from benchmarks.device import describe
 from benchmarks.intervals import percentile_estimates
@@ -67,6 +67,7 @@ def compare(
     output: Path | None = None,
     records: Iterable[Record] | None = None,
     limit: int | None = None,
+    needs: Needs | None = None,
 ) -> Comparison:
     """Run teacher, student and every verified file on the validation photos.
 
@@ -79,6 +80,7 @@ def compare(
             around `exports`.
         records: latency records instead of those in `output`.
         limit: take this many validation photos, evenly spread, instead of all.
+        needs: what the file to take has to meet.
 
     Raises:
         InputError: no manifest, no verified file, a file that changed since it was verified, or models,
@@ -103,7 +105,7 @@ def compare(
         rows=rows,
         classes=len(photos.labels),
         images=len(chosen),
-        choice=choose(rows),
+        choice=choose(rows, needs),
         worst_classes=_worst_classes(answers, labels, photos.labels),
         examples=examples,
         example_count=count,

@@ -3,9 +3,9 @@
     python -m benchmarks.regression --output runs/regression
 
 A MobileNetV3-small is exported twice: at 224 pixels, and at 240, which is 15% more work. The first is measured and
-tagged as the baseline. Then it is measured again, twenty times, and the slower one five times, each against the baseline
-with `p50 > 1.10x baseline`: side by side with the baseline's file, and from history alone, as where that file is gone
-(the baseline is then five runs). Weights are random: latency does not depend on them.
+tagged as the baseline. Then it is measured again, twenty times, and the slower one five times, each against the
+baseline with `p50 > 1.10x baseline`: side by side with the baseline's file, and from history alone, as where that file
+is gone (the baseline is then five runs). Weights are random: latency does not depend on them.
 """
 
 from __future__ import annotations

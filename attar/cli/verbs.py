@@ -33,6 +33,9 @@ Set = Annotated[
     typer.Option("--set", help="Override a recipe key, such as student.epochs=20. Repeatable.", show_default=False),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of first weights, dropout and order.", show_default=False)]
+MaxMs = Annotated[float | None, typer.Option(min=0, help="Median latency a file may have, ms.", show_default=False)]
+MaxMb = Annotated[float | None, typer.Option(min=0, help="Size a file may have, MB.", show_default=False)]
+MinTop1 = Annotated[float | None, typer.Option(min=0, max=100, help="Top-1 a file needs, percent.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -303,16 +306,17 @@ def compare(
     bundle: Annotated[
         Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
     ] = None,
+    max_ms: MaxMs = None, max_mb: MaxMb = None, min_top1: MinTop1 = None,
     data: Data = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Teacher, student and every file on the same photos: accuracy, agreement, calibration, size, latency.
 
     Example: `attar compare runs/attar`
     """
     from benchmarks.report import terminal_table
 
-    comparison, _ = _compare(exports, teacher, bundle, data)
+    comparison, _ = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1))
     _show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
 
 
@@ -325,10 +329,11 @@ def report(
     bundle: Annotated[
         Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
     ] = None,
+    max_ms: MaxMs = None, max_mb: MaxMb = None, min_top1: MinTop1 = None,
     data: Data = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write report.html and report.json: what was gained and what was given up.
 
     Example: `attar report runs/attar`
@@ -336,7 +341,7 @@ def report(
     from attar.console import say
     from benchmarks import write_report
 
-    comparison, folder = _compare(exports, teacher, bundle, data)
+    comparison, folder = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1))
     path = write_report(comparison, output or folder.resolve().parent)
     _show(comparison.to_json(), as_json, None)
     say(f"Report: {path}")
@@ -460,15 +465,20 @@ def _student_of(exports: Path, bundle: Path | None) -> Any:
     return read_bundle(bundle or beside(exports, "student") or exports / recorded, "student")
 
 
-def _compare(exports: Path, teacher: Path | None, bundle: Path | None, data: Path | None) -> tuple[Any, Path]:
+def _compare(
+    exports: Path, teacher: Path | None, bundle: Path | None, data: Path | None,
+    needs: tuple[float | None, float | None, float | None],
+) -> tuple[Any, Path]:  # fmt: skip
     from attar.runfolder import beside, exports_of
     from benchmarks import compare
+    from benchmarks.choose import Needs
 
     folder = exports_of(exports)
     student = _student_of(folder, bundle)
     comparison = compare(
         folder, bundle=student.path, teacher=teacher or beside(folder, "teacher"),
         photos=_photos_of(student, data), output=folder.resolve().parent,
+        needs=Needs(needs[0], needs[1], None if needs[2] is None else needs[2] / 100),
     )  # fmt: skip
     return comparison, folder
 

@@ -16,7 +16,7 @@ import teachers
 from attar.data import labels_of, load_pixels
 from attar.errors import InputError
 from benchmarks import compare
-from benchmarks.choose import choose
+from benchmarks.choose import Needs, choose
 from benchmarks.compare import reliability, spread
 from benchmarks.comparison import Interval, Row
 from benchmarks.predictions import FOLDER
@@ -140,3 +140,30 @@ def test_the_fastest_file_within_one_point_is_chosen(small: Any) -> None:
     assert any("iPhone" in reason for reason in choose([careful, apple]).reasons)
     assert choose([apple]).target == "coreml:w8"
     assert choose([]).file is None
+
+
+def test_the_file_to_take_meets_what_was_asked_for(small: Any) -> None:
+    base = small.comparison.row("litert:fp32")
+    careful, quick, wrong = (
+        file_row(base, "litert:fp32", 0.0, 3.0, 4_000_000), file_row(base, "litert:int8", -0.01, 1.0, 1_000_000),
+        replace(file_row(base, "onnx:int8", -0.1, 0.5, 2_000_000), top1=Interval(0.1, 0.0, 0.2)),
+    )  # fmt: skip
+    rows = [careful, quick, wrong]
+    assert choose(rows, Needs(max_ms=2.0)).target == "litert:int8"
+    assert choose(rows, Needs(max_ms=2.0)).reasons[0] == "It meets what was asked for: at most 2.00 ms."
+    assert choose(rows, Needs(max_mb=1.5)).target == "litert:int8"
+    assert choose([careful, wrong], Needs(max_ms=3.0)).target == "litert:fp32"  # still within one point, if it can be
+    assert choose([careful, wrong], Needs(max_ms=1.0)).target == "onnx:int8"
+    assert choose(rows, Needs(min_top1=0.05)).target == "onnx:int8"  # it takes the place of the point
+    assert choose(rows, Needs(min_top1=base.top1.value)).target == "litert:int8"
+
+
+def test_what_no_file_meets_is_told_with_the_nearest(small: Any) -> None:
+    base = small.comparison.row("litert:fp32")
+    careful, untimed = file_row(base, "litert:fp32", 0.0, 3.0), file_row(base, "coreml:w8", 0.0, None)
+    none = choose([careful, untimed], Needs(max_ms=2.0))
+    assert none.file is None and none.reasons[0] == "No file meets at most 2.00 ms."
+    assert any("it takes 3.00 ms, not 2.00 ms" in reason for reason in none.reasons)
+    assert any("not measured here" in reason for reason in none.reasons)
+    small_and_right = choose([careful, untimed], Needs(max_ms=2.0, max_mb=1e-6, min_top1=0.0))
+    assert "weighs" in small_and_right.reasons[1]
