@@ -265,6 +265,8 @@ def bench(
     _show(found.to_json(), as_json, lambda: records_table(found))
     if found.judgements and not as_json:
         _show(None, False, lambda: judgements_table(found.judgements))
+    for floor in found.floors:
+        say(f"{floor}.")
     say(str(found.verdict))
     if found.failed:
         raise GateError("Slower or larger than the baseline: " + "; ".join(map(str, found.failed)) + ".")
