@@ -23,6 +23,7 @@ from benchmarks import record
 from benchmarks.choose import Needs, choose
 from benchmarks.comparison import Bin, ClassRow, Comparison, Example, Interval, Kind, Latency, Row
 from benchmarks.device import describe
+from benchmarks.floor import floors_of
 from benchmarks.intervals import percentile_estimates
 from benchmarks.latency import check_unchanged
 from benchmarks.predictions import FOLDER, Predictions
@@ -251,11 +252,13 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 def _latency(measured: Record) -> Latency:
     share = {name: value / 1e6 for name, value in measured.percentiles.items()}
     (median_of,) = percentile_estimates(measured.rounds, (50,))
+    floor = next(iter(floors_of([measured])), None)
     return Latency(
         **share, samples=len(measured.samples), load=median(measured.load) / 1e6, first=median(measured.first) / 1e6,
         peak_memory=measured.peak_memory, threads=measured.threads,
         runtime=f"{measured.runtime['name']} {measured.runtime['version']}", measured=measured.measured,
         interval=(median_of.low / 1e6, median_of.high / 1e6 if isfinite(median_of.high) else None),
+        floor=floor,
     )  # fmt: skip
 
 

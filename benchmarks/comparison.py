@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from attar.errors import InputError
 from attar.images import Part
+from benchmarks.floor import Floor
 
 SCHEMA = 2
 
@@ -52,6 +53,7 @@ class Latency:
     runtime: str
     measured: str
     interval: tuple[float, float | None]
+    floor: Floor | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ depthwise convolutions, that do not come near the best rate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,20 +69,30 @@ class Floor:
             "memory": self.memory, "latency": self.latency, "share": self.share, "bound": self.bound,
         }  # fmt: skip
 
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Floor:
+        """Read back what `to_json` wrote."""
+        return Floor(**{each.name: value[each.name] for each in fields(Floor)})
 
-def floor_of(record: Record, path: Path) -> Floor | None:
-    """What bounds a LiteRT file measured on this machine; None for other formats."""
-    if not record.target.startswith("litert:"):
+
+def floors_of(records: Iterable[Record]) -> list[Floor]:
+    """Those that records have, as `bench` writes them."""
+    return [Floor.from_json(each.conditions["floor"]) for each in records if each.conditions.get("floor")]
+
+
+def floor_of(target: str, path: Path, threads: int, latency: float) -> Floor | None:
+    """What bounds a LiteRT file of this machine with a median latency, milliseconds; None for other formats."""
+    if not target.startswith("litert:"):
         return None
-    return floor(work_of(path), rates(record.threads), record)
+    return floor(target, work_of(path), rates(threads), latency)
 
 
-def floor(operators: list[Operator], best: Rates, record: Record) -> Floor:
+def floor(target: str, operators: list[Operator], best: Rates, latency: float) -> Floor:
     """The two times of a file's operators at given rates."""
     compute = sum(each.macs / (best.int8_macs if each.integer else best.float_macs) for each in operators)
     moved = sum(each.bytes for each in operators)
     working_set = min(max(moved, _COPIED[0]), _COPIED[1])
     return Floor(
-        record.target, sum(each.macs for each in operators), moved, 1e3 * compute, 1e3 * moved / copy_rate(working_set),
-        record.percentiles["p50"] / 1e6,
+        target, sum(each.macs for each in operators), moved, 1e3 * compute, 1e3 * moved / copy_rate(working_set),
+        latency,
     )  # fmt: skip

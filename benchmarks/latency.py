@@ -33,6 +33,7 @@ from attar.errors import InputError
 from attar.files import sha256
 from benchmarks import record
 from benchmarks.device import describe, load_average
+from benchmarks.floor import floor_of
 from benchmarks.record import Record
 from benchmarks.runtimes import ELSEWHERE, RUNTIMES, Session, runtime_for
 from benchmarks.steady import WarmUp, warm_up
@@ -99,7 +100,7 @@ def bench(
     device["load_average"].append(load_average())
     about = {"device": device, "threads": threads, "measured": now(), "run": uuid.uuid4().hex, "block": BLOCK}
     records = [
-        _record(candidate, warmup, taken, probe, {"waited": measured.waited, "settled": warmup.settled}, about)
+        _record(candidate, warmup, taken, probe, measured.waited, about)
         for candidate, warmup, taken, probe in zip(candidates, measured.warmups, measured.samples, probes)
     ]
     record.append(records[: len(own)], Path(output) if output else Path(exports).resolve().parent)
@@ -254,10 +255,12 @@ def _probe_often(candidate: _Candidate, threads: int, step: Any) -> list[dict[st
 
 def _record(
     candidate: _Candidate, warmup: WarmUp, samples: Sequence[int], probes: Sequence[dict[str, int | None]],
-    conditions: dict[str, Any], about: dict[str, Any],
+    waited: float | None, about: dict[str, Any],
 ) -> Record:  # fmt: skip
     runtime = runtime_for(candidate.format)
     entry = candidate.entry
+    floor = floor_of(str(entry.target), candidate.path, about["threads"], median(samples) / 1e6)
+    conditions = {"waited": waited, "settled": warmup.settled, "floor": floor and floor.to_json()}
     memory = [probe["peak_memory"] for probe in probes if probe["peak_memory"] is not None]
     return Record(
         target=str(entry.target), file=entry.file, sha256=entry.sha256, bytes=entry.bytes,

@@ -14,7 +14,7 @@ from typing import Any
 
 from attar.errors import InputError
 from benchmarks.device import describe
-from benchmarks.floor import Floor, floor_of
+from benchmarks.floor import Floor, floors_of
 from benchmarks.gate import Condition, Judgement, judge, of_baseline, read_condition, require_runs
 from benchmarks.history import History, opened
 from benchmarks.intervals import Estimate, percentile_estimates, ratio_estimate
@@ -48,7 +48,11 @@ class Measurement:
     verdict: Verdict
     ratios: tuple[Ratio, ...]
     judgements: tuple[Judgement, ...] = ()
-    floors: tuple[Floor, ...] = ()
+
+    @property
+    def floors(self) -> list[Floor]:
+        """What bounds the files of which it is known."""
+        return floors_of(self.records)
 
     @property
     def failed(self) -> tuple[Judgement, ...]:
@@ -104,13 +108,13 @@ def measurement(exports: Path, tracking: Tracking | None = None, **options: Any)
     tracking = tracking or Tracking()
     conditions = [read_condition(text) for text in tracking.fail_if]
     if tracking.history is None:
-        return _found(exports, bench(exports, **options), (), ())
+        return _found(bench(exports, **options), (), ())
     with opened(tracking.history, create=True) as history:
         baseline, beside = _baseline(history, tracking, int(options.get("threads", 1)))
         records = bench(exports, beside=beside, **options)
         own, others = records[: len(records) - len(beside)], records[len(records) - len(beside) :]
         history.add(own, [tracking.tag] if tracking.tag else [], [Path(exports) / each.file for each in own])
-        return _found(exports, own, others, _judged(own, others, baseline, conditions))
+        return _found(own, others, _judged(own, others, baseline, conditions))
 
 
 def ratios(records: Sequence[Record]) -> list[Ratio]:
@@ -129,13 +133,8 @@ def _intervals(record: Record) -> dict[str, dict[str, float | None]]:
     return {name: each.to_json() for name, each in zip(record.percentiles, percentile_estimates(record.rounds))}
 
 
-def _found(
-    exports: Path, own: Sequence[Record], others: Sequence[Record], judgements: Sequence[Judgement]
-) -> Measurement:
-    floors = (floor_of(each, Path(exports) / each.file) for each in own)
-    return Measurement(
-        tuple(own), of_run([*own, *others]), tuple(ratios(own)), tuple(judgements), tuple(filter(None, floors))
-    )
+def _found(own: Sequence[Record], others: Sequence[Record], judgements: Sequence[Judgement]) -> Measurement:
+    return Measurement(tuple(own), of_run([*own, *others]), tuple(ratios(own)), tuple(judgements))
 
 
 def _baseline(

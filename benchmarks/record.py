@@ -44,8 +44,8 @@ class Record:
             inference; None where the runtime does not say.
         agreement: outputs computed there against the expected ones: `{"images", "max_error", "top1"}`; None where
             the runtime is the one that verified the file.
-        conditions: what else was noted: `waited` and `settled` (see `benchmarks.verdict`); of a device that tells, its
-            battery and temperature, each a pair of before and after.
+        conditions: what else was noted: `waited` and `settled` (see `benchmarks.verdict`), `floor` (see
+            `benchmarks.floor`); of a device that tells, its battery and temperature, each a pair of before and after.
         run: files that were measured in turns share it.
         block: consecutive samples of one turn; the runs' n-th turns belong together.
     """

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from attar.extras import require
-from benchmarks.floor import floor, floor_of
+from benchmarks.floor import Floor, floor, floor_of, floors_of
 from benchmarks.peak import CHANNELS, LAYERS, SIDE, Rates, convolutions, copy_rate, rates
+from benchmarks.report import render
 from benchmarks.work import Operator, work_of
-from tests.benchmarks.test_history import made
 
 MACS = LAYERS * SIDE * SIDE * CHANNELS * CHANNELS
 
@@ -70,9 +70,8 @@ def test_work_of_a_real_file(small: Any) -> None:
 )
 def test_what_bounds_a_file(macs: int, moved: int, bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.floor.copy_rate", lambda size: 1e9)
-    record = made(samples=(1_000_000,) * 20)
     work = [Operator("a", "CONV_2D", macs, moved, False), Operator("b", "ADD", 0, 0, True)]
-    found = floor(work, Rates(float_macs=1e9, int8_macs=1e12), record)
+    found = floor("litert:int8", work, Rates(float_macs=1e9, int8_macs=1e12), 1.0)
     assert found.bound == bound and found.latency == 1.0
     assert found.share == pytest.approx(max(macs, moved) / 1e6)
     assert "multiply-adds" in str(found) and found.to_json()["bound"] == bound
@@ -80,9 +79,19 @@ def test_what_bounds_a_file(macs: int, moved: int, bound: str, monkeypatch: pyte
 
 def test_integers_count_at_their_own_rate() -> None:
     work = [Operator("a", "CONV_2D", 1_000_000, 1, True)]
-    found = floor(work, Rates(float_macs=1e9, int8_macs=4e9), made(samples=(1_000_000,) * 20))
+    found = floor("litert:int8", work, Rates(float_macs=1e9, int8_macs=4e9), 1.0)
     assert found.compute == pytest.approx(0.25)
 
 
 def test_other_formats_have_no_floor(tmp_path: Path) -> None:
-    assert floor_of(made(target="onnx:fp32"), tmp_path / "a.onnx") is None
+    assert floor_of("onnx:fp32", tmp_path / "a.onnx", 1, 1.0) is None
+
+
+def test_records_of_litert_files_have_a_floor(small: Any) -> None:
+    (found,) = floors_of(small.records)
+    assert found.target == "litert:fp32" and 0 < found.share < 2
+    assert found.latency == pytest.approx(small.records[0].percentiles["p50"] / 1e6)
+    assert Floor.from_json(found.to_json()) == found
+    page = render(small.comparison)
+    assert "Where the time goes" in page and page.count("Explained</th>") == 1
+    assert small.comparison.row("litert:fp32").latency.floor == found
