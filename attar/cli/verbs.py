@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,13 @@ Set = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of first weights, dropout and order.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class Where(StrEnum):
+    """Where `bench` runs the files."""
+
+    host = "host"
+    android = "android"
 
 
 @app.command()
@@ -230,18 +238,33 @@ def bench(
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time for all files together, after warm-up.")] = 10.0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
+    runtime: Annotated[Where, typer.Option(help="Where the files run: this machine, or phones over adb.")] = Where.host,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Serial number of the phone, or all; default: the only one.", show_default=False),
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="What of the phone: cpu, gpu or nnapi.")] = "cpu",
+    benchmark_model: Annotated[
+        Path | None,
+        typer.Option(help="LiteRT's program for the phone; by default $ATTAR_BENCHMARK_MODEL.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure latency on this machine, all files interleaved in one run.
+    """Measure latency on this machine or on Android phones, all files interleaved in one run.
 
     Example: `attar bench runs/attar/exports --threads 2`
     """
     from attar.runfolder import exports_of
-    from benchmarks import bench
+    from benchmarks import android, bench
     from benchmarks.report import records_table
 
     folder = exports_of(exports)
-    records = bench(folder, threads=threads, seconds=seconds, output=output or folder.resolve().parent)
+    how: Any = {"threads": threads, "seconds": seconds, "output": output or folder.resolve().parent}
+    if runtime == Where.android:
+        records = android.bench(folder, device=device, accelerator=accelerator, tool=benchmark_model, **how)
+    else:
+        _refuse_phone_options(device, accelerator, benchmark_model)
+        records = bench(folder, **how)
     _show([record.to_json() for record in records], as_json, lambda: records_table(records))
 
 
@@ -434,6 +457,16 @@ def _probe(student: Any, photos: Photos, output: Path, teacher: Any, cache: Path
     kept = (RunFolder(path.parent).cache, path.with_name(f"{path.name}.teacher-cache"))
     cache = cache or next((folder for folder in kept if folder.is_dir()), None)
     return probe(student, photos, output / "probe", teacher=taught, cache=cache).to_json()
+
+
+def _refuse_phone_options(device: str | None, accelerator: str, benchmark_model: Path | None) -> None:
+    """Nobody who names a phone wants figures of this machine."""
+    from attar.errors import InputError
+
+    given = {"device": device, "accelerator": accelerator != "cpu", "benchmark-model": benchmark_model}
+    named = next((name for name, value in given.items() if value), None)
+    if named:
+        raise InputError(f"--{named}: is about phones. Add --runtime android.")
 
 
 def _refuse_existing(output: Path) -> None:
