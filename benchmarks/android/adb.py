@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 from attar.errors import InputError, did_you_mean
 from attar.files import sha256
@@ -20,6 +21,8 @@ ALL = "all"
 """Instead of a serial number: every phone."""
 
 _STATUS = re.compile(r"attar-status=(\d+)\s*\Z")
+_PASSING = ("authorizing", "connecting", "offline")
+"""States that a phone may leave by itself."""
 _GONE = ("not found", "offline", "no devices", "closed", "protocol fault", "onnection reset", "EOF")
 """What adb says when a phone went away."""
 _SLOWEST = 1e6
@@ -74,6 +77,16 @@ def devices(adb: str) -> list[Listed]:
     if done.returncode != 0:
         raise InputError(f"adb devices: {_last(done.stderr) or f'exit code {done.returncode}'}. Try: adb kill-server.")
     return parse_devices(done.stdout)
+
+
+def settled(adb: str, seconds: float = 3) -> list[Listed]:
+    """The same, once no phone is still finding its state: just after adb started they need a moment."""
+    end = monotonic() + seconds
+    while True:
+        listed = devices(adb)
+        if monotonic() > end or not any(phone.state in _PASSING for phone in listed):
+            return listed
+        sleep(0.3)
 
 
 def parse_devices(text: str) -> list[Listed]:

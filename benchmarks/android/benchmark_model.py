@@ -12,6 +12,7 @@ The output's source: tflite/tools/benchmark/benchmark_model.cc and benchmark_tfl
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
@@ -202,9 +203,12 @@ def _statistics(match: re.Match[str]) -> Statistics:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise Unreadable(f"no number: {text}") from None
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise Unreadable(f"no time or size: {text}")
+    return value
 
 
 def _near(one: float, other: float) -> bool:

@@ -23,7 +23,7 @@ from attar.console import bar, say
 from attar.errors import AttarError, InputError, did_you_mean
 from benchmarks import record
 from benchmarks.android import benchmark_model
-from benchmarks.android.adb import DeviceError, Listed, Phone, choose, devices, find_adb, unready
+from benchmarks.android.adb import DeviceError, Listed, Phone, choose, find_adb, settled, unready
 from benchmarks.android.benchmark_model import DELEGATES, RUNS, Output, Unreadable
 from benchmarks.android.device import conditions, describe, fast_cores, pairs, pin_to, read_cores, throttled
 from benchmarks.android.folder import private_folder, tracked
@@ -91,7 +91,7 @@ def bench(
     job = _Job(Path(exports), entries, program, accelerator, threads, seconds)
     records: list[Record] = []
     failures: list[AttarError] = []
-    phones = choose(devices(adb), wanted)
+    phones = choose(settled(adb), wanted)
     for listed in phones:
         try:
             measured = job.on(_ready(adb, listed))
@@ -241,16 +241,14 @@ class _Runner:
                 "./benchmark_model", candidate.graph, self._accelerator, self._threads, self._known, profile=profile
             )
         except Unreadable as error:
-            raise DeviceError(
-                f"This benchmark_model does not fit {self._accelerator}: {error}. Get a newer."
-            ) from error
+            raise DeviceError(f"benchmark_model cannot use {self._accelerator}: {error}. Get another build.") from error
         limit = 2 * benchmark_model.PHASE_SECONDS + _LOADING
         done = self.phone.run(tracked(self._folder, self._pin + " ".join(words)), limit)
         if done.code in _KILLED:
             raise DeviceError(
                 f"Phone {self.phone.serial}: benchmark_model was killed while it ran {candidate.entry.file}, most "
-                "likely for want of memory. Close other apps or restart the phone, and run the command again. Nothing of "
-                "this measurement was recorded."
+                "likely for want of memory. Close other apps or restart the phone, and run the command again. Nothing "
+                "of this measurement was recorded."
             )
         if done.code != 0:
             signal = f"It crashed ({_SIGNALS[done.code]}): " if done.code in _SIGNALS else ""

@@ -2,7 +2,8 @@
 
 It understands the same flags (an unknown one is an error), really loads and runs the .tflite file with LiteRT on this
 machine, and prints what it measured in the official format. `GPU` in its environment says what the phone's GPU does:
-`takes` the model, takes only the one of some `NAME`, `refuses` to be applied; without it there is no GPU delegate.
+`takes` the model, takes only the one of some `NAME`, `refuses` to be applied, `hangs`; without it there is no GPU
+delegate. `WITHOUT` names a flag that this build of the program lacks.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ def fail(text: str) -> int:
 
 
 def main(words: list[str]) -> int:
+    flags = {name: value for name, value in FLAGS.items() if name != os.environ.get("WITHOUT")}
     if "--help" in words:
         print("usage: ./benchmark_model <flags>\nFlags:", file=sys.stderr)
-        for name, value in FLAGS.items():
+        for name, value in flags.items():
             print(f"\t--{name}={value}".ljust(40) + "\tstring\toptional\t-", file=sys.stderr)
         return 1
-    flags = dict(FLAGS)
     for word in words:
         name, _, value = word.removeprefix("--").partition("=")
         if name not in flags:
@@ -87,6 +88,8 @@ def delegate(flags: dict[str, str], interpreter: object) -> str | None:
         return None
     if gpu is None:
         say("GPU acceleration is unsupported on this platform.")
+    elif gpu == "hangs":
+        time.sleep(600)
     elif gpu == "refuses":
         return "Failed to apply GPU delegate."
     elif gpu == "takes" or flags["graph"].endswith(gpu):

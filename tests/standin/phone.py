@@ -86,7 +86,7 @@ class Phone:
     def __post_init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
 
     @property
     def serial(self) -> str:
@@ -122,7 +122,7 @@ class Phone:
             except OSError:
                 pass
             connection.close()
-        for process in self._processes:
+        for process in self.processes:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -139,7 +139,7 @@ class Phone:
             ["/bin/sh", "-c", self.inside(command)], cwd=self.folder, env={"PATH": path, **self.environment},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
-        self._processes.append(process)
+        self.processes.append(process)
         if self.watch is not None:
             threading.Thread(target=self.watch, args=(command, process), daemon=True).start()
         return process
