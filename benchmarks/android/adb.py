@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
 from attar.errors import InputError, did_you_mean
@@ -182,6 +183,16 @@ class Phone:
         if done.returncode != 0:
             raise explain(self.serial, done.stderr + done.stdout, f"copying {source.name} ({size / 1e6:.1f} MB)")
         self._check_whole(source, target)
+
+    def pull(self, source: str) -> bytes:
+        """Read a small file of the phone."""
+        with TemporaryDirectory() as folder:
+            target = Path(folder) / "pulled"
+            words = [self.adb, "-s", self.serial, "pull", source, str(target)]
+            done = _call(words, 60, f"Phone {self.serial}")
+            if done.returncode != 0:
+                raise explain(self.serial, done.stderr + done.stdout, f"reading {source}")
+            return target.read_bytes()
 
     def _check_whole(self, source: Path, target: str) -> None:
         told = self.run(f"sha256sum {target}", 120)

@@ -134,6 +134,27 @@ def command(
     return words
 
 
+def answering(words: Sequence[str], image: str, shape: Sequence[int], answer: str, known: Set[str]) -> list[str] | None:
+    """The same command for one inference of a given image, whose answer is kept; None where this version cannot.
+
+    Args:
+        words: what `command` gave.
+        image: file with the bytes of the input.
+        shape: of the input.
+        answer: file to write the bytes of the output to.
+        known: the flags that the version has.
+    """
+    given = {
+        "input_layer": "image", "input_layer_shape": ",".join(map(str, shape)),
+        "input_layer_value_files": f"image:{image}", "output_filepath": answer,
+    }  # fmt: skip
+    if not given.keys() <= known:
+        return None
+    once = {"warmup_runs": "1", "warmup_min_secs": "0", "num_runs": "1"}
+    kept = [word for word in words if word.partition("=")[0].lstrip("-") not in once]
+    return kept + [f"--{name}={value}" for name, value in {**once, **given}.items()]
+
+
 def parse(text: str) -> Output:
     """Read what one start printed.
 

@@ -10,23 +10,24 @@ CPU would be sold as the accelerator's. A phone's records are written when it ha
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 from attar.console import bar, say
 from attar.errors import AttarError, InputError, did_you_mean
 from benchmarks import record
-from benchmarks.android import benchmark_model
 from benchmarks.android.adb import DeviceError, Listed, Phone, choose, find_adb, settled, unready
-from benchmarks.android.benchmark_model import DELEGATES, RUNS, Output, Unreadable
+from benchmarks.android.agreement import agreement, read_golden
+from benchmarks.android.benchmark_model import DELEGATES, RUNS, Output, outside
 from benchmarks.android.device import conditions, describe, fast_cores, pairs, pin_to, read_cores, throttled
-from benchmarks.android.folder import private_folder, tracked
+from benchmarks.android.folder import private_folder
+from benchmarks.android.runner import NotRunning, Runner
 from benchmarks.android.tool import Tool, find_tool
 from benchmarks.latency import MAX_SAMPLES, MIN_SAMPLES, check_unchanged, rounds
 from benchmarks.record import Record
@@ -34,26 +35,28 @@ from benchmarks.record import Record
 ACCELERATORS = tuple(DELEGATES)
 """What a phone can be asked to run a file on."""
 
-_LOADING = 60
-"""Seconds that a start may take beside its two phases; a GPU compiles its kernels then."""
-_SIGNALS = {132: "SIGILL", 134: "SIGABRT", 135: "SIGBUS", 136: "SIGFPE", 139: "SIGSEGV"}
-_KILLED = (130, 137, 143)
-
 
 @dataclass
 class _Candidate:
     """A file of the manifest, where it is on the phone, and what its starts printed."""
 
     entry: Any
-    path: Path
     graph: str
     starts: list[Output] = field(default_factory=list)
     profile: Output | None = None
+    agreement: dict[str, Any] | None = None
 
     @property
     def samples(self) -> tuple[int, ...]:
         """Nanoseconds of every timed inference."""
         return tuple(1000 * value for start in self.starts for value in start.timed.inferences())
+
+    def turn(self, runner: Runner) -> None:
+        """Start the program once more."""
+        try:
+            self.starts.append(runner.start(self.graph))
+        except NotRunning as error:
+            raise DeviceError(f"Phone {runner.phone.serial}: {self.entry.file} ran, then not: {error}") from error
 
 
 def bench(
@@ -146,12 +149,11 @@ class _Job:
         about |= {"pinned": mask and f"0x{mask}"}
         with private_folder(phone) as folder:
             candidates = self._copy(phone, folder)
-            runner = _Runner(phone, folder, mask, self.accelerator, self.threads)
-            running = [candidate for candidate in candidates if runner.profile(candidate)]
+            runner = Runner(phone, folder, mask, self.accelerator, self.threads)
+            running = [candidate for candidate in candidates if self._runs(runner, candidate)]
             if not running:
-                raise DeviceError(
-                    f"Phone {phone.serial}: no file ran on its {self.accelerator}, for the reasons above."
-                )
+                raise DeviceError(f"Phone {phone.serial}: no file ran on its {self.accelerator}; why stands above.")
+            self._check_answers(runner, running)
             before = conditions(phone)
             _sample(runner, running, self.seconds)
             told = pairs(before, conditions(phone))
@@ -168,11 +170,44 @@ class _Job:
             step()
             candidates = []
             for number, entry in enumerate(self.entries):
-                candidate = _Candidate(entry, self.exports / entry.file, f"{folder}/{number}.tflite")
-                phone.push(candidate.path, candidate.graph)
+                candidate = _Candidate(entry, f"{folder}/{number}.tflite")
+                phone.push(self.exports / entry.file, candidate.graph)
                 candidates.append(candidate)
                 step()
         return candidates
+
+    def _runs(self, runner: Runner, candidate: _Candidate) -> bool:
+        """Find out whether a file runs on the accelerator, and where its time goes; says why where it does not."""
+        delegate, _ = DELEGATES[self.accelerator]
+        try:
+            candidate.profile = runner.start(candidate.graph, profile=True)
+            if self.accelerator == "cpu" or delegate in candidate.profile.delegated:
+                return True
+            reason = f"The {delegate} delegate takes no part of it: it would run on the CPU."
+        except NotRunning as error:
+            reason = str(error)
+        say(f"{candidate.entry.file}: not measured on {runner.phone.serial}. {reason}")
+        return False
+
+    def _check_answers(self, runner: Runner, running: Sequence[_Candidate]) -> None:
+        """Hold what the files answer on the phone against what they answered here."""
+        golden = read_golden(self.exports)
+        if golden is None:
+            return
+        images = [f"{runner.folder}/{number}.image" for number in range(len(golden.pixels))]
+        with TemporaryDirectory() as here:
+            for number, (image, pixels) in enumerate(zip(images, golden.pixels)):
+                source = Path(here) / f"golden image {number}"
+                source.write_bytes(pixels.tobytes())
+                runner.phone.push(source, image)
+        with bar(f"Checking answers of {runner.phone.serial}", len(running)) as step:
+            for candidate in running:
+                expected = golden.expected(candidate.entry)
+                if expected is not None:
+                    raw = runner.answers(candidate.graph, images, (1, *golden.pixels.shape[1:]))
+                    candidate.agreement = agreement(raw, expected)
+                _warn(candidate, runner.phone.serial)
+                step()
 
     def _record(self, candidate: _Candidate, about: dict[str, Any], told: dict[str, Any], measured: str) -> Record:
         entry, starts = candidate.entry, candidate.starts
@@ -191,92 +226,32 @@ class _Job:
             first=tuple(int(1000 * start.first) for start in starts),
             peak_memory=int(median(memory)) if memory else None,
             partitions={
-                "delegated": starts[0].delegated.get(delegate, 0),
-                "outside": benchmark_model.outside(profile) if profile else None,
+                "delegated": starts[0].delegated.get(delegate, 0), "outside": outside(profile) if profile else None,
             },
-            operators=profile or None, conditions=told,
+            operators=profile or None, agreement=candidate.agreement, conditions=told,
         )  # fmt: skip
 
 
-class _Runner:
-    """Starts `benchmark_model` on one phone."""
-
-    def __init__(self, phone: Phone, folder: str, mask: str | None, accelerator: str, threads: int) -> None:
-        self.phone, self._folder, self._accelerator, self._threads = phone, folder, accelerator, threads
-        self._pin = f"taskset {mask} " if mask else ""
-        told = phone.run(tracked(folder, "./benchmark_model --help"))
-        self._known = benchmark_model.known_flags(told.output)
-        if not self._known:
-            raise DeviceError(
-                f"Phone {phone.serial}: benchmark_model does not start on it: {benchmark_model.failure(told.output)}. "
-                "Is it built for Android, and not for Linux?"
-            )
-
-    def profile(self, candidate: _Candidate) -> bool:
-        """Find out whether a file runs on the accelerator, and where its time goes; says why where it does not."""
-        delegate, _ = DELEGATES[self._accelerator]
-        try:
-            candidate.profile = self._start(candidate, profile=True)
-        except _NotRunning as error:
-            say(f"{candidate.entry.file}: not measured on {self.phone.serial}. {error}")
-            return False
-        if self._accelerator != "cpu" and delegate not in candidate.profile.delegated:
-            say(
-                f"{candidate.entry.file}: not measured on {self.phone.serial}. The {delegate} delegate takes no part "
-                "of it: it would run on the CPU."
-            )
-            return False
-        return True
-
-    def turn(self, candidate: _Candidate) -> None:
-        """Start the program once for a file that is known to run."""
-        try:
-            candidate.starts.append(self._start(candidate))
-        except _NotRunning as error:
-            raise DeviceError(f"Phone {self.phone.serial}: {candidate.entry.file} ran, then not: {error}") from error
-
-    def _start(self, candidate: _Candidate, profile: bool = False) -> Output:
-        try:
-            words = benchmark_model.command(
-                "./benchmark_model", candidate.graph, self._accelerator, self._threads, self._known, profile=profile
-            )
-        except Unreadable as error:
-            raise DeviceError(f"benchmark_model cannot use {self._accelerator}: {error}. Get another build.") from error
-        limit = 2 * benchmark_model.PHASE_SECONDS + _LOADING
-        done = self.phone.run(tracked(self._folder, self._pin + " ".join(words)), limit)
-        if done.code in _KILLED:
-            raise DeviceError(
-                f"Phone {self.phone.serial}: benchmark_model was killed while it ran {candidate.entry.file}, most "
-                "likely for want of memory. Close other apps or restart the phone, and run the command again. Nothing "
-                "of this measurement was recorded."
-            )
-        if done.code != 0:
-            signal = f"It crashed ({_SIGNALS[done.code]}): " if done.code in _SIGNALS else ""
-            raise _NotRunning(f"{signal}{_plain(benchmark_model.failure(done.output))}")
-        try:
-            return benchmark_model.parse(done.output)
-        except Unreadable as error:
-            raise _NotRunning(f"benchmark_model's output is not understood ({error}).") from error
-
-
-class _NotRunning(Exception):
-    """A file that does not run on a phone, and why."""
-
-
-def _sample(runner: _Runner, candidates: Sequence[_Candidate], seconds: float) -> None:
+def _sample(runner: Runner, candidates: Sequence[_Candidate], seconds: float) -> None:
     """Take turns until the time is over and every file has samples enough."""
     least = -(-MIN_SAMPLES // RUNS)
     end = perf_counter() + seconds
     with bar(f"Measuring on {runner.phone.serial}", least * len(candidates)) as step:
         for order in rounds(len(candidates)):
             for index in order:
-                runner.turn(candidates[index])
+                candidates[index].turn(runner)
                 step()
             count = len(candidates[0].starts)
             if count * RUNS >= MAX_SAMPLES or (count >= least and perf_counter() >= end):
                 return
 
 
-def _plain(text: str) -> str:
-    """One line of a phone's words, without control characters."""
-    return re.sub(r"[^\x20-\x7e]+", " ", text).strip()
+def _warn(candidate: _Candidate, serial: str) -> None:
+    """Tell of a file that decides otherwise on the phone than here."""
+    told = candidate.agreement
+    if told is not None and told["top1"] < 1:
+        same = round(told["top1"] * told["images"])
+        say(
+            f"{candidate.entry.file}: on {serial} it decides as here for {same} of {told['images']} photos only "
+            f"(largest difference {told['max_error']}). Its time there is that of another computation."
+        )

@@ -1,4 +1,4 @@
-"""What is around a phone, without adb: lists of phones, errors and remedies, programs' headers, the stand-in's protocol."""
+"""Around a phone, without adb: phones listed, errors explained, programs checked, the stand-in's protocol."""
 
 from __future__ import annotations
 

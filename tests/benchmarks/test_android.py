@@ -24,14 +24,14 @@ from standin.plugged import adb_server, furnish, needs_adb, plugged, program, ru
 
 from attar.errors import InputError
 from benchmarks import android, record
-from benchmarks.android import benchmark_model, measure
+from benchmarks.android import benchmark_model, measure, runner
 from benchmarks.android.adb import DeviceError, DeviceLost, devices, find_adb
 from benchmarks.android.adb import Phone as Connected
 from benchmarks.android.folder import STALE, sweep
 from benchmarks.record import Record
 
-pytestmark = [needs_adb, runs_programs]
-LEAST = 6
+pytestmark = [needs_adb, runs_programs, pytest.mark.slow]
+LEAST = 3
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two starts of the program for each file are enough to see everything."""
+    """One start of the program for each file is enough to see most things."""
     monkeypatch.setattr(measure, "MIN_SAMPLES", LEAST)
 
 
@@ -55,7 +55,16 @@ def exports(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / first["file"], folder / "again.tflite")
     manifest["files"].insert(0, {**first, "file": "again.tflite", "target": "litert:again"})
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    shutil.move(folder / "golden", folder.parent / "golden")  # for the tests that ask for it: it takes its time
     return folder
+
+
+@pytest.fixture
+def golden(exports: Path) -> Iterator[None]:
+    """The photos of the exports, and what the files answer to them."""
+    shutil.copytree(exports.parent / "golden", exports / "golden")
+    yield
+    shutil.rmtree(exports / "golden")
 
 
 @pytest.fixture
@@ -99,8 +108,9 @@ def when_running(act: Any, start: int = 1) -> Any:
 
 @pytest.mark.parametrize("features", ["shell_v2,cmd,stat_v2", "cmd"], ids=["today", "before Android 7"])
 def test_files_are_measured_in_turns_and_nothing_stays(
-    run: Any, tmp_path: Path, features: str, capsys: pytest.CaptureFixture[str]
+    run: Any, tmp_path: Path, features: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(measure, "MIN_SAMPLES", 2 * LEAST)
     modes = []
 
     def watch(command: str, process: object) -> None:
@@ -112,8 +122,8 @@ def test_files_are_measured_in_turns_and_nothing_stays(
         assert left_on(phone) == []
     assert recorded(tmp_path) == records and [r.target for r in records] == ["litert:again", "litert:fp32"]
     for r in records:
-        assert len(r.samples) == LEAST and min(r.samples) > 1_000 and max(r.samples) < 10**9
-        assert len(r.load) == len(r.first) == LEAST // 3 and min(r.load) > 10_000 and r.warmup >= 10
+        assert len(r.samples) == 2 * LEAST and min(r.samples) > 1_000 and max(r.samples) < 10**9
+        assert len(r.load) == len(r.first) == 2 and min(r.load) > 10_000 and r.warmup >= 10
         assert r.peak_memory and 0.1 * r.bytes < r.peak_memory < 500e6
         assert r.runtime["accelerator"] == "cpu" and "one inference" in r.runtime["sample"]
         assert r.partitions == {"delegated": 1, "outside": []}
@@ -207,8 +217,8 @@ def test_benchmark_model_killed(run: Any, phone: Phone, tmp_path: Path) -> None:
         (note,) = phone.temporary.glob("attar-*/pid")
         os.kill(int(note.read_text()), signal.SIGKILL)
 
-    phone.watch = when_running(kill, start=3)
-    with pytest.raises(DeviceError, match=r"benchmark_model was killed while it ran .*memory"):
+    phone.watch = when_running(kill, start=2)
+    with pytest.raises(DeviceError, match=r"was killed, .*memory.*Nothing of this measurement"):
         run()
     assert recorded(tmp_path) == [] and left_on(phone) == []
 
@@ -217,7 +227,7 @@ def test_benchmark_model_that_hangs_is_ended(
     run: Any, phone: Phone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark_model, "PHASE_SECONDS", 1)
-    monkeypatch.setattr(measure, "_LOADING", 1)
+    monkeypatch.setattr(runner, "LOADING", 1)
     phone.environment["GPU"] = "hangs"
     with pytest.raises(DeviceError, match="no answer within 3 s"):
         run(accelerator="gpu")
@@ -285,6 +295,25 @@ def test_a_file_that_the_gpu_leaves_to_the_cpu_is_not_measured_as_the_gpus(
     phone.environment["GPU"] = "1.tflite"
     assert [r.target for r in run(accelerator="gpu")] == ["litert:fp32"]
     assert "again.tflite: not measured" in capsys.readouterr().err
+
+
+def test_the_answers_of_a_phone_are_held_against_those_here(run: Any, phone: Phone, golden: None) -> None:
+    for r in run():
+        assert r.agreement == {"images": 6, "max_error": pytest.approx(0, abs=1e-6), "top1": 1.0}
+
+
+def test_a_gpu_that_computes_something_else_is_noticed(
+    run: Any, phone: Phone, golden: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phone.environment["GPU"] = "lies"
+    told = run(accelerator="gpu")[0].agreement
+    assert told["images"] == 6 and told["max_error"] > 0.3 and told["top1"] < 1
+    assert "decides as here for" in capsys.readouterr().err
+
+
+def test_a_program_that_cannot_be_asked_for_its_answers(run: Any, phone: Phone, golden: None) -> None:
+    phone.environment["WITHOUT"] = "output_filepath"
+    assert [r.agreement for r in run()] == [None, None]
 
 
 @pytest.mark.parametrize(("gpu", "reason"), [(None, "takes no part"), ("refuses", "Failed to apply GPU delegate")])

@@ -2,8 +2,8 @@
 
 It understands the same flags (an unknown one is an error), really loads and runs the .tflite file with LiteRT on this
 machine, and prints what it measured in the official format. `GPU` in its environment says what the phone's GPU does:
-`takes` the model, takes only the one of some `NAME`, `refuses` to be applied, `hangs`; without it there is no GPU
-delegate. `WITHOUT` names a flag that this build of the program lacks.
+`takes` the models, takes only the one of some `NAME`, `refuses` to be applied, `hangs`, or `lies` about its answers;
+without it there is no GPU delegate. `WITHOUT` names a flag that this build of the program lacks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import time
 FLAGS: dict[str, str] = {
     "num_runs": "50", "min_secs": "1", "max_secs": "150", "num_threads": "-1", "warmup_runs": "1",
     "warmup_min_secs": "0.5", "graph": "", "enable_op_profiling": "false", "use_gpu": "false", "use_nnapi": "false",
-    "use_xnnpack": "false",
+    "use_xnnpack": "false", "input_layer": "", "input_layer_shape": "", "input_layer_value_files": "",
+    "output_filepath": "",
 }  # fmt: skip
 
 
@@ -60,8 +61,14 @@ def measure(flags: dict[str, str]) -> int:
     if (problem := delegate(flags, interpreter)) is not None:
         return fail(problem)
     about = interpreter.get_input_details()[0]
-    pixels = np.random.default_rng().integers(0, 256, about["shape"])
-    interpreter.set_tensor(about["index"], pixels.astype(about["dtype"]))
+    given = flags["input_layer_value_files"].partition(":")[2]
+    if given:
+        pixels = np.fromfile(given, about["dtype"]).reshape(
+            [int(side) for side in flags["input_layer_shape"].split(",")]
+        )
+    else:
+        pixels = np.random.default_rng().integers(0, 256, about["shape"]).astype(about["dtype"])
+    interpreter.set_tensor(about["index"], pixels)
     say(f"Initialized session in {init / 1e3:g}ms.")
     limit = float(flags["max_secs"])
     warmup = phase(interpreter, int(flags["warmup_runs"]), float(flags["warmup_min_secs"]), limit)
@@ -75,6 +82,9 @@ def measure(flags: dict[str, str]) -> int:
     say(
         f"Memory footprint delta from the start of the tool (MB): init={(loaded - before) / 1024:g} overall={overall:g}"
     )
+    if flags.get("output_filepath"):
+        answer = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        (1 - answer if os.environ.get("GPU") == "lies" else answer).tofile(flags["output_filepath"])
     if flags["enable_op_profiling"] == "true":
         profile(timed, interpreter)
     return 0
@@ -92,7 +102,7 @@ def delegate(flags: dict[str, str], interpreter: object) -> str | None:
         time.sleep(600)
     elif gpu == "refuses":
         return "Failed to apply GPU delegate."
-    elif gpu == "takes" or flags["graph"].endswith(gpu):
+    elif gpu in ("takes", "lies") or flags["graph"].endswith(gpu):
         say(
             "Explicitly applied GPU delegate, and the model graph will be partially executed by the delegate w/ 2 "
             "delegate kernels."
