@@ -111,11 +111,17 @@ def records_table(records: Sequence[Record]) -> Table:
     for record in records:
         middle = [sorted(values)[len(values) // 2] / 1e6 for values in (record.load, record.first)]
         table.add_row(
-            record.file, f"{record.runtime['name']} {record.runtime['version']}", str(record.threads),
+            record.file, _ran_by(record), str(record.threads),
             *(number(value / 1e6) for value in record.percentiles.values()), *map(number, middle),
             megabytes(record.peak_memory) if record.peak_memory is not None else EMPTY, str(len(record.samples)),
         )  # fmt: skip
     return table
+
+
+def _ran_by(record: Record) -> str:
+    """Runtime and version, and the phone if it was one."""
+    phone = f", {record.device['model']}" if record.device.get("kind") == "android" else ""
+    return f"{record.runtime['name']} {record.runtime['version']}{phone}"
 
 
 def _caption(comparison: Comparison) -> str:

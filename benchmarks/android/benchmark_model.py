@@ -126,7 +126,7 @@ def command(
         raise Unreadable(f"it has no --{', --'.join(missing)}")
     runs = PROFILED_RUNS if profile else RUNS
     words = [
-        program, f"--graph={graph}", f"--num_threads={threads}", f"--{flag}=true", "--warmup_runs=10",
+        program, f"--graph={graph}", f"--num_threads={threads}", f"--{flag}=true", "--warmup_runs=2",
         "--warmup_min_secs=0.3", f"--num_runs={runs}", "--min_secs=0", f"--max_secs={PHASE_SECONDS}",
     ]  # fmt: skip
     if profile and "enable_op_profiling" in known:

@@ -19,6 +19,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from attar.console import bar, say
 from attar.errors import AttarError, InputError, did_you_mean
 from benchmarks import record
@@ -50,6 +52,21 @@ class _Candidate:
     def samples(self) -> tuple[int, ...]:
         """Nanoseconds of every timed inference."""
         return tuple(1000 * value for start in self.starts for value in start.timed.inferences())
+
+    def check(self, runner: Runner, images: Sequence[str], shape: Sequence[int], expected: np.ndarray) -> None:
+        """Hold what the file answers to images against what is expected; tells of a file that decides otherwise."""
+        about = f"{self.entry.file}: on {runner.phone.serial}"
+        try:
+            self.agreement = told = agreement(runner.answers(self.graph, images, shape), expected)
+        except NotRunning as error:
+            say(f"{about} its answers could not be checked: {error}")
+            return
+        if told is not None and told["top1"] < 1:
+            same = round(told["top1"] * told["images"])
+            say(
+                f"{about} it decides as here for {same} of {told['images']} photos only (largest difference "
+                f"{told['max_error']}). Its time there is that of another computation."
+            )
 
     def turn(self, runner: Runner) -> None:
         """Start the program once more."""
@@ -204,9 +221,7 @@ class _Job:
             for candidate in running:
                 expected = golden.expected(candidate.entry)
                 if expected is not None:
-                    raw = runner.answers(candidate.graph, images, (1, *golden.pixels.shape[1:]))
-                    candidate.agreement = agreement(raw, expected)
-                _warn(candidate, runner.phone.serial)
+                    candidate.check(runner, images, (1, *golden.pixels.shape[1:]), expected)
                 step()
 
     def _record(self, candidate: _Candidate, about: dict[str, Any], told: dict[str, Any], measured: str) -> Record:
@@ -244,14 +259,3 @@ def _sample(runner: Runner, candidates: Sequence[_Candidate], seconds: float) ->
             count = len(candidates[0].starts)
             if count * RUNS >= MAX_SAMPLES or (count >= least and perf_counter() >= end):
                 return
-
-
-def _warn(candidate: _Candidate, serial: str) -> None:
-    """Tell of a file that decides otherwise on the phone than here."""
-    told = candidate.agreement
-    if told is not None and told["top1"] < 1:
-        same = round(told["top1"] * told["images"])
-        say(
-            f"{candidate.entry.file}: on {serial} it decides as here for {same} of {told['images']} photos only "
-            f"(largest difference {told['max_error']}). Its time there is that of another computation."
-        )

@@ -2,8 +2,8 @@
 
 It understands the same flags (an unknown one is an error), really loads and runs the .tflite file with LiteRT on this
 machine, and prints what it measured in the official format. `GPU` in its environment says what the phone's GPU does:
-`takes` the models, takes only the one of some `NAME`, `refuses` to be applied, `hangs`, or `lies` about its answers;
-without it there is no GPU delegate. `WITHOUT` names a flag that this build of the program lacks.
+`takes` the models, takes only the one of some `NAME`, `refuses` to be applied, `hangs`, `lies` about its answers, or is
+`mute`; without it there is no GPU delegate. `WITHOUT` names a flag that this build of the program lacks.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ def measure(flags: dict[str, str]) -> int:
         f"Memory footprint delta from the start of the tool (MB): init={(loaded - before) / 1024:g} overall={overall:g}"
     )
     if flags.get("output_filepath"):
+        if os.environ.get("GPU") == "mute":
+            return fail("cannot write")
         answer = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
         (1 - answer if os.environ.get("GPU") == "lies" else answer).tofile(flags["output_filepath"])
     if flags["enable_op_profiling"] == "true":
@@ -102,7 +104,7 @@ def delegate(flags: dict[str, str], interpreter: object) -> str | None:
         time.sleep(600)
     elif gpu == "refuses":
         return "Failed to apply GPU delegate."
-    elif gpu in ("takes", "lies") or flags["graph"].endswith(gpu):
+    elif gpu in ("takes", "lies", "mute") or flags["graph"].endswith(gpu):
         say(
             "Explicitly applied GPU delegate, and the model graph will be partially executed by the delegate w/ 2 "
             "delegate kernels."

@@ -1,7 +1,7 @@
 """A stand-in for an Android phone: it speaks the protocol of adb's daemon, so that the real `adb` can talk to it.
 
-Its storage is a folder, its shell is this machine's `/bin/sh` with that folder's programs first on the PATH, and its
-processes are real: they can be killed, and its cable can be pulled. What it cannot be is a phone: every time measured
+Its storage is a folder, its shell is Android's `mksh` (or else this machine's `/bin/sh`) with that folder's programs
+first on the PATH, and its processes are real: they can be killed, and its cable can be pulled. What it cannot be is a phone: every time measured
 through it is a time of this machine.
 
 The protocol: packages/modules/adb in Android's source, protocol.txt, SYNC.TXT and shell_protocol.h.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -29,6 +30,9 @@ VERSION, MAX_DATA = 0x01000000, 256 * 1024
 TOKEN = 1
 STDIN, STDOUT, STDERR, EXIT = range(4)
 FULL = b"couldn't write file: No space left on device"
+
+SHELL = shutil.which("mksh") or "/bin/sh"
+"""Android's own shell where it is installed."""
 
 Watch = Callable[[str, "subprocess.Popen[bytes]"], None]
 
@@ -136,7 +140,7 @@ class Phone:
         self.commands.append(command)
         path = f"{self.folder / 'system/bin'}:{os.environ['PATH']}"
         process = subprocess.Popen(
-            ["/bin/sh", "-c", self.inside(command)], cwd=self.folder, env={"PATH": path, **self.environment},
+            [SHELL, "-c", self.inside(command)], cwd=self.folder, env={"PATH": path, **self.environment},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         self.processes.append(process)

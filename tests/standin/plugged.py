@@ -53,6 +53,9 @@ Current temperatures from HAL:
 Current cooling devices from HAL:
 \tCoolingDevice{mValue=0, mType=2, mName=cpufreq}
 """
+TOYBOX = shutil.which("toybox")
+TOYS = ("cat", "chmod", "find", "mkdir", "rm", "sha256sum", "taskset", "touch", "wc")
+"""Android's own tools, where they are installed, for the commands that attar gives."""
 KHZ = (1_800_000, 2_300_000)
 """Greatest frequency of each core: the last is the fast one."""
 
@@ -77,6 +80,8 @@ def furnish(folder: Path, properties: str = PROPERTIES, battery: str = BATTERY) 
     """Give a phone's folder what it tells of itself."""
     programs = folder / "system/bin"
     programs.mkdir(parents=True)
+    for name in TOYS if TOYBOX else ():
+        (programs / name).symlink_to(str(TOYBOX))
     write_program(programs / "getprop", f"cat <<'END'\n{properties}END")
     told = f"[ $1 = battery ] && cat <<'END' || cat <<'OTHER'\n{battery}END\n{THERMAL}OTHER"
     write_program(programs / "dumpsys", told)
@@ -90,6 +95,7 @@ def furnish(folder: Path, properties: str = PROPERTIES, battery: str = BATTERY) 
 
 def write_program(path: Path, script: str) -> None:
     """A program of the phone, in its shell's language."""
+    path.unlink(missing_ok=True)  # it may be a link to toybox
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
 
