@@ -29,6 +29,7 @@ def describe(phone: Phone, cores: Sequence[Core]) -> dict[str, Any]:
     told = parse_properties(phone.check("getprop"))
     soc = " ".join(filter(None, (told.get("ro.soc.manufacturer"), told.get("ro.soc.model"))))
     soc = soc or told.get("ro.board.platform") or told.get("ro.hardware") or ""
+    abis = told.get("ro.product.cpu.abilist") or told.get("ro.product.cpu.abi") or ""
     release, api = told.get("ro.build.version.release"), told.get("ro.build.version.sdk")
     return {
         "kind": "android",
@@ -37,7 +38,7 @@ def describe(phone: Phone, cores: Sequence[Core]) -> dict[str, Any]:
         "cpu": ", ".join(filter(None, (soc, clusters(cores)))) or None,
         "os": f"Android {release} (API {api})" if release else None,
         "build": told.get("ro.build.fingerprint"),
-        "abi": (told.get("ro.product.cpu.abilist") or told.get("ro.product.cpu.abi") or "").split(","),
+        "abi": [abi for abi in abis.split(",") if abi],
         "cores": len(cores) or None,
         "governor": cores[0].governor if cores else None,
         "serial": hashlib.sha256(phone.serial.encode()).hexdigest()[:12],

@@ -50,7 +50,10 @@ class Runner:
         """
         done = self._run(self._command(graph, profile))
         try:
-            return benchmark_model.parse(done.output)
+            output = benchmark_model.parse(done.output)
+            if not profile:
+                output.timed.inferences()  # refuses a program that did not keep to the number it was told
+            return output
         except Unreadable as error:
             raise NotRunning(f"benchmark_model's output is not understood ({error}).") from error
 

@@ -34,7 +34,7 @@ class Tool:
 
     def check_runs_on(self, abis: Sequence[str], serial: str) -> None:
         """Refuse a phone whose processor cannot run the program."""
-        if self.abi not in abis:
+        if abis and self.abi not in abis:  # none: the phone does not tell
             raise InputError(
                 f"{self.path}: built for {self.abi}, and phone {serial} runs {', '.join(abis)}. Give --benchmark-model "
                 f"the program for {abis[0]}. {WHERE}."
@@ -47,7 +47,7 @@ def find_tool(path: Path | None) -> Tool:
     Raises:
         InputError: not named, not there, or no program for Android.
     """
-    named = path or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    named = path or (Path(os.environ[VARIABLE]).expanduser() if os.environ.get(VARIABLE) else None)
     if named is None:
         raise InputError(f"--benchmark-model: give the path of benchmark_model, or set ${VARIABLE}. {WHERE}.")
     if not named.is_file():

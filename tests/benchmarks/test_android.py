@@ -311,6 +311,13 @@ def test_a_gpu_that_computes_something_else_is_noticed(
     assert "decides as here for" in capsys.readouterr().err
 
 
+def test_a_program_that_does_not_do_as_it_is_told(run: Any, phone: Phone, tmp_path: Path) -> None:
+    phone.environment["GPU"] = "stubborn"
+    with pytest.raises(DeviceError, match=r"ran, then not: .*50 inferences where at most 3 were asked for"):
+        run(accelerator="gpu")
+    assert recorded(tmp_path) == []
+
+
 def test_a_program_that_fails_when_asked_for_its_answers(
     run: Any, phone: Phone, golden: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -324,7 +331,10 @@ def test_a_program_that_cannot_be_asked_for_its_answers(run: Any, phone: Phone, 
     assert [r.agreement for r in run()] == [None, None]
 
 
-@pytest.mark.parametrize(("gpu", "reason"), [(None, "takes no part"), ("refuses", "Failed to apply GPU delegate")])
+@pytest.mark.parametrize(
+    ("gpu", "reason"),
+    [(None, "takes no part"), ("refuses", "Failed to apply GPU delegate"), ("crashes", "It crashed (SIGSEGV)")],
+)
 def test_a_phone_without_a_gpu_for_them(
     run: Any, phone: Phone, gpu: str | None, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,14 +2,16 @@
 
 It understands the same flags (an unknown one is an error), really loads and runs the .tflite file with LiteRT on this
 machine, and prints what it measured in the official format. `GPU` in its environment says what the phone's GPU does:
-`takes` the models, takes only the one of some `NAME`, `refuses` to be applied, `hangs`, `lies` about its answers, or is
-`mute`; without it there is no GPU delegate. `WITHOUT` names a flag that this build of the program lacks.
+`takes` the models, takes only the one of some `NAME`, `refuses` to be applied, `hangs`, `crashes`, `lies` about its
+answers, is `mute` about them, or is `stubborn` about the number of inferences; without it there is no GPU delegate.
+`WITHOUT` names a flag that this build of the program lacks.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
 import statistics
 import sys
 import time
@@ -72,7 +74,8 @@ def measure(flags: dict[str, str]) -> int:
     say(f"Initialized session in {init / 1e3:g}ms.")
     limit = float(flags["max_secs"])
     warmup = phase(interpreter, int(flags["warmup_runs"]), float(flags["warmup_min_secs"]), limit)
-    timed = phase(interpreter, int(flags["num_runs"]), float(flags["min_secs"]), limit)
+    runs = 50 if os.environ.get("GPU") == "stubborn" else int(flags["num_runs"])
+    timed = phase(interpreter, runs, float(flags["min_secs"]), limit)
     say(
         f"Inference timings in us: Init: {init:.0f}, First inference: {warmup[0]}, "
         f"Warmup (avg): {statistics.fmean(warmup):g}, Inference (avg): {statistics.fmean(timed):g}"
@@ -102,9 +105,11 @@ def delegate(flags: dict[str, str], interpreter: object) -> str | None:
         say("GPU acceleration is unsupported on this platform.")
     elif gpu == "hangs":
         time.sleep(600)
+    elif gpu == "crashes":
+        os.kill(os.getpid(), signal.SIGSEGV)
     elif gpu == "refuses":
         return "Failed to apply GPU delegate."
-    elif gpu in ("takes", "lies", "mute") or flags["graph"].endswith(gpu):
+    elif gpu in ("takes", "lies", "mute", "stubborn") or flags["graph"].endswith(gpu):
         say(
             "Explicitly applied GPU delegate, and the model graph will be partially executed by the delegate w/ 2 "
             "delegate kernels."

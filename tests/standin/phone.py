@@ -1,8 +1,8 @@
 """A stand-in for an Android phone: it speaks the protocol of adb's daemon, so that the real `adb` can talk to it.
 
 Its storage is a folder, its shell is Android's `mksh` (or else this machine's `/bin/sh`) with that folder's programs
-first on the PATH, and its processes are real: they can be killed, and its cable can be pulled. What it cannot be is a phone: every time measured
-through it is a time of this machine.
+first on the PATH, and its processes are real: they can be killed, and its cable can be pulled. What it cannot be is a
+phone: every time measured through it is a time of this machine.
 
 The protocol: packages/modules/adb in Android's source, protocol.txt, SYNC.TXT and shell_protocol.h.
 """
