@@ -7,7 +7,7 @@ What was measured is kept before it is judged, so a failed condition loses nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from benchmarks.intervals import Estimate, percentile_estimates, ratio_estimate
 from benchmarks.latency import bench
 from benchmarks.record import Record
 from benchmarks.units import estimate_text
-from benchmarks.verdict import Verdict, of_run
+from benchmarks.verdict import Verdict, of_runs
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,21 @@ class Tracking:
             raise InputError(f"{option} needs a database of measurements: name it with --history.")
 
 
-def measurement(exports: Path, tracking: Tracking | None = None, **options: Any) -> Measurement:
+Bench = Callable[..., list[Record]]
+"""(exports folder, options) -> records, as `bench` gives them."""
+
+
+def measurement(
+    exports: Path, tracking: Tracking | None = None, elsewhere: Bench | None = None, **options: Any
+) -> Measurement:
     """Measure the files of an exports folder, keep what was measured, and hold it against a baseline.
 
     Args:
         exports: folder with a manifest.json.
         tracking: the database, and the baseline in it.
-        options: those of `bench`.
+        elsewhere: what measures instead of `bench`, such as `benchmarks.android.bench`; a baseline is then held against
+            from history, for each device its own.
+        options: those of `bench` or of `elsewhere`.
 
     Raises:
         InputError: as `bench`; a database that cannot be used, no such baseline on this device.
@@ -108,13 +116,29 @@ def measurement(exports: Path, tracking: Tracking | None = None, **options: Any)
     tracking = tracking or Tracking()
     conditions = [read_condition(text) for text in tracking.fail_if]
     if tracking.history is None:
-        return _found(bench(exports, **options), (), ())
+        return _found((elsewhere or bench)(exports, **options), (), ())
+    if elsewhere is not None:
+        return _measured_elsewhere(elsewhere(exports, **options), tracking, conditions)
     with opened(tracking.history, create=True) as history:
         baseline, beside = _baseline(history, tracking, int(options.get("threads", 1)))
         records = bench(exports, beside=beside, **options)
         own, others = records[: len(records) - len(beside)], records[len(records) - len(beside) :]
         history.add(own, [tracking.tag] if tracking.tag else [], [Path(exports) / each.file for each in own])
         return _found(own, others, _judged(own, others, baseline, conditions))
+
+
+def _measured_elsewhere(records: Sequence[Record], tracking: Tracking, conditions: Sequence[Condition]) -> Measurement:
+    judgements: list[Judgement] = []
+    assert tracking.history is not None
+    with opened(tracking.history, create=True) as history:
+        known = history.records(tracking.against) if tracking.against else []
+        history.add(records, [tracking.tag] if tracking.tag else [])
+    for run in dict.fromkeys(each.run for each in records if tracking.against):
+        own = [each for each in records if each.run == run]
+        baseline = of_baseline(known, str(tracking.against), own[0].device, own[0].threads)
+        require_runs(baseline, [each.target for each in own if each.target in baseline], str(tracking.against))
+        judgements += _judged(own, (), baseline, conditions)
+    return _found(records, (), judgements)
 
 
 def ratios(records: Sequence[Record]) -> list[Ratio]:
@@ -134,7 +158,7 @@ def _intervals(record: Record) -> dict[str, dict[str, float | None]]:
 
 
 def _found(own: Sequence[Record], others: Sequence[Record], judgements: Sequence[Judgement]) -> Measurement:
-    return Measurement(tuple(own), of_run([*own, *others]), tuple(ratios(own)), tuple(judgements))
+    return Measurement(tuple(own), of_runs([*own, *others]), tuple(ratios(own)), tuple(judgements))
 
 
 def _baseline(

@@ -108,7 +108,7 @@ def records_table(found: Measurement) -> Table:
     """What `attar bench` found, for a terminal."""
     from rich.table import Table
 
-    runtimes = dict.fromkeys(f"{each.runtime['name']} {each.runtime['version']}" for each in found.records)
+    runtimes = dict.fromkeys(map(_ran_by, found.records))
     threads = found.records[0].threads
     caption = (
         f"Milliseconds. {', '.join(runtimes)}; {threads} thread{'s' if threads > 1 else ''}. Brackets: 95% intervals."
@@ -157,6 +157,12 @@ def history_table(records: Sequence[Record], tags: Mapping[str, Sequence[str]]) 
             f"{each.runtime['name']} {each.runtime['version']}", str(each.threads), p50, each.sha256[:12],
         )  # fmt: skip
     return table
+
+
+def _ran_by(record: Record) -> str:
+    """Runtime and version, and the phone if it was one."""
+    phone = f", {record.device['model']}" if record.device.get("kind") == "android" else ""
+    return f"{record.runtime['name']} {record.runtime['version']}{phone}"
 
 
 def _caption(comparison: Comparison) -> str:

@@ -96,6 +96,17 @@ def verdict(
     return Verdict(not found, tuple(reason for reason, _ in found), tuple(dict.fromkeys(each for _, each in found)))
 
 
+def of_runs(records: Sequence[Record]) -> Verdict:
+    """Judge the records of one run or several: each by itself, and all trusted if every one is."""
+    runs: dict[str, list[Record]] = {}
+    for each in records:
+        runs.setdefault(each.run, []).append(each)
+    verdicts = [of_run(run) for run in runs.values()]
+    reasons = tuple(reason for each in verdicts for reason in each.reasons)
+    remedies = tuple(dict.fromkeys(remedy for each in verdicts for remedy in each.remedies))
+    return Verdict(all(each.trusted for each in verdicts), reasons, remedies)
+
+
 def of_run(records: Sequence[Record]) -> Verdict:
     """Judge the records of one run."""
     count = min(len(each.rounds) for each in records)

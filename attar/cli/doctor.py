@@ -33,8 +33,18 @@ def examine() -> dict[str, Any]:
         "attar": __version__, "python": platform.python_version(), "machine": platform.platform(),
         "cores": os.cpu_count(), "device": str(device()),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "core_ml_runtime": platform.system() == "Darwin", "packages": base, "optional": optional,
+        "adb": _adb(), "core_ml_runtime": platform.system() == "Darwin", "packages": base, "optional": optional,
     }  # fmt: skip
+
+
+def _adb() -> str | None:
+    from attar.errors import InputError
+    from benchmarks.android.adb import find_adb
+
+    try:
+        return find_adb()
+    except InputError:
+        return None
 
 
 def table(parts: dict[str, Any]) -> Table:
@@ -56,4 +66,6 @@ def table(parts: dict[str, Any]) -> Table:
         else "the reference evaluator (Core ML runs on a Mac only)"
     )
     view.add_row("Core ML verification", "", where)
+    phones = "measure on Android phones (docs/android.md)"
+    view.add_row("adb", "", phones if parts["adb"] else f"not found; it is needed to {phones}")
     return view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,13 @@ MaxMs = Annotated[float | None, typer.Option(min=0, help="Median latency a file 
 MaxMb = Annotated[float | None, typer.Option(min=0, help="Size a file may have, MB.", show_default=False)]
 MinTop1 = Annotated[float | None, typer.Option(min=0, max=100, help="Top-1 a file needs, percent.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class Where(StrEnum):
+    """Where `bench` runs the files."""
+
+    host = "host"
+    android = "android"
 
 
 @app.command()
@@ -245,9 +253,19 @@ def bench(
         typer.Option(help="Fail on `p50 > 1.10x baseline`, beyond noise. Repeatable.", show_default=False),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
+    runtime: Annotated[Where, typer.Option(help="Where the files run: this machine, or phones over adb.")] = Where.host,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Serial number of the phone, or all; default: the only one.", show_default=False),
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="What of the phone: cpu, gpu or nnapi.")] = "cpu",
+    benchmark_model: Annotated[
+        Path | None,
+        typer.Option(help="LiteRT's program for the phone; by default $ATTAR_BENCHMARK_MODEL.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Measure latency on this machine, all files interleaved in one run.
+    """Measure latency on this machine or on Android phones, all files interleaved in one run.
 
     Example: `attar bench runs/attar/exports --threads 2`
     """
@@ -258,10 +276,16 @@ def bench(
     from benchmarks.report import judgements_table, records_table
 
     folder = exports_of(exports)
-    found = measurement(
-        folder, Tracking(history, tag, against, tuple(fail_if or ())), threads=threads, seconds=seconds,
-        cool_down=cool_down, output=output or folder.resolve().parent,
-    )  # fmt: skip
+    how: dict[str, Any] = {"threads": threads, "seconds": seconds, "cool_down": cool_down}
+    how["output"] = output or folder.resolve().parent
+    tracking, elsewhere = Tracking(history, tag, against, tuple(fail_if or ())), None
+    if runtime == Where.android:
+        from benchmarks.android import bench as elsewhere  # type: ignore[assignment]
+
+        how |= {"device": device, "accelerator": accelerator, "tool": benchmark_model}
+    else:
+        _refuse_phone_options(device, accelerator, benchmark_model)
+    found = measurement(folder, tracking, elsewhere, **how)
     _show(found.to_json(), as_json, lambda: records_table(found))
     if found.judgements and not as_json:
         _show(None, False, lambda: judgements_table(found.judgements))
@@ -495,6 +519,16 @@ def _probe(student: Any, photos: Photos, output: Path, teacher: Any, cache: Path
     kept = (RunFolder(path.parent).cache, path.with_name(f"{path.name}.teacher-cache"))
     cache = cache or next((folder for folder in kept if folder.is_dir()), None)
     return probe(student, photos, output / "probe", teacher=taught, cache=cache).to_json()
+
+
+def _refuse_phone_options(device: str | None, accelerator: str, benchmark_model: Path | None) -> None:
+    """Nobody who names a phone wants figures of this machine."""
+    from attar.errors import InputError
+
+    given = {"device": device, "accelerator": accelerator != "cpu", "benchmark-model": benchmark_model}
+    named = next((name for name, value in given.items() if value), None)
+    if named:
+        raise InputError(f"--{named}: is about phones. Add --runtime android.")
 
 
 def _refuse_existing(output: Path) -> None:
