@@ -272,8 +272,7 @@ def lab(
     from attar.console import say
     from attar.errors import InputError
     from attar.runfolder import exports_of
-    from benchmarks.lab import assets, check, lab
-    from benchmarks.report import records_table
+    from benchmarks.lab import assets, check, lab, results_table
 
     if install:
         say(f"Installed: {assets.install().folder}")
@@ -287,7 +286,7 @@ def lab(
         output=output or folder.resolve().parent, certificate=certificate, key=key,
     )  # fmt: skip
     records = found.records
-    _show([record.to_json() for record in records], as_json, (lambda: records_table(records)) if records else None)
+    _show([record.to_json() for record in records], as_json, (lambda: results_table(records)) if records else None)
     check(found)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attar.errors import InputError
-from attar.files import user_cache, read_json, replacing, scratch, sha256, write_json
+from attar.files import read_json, replacing, scratch, sha256, user_cache, write_json
 
 _LOCKED = Path(__file__).with_name("npm")
 _LIST = "files.json"

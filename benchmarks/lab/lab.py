@@ -6,8 +6,9 @@ import contextlib
 import ipaddress
 import secrets
 import socket
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attar.console import err, say
 from attar.errors import GateError, InputError
@@ -15,7 +16,13 @@ from attar.extras import require
 from benchmarks.lab.assets import find
 from benchmarks.lab.laboratory import Laboratory
 from benchmarks.lab.plan import make_plan
+from benchmarks.lab.visitor import name
 from benchmarks.record import Record
+from benchmarks.units import number
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
 
 
 def lab(
@@ -76,6 +83,32 @@ def check(laboratory: Laboratory) -> list[Record]:
     return laboratory.records
 
 
+def results_table(records: Sequence[Record]) -> Group:
+    """For a terminal of 80 characters, a table a device; the records have the rest."""
+    from rich.console import Group
+
+    devices = {id(each.device): each.device for each in records}
+    return Group(*(_table(name(device), [r for r in records if r.device is device]) for device in devices.values()))
+
+
+def _table(title: str, records: Sequence[Record]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title, "bold"), title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    for heading in ("File", "Runtime", "Threads", "Answers", "p50 ms", "p90 ms"):
+        table.add_column(heading, justify="right" if heading in ("Threads", "p50 ms", "p90 ms") else "left")
+    for each in records:
+        agrees = each.agreement is not None and each.agreement["agrees"]
+        table.add_row(
+            each.file, each.runtime["name"].replace("ONNX Runtime Web", "ORT Web"), str(each.threads),
+            Text("agree", "green") if agrees else Text("DISAGREE", "bold red"),
+            number(each.percentiles["p50"] / 1e6), number(each.percentiles["p90"] / 1e6),
+        )  # fmt: skip
+    return table
+
+
 def _server(laboratory: Laboratory, assets: Any, token: str, once: bool, certificate: Any, key: Any) -> Any:
     import uvicorn
 
@@ -110,7 +143,9 @@ def _listening(host: str, port: int) -> socket.socket:
             listening.close()
             raise
     except (OSError, OverflowError) as error:
-        raise InputError(f"{host}, port {port}: cannot listen there ({error}). Choose other --host and --port.") from error
+        raise InputError(
+            f"{host}, port {port}: cannot listen there ({error}). Choose other --host and --port."
+        ) from error
     return listening
 
 

@@ -119,7 +119,8 @@ class Laboratory:
         error = "not finite" if verdict["max_error"] is None else f"off by up to {verdict['max_error']:.3g}"
         what = f"{session.work[job].job.title} on {session.name}"
         self.disagreements.append(what)
-        say(f"DISAGREES: {what}: its answers are {error}; same first class on {100 * verdict['top1']:.0f}% of the photos.")
+        share = f"{100 * verdict['top1']:.0f}% of the photos have the same first class"
+        say(f"DISAGREES: {what}: its answers are {error}; {share}.")
 
 
 def _count(records: list[Record]) -> str:

@@ -57,7 +57,8 @@ class Job:
 class Plan:
     """The same for every device.
 
-    `contents` are the files themselves, one an entry; `pixels` is uint8 N x S x S x 3; `expected` is by file, float N x classes; `versions` is by npm package.
+    `contents` are the files themselves, one an entry; `pixels` is uint8 N x S x S x 3; `expected` is by file, float
+    N x classes; `versions` is by npm package.
     """
 
     name: str

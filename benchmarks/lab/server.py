@@ -1,7 +1,7 @@
 """HTTP for the lab: a fixed table of files, four kinds of messages, and nothing for who does not know the token.
 
-Every request must name the token in its path and a host that no foreign web page can make a browser use (DNS rebinding);
-a message must come from the lab's own page. Bodies are bounded before they are read.
+Every request must name the token in its path, and a host that no foreign web page can make a browser use (DNS
+rebinding); a message must come from the lab's own page. Bodies are bounded before they are read.
 """
 
 from __future__ import annotations
@@ -84,9 +84,11 @@ class _Answers:
         # Models are read once: what was checked against the manifest is what is served, whatever happens on disk.
         self._contents = {"pixels": plan.pixels.tobytes()}
         self._contents |= {f"files/{number}": content for number, content in enumerate(plan.contents)}
-        self._about = {"name": plan.name, "files": len(plan.entries), "seconds": plan.seconds, "runtimes": [
-            f"{name} {assets.versions[name]} ({assets.licences[name]})" for name in assets.versions
-        ]}  # fmt: skip
+        runtimes = [f"{name} {assets.versions[name]} ({assets.licences[name]})" for name in assets.versions]
+        self._about = {
+            "name": plan.name, "files": len(plan.entries), "seconds": plan.seconds, "threads": plan.threads,
+            "runtimes": runtimes,
+        }  # fmt: skip
         classes = max(answers.shape[1] for answers in plan.expected.values())
         self._largest = _SMALL + 32 * len(plan.pixels) * classes
         self._policy = _policy()

@@ -6,14 +6,14 @@ import { open, preload, threadsOf } from "./runtimes.js";
 
 const $ = (id) => document.getElementById(id);
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-let device, running = null, hidden = 0;
+let about, device, running = null, hidden = 0;
 
 class Stopped extends Error {}
 
 // --- before ---------------------------------------------------------------------------------------
 
 async function begin() {
-  const about = await (await fetch("about")).json();
+  about = await (await get("about")).json();
   device = await describe();
   $("name").textContent = about.name;
   $("about").textContent =
@@ -29,7 +29,7 @@ async function begin() {
 function showDevice() {
   const facts = {
     Cores: device.cores ?? "not told",
-    Threads: device.isolated ? "allowed" : "one only",
+    Threads: device.isolated ? Math.min(about.threads, device.cores ?? 1) : 1,
     WebGPU: device.gpu ?? "none",
     Memory: device.memory ? `${device.memory} GB or more` : "not told",
   };
@@ -219,7 +219,7 @@ function showVerdict(number, verdict, job) {
   const cell = cells(number)[1];
   cell.textContent = verdict.agrees ? "agree" : "disagree";
   cell.className = verdict.agrees ? "good" : "bad";
-  const error = verdict.max_error === null ? "not finite" : `off by ${verdict.max_error.toPrecision(2)}`;
+  const error = offBy(verdict.max_error);
   cell.append(make("small", error));
   if (!verdict.agrees) alarm(`${job.title} gives other answers here than in the manifest (${error}).`);
 }
@@ -246,7 +246,12 @@ function showTimes(number, median, p90, record) {
   if (record) first.append(make("small", plural(record.threads, "thread")));
 }
 
-const milliseconds = (value) => value.toPrecision(value < 10 ? 3 : 4).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+const milliseconds = (value) => value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3);
+
+function offBy(error) {
+  if (error === null) return "not finite";
+  return error < 1e-4 ? "within 0.0001" : `off by ${error < 1e6 ? Number(error.toPrecision(2)) : error.toExponential(1)}`;
+}
 
 function make(tag, text = "", className = "") {
   const element = document.createElement(tag);
