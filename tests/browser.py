@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -137,14 +138,19 @@ def browsing(profile: Path, *flags: str) -> Iterator[Browser]:
     program = chromium()
     theirs_read, ours_write = os.pipe()
     ours_read, theirs_write = os.pipe()
-    # The protocol is spoken on descriptors 3 and 4.
-    command = [program, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", *flags]
-    redirected = ["sh", "-c", f'exec "$@" 3<&{theirs_read} 4>&{theirs_write}', "sh", *command]
+    # Out of the way of 3 and 4, the descriptors on which Chromium speaks the protocol.
+    theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_read, theirs_write)]
+
+    def speak() -> None:
+        for number, end in zip((3, 4), theirs):
+            os.dup2(end, number)
+
     process = subprocess.Popen(
-        redirected, pass_fds=(theirs_read, theirs_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    os.close(theirs_read)
-    os.close(theirs_write)
+        [program, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", *flags],
+        pass_fds=(3, 4), preexec_fn=speak, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    for end in (theirs_read, theirs_write, *theirs):
+        os.close(end)
     try:
         yield Browser(ours_write, ours_read)
     finally:
