@@ -24,7 +24,7 @@ from benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round, pa
 from benchmarks.lab.laboratory import Laboratory
 
 PAGE = Path(__file__).with_name("page")
-MESSAGES = {"ready": Ready, "failed": Failure, "round": Round, "done": Done}
+MESSAGES: dict[str, Any] = {"ready": Ready, "failed": Failure, "round": Round, "done": Done}
 """What a session takes, by the last part of its address."""
 
 _TYPES = {

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
+import re
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attar.errors import GateError, InputError
+from attar.files import sha256
 from benchmarks import record
 from benchmarks.lab import assets, check
 from benchmarks.lab.agreement import judge
@@ -118,8 +123,6 @@ def test_float_files_run_on_webgpu_too_where_it_is() -> None:
 
 
 def test_without_good_golden_vectors_there_is_no_plan(small: Any, tmp_path: Path) -> None:
-    import shutil
-
     exports = shutil.copytree(small.exports, tmp_path / "exports")
     (exports / "golden/0.png").unlink()
     with pytest.raises(InputError, match=r"golden.*attar export"):
@@ -623,8 +626,6 @@ def test_a_changed_runtime_is_refused(tmp_path: Path) -> None:
     for file in assets.FILES:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(file)
-    from attar.files import sha256
-
     (tmp_path / "files.json").write_text(json.dumps({file: sha256(tmp_path / file) for file in assets.FILES}))
     for package in assets.PACKAGES:
         (tmp_path / package / "package.json").write_text('{"version": "1", "license": "MIT"}')
@@ -652,3 +653,90 @@ def test_the_lock_pins_every_package_by_its_hash_and_names_no_registry() -> None
     packages = {key: value for key, value in json.loads(text)["packages"].items() if key}
     assert {f"node_modules/{name}" for name in assets.PACKAGES} <= set(packages)
     assert all(value["integrity"].startswith("sha512-") for value in packages.values()) and "resolved" not in text
+
+
+# --- the way to it --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch, found: Assets, small: Any) -> Callable[..., list[bytes]]:
+    """Run the lab itself; its server answers one request, and ends. Returns what it answered."""
+    from benchmarks.lab import serve as module
+
+    monkeypatch.setattr(module, "find", lambda: found)
+
+    def run(tmp_path: Path, *, tls: bool = False, **how: Any) -> list[bytes]:
+        answers: list[bytes] = []
+        original = uvicorn.Server.run
+
+        def once(server: Any, sockets: list[socket.socket]) -> None:
+            thread = threading.Thread(target=original, args=(server,), kwargs={"sockets": sockets})
+            thread.start()
+            with socket.create_connection(sockets[0].getsockname()[:2], timeout=20) as raw:
+                talking = _trusting().wrap_socket(raw, server_hostname="localhost") if tls else raw
+                talking.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                answers.append(talking.recv(100))
+            server.should_exit = True
+            thread.join(20)
+
+        monkeypatch.setattr(uvicorn.Server, "run", once)
+        module.lab(small.exports, output=tmp_path, **how)
+        return answers
+
+    return run
+
+
+def _trusting() -> Any:
+    import ssl
+
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def test_on_loopback_the_address_holds_a_token_and_there_is_no_code_to_scan(
+    shown: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [answer] = shown(tmp_path)
+    told = capsys.readouterr().err
+    assert answer.startswith(b"HTTP/1.1 404") and "http://127.0.0.1:" in told and "--host 0.0.0.0" in told
+    [token] = re.findall(r"http://127\.0\.0\.1:\d+/([\w-]+)/", told)
+    assert len(token) >= 22 and "█" not in told
+    assert socket.gethostbyname("localhost") == "127.0.0.1"
+
+
+def test_on_the_network_there_is_a_code_to_scan(shown: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    segno = pytest.importorskip("segno")
+    shown(tmp_path, host="0.0.0.0")
+    told = capsys.readouterr().err
+    [url] = re.findall(r"http://[\d.]+:\d+/[\w-]+/", told.replace("\n", ""))
+    assert "0.0.0.0" not in url and "one thread" in told
+    drawn = io.StringIO()
+    segno.make(url, error="l").terminal(out=drawn, compact=True)
+    assert drawn.getvalue().splitlines()[5] in told
+
+
+def test_with_a_certificate_it_is_served_by_https(
+    shown: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    certificate, key = tmp_path / "lab.pem", tmp_path / "lab.key"
+    words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    subprocess.run(
+        ["openssl", "req", *words, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
+    )
+    [answer] = shown(tmp_path, tls=True, certificate=certificate, key=key)
+    assert answer.startswith(b"HTTP/1.1 404") and "https://127.0.0.1:" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"lab\.key.*PEM"):
+        shown(tmp_path, tls=True, certificate=key)
+
+
+def test_a_port_that_is_taken_is_named(shown: Any, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(InputError, match=rf"port {other.getsockname()[1]}: cannot listen"):
+            shown(tmp_path, port=other.getsockname()[1])
+    with pytest.raises(InputError, match=r"198\.51\.100\.7"):
+        shown(tmp_path, host="198.51.100.7")

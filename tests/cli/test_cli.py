@@ -20,6 +20,7 @@ VERBS = [
     "export",
     "verify",
     "bench",
+    "lab",
     "compare",
     "report",
     "shortfall",

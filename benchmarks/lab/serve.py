@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import ipaddress
 import secrets
 import socket
@@ -180,7 +181,9 @@ def _show_code(url: str) -> None:
     import segno
 
     with contextlib.suppress(UnicodeEncodeError):  # a terminal without block characters has the address
-        segno.make(url, error="l").terminal(out=err.file, compact=True)
+        drawn = io.StringIO()
+        segno.make(url, error="l").terminal(out=drawn, compact=True)
+        err.print(drawn.getvalue(), markup=False, soft_wrap=True)
 
 
 def _is_loopback(host: str) -> bool:
