@@ -18,6 +18,8 @@ MOST_DEVICES = 16
 """Measuring at once. Others are asked to wait."""
 MOST_SESSIONS = 1_000
 """Of one run of the lab: then it must be started again."""
+UNSTEADY = 0.1
+"""Drift of a file's median above which a measurement had better be repeated; a report warns at the same."""
 PATIENCE = 60.0
 """Seconds without a word after which a device has gone away."""
 
@@ -76,6 +78,8 @@ class Laboratory:
             session.over = True
             self.finished += 1
             say(f"{session.name}: done, {_count(records)}.")
+            if any(abs(each.drift - 1) > UNSTEADY for each in records):
+                say(f"{session.name}: its speed changed by more than {UNSTEADY:.0%} meanwhile. Let it rest, and repeat.")
         return {"records": [_summary(each) for each in self._kept[name]]}
 
     def closed(self, name: str) -> dict[str, Any]:

@@ -52,6 +52,7 @@ async function start() {
   running = { models: [], stopped: false };
   hidden = 0;
   $("alarm").replaceChildren();
+  $("unsteady").hidden = true;
   $("running").hidden = false;
   $("start").textContent = "Stop";
   $("start").className = "quiet";
@@ -84,6 +85,7 @@ async function measure() {
   tell("Sending the results…", 1);
   const { records } = await say(address("done"), { conditions: await conditions(), hidden });
   running.session = null;
+  $("unsteady").hidden = !records.some((record) => Math.abs(record.drift - 1) > 0.1);
   for (const record of records) showTimes(plan.jobs.findIndex((job) => same(job, record)), record.p50 / 1e6, record.p90 / 1e6, record);
   tell(records.length ? `Done. ${plural(records.length, "file")} measured; the lab has the results.` : "Done. No file ran here.", 1);
 }
@@ -205,7 +207,8 @@ function alarm(text) {
 function showJobs(jobs) {
   $("results").hidden = false;
   $("rows").replaceChildren(...jobs.map((job) => {
-    const row = make("tr"), file = make("th", job.file);
+    const row = make("tr"), file = make("th");
+    job.file.split("-").forEach((part, place) => file.append(...(place ? ["-", make("wbr")] : []), part));
     file.scope = "row";
     file.append(make("small", job.runtime));
     row.append(file, make("td", "…"), make("td", "…", "number"), make("td", "…", "number"));
