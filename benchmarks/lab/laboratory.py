@@ -79,7 +79,7 @@ class Laboratory:
             self.finished += 1
             say(f"{session.name}: done, {_count(records)}.")
             if any(abs(each.drift - 1) > UNSTEADY for each in records):
-                say(f"{session.name}: its speed changed by more than {UNSTEADY:.0%} meanwhile. Let it rest, and repeat.")
+                say(f"{session.name}: its speed changed by more than {UNSTEADY:.0%} meanwhile. Let it rest; repeat.")
         return {"records": [_summary(each) for each in self._kept[name]]}
 
     def closed(self, name: str) -> dict[str, Any]:

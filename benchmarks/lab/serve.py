@@ -140,6 +140,7 @@ def _listening(host: str, port: int) -> socket.socket:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
+            listening.listen(128)  # so that the address works from the moment it is shown
         except OSError:
             listening.close()
             raise

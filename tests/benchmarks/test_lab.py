@@ -672,12 +672,14 @@ def shown(monkeypatch: pytest.MonkeyPatch, found: Assets, small: Any) -> Callabl
         def once(server: Any, sockets: list[socket.socket]) -> None:
             thread = threading.Thread(target=original, args=(server,), kwargs={"sockets": sockets})
             thread.start()
-            with socket.create_connection(sockets[0].getsockname()[:2], timeout=20) as raw:
-                talking = _trusting().wrap_socket(raw, server_hostname="localhost") if tls else raw
-                talking.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                answers.append(talking.recv(100))
-            server.should_exit = True
-            thread.join(20)
+            try:
+                with socket.create_connection(sockets[0].getsockname()[:2], timeout=20) as raw:
+                    talking = _trusting().wrap_socket(raw, server_hostname="localhost") if tls else raw
+                    talking.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    answers.append(talking.recv(100))
+            finally:
+                server.should_exit = True
+                thread.join(20)
 
         monkeypatch.setattr(uvicorn.Server, "run", once)
         module.lab(small.exports, output=tmp_path, **how)
