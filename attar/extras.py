@@ -42,6 +42,9 @@ OPTIONAL = (
     Optional("mlflow", "mlflow", "mlflow", "curves of a training in MLflow"),
     Optional("wandb", "wandb", "wandb", "curves of a training in Weights & Biases"),
     Optional("pyarrow", "pyarrow", "datasets", "photos in Arrow and parquet files (Hugging Face datasets)"),
+    Optional("starlette", "starlette", "lab", "measuring in browsers (attar lab)"),
+    Optional("uvicorn", "uvicorn", "lab", "measuring in browsers (attar lab)"),
+    Optional("segno", "segno", "lab", "the QR code of attar lab"),
     Optional("jinja2", "jinja2", "report", "report.html"),
     Optional("matplotlib", "matplotlib", "report", "the picture in the report"),
 )

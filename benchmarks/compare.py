@@ -352,7 +352,8 @@ def _provenance(
     student: Bundle, master: Bundle | None, photos: Photos, records: Sequence[Record], rows: Sequence[Row]
 ) -> dict[str, Any]:
     measured = {row.latency.measured for row in rows if row.latency}
-    timed_on = next((r.device for r in reversed(records) if r.measured in measured), None)
+    here = [r for r in records if r.device.get("kind", record.HOST) == record.HOST]
+    timed_on = next((r.device for r in reversed(here) if r.measured in measured), None)
     return {
         "attar": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -12,13 +12,15 @@ import numpy as np
 from filelock import FileLock
 
 from attar.errors import InputError
-from attar.files import write_text
+from attar.files import make_folder, write_text
 from benchmarks.intervals import in_rounds
 
 SCHEMA = 2
 """Version 1 had none of the fields from `operators` on; it is still read."""
 FILE = "benchmarks.jsonl"
 """Name of the records' file in an output folder."""
+HOST = "host"
+"""The kind of a device whose record tells none: the machine that attar runs on."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Record:
         file: name in the exports folder.
         sha256: identity of the file; a record counts for no other content.
         runtime: its name and version.
-        device: what `benchmarks.device.describe` says, and the load average before and after.
+        device: what `benchmarks.device.describe` says, and the load average before and after; elsewhere its `kind`,
+            such as `browser`, and what it says of itself.
         threads: threads of the runtime.
         measured: when, ISO 8601 in UTC; files of one interleaved run share it.
         warmup: untimed inferences before the first sample.
@@ -42,10 +45,11 @@ class Record:
         partitions: what the delegate took, from the manifest.
         operators: where the time goes, slowest first: `{"name", "operator", "nanoseconds"}`, the mean of an
             inference; None where the runtime does not say.
-        agreement: outputs computed there against the expected ones: `{"images", "max_error", "top1"}`; None where
-            the runtime is the one that verified the file.
+        agreement: outputs computed there against the expected ones: `{"images", "max_error", "top1"}`, and
+            `agrees`, the verdict, where one was reached; None where the runtime is the one that verified the file.
         conditions: what else was noted: `waited` and `settled` (see `benchmarks.verdict`), `floor` (see
-            `benchmarks.floor`); of a device that tells, its battery and temperature, each a pair of before and after.
+            `benchmarks.floor`); of a device that tells, its battery and temperature, each a pair of before and after;
+            what held throughout, each one value.
         run: files that were measured in turns share it.
         block: consecutive samples of one turn; the runs' n-th turns belong together.
     """
@@ -106,7 +110,7 @@ def percentiles(samples: Sequence[int]) -> dict[str, float]:
 
 def append(records: Iterable[Record], folder: Path) -> Path:
     """Add records to `folder/benchmarks.jsonl`: all of them or, after an error, none."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / FILE
     with FileLock(folder / f".{FILE}.lock"):
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -133,6 +137,10 @@ def read(folder: Path) -> list[Record]:
     return records
 
 
-def latest(records: Iterable[Record], sha256: str) -> Record | None:
-    """The last measurement of a file with this content, or None."""
-    return next((record for record in reversed(list(records)) if record.sha256 == sha256), None)
+def latest(records: Iterable[Record], sha256: str, kind: str = HOST) -> Record | None:
+    """The last measurement of a file with this content on a kind of device, or None.
+
+    A phone's or a browser's measurement never takes the place of this machine's.
+    """
+    of_kind = (record for record in reversed(list(records)) if record.device.get("kind", HOST) == kind)
+    return next((record for record in of_kind if record.sha256 == sha256), None)

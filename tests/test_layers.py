@@ -25,7 +25,7 @@ TOP = ("attar.cli", "attar.pipeline", "attar.quickstart", "attar.__main__")
 HEAVY = (
     "coremltools", "litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime",
     "executorch", "torchao", "tensorflow", "jax", "jinja2", "matplotlib", "lightning_fabric", "tensorboard", "mlflow",
-    "wandb", "pyarrow",
+    "wandb", "pyarrow", "starlette", "uvicorn", "segno",
 )  # fmt: skip
 
 FILES = sorted(path for name in OURS for path in (ROOT / name).rglob("*.py"))

@@ -324,6 +324,51 @@ def history(
 
 
 @app.command()
+def lab(
+    exports: Annotated[
+        Path | None, typer.Argument(help="Exports folder, or the run it belongs to.", show_default=False)
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for phones on this network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="At most, where the browser allows more than one.")] = 4,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time for all files together, after warm-up.")] = 10.0,
+    once: Annotated[bool, typer.Option("--once", help="End after the first finished device.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="Fetch the browser's runtimes first (needs npm).")] = False,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file: serve by HTTPS.", exists=True, show_default=False)
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Its private key, if in a file of its own.", exists=True, show_default=False)
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Measure in browsers: a phone opens one page, no cable and no app. Serves until Ctrl-C.
+
+    Example: `attar lab runs/attar --host 0.0.0.0`
+    """
+    from attar.console import say
+    from attar.errors import InputError
+    from attar.runfolder import exports_of
+    from benchmarks.lab import assets, check, lab, results_table
+
+    if install:
+        say(f"Installed: {assets.install().folder}")
+    if exports is None:
+        if install:
+            return
+        raise InputError("Give an exports folder, such as `attar lab runs/attar/exports`.")
+    folder = exports_of(exports)
+    found = lab(
+        folder, host=host, port=port, seconds=seconds, threads=threads, once=once,
+        output=output or folder.resolve().parent, certificate=certificate, key=key,
+    )  # fmt: skip
+    records = found.records
+    _show([record.to_json() for record in records], as_json, (lambda: results_table(records)) if records else None)
+    check(found)
+
+
+@app.command()
 def compare(
     exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
     teacher: Annotated[

@@ -15,7 +15,7 @@ import students
 import teachers
 from attar.data import labels_of, load_pixels
 from attar.errors import InputError
-from benchmarks import compare
+from benchmarks import compare, write_report
 from benchmarks.choose import Needs, choose
 from benchmarks.compare import reliability, spread
 from benchmarks.comparison import Interval, Row
@@ -50,6 +50,18 @@ def test_every_file_stands_in_the_table_with_its_latency(small: Any) -> None:
         assert row.difference.value == 0.0  # an fp32 file answers as its student does
     assert all(row.top5 is None for row in rows)
     assert any("top-5" in note for note in small.comparison.notes)
+
+
+def test_a_phones_record_does_not_stand_for_this_machine(small: Any) -> None:
+    told = {"kind": "browser", "model": "Pixel 8", "cpu": None}
+    slower = [replace(r, device=told, samples=tuple(9 * s for s in r.samples)) for r in small.records]
+    what = {"bundle": small.student, "teacher": small.teacher, "photos": small.photos}
+    result = compare(small.exports, **what, records=[*small.records, *slower])
+    assert [row.latency for row in result.rows] == [row.latency for row in small.comparison.rows]
+    assert result.provenance["timed_on"] == small.records[0].device
+    alone = compare(small.exports, **what, records=slower)
+    assert all(row.latency is None for row in alone.rows) and alone.provenance["timed_on"] is None
+    assert write_report(alone, small.folder / "phone").is_file()
 
 
 def test_examples_are_photos_only_the_teacher_gets_right(small: Any) -> None:

@@ -53,6 +53,13 @@ def test_the_last_record_of_the_same_content_counts() -> None:
     assert record.latest([old], "ef") is None
 
 
+def test_another_kind_of_device_never_takes_this_machines_place() -> None:
+    here, phone = made((1,)), replace(made((2,)), device={"kind": "browser", "cpu": None})
+    assert record.latest([here, phone], "ab") is here
+    assert record.latest([here, phone], "ab", "browser") is phone
+    assert record.latest([phone], "ab") is None
+
+
 def test_nothing_measured_yet(tmp_path: Path) -> None:
     assert record.read(tmp_path) == []
 

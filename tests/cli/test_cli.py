@@ -20,6 +20,7 @@ VERBS = [
     "export",
     "verify",
     "bench",
+    "lab",
     "history",
     "compare",
     "report",

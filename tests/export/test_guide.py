@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import browsing, chromium
 from PIL import Image
 from small import DROP, TARGETS
 
@@ -28,6 +29,8 @@ from export.runner import open_runner
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
+
+LOCKED = Path(__file__).parents[2] / "benchmarks/lab/npm"
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +83,12 @@ def node(tmp_path_factory) -> Path:
     if not shutil.which("npm") or not shutil.which("node"):
         pytest.skip("node and npm are not installed")
     folder = tmp_path_factory.mktemp("node")
-    packages = ["onnxruntime-web", "@litertjs/core@2.5", "@litertjs/wasm-utils@2.5"]
+    for file in LOCKED.iterdir():  # the versions that `attar lab` runs
+        shutil.copy(file, folder)
     options = ["--no-audit", "--no-fund", "--ignore-scripts"]
-    done = subprocess.run(["npm", "install", *options, *packages], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(["npm", "ci", *options], cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
-        pytest.skip(f"npm install failed: {done.stderr[-300:]}")
+        pytest.skip(f"npm ci failed: {done.stderr[-300:]}")
     return folder
 
 
@@ -131,9 +135,7 @@ try {
 
 @pytest.mark.slow
 def test_the_litert_snippet_for_javascript_runs_in_a_browser(exported, golden, node, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("no Chromium is installed")
+    chromium()
     pixels, told = golden
     file = "litert-int8.tflite"
     assert file in (exported / "snippets/classify_litert.mjs").read_text()
@@ -141,13 +143,13 @@ def test_the_litert_snippet_for_javascript_runs_in_a_browser(exported, golden, n
     (tmp_path / "node").symlink_to(node)
     (node / "pixels.json").write_text(json.dumps([image.ravel().tolist() for image in pixels]))
     (tmp_path / "index.html").write_text(PAGE.replace("FILE", file))
-    answer = run_page(browser, tmp_path)
+    answer = run_page(tmp_path)
     assert "error" not in answer, answer["error"]
     np.testing.assert_allclose(answer["answers"], told["files"][file]["probabilities"], atol=1e-4)
     assert answer["shown"] == [pixels[0].size] * len(pixels)
 
 
-def run_page(browser: str, folder: Path) -> dict[str, Any]:
+def run_page(folder: Path) -> dict[str, Any]:
     """Serve a folder, open its page, and return what the page posts."""
     told: list[dict[str, Any]] = []
     done = threading.Event()
@@ -167,16 +169,11 @@ def run_page(browser: str, folder: Path) -> dict[str, Any]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    page = subprocess.Popen(
-        [browser, *flags, "--remote-debugging-port=0", f"http://127.0.0.1:{server.server_address[1]}/index.html"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     try:
-        assert done.wait(90), "the page gave no answer"
+        with browsing(folder / "profile") as browser:
+            browser.open(f"http://127.0.0.1:{server.server_address[1]}/index.html")
+            assert done.wait(90), "the page gave no answer"
     finally:
-        page.kill()
-        page.wait()
         server.shutdown()
     return told[0]
 

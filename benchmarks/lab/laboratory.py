@@ -1,0 +1,137 @@
+"""The devices of one run of the lab, and what became of them: the state behind the server, without HTTP."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from attar.console import say
+from attar.errors import AttarError
+from benchmarks import record
+from benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round
+from benchmarks.lab.plan import Plan
+from benchmarks.lab.session import Session
+from benchmarks.record import Record
+from benchmarks.verdict import of_run
+
+MOST_DEVICES = 16
+"""Measuring at once. Others are asked to wait."""
+MOST_SESSIONS = 1_000
+"""Of one run of the lab: then it must be started again."""
+PATIENCE = 60.0
+"""Seconds without a word after which a device has gone away."""
+
+
+class Laboratory:
+    """Takes parsed messages, tells the terminal what happens, and writes records as devices finish."""
+
+    def __init__(self, plan: Plan, output: Path, patience: float = PATIENCE) -> None:
+        self.plan, self.output, self.patience = plan, output, patience
+        self.sessions: dict[str, Session] = {}
+        self.records: list[Record] = []
+        self.disagreements: list[str] = []
+        self.finished = 0
+        self._kept: dict[str, list[Record]] = {}
+
+    def hello(self, message: Hello) -> dict[str, Any]:
+        """Begin a device's session -> its name and the plan."""
+        active = sum(not session.over for session in self.sessions.values())
+        if active >= MOST_DEVICES or len(self.sessions) >= MOST_SESSIONS:
+            raise Refused(429, "Too many devices. Try again when another has finished.")
+        name = secrets.token_urlsafe(12)
+        session = Session(self.plan, message)
+        self.sessions[name] = session
+        say(f"{session.name}: measuring {len(session.work)} files.")
+        return {"session": name, **self.plan.for_browser([work.job for work in session.work])}
+
+    def ready(self, name: str, message: Ready) -> dict[str, Any]:
+        """A file is loaded -> the verdict on its answers."""
+        session = self._session(name)
+        first = session.work[message.job].agreement is None if message.job < len(session.work) else False
+        verdict = session.ready(message)
+        if first and not verdict["agrees"]:
+            self._disagrees(session, message.job, verdict)
+        return verdict
+
+    def failed(self, name: str, message: Failure) -> dict[str, Any]:
+        """A file does not run there -> nothing."""
+        session = self._session(name)
+        session.failed(message)
+        say(f"{session.name}: {session.work[message.job].job.title} does not run: {message.error}")
+        return {}
+
+    def round(self, name: str, message: Round) -> dict[str, Any]:
+        """A round is measured -> nothing."""
+        self._session(name).round(message)
+        return {}
+
+    def done(self, name: str, message: Done) -> dict[str, Any]:
+        """All is measured -> the summary of each record. Its records are written before this returns."""
+        session = self._session(name)
+        if name not in self._kept:
+            session.check_open()
+            records = session.done(message)
+            self._write(records)
+            self._kept[name] = records
+            session.over = True
+            self.finished += 1
+            say(f"{session.name}: done, {_count(records)}.")
+            if records and not (verdict := of_run(records)).trusted:
+                say(f"{session.name}: {verdict}")
+        return {"records": [_summary(each) for each in self._kept[name]]}
+
+    def closed(self, name: str) -> dict[str, Any]:
+        """The page was left -> nothing. What has enough samples is kept."""
+        session = self._session(name)
+        if not session.over:
+            session.over = True
+            records = session.records()
+            kept = f"{_count(records)} kept" if records else "too little was measured to keep"
+            say(f"{session.name}: went away; {kept}. The lab goes on.")
+            try:
+                self._write(records)
+            except AttarError as error:
+                say(f"{session.name}: nothing was kept. {error}")
+        return {}
+
+    def sweep(self) -> None:
+        """End the sessions of devices that have gone silent."""
+        for name, session in self.sessions.items():
+            if not session.over and session.idle > self.patience:
+                self.closed(name)
+
+    def close(self) -> None:
+        """End all sessions, as when their pages were left."""
+        for name in self.sessions:
+            self.closed(name)
+
+    def _session(self, name: str) -> Session:
+        session = self.sessions.get(name)
+        if session is None:
+            raise Refused(404, "No such measurement. Load the page again.")
+        session.hear()
+        return session
+
+    def _write(self, records: list[Record]) -> None:
+        if records:
+            record.append(records, self.output)
+        self.records.extend(records)
+
+    def _disagrees(self, session: Session, job: int, verdict: dict[str, Any]) -> None:
+        error = "not finite" if verdict["max_error"] is None else f"off by up to {verdict['max_error']:.3g}"
+        what = f"{session.work[job].job.title} on {session.name}"
+        self.disagreements.append(what)
+        share = f"{100 * verdict['top1']:.0f}% of the photos have the same first class"
+        say(f"DISAGREES: {what}: its answers are {error}; {share}.")
+
+
+def _count(records: list[Record]) -> str:
+    return "one file measured" if len(records) == 1 else f"{len(records)} files measured"
+
+
+def _summary(each: Record) -> dict[str, Any]:
+    return {
+        "file": each.file, "runtime": each.runtime["name"], "threads": each.threads, "samples": len(each.samples),
+        "per": each.conditions["inferences_per_sample"], "steady": of_run([each]).trusted, **each.percentiles,
+    }  # fmt: skip

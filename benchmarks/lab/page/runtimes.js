@@ -1,0 +1,88 @@
+// The two runtimes behind one small object: { threads, set(pixels), infer() -> Float32Array, close() }.
+
+const VENDOR = new URL("vendor/", document.baseURI).href;
+const loaded = {};
+
+// What one device has of a runtime: only this much is known before a file is opened.
+export function threadsOf(job, plan, device) {
+  if (!device.isolated || job.backend === "webgpu") return 1;
+  if (job.format === "litert" && !device.relaxed_simd) return 1; // LiteRT.js has no build for that
+  return Math.max(1, Math.min(plan.threads, device.cores ?? 1));
+}
+
+// Load the runtime itself, so that opening a file does not count it.
+export function preload(job, threads) {
+  return job.format === "litert" ? liteRt(threads) : onnx(job.backend, threads);
+}
+
+export async function open(job, bytes, shape, threads) {
+  return job.format === "litert" ? openLiteRt(job, bytes, shape, threads) : openOnnx(job, bytes, shape, threads);
+}
+
+function liteRt(threads) {
+  return (loaded.litert ??= import("@litertjs/core").then(async (core) => {
+    await core.loadLiteRt(`${VENDOR}@litertjs/core/wasm/`, { threads: threads > 1 });
+    return core;
+  }));
+}
+
+async function openLiteRt(job, bytes, shape, threads) {
+  const { loadAndCompile, Tensor } = await liteRt(threads);
+  const cpuOptions = { numThreads: threads };
+  const model = await loadAndCompile(bytes, { accelerator: job.backend, cpuOptions });
+  if (job.backend === "webgpu" && model.options.accelerator !== "webgpu") {
+    model.delete();
+    throw new Error("WebGPU does not run all of this file");
+  }
+  let input;
+  return {
+    threads,
+    set(pixels) {
+      input?.delete();
+      input = new Tensor(pixels, shape);
+    },
+    async infer() {
+      const answer = (await model.run({ [job.input]: input }))[job.output];
+      const here = job.backend === "webgpu" ? await answer.moveTo("wasm") : answer;
+      const values = here.toTypedArray();
+      here.delete();
+      return values;
+    },
+    close() {
+      input?.delete();
+      model.delete();
+    },
+  };
+}
+
+function onnx(backend, threads) {
+  const [code, wasm] = backend === "webgpu"
+    ? ["ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"]
+    : ["ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"];
+  const folder = `${VENDOR}onnxruntime-web/dist/`;
+  return (loaded[backend] ??= import(folder + code).then((ort) => {
+    ort.env.logLevel = "error";
+    ort.env.wasm.numThreads = threads;
+    ort.env.wasm.wasmPaths = { wasm: folder + wasm };
+    return ort;
+  }));
+}
+
+async function openOnnx(job, bytes, shape, threads) {
+  const ort = await onnx(job.backend, threads);
+  const session = await ort.InferenceSession.create(bytes, { executionProviders: [job.backend] });
+  let input;
+  return {
+    threads,
+    set(pixels) {
+      input = new ort.Tensor("uint8", pixels, shape);
+    },
+    async infer() {
+      const answer = (await session.run({ [job.input]: input }))[job.output];
+      return answer.data;
+    },
+    async close() {
+      await session.release();
+    },
+  };
+}

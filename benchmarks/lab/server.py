@@ -1,0 +1,239 @@
+"""HTTP for the lab: a fixed table of files, four kinds of messages, and nothing for who does not know the token.
+
+Every request must name the token in its path, and a host that no foreign web page can make a browser use (DNS
+rebinding); a message must come from the lab's own page. Bodies are bounded before they are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from attar.errors import AttarError
+from attar.extras import require
+from benchmarks.lab.assets import Assets
+from benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round, parse
+from benchmarks.lab.laboratory import Laboratory
+
+PAGE = Path(__file__).with_name("page")
+MESSAGES: dict[str, Any] = {"ready": Ready, "failed": Failure, "round": Round, "done": Done}
+"""What a session takes, by the last part of its address."""
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8", ".wasm": "application/wasm",
+}  # fmt: skip
+_SMALL = 64 << 10
+_BODY_SECONDS = 30
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+
+def make_app(
+    laboratory: Laboratory, assets: Assets, token: str,
+    *, after: Callable[[], None] = lambda: None, names: Iterable[str] = (),
+) -> App:  # fmt: skip
+    """The ASGI application.
+
+    Args:
+        laboratory: takes the messages.
+        assets: the runtimes to serve.
+        token: what the address holds.
+        after: called when a device has finished.
+        names: host names that are the lab's own, beside `localhost` and any numeric address.
+    """
+    require("starlette")
+    from starlette.applications import Starlette
+    from starlette.routing import Mount, Route
+
+    @asynccontextmanager
+    async def watching(_: Any) -> AsyncIterator[None]:
+        watch = asyncio.create_task(_watch(laboratory))
+        yield
+        watch.cancel()
+
+    answers = _Answers(laboratory, assets, after)
+    inside = [
+        Route("/sessions", answers.hello, methods=["POST"]),
+        Route("/sessions/{session}/closed", answers.closed, methods=["POST"]),
+        Route("/sessions/{session}/{kind}", answers.message, methods=["POST"]),
+        Route("/{name:path}", answers.file, methods=["GET"]),
+    ]
+    app = Starlette(routes=[Mount(f"/{token}", routes=inside)], lifespan=watching)
+    return _guarded(app, token, {"localhost", *names})
+
+
+class _Answers:
+    """The endpoints."""
+
+    def __init__(self, laboratory: Laboratory, assets: Assets, after: Callable[[], None]) -> None:
+        plan = laboratory.plan
+        self._laboratory, self._after = laboratory, after
+        self._files = {
+            **{path.name: path for path in PAGE.iterdir()}, "": PAGE / "page.html", **assets.table(),
+        }  # fmt: skip
+        # Models are read once: what was checked against the manifest is what is served, whatever happens on disk.
+        self._contents = {"pixels": plan.pixels.tobytes()}
+        self._contents |= {f"files/{number}": content for number, content in enumerate(plan.contents)}
+        runtimes = [f"{name} {assets.versions[name]} ({assets.licences[name]})" for name in assets.versions]
+        self._about = {
+            "name": plan.name, "files": len(plan.entries), "seconds": plan.seconds, "threads": plan.threads,
+            "runtimes": runtimes,
+        }  # fmt: skip
+        classes = max(answers.shape[1] for answers in plan.expected.values())
+        self._largest = _SMALL + 32 * len(plan.pixels) * classes
+        self._policy = _policy()
+
+    async def file(self, request: Any) -> Any:
+        """One of a fixed table of files; the token's own address is the page."""
+        from starlette.responses import FileResponse, JSONResponse, Response
+
+        name = request.path_params["name"]
+        if name == "about":
+            return JSONResponse(self._about)
+        if name in self._contents:
+            return Response(self._contents[name], media_type="application/octet-stream")
+        path = self._files.get(name)
+        if path is None:
+            return _refusal(404, "No such file.")
+        headers = {"Content-Security-Policy": self._policy}
+        media = _TYPES.get(path.suffix, "application/octet-stream")
+        return FileResponse(path, media_type=media, headers=headers)
+
+    async def hello(self, request: Any) -> Any:
+        """A device begins."""
+        return await self._answer(request, lambda body: self._laboratory.hello(parse(Hello, body)))
+
+    async def message(self, request: Any) -> Any:
+        """A device tells how far it is."""
+        kind, session = request.path_params["kind"], request.path_params["session"]
+        if kind not in MESSAGES:
+            return _refusal(404, "No such message.")
+        take = getattr(self._laboratory, kind)
+        response = await self._answer(request, lambda body: take(session, parse(MESSAGES[kind], body)))
+        if kind == "done" and response.status_code == 200:
+            self._after()
+        return response
+
+    async def closed(self, request: Any) -> Any:
+        """A device's page was left."""
+        return await self._answer(request, lambda _: self._laboratory.closed(request.path_params["session"]))
+
+    async def _answer(self, request: Any, take: Callable[[bytes], dict[str, Any]]) -> Any:
+        from starlette.responses import JSONResponse
+
+        try:
+            # In the event loop, one after another: what two devices post never interleaves, and it is quick.
+            return JSONResponse(take(await _read(request, self._largest)))
+        except Refused as refused:
+            return _refusal(refused.status, refused.reason)
+        except AttarError as error:
+            return _refusal(507, str(error))
+
+
+async def _read(request: Any, largest: int) -> bytes:
+    """The body, or `Refused`: it is never held in memory beyond its bound, nor waited for without end."""
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise Refused(415, "Messages are JSON.")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > largest:
+                    raise Refused(413, f"A message has at most {largest} bytes.")
+    except TimeoutError:
+        raise Refused(408, "The message did not come in time.") from None
+    return bytes(body)
+
+
+def _guarded(app: App, token: str, names: set[str]) -> App:
+    """Answer only who knows the token and calls the lab by a name of its own; every answer says how it may be used."""
+
+    async def guard(scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+            return
+        await (_unwelcome(scope, token, names) or app)(scope, receive, _sealed(send))
+
+    return guard
+
+
+def _unwelcome(scope: Scope, token: str, names: set[str]) -> Any:
+    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+    host = headers.get("host", "")
+    if not _own(host, names):
+        return _refusal(421, "This address is not the lab's. Use the one it printed.")
+    given = scope["path"].partition("/")[2].partition("/")[0].encode("utf-8", "surrogatepass")
+    if not hmac.compare_digest(given, token.encode()):
+        return _refusal(404, "Not found.")
+    origin = headers.get("origin")
+    if scope["method"] == "POST" and origin is not None and origin != f"{scope['scheme']}://{host}":
+        return _refusal(403, "Only the lab's own page may post.")
+    return None
+
+
+def _own(host: str, names: set[str]) -> bool:
+    """A numeric address can only be reached by who means it; a name could be any web page's that resolves to here."""
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:\d+)?", host)
+    if match is None:
+        return False
+    name = match[1].strip("[]").lower()
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in names
+    return True
+
+
+def _sealed(send: Any) -> Any:
+    """Add to each answer what makes the page isolated from other sites, and other sites from it."""
+    headers = [
+        (b"cross-origin-opener-policy", b"same-origin"),
+        (b"cross-origin-embedder-policy", b"require-corp"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cache-control", b"no-store"),
+    ]
+
+    async def sealed(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *headers]}
+        await send(message)
+
+    return sealed
+
+
+def _policy() -> str:
+    """Content-Security-Policy: our own files only; the import map, which must stand in the page, by its hash."""
+    page = (PAGE / "page.html").read_text(encoding="utf-8")
+    [inline] = re.findall(r'<script type="importmap">(.*?)</script>', page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+    # Threads of ONNX Runtime Web start from a blob of its own code.
+    return (
+        f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' 'sha256-{digest}'; style-src 'self'; "
+        "connect-src 'self'; worker-src 'self' blob:; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+
+
+def _refusal(status: int, reason: str) -> Any:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse({"error": reason}, status)
+
+
+async def _watch(laboratory: Laboratory) -> None:
+    while True:
+        await asyncio.sleep(1)
+        laboratory.sweep()

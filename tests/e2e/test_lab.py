@@ -1,0 +1,294 @@
+"""`attar lab` as a person meets it: a real command, a real student's files, and a real headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Tab, browsing, chromium
+from small import DROP, make_student
+
+from attar.data import DataSpec, read_photos
+from attar.errors import InputError
+from attar.files import sha256
+from benchmarks import record
+from benchmarks.lab import assets
+from benchmarks.latency import MIN_SAMPLES
+from export import export
+
+for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxruntime", "uvicorn", "segno"):
+    pytest.importorskip(package)
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ["litert:fp32", "litert:int8", "onnx:fp32"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's cache folder with the runtimes in it, as `attar lab --install` leaves it."""
+    chromium()
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        try:
+            assets.install()
+        except InputError as error:
+            pytest.skip(str(error))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exports(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    photos = read_photos(DataSpec(str(shapes)))
+    student = make_student("mobilenetv3_small_050", photos, folder / "student")
+    export(student, TARGETS, folder / "exports", photos=photos, max_drop=DROP)
+    return folder / "exports"
+
+
+@pytest.fixture
+def run(exports: Path, tmp_path: Path) -> Path:
+    """A copy of the exports in a run's folder of its own."""
+    return Path(shutil.copytree(exports, tmp_path / "run" / "exports"))
+
+
+@dataclass
+class Lab:
+    """The running command."""
+
+    process: subprocess.Popen[str]
+    url: str
+    told: str
+
+    def hears(self, text: str, seconds: float = 60) -> str:
+        """Read its messages until one has this text."""
+        end = time.monotonic() + seconds
+        assert self.process.stderr is not None
+        while text not in self.told:
+            ready, _, _ = select.select([self.process.stderr], [], [], max(0, end - time.monotonic()))
+            line = os.read(self.process.stderr.fileno(), 4096).decode() if ready else ""
+            assert line, f"never said: {text}\n{self.told}"
+            self.told += line
+        return self.told
+
+    def end(self, interrupt: bool = False) -> tuple[int, list[dict[str, Any]]]:
+        """Exit code and the printed records; with `interrupt`, after Ctrl-C."""
+        if interrupt:
+            self.process.send_signal(signal.SIGINT)
+        printed, told = self.process.communicate(timeout=60)
+        self.told += told
+        return self.process.returncode, json.loads(printed)
+
+
+@contextmanager
+def lab(exports: Path, cache: Path, *words: str) -> Iterator[Lab]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "attar", "lab", str(exports), "--json", *words]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=exports.parent
+    )
+    try:
+        running = Lab(process, "", "")
+        running.url = re.search(r"https?://\S+/", running.hears("Ctrl-C"))[0]  # type: ignore[index]
+        yield running
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def begin(tab: Tab) -> None:
+    tab.wait("!document.getElementById('start').disabled")
+    tab.evaluate("document.getElementById('start').click()")
+
+
+def ends(tab: Tab) -> str:
+    """What the page says at its end."""
+    tab.wait("document.getElementById('start').textContent === 'Measure again'")
+    return str(tab.evaluate("document.getElementById('now').textContent"))
+
+
+def text(tab: Tab) -> str:
+    return str(tab.evaluate("document.body.innerText"))
+
+
+def test_a_browser_measures_the_files_and_agrees_with_the_manifest(run: Path, cache: Path, tmp_path: Path) -> None:
+    with lab(run, cache, "--seconds", "1", "--once") as running, browsing(tmp_path / "profile") as browser:
+        tab = browser.open(running.url)
+        tab.look(390, 844)
+        tab.wait("!document.getElementById('start').disabled")
+        tab.press("Tab", 9)
+        assert tab.evaluate("document.activeElement.id") == "start"
+        tab.press("Enter", 13)
+        assert ends(tab) == "Done. 3 files measured; the lab has the results."
+        assert tab.evaluate("document.activeElement.id") == "start"
+        assert text(tab).count("agree\n") == 3 and tab.complaints() == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        assert tab.evaluate("document.getElementById('start').offsetHeight") >= 48
+        loaded = tab.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+        assert len(loaded) > 8 and all(name.startswith(running.url) for name in loaded if not name.startswith("blob:"))
+        code, printed = running.end()
+    assert code == 0
+    kept = record.read(run.parent)
+    assert [r.target for r in kept] == TARGETS and [record.Record.from_json(value) for value in printed] == kept
+    manifest = {e["file"]: e for e in json.loads((run / "manifest.json").read_text())["files"]}
+    for r in kept:
+        assert r.sha256 == manifest[r.file]["sha256"] and len(r.samples) >= MIN_SAMPLES and min(r.samples) > 1_000
+        assert r.agreement is not None and r.agreement["agrees"] and r.agreement["max_error"] < 1e-3
+        assert r.device["kind"] == "browser" and "Chrome" in r.device["browser"] and r.device["isolated"]
+        assert 1 <= r.threads <= 4 and r.conditions["timer_nanoseconds"][0] <= 20_000
+        assert r.runtime["version"] == {"litert": "2.5.3", "onnx": "1.30.0"}[r.target.split(":")[0]]
+
+
+def test_what_a_screen_reader_meets_has_a_name(run: Path, cache: Path, tmp_path: Path) -> None:
+    with lab(run, cache, "--seconds", "30") as running, browsing(tmp_path / "profile") as browser:
+        tab = browser.open(running.url)
+        tab.wait("!document.getElementById('start').disabled")
+        assert ("button", "Start") in tab.accessible()
+        begin(tab)
+        tab.wait("document.getElementById('now').textContent.startsWith('Measuring')")
+        met = tab.accessible()
+        assert {("button", "Stop"), ("progressbar", "Progress"), ("heading", "Files")} <= set(met)
+        assert {("columnheader", "Answers"), ("columnheader", "Median"), ("heading", "This browser")} <= set(met)
+        rows = [name for role, name in met if role == "rowheader"]
+        assert [row.split(" ")[0] for row in rows] == ["litert-fp32.tflite", "litert-int8.tflite", "onnx-fp32.onnx"]
+        assert all(name for role, name in met if role in ("button", "progressbar", "table", "link", "heading"))
+        assert "%" in tab.evaluate("document.querySelector('[role=status]').textContent")
+        begin(tab)  # which is Stop now
+        assert ends(tab) == "Stopped."
+        running.hears("went away")
+
+
+def test_other_answers_than_the_manifests_are_loud_and_end_in_1(run: Path, cache: Path, tmp_path: Path) -> None:
+    golden = json.loads((run / "golden/golden.json").read_text())
+    rows = golden["files"]["litert-int8.tflite"]["probabilities"]
+    rows[0] = rows[0][::-1] if rows[0][0] != rows[0][-1] else [1.0, 0.0, 0.0]
+    (run / "golden/golden.json").write_text(json.dumps(golden))
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["guide"]["golden"] = sha256(run / "golden")
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(tmp_path / "profile") as browser:
+        tab = browser.open(running.url)
+        begin(tab)
+        ends(tab)
+        [alarm] = [name for role, name in tab.accessible() if role == "StaticText" and "gives other answers" in name]
+        assert "litert-int8.tflite" in alarm and "disagree" in text(tab)
+        code, printed = running.end()
+    assert code == 1 and "DISAGREES: litert-int8.tflite" in running.told and "Error: Other answers" in running.told
+    assert [r["agreement"]["agrees"] for r in printed] == [True, False, True]
+
+
+def test_a_file_that_does_not_load_does_not_stop_the_others(run: Path, cache: Path, tmp_path: Path) -> None:
+    broken = run / "litert-fp32.tflite"
+    broken.write_bytes(b"\x00" * 64)
+    manifest = json.loads((run / "manifest.json").read_text())
+    golden = json.loads((run / "golden/golden.json").read_text())
+    golden["files"][broken.name]["sha256"] = manifest["files"][0]["sha256"] = sha256(broken)
+    (run / "golden/golden.json").write_text(json.dumps(golden))
+    manifest["guide"]["golden"] = sha256(run / "golden")
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(tmp_path / "profile") as browser:
+        tab = browser.open(running.url)
+        begin(tab)
+        assert ends(tab) == "Done. 2 files measured; the lab has the results."
+        assert "does not run" in text(tab)
+        code, printed = running.end()
+    assert code == 0 and [r["file"] for r in printed] == ["litert-int8.tflite", "onnx-fp32.onnx"]
+    assert "litert-fp32.tflite does not run: " in running.told
+
+
+def test_over_plain_http_there_is_one_thread_and_a_coarse_clock(run: Path, cache: Path, tmp_path: Path) -> None:
+    """A name that is not localhost is no secure context, as on a phone."""
+    host = socket.gethostname().lower()
+    rules = f"--host-resolver-rules=MAP {host} 127.0.0.1"
+    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(tmp_path / "profile", rules) as browser:
+        tab = browser.open(running.url.replace("127.0.0.1", host))
+        tab.wait("!document.getElementById('insecure').hidden")
+        begin(tab)
+        assert ends(tab).startswith("Done. 3 files")
+        assert "plain HTTP" in text(tab)
+        code, printed = running.end()
+    assert code == 0 and all(r["threads"] == 1 and r["device"]["secure"] is False for r in printed)
+    for r in printed:
+        [timer, _] = r["conditions"]["timer_nanoseconds"]
+        per = r["conditions"]["inferences_per_sample"]
+        assert timer >= 50_000 and per > 1  # inferences here are shorter than 50 steps of such a clock
+        assert r["p50"] * per > 25 * timer
+
+
+def test_float_files_run_on_webgpu_too(run: Path, cache: Path, tmp_path: Path) -> None:
+    """On an adapter made of software: slow, but it is WebGPU."""
+    flags = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(tmp_path / "profile", *flags) as browser:
+        tab = browser.open(running.url)
+        if not tab.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+            pytest.skip("this Chromium has no WebGPU adapter made of software")
+        begin(tab)
+        assert ends(tab).startswith("Done. 5 files")
+        code, printed = running.end()
+    assert code == 0
+    on_gpu = [r for r in printed if r["runtime"]["name"].endswith("(WebGPU)")]
+    assert [r["file"] for r in on_gpu] == ["litert-fp32.tflite", "onnx-fp32.onnx"]
+    assert all(r["agreement"]["agrees"] and "swiftshader" in r["device"]["gpu"] for r in on_gpu)
+
+
+def test_a_closed_tab_and_two_phones_at_once(run: Path, cache: Path, tmp_path: Path) -> None:
+    with (
+        lab(run, cache, "--seconds", "1") as running,
+        browsing(tmp_path / "one") as one,
+        browsing(tmp_path / "two") as two,
+    ):
+        left = one.open(running.url)
+        begin(left)
+        left.wait("document.getElementById('now').textContent.startsWith('Loading')")
+        left.close()
+        running.hears("went away; too little was measured to keep. The lab goes on.")
+        tabs = [one.open(running.url), two.open(running.url)]
+        for tab in tabs:
+            begin(tab)
+        assert [ends(tab) for tab in tabs] == ["Done. 3 files measured; the lab has the results."] * 2
+        code, printed = running.end(interrupt=True)
+    assert code == 0 and len(printed) == 6 and sorted(r["target"] for r in printed) == sorted(TARGETS * 2)
+    assert len(record.read(run.parent)) == 6
+
+
+def test_a_lost_connection_loses_nothing(run: Path, cache: Path, tmp_path: Path) -> None:
+    with lab(run, cache, "--seconds", "3", "--once") as running, browsing(tmp_path / "profile") as browser:
+        tab = browser.open(running.url)
+        tab.call("Network.enable")
+        begin(tab)
+        tab.wait("document.getElementById('now').textContent.startsWith('Measuring')")
+        tab.call(
+            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+        tab.wait("document.getElementById('now').textContent.startsWith('Connection lost.')")
+        tab.call(
+            "Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+        assert ends(tab).startswith("Done. 3 files")
+        code, printed = running.end()
+    assert code == 0 and all(len(r["samples"]) >= MIN_SAMPLES for r in printed)
+
+
+def test_without_the_runtimes_the_command_says_how(run: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "empty")}
+    command = [sys.executable, "-m", "attar", "lab", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and "attar lab --install" in done.stderr and "Traceback" not in done.stderr
