@@ -38,6 +38,7 @@ LABELS = "labels alone"
 
 _LISTED = (
     ("dkd",), ("dist",), ("hard",), ("feature",), ("attention",), ("rkd",), ("crd",), ("kd", "feature"), ("kd", "crd"),
+    ("dkd", "crd"),
 )  # fmt: skip
 
 
