@@ -42,7 +42,7 @@ class Record:
         first: the first inference, once in each fresh process.
         peak_memory: growth of the peak resident memory by loading and running the file, over a process
             that had only imported the runtime; median of the fresh processes; None where unknown.
-        partitions: what the delegate took, from the manifest.
+        partitions: what the delegate took, from the manifest; of a phone, what it printed.
         operators: where the time goes, slowest first: `{"name", "operator", "nanoseconds"}`, the mean of an
             inference; None where the runtime does not say.
         agreement: outputs computed there against the expected ones: `{"images", "max_error", "top1"}`, and

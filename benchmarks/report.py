@@ -115,14 +115,17 @@ def records_table(found: Measurement) -> Table:
     )
     lines = [caption, *(f"{ratio}." for ratio in found.ratios)]
     table = Table(header_style="bold", caption="\n".join(lines), caption_justify="left")
-    for title in ("Target", "p50", "", "p90", "p99", "Load", "First", "Memory"):
-        table.add_column(title, justify="left" if title in ("Target", "") else "right", no_wrap=True)
+    runs = list(dict.fromkeys(each.run for each in found.records))
+    for title in (*(["Device"] if len(runs) > 1 else []), "Target", "p50", "", "p90", "p99", "Load", "First", "Memory"):
+        table.add_column(title, justify="left" if title in ("Device", "Target", "") else "right", no_wrap=True)
     for record in found.records:
         middle = [sorted(values)[len(values) // 2] / 1e6 for values in (record.load, record.first)]
         estimates = percentile_estimates(record.rounds)
         p50, p90, p99 = (number(each.value / 1e6) for each in estimates)
+        name = f"{_device(record)} {record.device.get('serial') or ''}".strip()
         table.add_row(
-            record.target, p50, interval_text(estimates[0], 1e-6), p90, p99, *map(number, middle),
+            *([name] if len(runs) > 1 else []), record.target, p50, interval_text(estimates[0], 1e-6), p90, p99,
+            *map(number, middle),
             megabytes(record.peak_memory) if record.peak_memory is not None else EMPTY,
         )  # fmt: skip
     return table
@@ -150,13 +153,16 @@ def history_table(records: Sequence[Record], tags: Mapping[str, Sequence[str]]) 
     for title in ("Measured", "Tags", "Target", "Device", "Runtime", "Threads", "p50 ms", "File"):
         table.add_column(title)
     for each in records:
-        device = str(each.device.get("model") or each.device.get("cpu") or "unknown")
         p50 = number(each.percentiles["p50"] / 1e6)
         table.add_row(
-            each.measured[:19].replace("T", " "), ", ".join(tags.get(each.run, ())), each.target, device,
+            each.measured[:19].replace("T", " "), ", ".join(tags.get(each.run, ())), each.target, _device(each),
             f"{each.runtime['name']} {each.runtime['version']}", str(each.threads), p50, each.sha256[:12],
         )  # fmt: skip
     return table
+
+
+def _device(record: Record) -> str:
+    return str(record.device.get("model") or record.device.get("cpu") or record.device.get("os") or "unknown")
 
 
 def _ran_by(record: Record) -> str:

@@ -9,6 +9,9 @@ from attar import ranks
 from attar.cli.verbs import app
 from attar.errors import AttarError
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended."""
+
 
 def main() -> None:
     """Run the command line; a user's error is one message and its exit code, without a traceback."""
@@ -19,9 +22,10 @@ def main() -> None:
         app()
     except AttarError as error:
         _end(error)
-    except KeyboardInterrupt:
-        print("Interrupted. Run the same command again; it continues where it stopped.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            print("Interrupted. Run the same command again; it continues where it stopped.", file=sys.stderr)
+        raise
     except RuntimeError as error:
         lost = ranks.lost(error)
         if lost is None:

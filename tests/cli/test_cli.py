@@ -55,6 +55,17 @@ def fails(result: subprocess.CompletedProcess[str], code: int, *texts: str) -> N
         assert text in result.stderr
 
 
+def test_ctrl_c_says_that_the_same_command_continues() -> None:
+    code = (
+        "import sys, attar.cli, attar.cli.doctor as doctor\n"
+        "def stop(): raise KeyboardInterrupt\n"
+        "doctor.examine, sys.argv = stop, ['attar', 'doctor']\n"
+        "attar.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    fails(done, 130, "Run the same command again")
+
+
 def test_help_lists_every_verb() -> None:
     result = attar("--help")
     assert result.returncode == 0 and all(verb in result.stdout for verb in VERBS)
