@@ -181,6 +181,9 @@ def test_a_run_that_cannot_be_trusted_is_noted(small: Any) -> None:
         small.exports, bundle=small.student.path, teacher=small.teacher.path, photos=small.photos, records=waiting
     )
     assert any("Other programs held the CPU for 40%" in note for note in told.notes)
+    page = render(told)  # before the figures, and once
+    assert page.index("Other programs held the CPU") < page.index("Every model and file")
+    assert page.count("Other programs held the CPU") == 1
 
 
 @pytest.mark.parametrize("name", ["picture.svg", "picture.png"])
