@@ -68,7 +68,7 @@ def make_app(
         Route("/sessions/{session}/{kind}", answers.message, methods=["POST"]),
         Route("/{name:path}", answers.file, methods=["GET"]),
     ]
-    app = Starlette(routes=[Mount(f"/{token}", routes=inside)], lifespan=watching)
+    app = Starlette(routes=[Mount("/{token}", routes=inside)], lifespan=watching)  # `_guarded` has checked it
     return _guarded(app, token, {"localhost", *names})
 
 
@@ -142,6 +142,8 @@ class _Answers:
 
 async def _read(request: Any, largest: int) -> bytes:
     """The body, or `Refused`: it is never held in memory beyond its bound, nor waited for without end."""
+    from starlette.requests import ClientDisconnect
+
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise Refused(415, "Messages are JSON.")
     body = bytearray()
@@ -151,6 +153,8 @@ async def _read(request: Any, largest: int) -> bytes:
                 body += chunk
                 if len(body) > largest:
                     raise Refused(413, f"A message has at most {largest} bytes.")
+    except ClientDisconnect:
+        raise Refused(400, "The message was cut off.") from None
     except TimeoutError:
         raise Refused(408, "The message did not come in time.") from None
     return bytes(body)

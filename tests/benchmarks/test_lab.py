@@ -505,6 +505,17 @@ def test_nonsense_is_refused_and_the_lab_goes_on(client: Client, body: bytes) ->
     assert client.post(f"{session}/ready", ready(0))[0] == 200
 
 
+def test_a_phone_that_hangs_up_in_a_message_is_no_error(capfd: pytest.CaptureFixture[str], client: Client) -> None:
+    session = client.begin()
+    head = f"POST /{TOKEN}/{session}/round HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as raw:
+        raw.sendall(f'{head}Content-Length: 1000\r\n\r\n{{"number"'.encode())
+        time.sleep(0.3)
+    time.sleep(0.3)
+    assert client.post(f"{session}/ready", ready(0))[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_forged_sum_is_refused(client: Client, laboratory: Laboratory) -> None:
     session = client.measure(rounds=1)
     status, told = client.post(f"{session}/round", turns(1, sample=50_000_000_000))

@@ -207,8 +207,7 @@ function alarm(text) {
 function showJobs(jobs) {
   $("results").hidden = false;
   $("rows").replaceChildren(...jobs.map((job) => {
-    const row = make("tr"), file = make("th");
-    job.file.split("-").forEach((part, place) => file.append(...(place ? ["-", make("wbr")] : []), part));
+    const row = make("tr"), file = make("th", job.file);
     file.scope = "row";
     file.append(make("small", job.runtime));
     row.append(file, make("td", "…"), make("td", "…", "number"), make("td", "…", "number"));
