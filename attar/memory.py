@@ -1,8 +1,8 @@
 """Memory that a training step frees stays with the process, for the next step to use again.
 
 glibc maps every block above some megabytes anew and gives it back when it is freed. A training step allocates and
-frees hundreds of such blocks, and the kernel clears each page of them once more: millions of page faults an epoch, a
-fifth of a small student's training time on a CPU. Kept, the blocks are reused; the peak of memory is the same.
+frees hundreds of such blocks, and the kernel clears each page of them once more, which takes a good part of a small
+student's training time on a CPU. Kept, the blocks are reused; the peak of memory is about the same.
 """
 
 from __future__ import annotations
