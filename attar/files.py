@@ -22,10 +22,15 @@ from attar.errors import AttarError, InputError
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, or of a folder as the hash over its sorted (relative name, content) pairs."""
+    """SHA-256 of a file, or of a folder as the hash over its sorted (relative name, content) pairs.
+
+    What Python leaves in a folder when a file of it is imported (`__pycache__`) does not count.
+    """
     if path.is_dir():
         digest = hashlib.sha256()
-        for item in sorted(p for p in path.rglob("*") if p.is_file()):
+        for item in sorted(
+            p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.relative_to(path).parts
+        ):
             digest.update(item.relative_to(path).as_posix().encode() + b"\0")
             digest.update(bytes.fromhex(sha256(item)))
         return digest.hexdigest()

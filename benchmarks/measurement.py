@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attar.console import say
 from attar.errors import InputError
 from benchmarks.device import describe
 from benchmarks.floor import Floor, floors_of
@@ -120,7 +121,7 @@ def measurement(
     if elsewhere is not None:
         return _measured_elsewhere(elsewhere(exports, **options), tracking, conditions)
     with opened(tracking.history, create=True) as history:
-        baseline, beside = _baseline(history, tracking, int(options.get("threads", 1)))
+        baseline, beside = _baseline(history, tracking, Path(exports), int(options.get("threads", 1)))
         records = bench(exports, beside=beside, **options)
         own, others = records[: len(records) - len(beside)], records[len(records) - len(beside) :]
         history.add(own, [tracking.tag] if tracking.tag else [], [Path(exports) / each.file for each in own])
@@ -162,12 +163,20 @@ def _found(own: Sequence[Record], others: Sequence[Record], judgements: Sequence
 
 
 def _baseline(
-    history: History, tracking: Tracking, threads: int
+    history: History, tracking: Tracking, exports: Path, threads: int
 ) -> tuple[dict[str, list[Record]], list[tuple[Record, Path]]]:
-    """The baseline's records by target, and those of its files that can be timed again."""
+    """The baseline's records by target, as far as `exports` has it, and those of its files that can be timed again."""
+    from export import read_manifest
+
     if tracking.against is None:
         return {}, []
     baseline = of_baseline(history.records(tracking.against), tracking.against, describe(), threads)
+    targets = {str(entry.target) for entry in read_manifest(exports).files}
+    if missing := sorted(baseline.keys() - targets):
+        say(f"Only the baseline has {', '.join(missing)}: not compared.")
+    baseline = {target: records for target, records in baseline.items() if target in targets}
+    if not baseline:
+        raise InputError(f"--against {tracking.against}: it has {', '.join(missing)}, and {exports} none of these.")
     places = {target: history.place(records[-1].sha256) for target, records in baseline.items()}
     require_runs(baseline, [target for target, place in places.items() if place is None], tracking.against)
     return baseline, [(baseline[target][-1], place) for target, place in places.items() if place is not None]

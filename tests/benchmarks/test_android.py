@@ -241,7 +241,9 @@ def test_interrupted_by_the_user(exports: Path, phone: Phone, tmp_path: Path) ->
     words += ["--benchmark-model", str(program(tmp_path)), "--output", str(tmp_path), "--seconds", "600"]
     running = threading.Event()
     phone.watch = when_running(running.set, start=2)
-    process = subprocess.Popen(words, start_new_session=True)
+    # Whoever runs the tests in the background has them ignore it, and what they start too.
+    heeds = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(words, start_new_session=True, preexec_fn=heeds)
     assert running.wait(120)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to attar and to the adb that it started
     assert process.wait(60) == 130

@@ -164,7 +164,9 @@ def test_a_file_is_found_where_it_was_measured_unless_it_changed(tmp_path: Path)
 
 
 @given(
-    st.sampled_from(["p50", "p90", "p99", "size"]), st.decimals(0.01, 99, places=2), st.sampled_from(["x", " ×", "x "])
+    st.sampled_from(["p50", "p90", "p99", "size"]),
+    st.decimals("0.01", "99", places=2),
+    st.sampled_from(["x", " ×", "x "]),
 )
 def test_conditions_are_read_as_they_are_written(figure: str, limit: Any, times: str) -> None:
     condition = read_condition(f" {figure} >{limit}{times}baseline")
@@ -278,6 +280,22 @@ def test_a_baseline_whose_files_are_gone_needs_several_runs(small: Any, tmp_path
             history.add([replace(record, run=run) for record in gone], ["v1"])
     found = measurement(small.exports, Tracking(lab, against="v1"), seconds=0.2, output=tmp_path)
     assert {each.way for each in found.judgements} == {"from history"}
+
+
+def test_what_only_the_baseline_has_is_told_and_not_waited_for(
+    small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab = tmp_path / "lab.sqlite"
+    here = small.records[0]
+    gone = replace(here, target="litert:w8", sha256="0" * 64)
+    with opened(lab, create=True) as history:
+        history.add([here, gone], ["v1"], [small.exports / here.file])
+        history.add([replace(gone, run="other")], ["other"])
+    found = measurement(small.exports, Tracking(lab, against="v1"), seconds=0.1, output=tmp_path)
+    assert {each.target for each in found.judgements} == {here.target}
+    assert "Only the baseline has litert:w8" in capsys.readouterr().err
+    with pytest.raises(InputError, match="none of these"):
+        measurement(small.exports, Tracking(lab, against="other"), seconds=0.1, output=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import importlib.util
 import json
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -222,6 +223,13 @@ def test_the_runtime_of_phones_gets_the_file_it_reads(exported):
     made = snippets.fill(only)
     assert set(made) == {"OnnxClassifier.kt", "classify_onnx.py", "classify_onnx.mjs"}
     assert all("ort-fp32.ort" in text for text in made.values())
+
+
+def test_a_snippet_that_was_imported_is_unchanged(exported, bundle, photos, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "exports")
+    py_compile.compile(str(folder / "snippets/classify_litert.py"))
+    assert list((folder / "snippets").rglob("*.pyc"))
+    verify(folder, bundle=bundle, photos=photos, max_drop=DROP)
 
 
 def test_the_guide_is_made_again_only_when_it_must_be(exported, bundle, photos, tmp_path):
