@@ -66,21 +66,35 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def two_way_interval(
-    values: np.ndarray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values` (seeds, photos), both drawn with replacement.
+def two_way_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean of `values` (seeds, photos) that holds for other seeds and for other photos.
 
-    Owen 2007, "The pigeonhole bootstrap", arXiv 0712.1111: rows and columns are drawn apart from each other, and the
-    interval is, if anything, too wide.
+    Each value is a mean plus an effect of its seed, one of its photo and a rest, all random (crossed random effects;
+    Searle, Casella and McCulloch, Variance Components, 1992, section 4.4). Their variances come from the mean squares,
+    one below zero counts as zero, and Student's t has Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946).
+    Unlike a bootstrap of both (Owen, arXiv 0712.1111), which counts the rest three times and for seeds has only the few
+    that there are, it holds the truth about as often as it says with five seeds: `python -m benchmarks.seeds`.
+    With one seed it speaks of photos alone. Fewer than two photos are a `ValueError`.
     """
-    rng = np.random.default_rng(seed)
-    rows, columns = values.shape
-    drawn_rows = rng.multinomial(rows, np.full(rows, 1 / rows), size=resamples) / rows
-    drawn_columns = rng.multinomial(columns, np.full(columns, 1 / columns), size=resamples) / columns
-    means = ((drawn_rows @ values) * drawn_columns).sum(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    from scipy.stats import t
+
+    seeds, photos = values.shape
+    if photos < 2:
+        raise ValueError("an interval of a mean needs at least two photos")
+    mean, of_seeds, of_photos = values.mean(), values.mean(1), values.mean(0)
+    by_photo = seeds * of_photos.var(ddof=1)
+    spread, freedom = by_photo, by_photo**2 / (photos - 1)
+    if seeds > 1:
+        rest = values - of_seeds[:, None] - of_photos + mean
+        alone = (rest**2).sum() / ((seeds - 1) * (photos - 1))
+        by_seed = photos * of_seeds.var(ddof=1)
+        if by_seed > alone:
+            spread += by_seed - alone
+            freedom += by_seed**2 / (seeds - 1) + alone**2 / ((seeds - 1) * (photos - 1))
+    if not spread:
+        return float(mean), float(mean)
+    reach = t.ppf((1 + level) / 2, spread**2 / freedom) * np.sqrt(spread / values.size)
+    return float(mean - reach), float(mean + reach)
 
 
 def paired_interval(difference: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -108,10 +108,10 @@ def settings(overrides: list[str]) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
 
 
-def run_attar(*words: object, log: Path) -> None:
-    """Run the command line on one thread, so that runs side by side do not wait for each other."""
+def run_attar(*words: object, log: Path, threads: int = 1) -> None:
+    """Run the command line; on one thread runs side by side do not wait for each other."""
     command = [sys.executable, "-m", "attar", *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with log.open("w") as stream:
         if subprocess.run(command, stdout=stream, stderr=stream, env=environment).returncode:
             raise GateError(f"attar {words[0]} failed: see {log}")

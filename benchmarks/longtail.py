@@ -136,7 +136,7 @@ def markdown(results: dict[str, Any]) -> str:
     lines += [
         "",
         f"Recall in percent on {results['photos']} validation photos, mean over {results['seeds']} seed(s), and in "
-        "parentheses the gain over plain cross-entropy in points with its 95% interval (bootstrap over seeds and "
+        "parentheses the gain over plain cross-entropy in points with its 95% interval (for other seeds and "
         f"photos). {results['student']}, {results['epochs']} epochs, labels alone; training photos a class: "
         f"{', '.join(map(str, results['trained']))}. Groups: {results['grouping']}. Trained on {device['cpu']}, "
         f"{device['cores']} cores.",

@@ -8,9 +8,8 @@ Weights and options are the defaults of docs/methods.md, chosen on other data: n
 It drives the command line, one process and one thread a training run, `--jobs` at a time, and continues where it was
 killed.
 
-A gain is measured against the same student trained on labels alone with the same seeds. Its interval is a two-way
-bootstrap: seeds and validation photos are both drawn with replacement, because another seed and other photos would
-both change it.
+A gain is measured against the same student trained on labels alone with the same seeds. Its interval holds for other
+seeds and other photos (`attar.metrics.two_way_interval`); benchmarks/seeds.py measures how often it does.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"{results['student']}, {results['size']} px, {results['epochs']} epochs; top-1 on {results['photos']} "
         f"validation photos. Teacher: {teacher['name']}, {100 * teacher['top1']:.1f}% [{low:.1f}, "
-        f"{high:.1f}]. Brackets: 95% bootstrap intervals, of gains over seeds and photos. Trained on {device['cpu']}, "
+        f"{high:.1f}]. Brackets: 95% intervals, of gains over seeds and photos. Trained on {device['cpu']}, "
         f"{device['cores']} cores.",
     ]
     return "\n".join(lines) + "\n"

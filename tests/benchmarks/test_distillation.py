@@ -12,7 +12,7 @@ import pytest
 
 from attar.metrics import two_way_interval
 from attar.recipe import read_recipe
-from benchmarks import cache, heads, methods
+from benchmarks import budget, cache, heads, methods, seeds
 from benchmarks.methods import LABELS
 from distill.losses import goal_of
 
@@ -21,15 +21,46 @@ DEVICE = {"cpu": "a CPU", "cores": 2}
 
 def test_an_interval_over_seeds_and_photos_holds_what_either_alone_would_miss() -> None:
     rng = np.random.default_rng(0)
-    seeds, photos = rng.normal(size=(5, 1)), rng.normal(size=(1, 400))
+    lucks, photos = rng.normal(size=(5, 1)), rng.normal(size=(1, 400))
     of_photos = two_way_interval(np.repeat(photos, 5, axis=0))
-    of_seeds = two_way_interval(np.repeat(seeds, 400, axis=1))
-    both = two_way_interval(seeds + photos)
-    assert both[1] - both[0] > max(of_photos[1] - of_photos[0], of_seeds[1] - of_seeds[0])
+    of_seeds = two_way_interval(np.repeat(lucks, 400, axis=1))
+    both = two_way_interval(lucks + photos)
+    assert both[1] - both[0] > of_photos[1] - of_photos[0]
+    assert both[1] - both[0] > 0.99 * (of_seeds[1] - of_seeds[0])  # a little less: photos add degrees of freedom
     # Photos alone: the normal interval of a mean, 1.96 standard errors either way.
     expected = 2 * 1.96 * photos.std() / np.sqrt(400)
     assert of_photos[1] - of_photos[0] == pytest.approx(expected, rel=0.1)
-    assert both[0] < (seeds + photos).mean() < both[1]
+    assert both[0] < (lucks + photos).mean() < both[1]
+    # Seeds alone: Student's interval of five numbers, which is 2.776 standard errors either way.
+    assert of_seeds[1] - of_seeds[0] == pytest.approx(2 * 2.776 * lucks.std(ddof=1) / np.sqrt(5), rel=1e-3)
+
+
+def test_an_interval_of_one_seed_speaks_of_photos_alone_and_one_without_spread_is_a_point() -> None:
+    photos = np.random.default_rng(0).normal(size=(1, 400))
+    low, high = two_way_interval(photos)
+    assert high - low == pytest.approx(2 * 1.966 * photos.std(ddof=1) / np.sqrt(400), rel=1e-3)
+    assert two_way_interval(np.ones((5, 4))) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("luck", seeds.LUCK.values())
+def test_the_interval_of_a_gain_holds_the_truth_as_often_as_it_says(luck: float) -> None:
+    rng, truth = np.random.default_rng(1), seeds.true_gain(luck)
+    assert np.mean([seeds.gains(rng, luck, 50, 400).mean() for _ in range(40)]) == pytest.approx(truth, abs=0.005)
+    intervals = [two_way_interval(seeds.gains(rng, luck, 5, 300)) for _ in range(1000)]
+    held = np.mean([low <= truth <= high for low, high in intervals])
+    assert 0.92 <= held <= 0.98
+
+
+def test_the_table_of_intervals_shows_shares_of_draws() -> None:
+    row = {
+        "luck": "none",
+        "seeds": 5,
+        "truth": 0.01,
+        "held": dict.fromkeys(seeds.INTERVALS, 19),
+        "reach": {"attar": 0.013},
+    }
+    page = seeds.markdown({"draws": 20, "photos": 656, "rows": [row]})
+    assert "| 5 | none | 95.0 | 95.0 | 95.0 | ±1.3 |" in page
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -50,6 +81,16 @@ def test_the_table_of_methods_shows_gains_with_their_intervals() -> None:
     })  # fmt: skip
     assert "| labels alone | 81.0 | 80.0, 82.0 |  |" in page
     assert "| kd | 79.5 | 79.0, 80.0 | -1.5 [-3.0, +1.0] |" in page and "a CPU, 2 cores" in page
+
+
+def test_the_table_of_the_budget_names_what_everything_took() -> None:
+    teacher = {"name": "t", "size": 256, "top1": 0.883, "interval": [0.86, 0.91], "cpu_minutes": 23.0}
+    student = {
+        "name": "s", "size": 256, "epochs": 12, "top1": [0.88, 0.89], "interval": [0.86, 0.91], "cpu_minutes": 29.6,
+    }  # fmt: skip
+    page = budget.markdown({"photos": 656, "device": DEVICE, "teacher": teacher, "student": student})
+    assert "| teacher: t | 256 px | 88.3 [86.0, 91.0] | 23 |" in page
+    assert "| s, 12 epochs | 256 px | 88.5 [86.0, 91.0] (88.0, 89.0) | 30 |" in page
 
 
 def test_the_table_of_the_cache_compares_rounds_with_each_other() -> None:
