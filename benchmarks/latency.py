@@ -34,8 +34,9 @@ from attar.files import sha256
 from benchmarks import record
 from benchmarks.device import describe, load_average
 from benchmarks.floor import floor_of
+from benchmarks.operators import NotProfiled, Profile, profile_of
 from benchmarks.record import Record
-from benchmarks.runtimes import ELSEWHERE, RUNTIMES, Session, runtime_for
+from benchmarks.runtimes import ELSEWHERE, RUNTIMES, Session, runtime_for, some_image
 from benchmarks.steady import WarmUp, warm_up
 
 BLOCK = 5
@@ -98,10 +99,14 @@ def bench(
         probes = [_probe_often(candidate, threads, step) for candidate in own] + [[]] * len(beside)
     measured = measure([(each.format, each.path) for each in candidates], threads, seconds, cool_down)
     device["load_average"].append(load_average())
+    with bar("Profiling", len(own)) as step:
+        profiles = [_profile(candidate, threads, step) for candidate in own] + [None] * len(beside)
     about = {"device": device, "threads": threads, "measured": now(), "run": uuid.uuid4().hex, "block": BLOCK}
     records = [
-        _record(candidate, warmup, taken, probe, measured.waited, about)
-        for candidate, warmup, taken, probe in zip(candidates, measured.warmups, measured.samples, probes)
+        _record(candidate, warmup, taken, probe, profile, measured.waited, about)
+        for candidate, warmup, taken, probe, profile in zip(
+            candidates, measured.warmups, measured.samples, probes, profiles
+        )
     ]
     record.append(records[: len(own)], Path(output) if output else Path(exports).resolve().parent)
     return records
@@ -174,14 +179,13 @@ def measure(files: Sequence[tuple[str, Path]], threads: int, seconds: float, coo
     from export.noise import captured
 
     sessions: list[Session] = []
-    rng = np.random.default_rng(SEED)
     rest = _Rest(cool_down)
     try:
         for format, path in files:
             with captured():
                 session = runtime_for(format).load(str(path), threads)
             sessions.append(session)
-            session.set_input(rng.integers(0, 256, session.shape, dtype=np.uint8))
+            session.set_input(some_image(session.shape))
         warmups = [warm_up(session.infer) for session in sessions]
         wall, busy = time.perf_counter(), time.thread_time()
         samples = sample_interleaved(sessions, seconds, between=rest)
@@ -253,19 +257,32 @@ def _probe_often(candidate: _Candidate, threads: int, step: Any) -> list[dict[st
     return results
 
 
+def _profile(candidate: _Candidate, threads: int, step: Any) -> Profile | None:
+    """Where a file's time goes; None, and said why, where that cannot be found out."""
+    try:
+        return profile_of(candidate.format, candidate.path, threads)
+    except NotProfiled as reason:
+        say(f"{candidate.entry.file}: where its time goes is not known: {reason}.")
+        return None
+    finally:
+        step()
+
+
 def _record(
     candidate: _Candidate, warmup: WarmUp, samples: Sequence[int], probes: Sequence[dict[str, int | None]],
-    waited: float | None, about: dict[str, Any],
+    profile: Profile | None, waited: float | None, about: dict[str, Any],
 ) -> Record:  # fmt: skip
     runtime = runtime_for(candidate.format)
     entry = candidate.entry
     floor = floor_of(str(entry.target), candidate.path, about["threads"], median(samples) / 1e6)
-    conditions = {"waited": waited, "settled": warmup.settled, "floor": floor and floor.to_json()}
+    conditions: dict[str, Any] = {"waited": waited, "settled": warmup.settled, "floor": floor and floor.to_json()}
+    if profile:
+        conditions["profile"] = {"inference": profile.inference, "runs": profile.runs}
     memory = [probe["peak_memory"] for probe in probes if probe["peak_memory"] is not None]
     return Record(
         target=str(entry.target), file=entry.file, sha256=entry.sha256, bytes=entry.bytes,
         runtime={"name": runtime.NAME, "version": runtime.version()}, warmup=warmup.runs, samples=tuple(samples),
         load=tuple(probe["load"] or 0 for probe in probes), first=tuple(probe["first"] or 0 for probe in probes),
         peak_memory=int(median(memory)) if memory else None, partitions=entry.partitions,
-        conditions=conditions, **about,
+        operators=profile.operators if profile else None, conditions=conditions, **about,
     )  # fmt: skip

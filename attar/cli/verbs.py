@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -263,6 +264,9 @@ def bench(
         Path | None,
         typer.Option(help="LiteRT's program for the phone; by default $ATTAR_BENCHMARK_MODEL.", show_default=False),
     ] = None,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Also show where each file's time goes: its slowest operators.")
+    ] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Measure latency on this machine or on Android phones, all files interleaved in one run.
@@ -273,7 +277,7 @@ def bench(
     from attar.errors import GateError
     from attar.runfolder import exports_of
     from benchmarks.measurement import Tracking, measurement
-    from benchmarks.report import judgements_table, records_table
+    from benchmarks.report import judgements_table, operators_table, records_table
 
     folder = exports_of(exports)
     how: dict[str, Any] = {"threads": threads, "seconds": seconds, "cool_down": cool_down}
@@ -289,6 +293,9 @@ def bench(
     _show(found.to_json(), as_json, lambda: records_table(found))
     if found.judgements and not as_json:
         _show(None, False, lambda: judgements_table(found.judgements))
+    for record in found.records if operators and not as_json else ():
+        if record.operators:
+            _show(None, False, partial(operators_table, record))
     for floor in found.floors:
         say(f"{floor}.")
     say(str(found.verdict))

@@ -1,12 +1,15 @@
 """The programs that run an exported file on this machine, behind one small protocol.
 
 A new runtime is one module with `NAME`, `version()`, `preload()` and `load(path, threads)`, and one line in `RUNTIMES`.
+One that can tell where its time goes also has a module with `profile(path, threads, runs)` and `named(rows, path)`, and a
+line in `PROFILERS`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,6 +53,14 @@ class Runtime(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Profiled:
+    """One profiled inference: its nanoseconds, and `{"name", "operator", "nanoseconds"}` in the order they ran."""
+
+    inference: int
+    operators: tuple[dict[str, Any], ...]
+
+
 RUNTIMES = {
     "litert": "benchmarks.runtimes.litert",
     "onnx": "benchmarks.runtimes.onnx",
@@ -57,6 +68,14 @@ RUNTIMES = {
     "executorch": "benchmarks.runtimes.executorch",
 }
 """Export format -> the module that runs it."""
+
+PROFILERS = {
+    "litert": "benchmarks.runtimes.litert_profile",
+    "onnx": "benchmarks.runtimes.onnx",
+    "ort": "benchmarks.runtimes.onnx",
+}
+"""Export format -> the module whose `profile(path, threads, runs)` gives `Profiled` inferences. Its `named(rows, path)`
+gives their operators, in the order they ran, the names of the graph's layers, if they have none."""
 
 ELSEWHERE = {"coreml": "Core ML runs on Apple devices only: a Mac or an iPhone is needed to time it"}
 """Formats that no runtime here can time, and why."""
@@ -66,3 +85,8 @@ def runtime_for(format: str) -> Runtime:
     """The runtime of a format in `RUNTIMES`."""
     module: Runtime = import_module(RUNTIMES[format])
     return module
+
+
+def some_image(shape: tuple[int, ...]) -> np.ndarray:
+    """Random pixels, uint8: no runtime here is faster on some images than on others."""
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
