@@ -49,8 +49,9 @@ class Record:
         agreement: outputs computed there against the expected ones: `{"images", "max_error", "top1"}`, and
             `agrees`, the verdict, where one was reached; None where the runtime is the one that verified the file.
         conditions: what else was noted: `waited` and `settled` (see `benchmarks.verdict`), `floor` (see
-            `benchmarks.floor`), `profile` (`{"inference", "runs"}`, see `benchmarks.operators`); of a device that
-            tells, its battery and temperature, each a pair of before and after; what held throughout, each one value.
+            `benchmarks.floor`), `profile` (`{"inference", "runs"}`, see `benchmarks.operators`), `plan` (Core ML's own
+            estimate for each operator, see `benchmarks.runtimes.coreml`); of a device that tells, its battery and
+            temperature, each a pair of before and after; what held throughout, each one value.
         run: files that were measured in turns share it.
         block: consecutive samples of one turn; the runs' n-th turns belong together.
     """

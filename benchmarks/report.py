@@ -189,6 +189,9 @@ def history_table(records: Sequence[Record], tags: Mapping[str, Sequence[str]]) 
 
 
 def _device(record: Record) -> str:
+    if record.device.get("kind") == "browser":
+        told = (record.device.get(name) for name in ("model", "os", "browser"))
+        return ", ".join(str(each) for each in told if each) or "a browser that tells nothing"
     return str(record.device.get("model") or record.device.get("cpu") or record.device.get("os") or "unknown")
 
 
