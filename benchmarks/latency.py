@@ -138,20 +138,20 @@ def sample_interleaved(
 ) -> list[list[int]]:
     """Nanoseconds of every timed inference by `clock`, a list for each session, all of the same length.
 
-    At least `least` of each are taken, even where the time is over before. `between` is called after each round; the
-    seconds that it says it took do not count.
+    At least `least` of each are taken, even where the time, by the same clock, is over before. `between` is called
+    after each round; the seconds that it says it took do not count.
     """
     samples: list[list[int]] = [[] for _ in sessions]
     collecting = gc.isenabled()
     gc.disable()  # a collection in the middle of an inference would be counted as the model's time
     try:
-        end = time.perf_counter() + seconds
+        end = clock() + 1e9 * seconds
         for order in rounds(len(sessions)):
             for index in order:
                 _block(sessions[index], samples[index], clock)
-            end += between()
+            end += 1e9 * between()
             count = len(samples[0])
-            if count >= MAX_SAMPLES or (count >= least and time.perf_counter() >= end):
+            if count >= MAX_SAMPLES or (count >= least and clock() >= end):
                 return samples
     finally:
         if collecting:

@@ -2,11 +2,11 @@
 
     python -m benchmarks.regression --output runs/regression
 
-A MobileNetV3-small is exported, and once more with a wider head. How wide is found by measuring: the head's products
-grow with its width, so it is exported and timed side by side until it takes `SLOWER` times as long as the other. Then
-both are measured again and again, the unchanged one `AGAIN` times and the slower one `REGRESSIONS` times, and each time
-the gate judges `p50 > 1.10x baseline`: side by side with the baseline's file, and from history alone, as where that
-file is gone (the baseline is then `BASELINE` runs). Weights are random: latency does not depend on them.
+A MobileNetV3-small is exported, and a copy of its file is made that runs one of its layers several times in a row, as
+often as measuring shows that it takes for the whole to be `SLOWER` times as long. Then both are measured again and
+again, the unchanged one `AGAIN` times and the slower one `REGRESSIONS` times, and each time the gate judges
+`p50 > 1.10x baseline`: side by side with the baseline's file, and from history alone, as where that file is gone (the
+baseline is then `BASELINE` runs). Weights are random: latency does not depend on them.
 
 Times are the CPU's, of the one thread that LiteRT computes in, so that programs beside matter little. They still share
 its caches and its clock, and the table says how many there were.
@@ -18,6 +18,7 @@ import argparse
 import time
 import uuid
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ import torch
 import export
 import students
 from attar.console import say
-from attar.data import Photos
 from attar.errors import GateError
 from attar.files import sha256, write_json, write_text
 from attar.preprocessing import Preprocessing
@@ -41,14 +41,14 @@ from benchmarks.latency import BLOCK, measure, now
 from benchmarks.record import Record
 from benchmarks.runtimes import litert
 from benchmarks.units import estimate_text
+from export.tflite.graph import read, write
+from export.tflite.layers import DEPTHWISE, kind_of
 
 NAME, TARGET, SIZE = "mobilenetv3_small_100", "litert:int8", 224
 CONDITION, SLOWER = "p50 > 1.10x baseline", 1.15
 AGAIN, REGRESSIONS, BASELINE = 20, 10, 5
-WIDTH, GUESS, STEP, TRIES = 512, 1440, 8, 5
-"""Width of the unchanged head, the first one tried for the slower, the finest step, and how often to try."""
-CLOSE = 0.003
-"""A ratio as near to the one that is wanted is taken, should its interval be even narrower."""
+GUESS, TRIES = 12, 6
+"""Repeats of the layer that are tried first, and how many numbers are tried."""
 
 
 def main() -> None:
@@ -57,9 +57,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/regression"))
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
     options = parser.parse_args()
-    photos = photos_of(read_recipe(RECIPE).data, options.output / "data")
-    unchanged = exported(WIDTH, photos, options.output)
-    slower, width, ratio = find_slower(unchanged, photos, options.output, options.seconds)
+    unchanged = exported(options.output)
+    slower, repeats, ratio = find_slower(unchanged, options.output / "slower.tflite", options.seconds)
     files = {"unchanged": unchanged, "slower": slower}
     load = [load_average()]
     rows = []
@@ -68,7 +67,7 @@ def main() -> None:
         load.append(load_average())
         rows += [_row(way, name, judgements) for name, judgements in found.items()]
     results = {
-        "device": describe(), "seconds": options.seconds, "width": width, "ratio": ratio.to_json(), "load": load,
+        "device": describe(), "seconds": options.seconds, "repeats": repeats, "ratio": ratio.to_json(), "load": load,
         "rows": rows,
     }  # fmt: skip
     write_json(options.output / "results.json", results)
@@ -76,37 +75,60 @@ def main() -> None:
     print(markdown(results))
 
 
-def exported(width: int, photos: Photos, output: Path) -> Path:
-    """The file of a student whose head has this width; made if it is not there."""
-    folder = output / f"width-{width}" / "exports"
+def exported(output: Path) -> Path:
+    """The unchanged file; made if it is not there."""
+    folder = output / "exports"
     if not (folder / "manifest.json").is_file():
         torch.manual_seed(0)
-        student = students.create_student(NAME, len(photos.labels), pretrained=False, head_width=width)
+        photos = photos_of(read_recipe(RECIPE).data, output / "data")
+        student = students.create_student(NAME, len(photos.labels), pretrained=False)
         bundle = students.save(
-            student, folder.parent / "student", labels=photos.labels, preprocessing=Preprocessing(SIZE, 1.0)
+            student, output / "student", labels=photos.labels, preprocessing=Preprocessing(SIZE, 1.0)
         )
         export.export(bundle, [TARGET], folder, photos=photos, max_drop=100.0)
     (entry,) = export.read_manifest(folder).files
     return folder / str(entry.file)
 
 
-def find_slower(unchanged: Path, photos: Photos, output: Path, seconds: float) -> tuple[Path, int, Estimate]:
-    """A file that takes `SLOWER` times as long, the width of its head, and the ratio as it was measured.
+def find_slower(unchanged: Path, path: Path, seconds: float) -> tuple[Path, int, Estimate]:
+    """Write a file that takes `SLOWER` times as long -> its path, the layer's repeats, and the ratio as measured.
 
     Raises:
         GateError: none was found.
     """
-    width = GUESS
-    for _ in range(TRIES):
-        path = exported(width, photos, output)
+    repeats, tried = GUESS, set[int]()
+    while repeats not in tried and len(tried) < TRIES:
+        tried.add(repeats)
+        path.write_bytes(with_repeats(unchanged.read_bytes(), repeats))
         slow, base = run([path, unchanged], 5 * seconds)
         ratio = ratio_estimate(slow.rounds, base.rounds)
-        say(f"A head of {width} channels instead of {WIDTH}: {estimate_text(ratio)} times as long.")
-        if ratio.low <= SLOWER <= ratio.high or abs(ratio.value - SLOWER) <= CLOSE:
-            return path, width, ratio
-        step = (width - WIDTH) * (SLOWER - 1) / max(ratio.value - 1, 0.01)
-        width = WIDTH + STEP * max(1, round(step / STEP))
-    raise GateError(f"No width of the head makes a file take {SLOWER} times as long. Measure when the machine is idle.")
+        say(f"The layer {repeats} times more: {estimate_text(ratio)} times as long.")
+        if ratio.low <= SLOWER <= ratio.high:
+            return path, repeats, ratio
+        repeats = max(1, round(repeats * (SLOWER - 1) / max(ratio.value - 1, 0.01)))
+    raise GateError(f"No file takes {SLOWER} times as long, as far as can be measured here. Is the machine idle?")
+
+
+def with_repeats(content: bytes, repeats: int) -> bytes:
+    """A .tflite file whose last depthwise convolution of equal input and output runs more often, each on the last's."""
+    model = read(content)
+    graph = model.subgraphs[0]
+    place, layer = max(
+        (place, each) for place, each in enumerate(graph.operators)
+        if kind_of(model, each) == DEPTHWISE
+        and tuple(graph.tensors[each.inputs[0]].shape) == tuple(graph.tensors[each.outputs[0]].shape)
+    )  # fmt: skip
+    given = int(layer.inputs[0])
+    for number in range(repeats):
+        tensor, again = copy(graph.tensors[layer.inputs[0]]), copy(layer)
+        tensor.name = f"repeat {number}".encode()
+        graph.tensors.append(tensor)
+        again.inputs = np.array([given, *layer.inputs[1:]], np.int32)
+        given = len(graph.tensors) - 1
+        again.outputs = np.array([given], np.int32)
+        graph.operators.insert(place + number, again)
+    layer.inputs = np.array([given, *layer.inputs[1:]], np.int32)
+    return write(model)
 
 
 def repeated(files: dict[str, Path], way: str, seconds: float) -> dict[str, list[Judgement]]:
@@ -165,9 +187,9 @@ def markdown(results: dict[str, Any]) -> str:
     lines += [
         "",
         f"{CONDITION}; {NAME} as {TARGET}, {results['seconds']:g} s a run, one thread, its CPU time; "
-        f"{results['device']['cpu']}, {results['device']['cores']} cores.{busy} The slower file has a head of "
-        f"{results['width']} channels instead of {WIDTH}: {made['value']:.3f} [{made['low']:.3f}, {made['high']:.3f}] "
-        "times as long when it was made.",
+        f"{results['device']['cpu']}, {results['device']['cores']} cores.{busy} The slower file runs one layer "
+        f"{results['repeats']} times more: {made['value']:.3f} [{made['low']:.3f}, {made['high']:.3f}] times as long "
+        "when it was made.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -100,8 +100,8 @@ def test_a_node_belongs_to_the_inference_in_whose_time_it_ran() -> None:
 
     events = [
         event("model_loading_uri", 0, 50), event("b_kernel_time", 130, 5, "Add"),
-        event("a_kernel_time", 110, 20, "Conv"), event("a_fence_before", 109, 1, "Conv"), event("model_run", 100, 40), event("model_run", 200, 30),
-        event("a_kernel_time", 205, 9, "Conv"),
+        event("a_kernel_time", 110, 20, "Conv"), event("a_fence_before", 109, 1, "Conv"),
+        event("model_run", 100, 40), event("model_run", 200, 30), event("a_kernel_time", 205, 9, "Conv"),
     ]  # fmt: skip
     first, second = profiled(events)
     assert first == Profiled(40_000, (row("Conv", 20e3), row("Add", 5e3, "b")))

@@ -87,7 +87,9 @@ class Told:
 
     def __init__(self, structure: Any, costs: dict[str, float], devices: dict[str, str]) -> None:
         self.model_structure, self._costs, self._devices = structure, costs, devices
-        self._plan, self._device = (require(f"coremltools.models.{name}") for name in ("compute_plan", "compute_device"))
+        self._plan, self._device = (
+            require(f"coremltools.models.{name}") for name in ("compute_plan", "compute_device")
+        )
 
     def get_estimated_cost_for_mlprogram_operation(self, operation: Any) -> Any:
         cost = self._costs.get(operation.operator_name)
