@@ -330,3 +330,22 @@ def test_a_bad_condition_is_found_before_anything_is_measured(tmp_path: Path) ->
     with pytest.raises(InputError, match="not a condition"):
         measurement(tmp_path, Tracking(tmp_path / "lab.sqlite", against="v1", fail_if=("fast",)))
     assert not (tmp_path / "lab.sqlite").exists()
+
+
+def test_the_slower_file_of_the_benchmark_runs_its_layer_more_often_and_still_computes(small: Any) -> None:
+    from benchmarks.regression import with_repeats
+    from benchmarks.runtimes import litert, some_image
+    from benchmarks.work import work_of
+
+    path = small.exports / small.records[0].file
+    slower = small.folder / "slower.tflite"
+    slower.write_bytes(with_repeats(path.read_bytes(), 3))
+    before, after = (work_of(each) for each in (path, slower))
+    assert len(after) == len(before) + 3 and [each.name for each in after if each.name.startswith("repeat")]
+    added = sum(each.macs for each in after) - sum(each.macs for each in before)
+    assert added == 3 * next(each.macs for each in after if each.name == "repeat 0") > 0
+    session = litert.load(str(slower), 1)
+    session.set_input(some_image(session.shape))
+    session.infer()
+    probabilities = session._interpreter.get_tensor(session._interpreter.get_output_details()[0]["index"])
+    assert probabilities.sum() == pytest.approx(1, abs=1e-3)
