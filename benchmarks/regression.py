@@ -47,8 +47,8 @@ from export.tflite.layers import DEPTHWISE, kind_of
 NAME, TARGET, SIZE = "mobilenetv3_small_100", "litert:int8", 224
 CONDITION, SLOWER = "p50 > 1.10x baseline", 1.15
 AGAIN, REGRESSIONS, BASELINE = 20, 10, 5
-GUESS, TRIES, LOADS = 10, 4, 3
-"""Repeats of the layer that are tried first, how many numbers are tried, and runs of each."""
+GUESS, LOADS = 10, 3
+"""Repeats of the layer that are tried first, and runs in which the numbers about what is needed are tried."""
 CLOSE = 0.015
 """How far from `SLOWER` the file may be: one repeat of the layer more is twice that."""
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
     options = parser.parse_args()
     unchanged = exported(options.output)
-    slower, repeats, ratio = find_slower(unchanged, options.output / "slower.tflite", options.seconds)
+    slower, repeats, ratio = find_slower(unchanged, options.output, options.seconds)
     files = {"unchanged": unchanged, "slower": slower}
     load = [load_average()]
     rows = []
@@ -92,30 +92,40 @@ def exported(output: Path) -> Path:
     return folder / str(entry.file)
 
 
-def find_slower(unchanged: Path, path: Path, seconds: float) -> tuple[Path, int, Estimate]:
-    """Write a file that takes `SLOWER` times as long -> its path, the layer's repeats, and the ratio as measured.
+def find_slower(unchanged: Path, folder: Path, seconds: float) -> tuple[Path, int, Estimate]:
+    """Make a file that takes `SLOWER` times as long -> its path, the layer's repeats, and the ratio as measured.
+
+    Files with about as many repeats as are needed take turns with the unchanged one; the nearest is chosen.
 
     Raises:
-        GateError: none was found.
+        GateError: none is near enough.
     """
-    repeats, tried = GUESS, dict[int, Estimate]()
-    while repeats not in tried and len(tried) < TRIES:
-        path.write_bytes(with_repeats(unchanged.read_bytes(), repeats))
-        tried[repeats] = ratio = loaded_often(path, unchanged, seconds)
-        say(f"The layer {repeats} times more: {estimate_text(ratio)} times as long.")
-        repeats = max(1, round(repeats * (SLOWER - 1) / max(ratio.value - 1, 0.01)))
-    repeats, ratio = min(tried.items(), key=lambda each: abs(each[1].value - SLOWER))
-    if abs(ratio.value - SLOWER) <= CLOSE:
-        path.write_bytes(with_repeats(unchanged.read_bytes(), repeats))
-        return path, repeats, ratio
-    raise GateError(f"No file takes {SLOWER} times as long, as far as can be measured here. Is the machine idle?")
+    (first,) = ratios_of([repeated_layer(unchanged, GUESS, folder)], unchanged, 1, 2 * seconds)
+    about = max(2, round(GUESS * (SLOWER - 1) / max(first.value - 1, 0.01)))
+    found = {number: repeated_layer(unchanged, number, folder) for number in range(about - 1, about + 2)}
+    ratios = dict(zip(found, ratios_of(list(found.values()), unchanged, LOADS, 3 * seconds)))
+    for number, ratio in ratios.items():
+        say(f"The layer {number} times more: {estimate_text(ratio)} times as long.")
+    repeats, ratio = min(ratios.items(), key=lambda each: abs(each[1].value - SLOWER))
+    if abs(ratio.value - SLOWER) > CLOSE:
+        raise GateError(f"No file takes {SLOWER} times as long, as far as can be measured here. Is the machine idle?")
+    return found[repeats], repeats, ratio
 
 
-def loaded_often(path: Path, unchanged: Path, seconds: float) -> Estimate:
-    """How many times as long a file takes as another: the median of some runs, and the least and the most of them."""
-    runs = (run([path, unchanged], 2 * seconds) for _ in range(LOADS))
-    ratios = sorted(ratio_estimate(slow.rounds, base.rounds).value for slow, base in runs)
-    return Estimate(ratios[LOADS // 2], ratios[0], ratios[-1])
+def ratios_of(paths: Sequence[Path], unchanged: Path, loads: int, seconds: float) -> list[Estimate]:
+    """How many times as long files take as the unchanged one: the median of some runs, the least and the most."""
+    values = []
+    for _ in range(loads):
+        *slow, base = run([*paths, unchanged], seconds)
+        values.append([ratio_estimate(each.rounds, base.rounds).value for each in slow])
+    return [Estimate(float(np.median(each)), min(each), max(each)) for each in zip(*values)]
+
+
+def repeated_layer(unchanged: Path, repeats: int, folder: Path) -> Path:
+    """Write the file with a layer that runs more often -> its path."""
+    path = folder / f"repeats-{repeats}.tflite"
+    path.write_bytes(with_repeats(unchanged.read_bytes(), repeats))
+    return path
 
 
 def with_repeats(content: bytes, repeats: int) -> bytes:
