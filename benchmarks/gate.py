@@ -13,7 +13,7 @@ A condition fails only where the whole 95% interval of the ratio lies above its 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,8 +93,10 @@ def read_condition(text: str) -> Condition:
     return Condition(found[1], float(found[2]))
 
 
-def of_baseline(records: Sequence[Record], tag: str, device: dict[str, Any], threads: int) -> dict[str, list[Record]]:
-    """Target -> a tag's records that were measured on this device with as many threads, oldest first.
+def of_baseline(
+    records: Sequence[Record], tag: str, device: dict[str, Any], threads: int, runtimes: Collection[str]
+) -> dict[str, list[Record]]:
+    """Target -> a tag's records of this device, with as many threads, by one of these runtimes, oldest first.
 
     Raises:
         InputError: there are none, and why.
@@ -109,6 +111,10 @@ def of_baseline(records: Sequence[Record], tag: str, device: dict[str, Any], thr
     if not alike:
         known = sorted({each.threads for each in here})
         raise InputError(f"--against {tag}: measured with {known[0]} threads, not {threads}. Use --threads {known[0]}.")
+    names = sorted({each.runtime["name"] for each in alike})
+    alike = [each for each in alike if each.runtime["name"] in runtimes]
+    if not alike:
+        raise InputError(f"--against {tag}: measured in {', '.join(names)}, not in {', '.join(sorted(runtimes))}.")
     found: dict[str, list[Record]] = {}
     for each in alike:
         found.setdefault(each.target, []).append(each)

@@ -12,6 +12,7 @@ side by side.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -125,8 +126,15 @@ def opened(path: Path, create: bool = False) -> Iterator[History]:
 
 
 def device_key(device: dict[str, Any]) -> str:
-    """What makes two records of one device: its kind, model, processor and cores, not the versions of its software."""
-    return digest_of([device.get(name) for name in ("kind", "model", "cpu", "machine", "cores", "serial")])
+    """What makes two records of one device: its kind, model, processor and cores, not the versions of its software.
+
+    Of a browser, which tells little of the device, also which browser it is, and its system, memory and GPU.
+    """
+    known = [device.get(name) for name in ("kind", "model", "cpu", "machine", "cores", "serial")]
+    if device.get("kind") == "browser":
+        names = [re.sub(r"\s*\d[\d.]*$", "", str(device.get(name))) for name in ("browser", "os")]
+        known += [*names, device.get("memory_gb"), device.get("gpu")]
+    return digest_of(known)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,13 +30,14 @@ from typing import Any
 import numpy as np
 
 from attar.console import bar, say
-from attar.errors import InputError
+from attar.errors import InputError, did_you_mean
 from attar.files import sha256
 from benchmarks import record
 from benchmarks.device import describe, load_average
 from benchmarks.floor import floor_of
+from benchmarks.operators import NotProfiled, Profile, profile_of
 from benchmarks.record import Record
-from benchmarks.runtimes import ELSEWHERE, RUNTIMES, Session, runtime_for
+from benchmarks.runtimes import ELSEWHERE, OTHERS, RUNTIMES, Session, chosen, runtime_for, some_image
 from benchmarks.steady import WarmUp, warm_up
 
 BLOCK = 5
@@ -56,7 +58,7 @@ class _Candidate:
 
     entry: Any
     path: Path
-    format: str
+    runtime: str
 
 
 def bench(
@@ -66,6 +68,7 @@ def bench(
     seconds: float = 10.0,
     cool_down: float = 0.0,
     output: Path | None = None,
+    runtime: str | None = None,
     beside: Sequence[tuple[Record, Path]] = (),
 ) -> list[Record]:
     """Measure every verified file that a runtime on this machine can run.
@@ -76,6 +79,8 @@ def bench(
         seconds: time for all files together, after warm-up; each gets at least `MIN_SAMPLES` all the same.
         cool_down: seconds of rest after each round, for a device that throttles; they do not count as `seconds`.
         output: folder whose benchmarks.jsonl the records are added to; by default the one around `exports`.
+        runtime: one of `benchmarks.runtimes.OTHERS`, to run the files of its format in; others are left out. By
+            default each format has its own.
         beside: other files that take turns with these, each with an earlier record of it; their new records have
             samples only, and are returned and written nowhere.
 
@@ -91,17 +96,22 @@ def bench(
         raise InputError(f"threads {threads}, seconds {seconds}: both must be positive.")
     if cool_down < 0:
         raise InputError(f"cool-down {cool_down}: seconds of rest, at least 0.")
-    own = _candidates(Path(exports))
-    candidates = [*own, *(_Candidate(known, path, known.target.partition(":")[0]) for known, path in beside)]
+    own = _candidates(Path(exports), runtime)
+    name = {each.entry.target: each.runtime for each in own}
+    candidates = [*own, *(_Candidate(known, path, name[known.target]) for known, path in beside)]
     device = {**describe(), "load_average": [load_average()]}
     with bar("Loading in fresh processes", PROBES * len(own)) as step:
         probes = [_probe_often(candidate, threads, step) for candidate in own] + [[]] * len(beside)
-    measured = measure([(each.format, each.path) for each in candidates], threads, seconds, cool_down)
+    measured = measure([(each.runtime, each.path) for each in candidates], threads, seconds, cool_down)
     device["load_average"].append(load_average())
+    with bar("Profiling", len(own)) as step:
+        profiles = [_profile(candidate, threads, step) for candidate in own] + [None] * len(beside)
     about = {"device": device, "threads": threads, "measured": now(), "run": uuid.uuid4().hex, "block": BLOCK}
     records = [
-        _record(candidate, warmup, taken, probe, measured.waited, about)
-        for candidate, warmup, taken, probe in zip(candidates, measured.warmups, measured.samples, probes)
+        _record(candidate, warmup, taken, probe, profile, measured.waited, about)
+        for candidate, warmup, taken, probe, profile in zip(
+            candidates, measured.warmups, measured.samples, probes, profiles
+        )
     ]
     record.append(records[: len(own)], Path(output) if output else Path(exports).resolve().parent)
     return records
@@ -128,20 +138,20 @@ def sample_interleaved(
 ) -> list[list[int]]:
     """Nanoseconds of every timed inference by `clock`, a list for each session, all of the same length.
 
-    At least `least` of each are taken, even where the time is over before. `between` is called after each round; the
-    seconds that it says it took do not count.
+    At least `least` of each are taken, even where the time, by the same clock, is over before. `between` is called
+    after each round; the seconds that it says it took do not count.
     """
     samples: list[list[int]] = [[] for _ in sessions]
     collecting = gc.isenabled()
     gc.disable()  # a collection in the middle of an inference would be counted as the model's time
     try:
-        end = time.perf_counter() + seconds
+        end = clock() + 1e9 * seconds
         for order in rounds(len(sessions)):
             for index in order:
                 _block(sessions[index], samples[index], clock)
-            end += between()
+            end += 1e9 * between()
             count = len(samples[0])
-            if count >= MAX_SAMPLES or (count >= least and time.perf_counter() >= end):
+            if count >= MAX_SAMPLES or (count >= least and clock() >= end):
                 return samples
     finally:
         if collecting:
@@ -169,22 +179,24 @@ class Measured:
     waited: float | None
 
 
-def measure(files: Sequence[tuple[str, Path]], threads: int, seconds: float, cool_down: float = 0.0) -> Measured:
-    """Load files (format, path), warm each up, and sample them in turns."""
+def measure(
+    files: Sequence[tuple[str, Path]], threads: int, seconds: float, cool_down: float = 0.0,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> Measured:  # fmt: skip
+    """Load files (name of the runtime, path), warm each up, and sample them in turns by a clock of nanoseconds."""
     from export.noise import captured
 
     sessions: list[Session] = []
-    rng = np.random.default_rng(SEED)
     rest = _Rest(cool_down)
     try:
         for format, path in files:
             with captured():
                 session = runtime_for(format).load(str(path), threads)
             sessions.append(session)
-            session.set_input(rng.integers(0, 256, session.shape, dtype=np.uint8))
-        warmups = [warm_up(session.infer) for session in sessions]
+            session.set_input(some_image(session.shape))
+        warmups = [warm_up(session.infer, clock=clock) for session in sessions]
         wall, busy = time.perf_counter(), time.thread_time()
-        samples = sample_interleaved(sessions, seconds, between=rest)
+        samples = sample_interleaved(sessions, seconds, clock, between=rest)
         wall, busy = time.perf_counter() - wall - rest.taken, time.thread_time() - busy
         return Measured(samples, warmups, max(0.0, 1 - busy / wall) if threads == 1 else None)
     finally:
@@ -208,18 +220,22 @@ class _Rest:
         return took
 
 
-def _candidates(exports: Path) -> list[_Candidate]:
+def _candidates(exports: Path, other: str | None) -> list[_Candidate]:
     from export import read_manifest
 
+    if other is not None and other not in OTHERS:
+        raise InputError(f"--runtime {other}: one of {', '.join(OTHERS)}, or host.{did_you_mean(other, OTHERS)}")
     entries = read_manifest(exports).files
     candidates = []
     for entry in entries:
         format = str(entry.target).partition(":")[0]
-        if format not in RUNTIMES:
-            say(f"{entry.file}: not measured. {ELSEWHERE.get(format, 'No runtime here runs it')}.")
+        runtime = chosen(format, other)
+        if runtime is None:
+            why = f"{other} does not run it" if other else ELSEWHERE.get(format, "No runtime here runs it")
+            say(f"{entry.file}: not measured. {why}.")
             continue
         check_unchanged(exports, entry)
-        candidates.append(_Candidate(entry, exports / entry.file, format))
+        candidates.append(_Candidate(entry, exports / entry.file, runtime))
     if not candidates:
         raise InputError(
             f"{exports}: no verified file that runs on this machine. Export a LiteRT or ONNX target, "
@@ -239,7 +255,7 @@ def check_unchanged(exports: Path, entry: Any) -> None:
 
 def _probe_often(candidate: _Candidate, threads: int, step: Any) -> list[dict[str, int | None]]:
     """Results of `PROBES` fresh processes, one after another."""
-    command = [sys.executable, "-m", "benchmarks.probe", candidate.format, str(candidate.path.resolve()), str(threads)]
+    command = [sys.executable, "-m", "benchmarks.probe", candidate.runtime, str(candidate.path.resolve()), str(threads)]
     source = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     results = []
@@ -253,19 +269,34 @@ def _probe_often(candidate: _Candidate, threads: int, step: Any) -> list[dict[st
     return results
 
 
+def _profile(candidate: _Candidate, threads: int, step: Any) -> Profile | None:
+    """Where a file's time goes; None, and said why, where that cannot be found out."""
+    try:
+        return profile_of(candidate.runtime, candidate.path, threads)
+    except NotProfiled as reason:
+        say(f"{candidate.entry.file}: where its time goes is not known: {reason}.")
+        return None
+    finally:
+        step()
+
+
 def _record(
     candidate: _Candidate, warmup: WarmUp, samples: Sequence[int], probes: Sequence[dict[str, int | None]],
-    waited: float | None, about: dict[str, Any],
+    profile: Profile | None, waited: float | None, about: dict[str, Any],
 ) -> Record:  # fmt: skip
-    runtime = runtime_for(candidate.format)
+    runtime = runtime_for(candidate.runtime)
     entry = candidate.entry
     floor = floor_of(str(entry.target), candidate.path, about["threads"], median(samples) / 1e6)
-    conditions = {"waited": waited, "settled": warmup.settled, "floor": floor and floor.to_json()}
+    conditions: dict[str, Any] = {"waited": waited, "settled": warmup.settled, "floor": floor and floor.to_json()}
+    if profile:
+        conditions["profile"] = {"inference": profile.inference, "runs": profile.runs}
+    if candidate.runtime == "coreml":
+        conditions["plan"] = import_module(RUNTIMES["coreml"]).plan(candidate.path)
     memory = [probe["peak_memory"] for probe in probes if probe["peak_memory"] is not None]
     return Record(
         target=str(entry.target), file=entry.file, sha256=entry.sha256, bytes=entry.bytes,
         runtime={"name": runtime.NAME, "version": runtime.version()}, warmup=warmup.runs, samples=tuple(samples),
         load=tuple(probe["load"] or 0 for probe in probes), first=tuple(probe["first"] or 0 for probe in probes),
         peak_memory=int(median(memory)) if memory else None, partitions=entry.partitions,
-        conditions=conditions, **about,
+        operators=profile.operators if profile else None, conditions=conditions, **about,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from benchmarks.history import History, opened
 from benchmarks.intervals import Estimate, percentile_estimates, ratio_estimate
 from benchmarks.latency import bench
 from benchmarks.record import Record
+from benchmarks.runtimes import chosen, runtime_for
 from benchmarks.units import estimate_text
 from benchmarks.verdict import Verdict, of_runs
 
@@ -119,27 +120,76 @@ def measurement(
     if tracking.history is None:
         return _found((elsewhere or bench)(exports, **options), (), ())
     if elsewhere is not None:
-        return _measured_elsewhere(elsewhere(exports, **options), tracking, conditions)
+        keeper = Keeper(tracking)
+        records = elsewhere(exports, **options)
+        keeper.keep(records)
+        return _found(records, (), keeper.judged(records))
     with opened(tracking.history, create=True) as history:
-        baseline, beside = _baseline(history, tracking, Path(exports), int(options.get("threads", 1)))
+        baseline, beside = _baseline(history, tracking, Path(exports), **_how(options))
         records = bench(exports, beside=beside, **options)
         own, others = records[: len(records) - len(beside)], records[len(records) - len(beside) :]
         history.add(own, [tracking.tag] if tracking.tag else [], [Path(exports) / each.file for each in own])
         return _found(own, others, _judged(own, others, baseline, conditions))
 
 
-def _measured_elsewhere(records: Sequence[Record], tracking: Tracking, conditions: Sequence[Condition]) -> Measurement:
-    judgements: list[Judgement] = []
-    assert tracking.history is not None
-    with opened(tracking.history, create=True) as history:
-        known = history.records(tracking.against) if tracking.against else []
-        history.add(records, [tracking.tag] if tracking.tag else [])
-    for run in dict.fromkeys(each.run for each in records if tracking.against):
-        own = [each for each in records if each.run == run]
-        baseline = of_baseline(known, str(tracking.against), own[0].device, own[0].threads)
-        require_runs(baseline, [each.target for each in own if each.target in baseline], str(tracking.against))
-        judgements += _judged(own, (), baseline, conditions)
-    return _found(records, (), judgements)
+def _how(options: dict[str, Any]) -> dict[str, Any]:
+    return {"threads": int(options.get("threads", 1)), "runtime": options.get("runtime")}
+
+
+class Keeper:
+    """Keeps what other devices measure in the history, and holds it against the baseline that was there before.
+
+    Raises:
+        InputError: the database cannot be used, no run has the baseline's tag, or a condition is spelled wrongly.
+    """
+
+    def __init__(self, tracking: Tracking) -> None:
+        self._tracking, self._known = tracking, list[Record]()
+        self._conditions = [read_condition(text) for text in tracking.fail_if]
+        if tracking.history is not None:
+            with opened(tracking.history, create=True) as history:
+                self._known = history.records(tracking.against) if tracking.against else []
+        if tracking.against and not self._known:
+            raise InputError(f"--against {tracking.against}: no run has this tag. `attar history FILE` lists them.")
+
+    def keep(self, records: Sequence[Record]) -> None:
+        """Add records to the history; those that are there already stay as they are."""
+        if self._tracking.history is not None:
+            with opened(self._tracking.history, create=True) as history:
+                history.add(records, [self._tracking.tag] if self._tracking.tag else [])
+
+    def judged(self, records: Sequence[Record]) -> list[Judgement]:
+        """Hold each record against what the same runtime did on the same device in the baseline's runs.
+
+        Of a device that the baseline cannot tell anything of, the reason is told.
+
+        Raises:
+            InputError: there is none of which it can.
+        """
+        judgements: list[Judgement] = []
+        reasons: list[str] = []
+        tag = self._tracking.against
+        for alike in _alike(records) if tag else []:
+            first = alike[0]
+            try:
+                baseline = of_baseline(self._known, str(tag), first.device, first.threads, {first.runtime["name"]})
+                require_runs(baseline, [each.target for each in alike if each.target in baseline], str(tag))
+                judgements += _judged(alike, (), baseline, self._conditions)
+            except InputError as reason:
+                reasons.append(str(reason))
+        if reasons and not judgements:
+            raise InputError(" ".join(dict.fromkeys(reasons)))
+        for each in dict.fromkeys(reasons):
+            say(each)
+        return judgements
+
+
+def _alike(records: Sequence[Record]) -> list[list[Record]]:
+    """Records of one run, one runtime and as many threads together."""
+    found: dict[tuple[str, str, int], list[Record]] = {}
+    for each in records:
+        found.setdefault((each.run, each.runtime["name"], each.threads), []).append(each)
+    return list(found.values())
 
 
 def ratios(records: Sequence[Record]) -> list[Ratio]:
@@ -163,15 +213,17 @@ def _found(own: Sequence[Record], others: Sequence[Record], judgements: Sequence
 
 
 def _baseline(
-    history: History, tracking: Tracking, exports: Path, threads: int
+    history: History, tracking: Tracking, exports: Path, threads: int, runtime: str | None
 ) -> tuple[dict[str, list[Record]], list[tuple[Record, Path]]]:
     """The baseline's records by target, as far as `exports` has it, and those of its files that can be timed again."""
     from export import read_manifest
 
     if tracking.against is None:
         return {}, []
-    baseline = of_baseline(history.records(tracking.against), tracking.against, describe(), threads)
     targets = {str(entry.target) for entry in read_manifest(exports).files}
+    names = {chosen(target.partition(":")[0], runtime) for target in targets}
+    runtimes = {runtime_for(name).NAME for name in names if name}
+    baseline = of_baseline(history.records(tracking.against), tracking.against, describe(), threads, runtimes)
     if missing := sorted(baseline.keys() - targets):
         say(f"Only the baseline has {', '.join(missing)}: not compared.")
     baseline = {target: records for target, records in baseline.items() if target in targets}

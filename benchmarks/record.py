@@ -43,13 +43,15 @@ class Record:
         peak_memory: growth of the peak resident memory by loading and running the file, over a process
             that had only imported the runtime; median of the fresh processes; None where unknown.
         partitions: what the delegate took, from the manifest; of a phone, what it printed.
-        operators: where the time goes, slowest first: `{"name", "operator", "nanoseconds"}`, the mean of an
-            inference; None where the runtime does not say.
+        operators: where the time goes, slowest first: `{"name", "operator", "nanoseconds"}`, of one inference while it
+            is profiled (see `benchmarks.operators`; of a phone, the mean that it printed). Several can have the name of
+            one layer. None where the runtime does not say.
         agreement: outputs computed there against the expected ones: `{"images", "max_error", "top1"}`, and
             `agrees`, the verdict, where one was reached; None where the runtime is the one that verified the file.
         conditions: what else was noted: `waited` and `settled` (see `benchmarks.verdict`), `floor` (see
-            `benchmarks.floor`); of a device that tells, its battery and temperature, each a pair of before and after;
-            what held throughout, each one value.
+            `benchmarks.floor`), `profile` (`{"inference", "runs"}`, see `benchmarks.operators`), `plan` (Core ML's own
+            estimate for each operator, see `benchmarks.runtimes.coreml`); of a device that tells, its battery and
+            temperature, each a pair of before and after; what held throughout, each one value.
         run: files that were measured in turns share it.
         block: consecutive samples of one turn; the runs' n-th turns belong together.
     """

@@ -20,11 +20,13 @@ from attar.images import UnreadableImage, read_rgb
 from benchmarks.columns import EMPTY, columns
 from benchmarks.comparison import Comparison, Example
 from benchmarks.intervals import percentile_estimates
+from benchmarks.operators import kinds, shares
 from benchmarks.picture import latency_svg, picture, reliability_svg
 from benchmarks.record import Record
 from benchmarks.units import estimate_text, interval_text, megabytes, milliseconds, number, percent, points
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from benchmarks.gate import Judgement
@@ -131,6 +133,31 @@ def records_table(found: Measurement) -> Table:
     return table
 
 
+def operators_table(record: Record, most: int = 10) -> Group:
+    """A file's slowest operators, for a terminal; beneath them the same by kind."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    operators = record.operators or ()
+    total = sum(each["nanoseconds"] for each in operators)
+    whole = record.conditions.get("profile")
+    of = f" of the {milliseconds(whole['inference'] / 1e6)} of a profiled inference" if whole else ""
+    about = Text.assemble((record.target, "bold"), f": {len(operators)} operators, {milliseconds(total / 1e6)}{of}")
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    for heading in ("ms", "Share", "Operator", "Layer"):
+        table.add_column(heading, justify="right" if heading in ("ms", "Share") else "left", overflow="fold")
+    every = list(zip(operators, shares(operators)))
+    for each, share in every[:most]:
+        table.add_row(number(each["nanoseconds"] / 1e6), percent(share), Text(each["operator"]), Text(each["name"]))
+    if rest := every[most:]:
+        spent = sum(each["nanoseconds"] for each, _ in rest) / 1e6
+        table.add_row(number(spent), percent(sum(share for _, share in rest)), f"{len(rest)} others", "")
+    by_kind = ", ".join(f"{percent(share)} {kind} ({count})" for kind, count, share in kinds(operators)[:5])
+    return Group(about, table, Text(f"By kind: {by_kind}\n"))
+
+
 def judgements_table(judgements: Sequence[Judgement]) -> Table:
     """Files against their baseline, for a terminal."""
     from rich.table import Table
@@ -162,6 +189,9 @@ def history_table(records: Sequence[Record], tags: Mapping[str, Sequence[str]]) 
 
 
 def _device(record: Record) -> str:
+    if record.device.get("kind") == "browser":
+        told = (record.device.get(name) for name in ("model", "os", "browser"))
+        return ", ".join(str(each) for each in told if each) or "a browser that tells nothing"
     return str(record.device.get("model") or record.device.get("cpu") or record.device.get("os") or "unknown")
 
 

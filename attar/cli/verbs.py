@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from attar.data import Photos
     from attar.recipe import Recipe
+    from benchmarks.gate import Judgement
 
 app = typer.Typer(
     help="Distil a large vision teacher into a phone-sized student, export it, prove it, measure it.",
@@ -37,6 +41,13 @@ Seed = Annotated[int | None, typer.Option(help="Seed of first weights, dropout a
 MaxMs = Annotated[float | None, typer.Option(min=0, help="Median latency a file may have, ms.", show_default=False)]
 MaxMb = Annotated[float | None, typer.Option(min=0, help="Size a file may have, MB.", show_default=False)]
 MinTop1 = Annotated[float | None, typer.Option(min=0, max=100, help="Top-1 a file needs, percent.", show_default=False)]
+History = Annotated[Path | None, typer.Option(help="SQLite file that measurements are added to.", show_default=False)]
+Tag = Annotated[str | None, typer.Option(help="A name for this run in the history.", show_default=False)]
+Against = Annotated[str | None, typer.Option(help="Tag of the runs to compare with.", show_default=False)]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(help="Fail on `p50 > 1.10x baseline`, beyond noise. Repeatable.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -44,6 +55,8 @@ class Where(StrEnum):
     """Where `bench` runs the files."""
 
     host = "host"
+    litert_compiled = "litert-compiled"
+    tensorflow = "tensorflow"
     android = "android"
 
 
@@ -241,19 +254,11 @@ def bench(
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time for all files together, after warm-up.")] = 10.0,
     cool_down: Annotated[float, typer.Option(min=0, help="Seconds of rest after each round of all files.")] = 0.0,
-    history: Annotated[
-        Path | None, typer.Option(help="SQLite file that measurements are added to.", show_default=False)
-    ] = None,
-    tag: Annotated[str | None, typer.Option(help="A name for this run in the history.", show_default=False)] = None,
-    against: Annotated[
-        str | None, typer.Option(help="Tag of the runs to compare with.", show_default=False)
-    ] = None,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(help="Fail on `p50 > 1.10x baseline`, beyond noise. Repeatable.", show_default=False),
-    ] = None,
+    history: History = None, tag: Tag = None, against: Against = None, fail_if: FailIf = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
-    runtime: Annotated[Where, typer.Option(help="Where the files run: this machine, or phones over adb.")] = Where.host,
+    runtime: Annotated[
+        Where, typer.Option(help="Where the files run: here, in their usual runtimes or another one; phones over adb.")
+    ] = Where.host,
     device: Annotated[
         str | None,
         typer.Option(help="Serial number of the phone, or all; default: the only one.", show_default=False),
@@ -263,6 +268,9 @@ def bench(
         Path | None,
         typer.Option(help="LiteRT's program for the phone; by default $ATTAR_BENCHMARK_MODEL.", show_default=False),
     ] = None,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Also show where each file's time goes: its slowest operators.")
+    ] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Measure latency on this machine or on Android phones, all files interleaved in one run.
@@ -270,10 +278,9 @@ def bench(
     Example: `attar bench runs/attar/exports --threads 2`
     """
     from attar.console import say
-    from attar.errors import GateError
     from attar.runfolder import exports_of
     from benchmarks.measurement import Tracking, measurement
-    from benchmarks.report import judgements_table, records_table
+    from benchmarks.report import judgements_table, operators_table, records_table
 
     folder = exports_of(exports)
     how: dict[str, Any] = {"threads": threads, "seconds": seconds, "cool_down": cool_down}
@@ -285,15 +292,18 @@ def bench(
         how |= {"device": device, "accelerator": accelerator, "tool": benchmark_model}
     else:
         _refuse_phone_options(device, accelerator, benchmark_model)
+        how["runtime"] = None if runtime == Where.host else str(runtime)
     found = measurement(folder, tracking, elsewhere, **how)
     _show(found.to_json(), as_json, lambda: records_table(found))
     if found.judgements and not as_json:
         _show(None, False, lambda: judgements_table(found.judgements))
+    for record in found.records if operators and not as_json else ():
+        if record.operators:
+            _show(None, False, partial(operators_table, record))
     for floor in found.floors:
         say(f"{floor}.")
     say(str(found.verdict))
-    if found.failed:
-        raise GateError("Slower or larger than the baseline: " + "; ".join(map(str, found.failed)) + ".")
+    _refuse_failed(found.judgements)
 
 
 @app.command()
@@ -333,6 +343,7 @@ def lab(
     threads: Annotated[int, typer.Option(min=1, help="At most, where the browser allows more than one.")] = 4,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time for all files together, after warm-up.")] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="End after the first finished device.")] = False,
+    history: History = None, tag: Tag = None, against: Against = None, fail_if: FailIf = None,
     install: Annotated[bool, typer.Option("--install", help="Fetch the browser's runtimes first (needs npm).")] = False,
     certificate: Annotated[
         Path | None, typer.Option(help="PEM file: serve by HTTPS.", exists=True, show_default=False)
@@ -351,6 +362,8 @@ def lab(
     from attar.errors import InputError
     from attar.runfolder import exports_of
     from benchmarks.lab import assets, check, lab, results_table
+    from benchmarks.measurement import Keeper, Tracking
+    from benchmarks.report import judgements_table
 
     if install:
         say(f"Installed: {assets.install().folder}")
@@ -359,13 +372,18 @@ def lab(
             return
         raise InputError("Give an exports folder, such as `attar lab runs/attar/exports`.")
     folder = exports_of(exports)
+    keeper = Keeper(Tracking(history, tag, against, tuple(fail_if or ())))
     found = lab(
         folder, host=host, port=port, seconds=seconds, threads=threads, once=once,
-        output=output or folder.resolve().parent, certificate=certificate, key=key,
+        output=output or folder.resolve().parent, certificate=certificate, key=key, keep=keeper.keep,
     )  # fmt: skip
     records = found.records
     _show([record.to_json() for record in records], as_json, (lambda: results_table(records)) if records else None)
     check(found)
+    judgements = keeper.judged(records)
+    if judgements and not as_json:
+        _show(None, False, lambda: judgements_table(judgements))
+    _refuse_failed(judgements)
 
 
 @app.command()
@@ -574,6 +592,14 @@ def _refuse_phone_options(device: str | None, accelerator: str, benchmark_model:
     named = next((name for name, value in given.items() if value), None)
     if named:
         raise InputError(f"--{named}: is about phones. Add --runtime android.")
+
+
+def _refuse_failed(judgements: Sequence[Judgement]) -> None:
+    from attar.errors import GateError
+
+    failed = [each for each in judgements if each.outcome == "failed"]
+    if failed:
+        raise GateError("Slower or larger than the baseline: " + "; ".join(map(str, failed)) + ".")
 
 
 def _refuse_existing(output: Path) -> None:

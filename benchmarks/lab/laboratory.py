@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,16 @@ PATIENCE = 60.0
 class Laboratory:
     """Takes parsed messages, tells the terminal what happens, and writes records as devices finish."""
 
-    def __init__(self, plan: Plan, output: Path, patience: float = PATIENCE) -> None:
-        self.plan, self.output, self.patience = plan, output, patience
+    def __init__(
+        self, plan: Plan, output: Path, patience: float = PATIENCE, keep: Callable[[list[Record]], object] | None = None
+    ) -> None:
+        """Hand what a device measured to `keep` too, if given; told of the same records twice, that keeps them once."""
+        self.plan, self.output, self.patience, self._keep = plan, output, patience, keep
         self.sessions: dict[str, Session] = {}
         self.records: list[Record] = []
         self.disagreements: list[str] = []
         self.finished = 0
+        self._made: dict[str, list[Record]] = {}
         self._kept: dict[str, list[Record]] = {}
 
     def hello(self, message: Hello) -> dict[str, Any]:
@@ -71,7 +76,8 @@ class Laboratory:
         session = self._session(name)
         if name not in self._kept:
             session.check_open()
-            records = session.done(message)
+            # What could not be written is sent again, and must then be the very same records.
+            records = self._made.setdefault(name, session.done(message))
             self._write(records)
             self._kept[name] = records
             session.over = True
@@ -114,6 +120,8 @@ class Laboratory:
         return session
 
     def _write(self, records: list[Record]) -> None:
+        if records and self._keep:
+            self._keep(records)
         if records:
             record.append(records, self.output)
         self.records.extend(records)

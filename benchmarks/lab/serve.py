@@ -7,7 +7,7 @@ import io
 import ipaddress
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ def lab(
     output: Path | None = None,
     certificate: Path | None = None,
     key: Path | None = None,
+    keep: Callable[[list[Record]], object] | None = None,
 ) -> Laboratory:
     """Serve the lab until Ctrl-C, or with `once` until a device has finished; returns what was measured.
 
@@ -50,6 +51,7 @@ def lab(
         output: folder whose benchmarks.jsonl the records are added to; by default the one around `exports`.
         certificate: PEM file; with one the page is served by HTTPS.
         key: its private key, if not in the same file.
+        keep: is given each device's records as it finishes, before they are written.
 
     Raises:
         InputError: the runtimes are not installed, the exports are not fit, or the address cannot be had.
@@ -59,7 +61,7 @@ def lab(
         require(module)
     assets = find()
     plan = make_plan(exports, seconds=seconds, threads=threads, versions=assets.versions)
-    laboratory = Laboratory(plan, output or exports.resolve().parent)
+    laboratory = Laboratory(plan, output or exports.resolve().parent, keep=keep)
     token = secrets.token_urlsafe(16)
     with _listening(host, port) as listening:
         server = _server(laboratory, assets, token, once, certificate, key)

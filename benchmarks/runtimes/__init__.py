@@ -1,12 +1,16 @@
 """The programs that run an exported file on this machine, behind one small protocol.
 
 A new runtime is one module with `NAME`, `version()`, `preload()` and `load(path, threads)`, and one line in `RUNTIMES`.
+One that can tell where its time goes also has a module with `profile(path, threads, runs)` and `named(rows, path)`, and
+a line in `PROFILERS`.
 """
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,19 +54,54 @@ class Runtime(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Profiled:
+    """One profiled inference: its nanoseconds, and `{"name", "operator", "nanoseconds"}` in the order they ran."""
+
+    inference: int
+    operators: tuple[dict[str, Any], ...]
+
+
 RUNTIMES = {
     "litert": "benchmarks.runtimes.litert",
     "onnx": "benchmarks.runtimes.onnx",
     "ort": "benchmarks.runtimes.onnx",
     "executorch": "benchmarks.runtimes.executorch",
+    "litert-compiled": "benchmarks.runtimes.litert_compiled",
+    "tensorflow": "benchmarks.runtimes.tensorflow",
+    **({"coreml": "benchmarks.runtimes.coreml"} if sys.platform == "darwin" else {}),
 }
-"""Export format -> the module that runs it."""
+"""Export format, or name of one of the `OTHERS` -> the module that runs it."""
+
+OTHERS = {"litert-compiled": "litert", "tensorflow": "litert"}
+"""Runtimes to choose instead of the one that has a format's name -> the format that they run."""
+
+PROFILERS = {
+    "litert": "benchmarks.runtimes.litert_profile",
+    "onnx": "benchmarks.runtimes.onnx",
+    "ort": "benchmarks.runtimes.onnx",
+    "litert-compiled": "benchmarks.runtimes.litert_profile",
+}
+"""As in `RUNTIMES` -> the module whose `profile(path, threads, runs)` gives `Profiled` inferences. Its `named(rows,
+path)` gives their operators, in the order they ran, the names of the graph's layers, if they have none."""
 
 ELSEWHERE = {"coreml": "Core ML runs on Apple devices only: a Mac or an iPhone is needed to time it"}
 """Formats that no runtime here can time, and why."""
 
 
-def runtime_for(format: str) -> Runtime:
-    """The runtime of a format in `RUNTIMES`."""
-    module: Runtime = import_module(RUNTIMES[format])
+def runtime_for(name: str) -> Runtime:
+    """The runtime of a name in `RUNTIMES`."""
+    module: Runtime = import_module(RUNTIMES[name])
     return module
+
+
+def chosen(format: str, other: str | None = None) -> str | None:
+    """The name in `RUNTIMES` of what runs a format here; None where nothing does, or not the one that is asked for."""
+    if other is not None:
+        return other if OTHERS[other] == format else None
+    return format if format in RUNTIMES and format not in OTHERS else None
+
+
+def some_image(shape: tuple[int, ...]) -> np.ndarray:
+    """Random pixels, uint8: no runtime here is faster on some images than on others."""
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

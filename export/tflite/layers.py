@@ -71,7 +71,7 @@ def layers(model: Any) -> list[Layer]:
     for operator, weight, members in found:
         outputs = tuple(tensor_name(model, index) for member in members for index in member.outputs)
         made.append(Layer(
-            _unique(_place(outputs[0]), made), kind_of(model, operator), activation_of(operator), operator,
+            _unique(place(outputs[0]), made), kind_of(model, operator), activation_of(operator), operator,
             tensor_name(model, operator.inputs[0]), weight, constant(model, operator, 2), outputs,
         ))  # fmt: skip
     return made
@@ -151,7 +151,7 @@ def drop_unread(model: Any) -> None:
             item.tensorIndex = place[item.tensorIndex]
 
 
-def _place(tensor: str) -> str:
+def place(tensor: str) -> str:
     """`...;;export.litert._ChannelsLast/torch.nn.modules.conv.Conv2d_blocks-2-0-conv_pw;1` in short.
 
     The converter names a tensor after the modules that made it, each as class and attribute, the first of them last.

@@ -232,10 +232,27 @@ def test_a_baseline_that_cannot_be_compared_with_says_why() -> None:
         ([], DEVICE, 1, "no run has this tag"), (there, DEVICE, 1, "another CPU"), ([made()], DEVICE, 2, "--threads 1"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=why):
-            of_baseline(records, "v1", device, threads)
+            of_baseline(records, "v1", device, threads, {"LiteRT"})
+    with pytest.raises(InputError, match="measured in LiteRT, not in LiteRT CompiledModel"):
+        of_baseline([made()], "v1", DEVICE, 1, {"LiteRT CompiledModel"})
     with pytest.raises(InputError, match="at least 3 times"):
         require_runs({"litert:int8": runs(2)}, ["litert:int8"], "v1")
     require_runs({"litert:int8": runs(3)}, ["litert:int8"], "v1")
+
+
+def test_only_the_same_runtime_is_a_baseline() -> None:
+    records = [made(run=name, runtime={"name": name, "version": "2"}) for name in ("LiteRT", "LiteRT CompiledModel")]
+    found = of_baseline(records, "v1", DEVICE, 1, {"LiteRT CompiledModel"})
+    assert found == {"litert:int8": records[1:]}
+
+
+def test_a_browser_is_known_by_what_it_tells_but_for_its_version() -> None:
+    phone = {"kind": "browser", "os": "Android 14", "browser": "Chrome 150.0.1", "cores": 8, "gpu": "a GPU"}
+    for change, same in [
+        ({"browser": "Chrome 151.0"}, True), ({"os": "Android 15"}, True), ({"browser": "Firefox 150.0"}, False),
+        ({"os": "iOS 18"}, False), ({"cores": 4}, False), ({"gpu": "another"}, False), ({"model": "a phone"}, False),
+    ]:  # fmt: skip
+        assert (device_key({**phone, **change}) == device_key(phone)) == same
 
 
 # --- all of it, with real files ------------------------------------------------------------------
@@ -313,3 +330,22 @@ def test_a_bad_condition_is_found_before_anything_is_measured(tmp_path: Path) ->
     with pytest.raises(InputError, match="not a condition"):
         measurement(tmp_path, Tracking(tmp_path / "lab.sqlite", against="v1", fail_if=("fast",)))
     assert not (tmp_path / "lab.sqlite").exists()
+
+
+def test_the_slower_file_of_the_benchmark_runs_its_layer_more_often_and_still_computes(small: Any) -> None:
+    from benchmarks.regression import with_repeats
+    from benchmarks.runtimes import litert, some_image
+    from benchmarks.work import work_of
+
+    path = small.exports / small.records[0].file
+    slower = small.folder / "slower.tflite"
+    slower.write_bytes(with_repeats(path.read_bytes(), 3))
+    before, after = (work_of(each) for each in (path, slower))
+    assert len(after) == len(before) + 3 and [each.name for each in after if each.name.startswith("repeat")]
+    added = sum(each.macs for each in after) - sum(each.macs for each in before)
+    assert added == 3 * next(each.macs for each in after if each.name == "repeat 0") > 0
+    session = litert.load(str(slower), 1)
+    session.set_input(some_image(session.shape))
+    session.infer()
+    probabilities = session._interpreter.get_tensor(session._interpreter.get_output_details()[0]["index"])
+    assert probabilities.sum() == pytest.approx(1, abs=1e-3)

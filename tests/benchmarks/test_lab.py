@@ -20,10 +20,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from attar.errors import GateError, InputError
 from attar.files import sha256
 from benchmarks import record
+from benchmarks.history import opened as database
 from benchmarks.lab import assets, check
 from benchmarks.lab.agreement import judge
 from benchmarks.lab.assets import Assets
@@ -34,6 +36,8 @@ from benchmarks.lab.server import make_app
 from benchmarks.lab.session import Session
 from benchmarks.lab.visitor import describe, name
 from benchmarks.latency import BLOCK, MAX_SAMPLES, MIN_SAMPLES
+from benchmarks.measurement import Keeper, Tracking
+from benchmarks.report import history_table
 from export.manifest import FileEntry
 
 uvicorn = pytest.importorskip("uvicorn")
@@ -78,6 +82,9 @@ def turns(number: int, jobs: Any = range(3), sample: int = 7) -> dict[str, Any]:
 
 
 DONE: dict[str, Any] = {"conditions": {"timer": 5000, "battery": 0.4}, "hidden": 1}
+
+
+CHROME, FIREFOX = (f"Mozilla/5.0 (Linux; Android 14) {name}/150.0" for name in ("Chrome", "Firefox"))
 
 
 class Clock:
@@ -613,6 +620,59 @@ def test_what_cannot_be_written_can_be_sent_again(client: Client, laboratory: La
     assert status == 507 and "run" in told["error"]
     laboratory.output.unlink()
     assert client.post(f"{session}/done", DONE)[0] == 200 and len(record.read(laboratory.output)) == 3
+
+
+def test_what_is_sent_again_is_in_the_history_once(tmp_path: Path, found: Assets) -> None:
+    history, output = tmp_path / "lab.sqlite", tmp_path / "run"
+    output.write_text("a file where the folder should be")
+    with serving(Laboratory(plan(), output, keep=Keeper(Tracking(history, "v1")).keep), found) as client:
+        session = client.measure()
+        assert client.post(f"{session}/done", DONE)[0] == 507
+        output.unlink()
+        assert client.post(f"{session}/done", DONE)[0] == 200
+    with database(history) as lab:
+        assert sorted(each.file for each in lab.records("v1")) == [entry.file for entry in ENTRIES]
+
+
+def measured_by(laboratory: Laboratory, sample: int, agent: str = FIREFOX) -> None:
+    """A device's way through the lab, without HTTP."""
+    name = laboratory.hello(take(Hello, hello(agent=agent)))["session"]
+    for job in range(3):
+        laboratory.ready(name, take(Ready, ready(job)))
+    for number in range(MIN_SAMPLES // BLOCK):
+        laboratory.round(name, take(Round, turns(number, sample=sample + number % 2)))
+    laboratory.done(name, take(Done, DONE))
+
+
+def test_phones_are_kept_in_the_history_and_judged_from_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = tmp_path / "lab.sqlite"
+    for sample in (1000, 1002, 998):
+        measured_by(Laboratory(plan(), tmp_path, keep=Keeper(Tracking(history, "v1")).keep), sample)
+    with database(history) as lab:
+        assert len(lab.records("v1")) == 9
+        shown = Console(width=200, record=True, file=io.StringIO())
+        shown.print(history_table(lab.records(), lab.tags()))
+        assert "Android 14, Firefox 150.0" in shown.export_text()
+
+    def judged(sample: int, *agents: str) -> list[str]:
+        keeper = Keeper(Tracking(history, against="v1", fail_if=("p50 > 1.10x baseline",)))
+        laboratory = Laboratory(plan(), tmp_path, keep=keeper.keep)
+        for agent in agents:
+            measured_by(laboratory, sample, agent)
+        return [each.outcome for each in keeper.judged(laboratory.records)]
+
+    assert judged(1003, FIREFOX) == ["passed"] * 3
+    assert judged(1150, FIREFOX.replace("150.0", "151.0")) == ["failed"] * 3  # an updated browser, the same phone
+    with pytest.raises(InputError, match="not on this device"):
+        judged(1003, CHROME)
+    capsys.readouterr()
+    assert judged(1003, CHROME, FIREFOX) == ["passed"] * 3  # what can be judged is, and of the other it is told
+    assert "not on this device" in capsys.readouterr().err
+
+
+def test_a_baseline_that_is_not_there_is_told_before_anybody_measures(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run has this tag"):
+        Keeper(Tracking(tmp_path / "lab.sqlite", against="v1"))
 
 
 def test_once_a_device_has_finished_the_server_is_told(tmp_path: Path, found: Assets) -> None:

@@ -1,0 +1,108 @@
+"""Core ML, on a Mac only.
+
+**Not run yet**: the project has no Mac. What is read from a plan (`operators_of`) is tested with coremltools' own
+classes; that Core ML fills them so is Apple's documentation.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar.extras import require
+
+NAME = "Core ML (all units)"
+UNIT = "ALL"
+
+
+def version() -> str:
+    """The system's version: Core ML is a part of it."""
+    return f"macOS {platform.mac_ver()[0]}"
+
+
+def preload() -> None:
+    """Import the runtime's package."""
+    require("coremltools")
+
+
+def load(path: str, threads: int) -> CoreMLSession:
+    """Compile the file for this Mac. Core ML does not let itself be told a number of threads."""
+    ct = require("coremltools")
+    return CoreMLSession(ct.models.MLModel(path, compute_units=ct.ComputeUnit[UNIT]))
+
+
+class CoreMLSession:
+    """One loaded model; `infer` is its `predict`, which hands the image over by itself."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        (self._input,) = model.get_spec().description.input
+        self._given: dict[str, Any] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        kind = self._input.type.imageType
+        return 1, int(kind.height), int(kind.width), 3
+
+    def set_input(self, image: np.ndarray) -> None:
+        """Keep the image for the next run."""
+        from PIL import Image
+
+        self._given = {self._input.name: Image.fromarray(image[0])}
+
+    def infer(self) -> None:
+        """Run the model."""
+        self._model.predict(self._given)
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model = None
+
+
+def plan(path: Path) -> list[dict[str, Any]]:
+    """What Core ML plans for each operator of a file on this Mac, as `operators_of` gives it."""
+    ct = require("coremltools")
+    module = require("coremltools.models.compute_plan")
+    model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[UNIT])
+    return operators_of(module.MLComputePlan.load_from_path(model.get_compiled_model_path(), ct.ComputeUnit[UNIT]))
+
+
+def operators_of(plan: Any) -> list[dict[str, Any]]:
+    """The operators of an `MLComputePlan`, the costliest first.
+
+    Returns:
+        `{"name", "operator", "share", "device"}`: `share` is Core ML's own estimate of the operator's part in the
+        whole, not a measurement, and `device` the one it prefers (`CPU`, `GPU`, `NeuralEngine`); None where it does not
+        tell. Operators of which it tells neither, such as constants, are left out; a model that is no ML program has
+        none.
+    """
+    program = plan.model_structure.program
+    rows = []
+    for operation in [] if program is None else _operations(program.functions["main"].block):
+        cost = plan.get_estimated_cost_for_mlprogram_operation(operation)
+        usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+        if cost is None and usage is None:
+            continue
+        rows.append({
+            "name": operation.outputs[0].name if operation.outputs else "", "operator": operation.operator_name,
+            "share": None if cost is None else float(cost.weight),
+            "device": None if usage is None else _device(usage.preferred_compute_device),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: -(row["share"] or 0.0))
+
+
+def _operations(block: Any) -> Iterator[Any]:
+    """Those of a block and of the blocks inside them, in the order they stand."""
+    for operation in block.operations:
+        yield operation
+        for inner in operation.blocks:
+            yield from _operations(inner)
+
+
+def _device(device: Any) -> str:
+    return type(device).__name__.removeprefix("ML").removesuffix("ComputeDevice")

@@ -1,0 +1,31 @@
+"""TensorFlow's own TFLite interpreter, with XNNPACK: what apps run that still use TensorFlow Lite.
+
+Its protocol is LiteRT's. It comes with the `reference` extra, and is as large as all else together.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from attar.extras import require
+from attar.extras import version as installed
+from benchmarks.runtimes.litert import LiteRTSession
+
+NAME = "TensorFlow Lite (XNNPACK)"
+
+
+def version() -> str:
+    """The installed version."""
+    return installed("tensorflow") or "unknown"
+
+
+def preload() -> None:
+    """Import the runtime's package."""
+    require("tensorflow")
+
+
+def load(path: str, threads: int) -> LiteRTSession:
+    """Read the file, apply the delegate, and allocate the tensors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it moved to LiteRT
+        return LiteRTSession(require("tensorflow").lite.Interpreter(model_path=path, num_threads=threads))
