@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmarks.intervals import Estimate
 
 MINUS = "\N{MINUS SIGN}"
@@ -44,3 +46,8 @@ def interval_text(estimate: Estimate, unit: float = 1.0) -> str:
 def megabytes(size: int) -> str:
     """Bytes in decimal kB or MB, as app stores count."""
     return f"{number(size / 1e6)} MB" if size >= 1e6 else f"{number(size / 1e3)} kB"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

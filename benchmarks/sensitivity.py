@@ -1,0 +1,105 @@
+"""What each layer loses by being integer: measured layer by layer, kept beside the report, shown by it.
+
+`attar export -t litert:int8+fp` finds it out where a file needs layers in float (`export.recovery`). For a student
+whose integers are accurate nobody has asked yet: `attar report RUN --sensitivity` does, and keeps the answer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar.bundle import Bundle
+from attar.data import Photos, load_pixels
+from attar.errors import InputError
+from attar.files import read_json, write_json
+from benchmarks.comparison import Sensitivity
+
+FILE = "sensitivity.json"
+SCHEMA = 1
+TARGET = "litert:int8"
+
+
+def sensitivity_of(entries: Sequence[Any], student: Bundle, output: Path) -> Sensitivity | None:
+    """What is known of a student's layers: from `measure`, or from its files' own search for layers to keep float."""
+    path = output / FILE
+    if path.is_file():
+        told = read_json(path)
+        if isinstance(told, dict) and told.get("schema") == SCHEMA and told.get("student") == student.fingerprint:
+            return _checked(path, told)
+    for entry in entries:
+        if (entry.recovery or {}).get("layers"):
+            return Sensitivity(str(entry.target), "the search for layers that stay float", tuple(entry.recovery["layers"]))
+    return None
+
+
+def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Path) -> Path:
+    """Make each layer alone integer, look how far the answers move, and write `output/sensitivity.json`.
+
+    As `export.recovery.scan`, on the same calibration photos, with the ranges and weights of the `litert:int8` file if
+    there is one. It takes a second or two for each layer.
+
+    Raises:
+        MissingExtra: LiteRT's converter or quantizer is not installed.
+        InputError: too few training photos, or the folder cannot be written.
+    """
+    import students
+    from attar.inference import predict
+    from export.export import BATCH, CALIBRATION
+    from export.litert import ByPlan
+    from export.noise import captured
+    from export.recovery import RANKED, RealFiles, scan
+    from export.tflite.quantize import Plan
+    from export.verify import spread
+
+    calibration = load_pixels(spread(photos.train, CALIBRATION), student.preprocessing, "Reading training photos")
+    if len(calibration) < BATCH:
+        raise InputError(f"--sensitivity: {len(calibration)} training photos, and ranges need at least {BATCH}.")
+    model = students.load(student)
+    chosen = calibration[:: -(-len(calibration) // RANKED)]
+    with captured():
+        by_plan = ByPlan(model, student, "int8", calibration)
+    plan = Plan(**(_plan_of(entries) or {}))
+
+    def write(plan: Plan, path: Path) -> None:
+        with captured():
+            by_plan.write(plan, path)
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = RealFiles(
+            by_plan.layers, write, _no_gate, Path(folder) / "int8.tflite", known=None,  # type: ignore[arg-type]
+            images=chosen, answers=predict(model, chosen),
+        )  # fmt: skip
+        whole = files.divergence(plan)
+        layers = [{"layer": each.layer, "score": each.score} for each in scan(files, plan)]
+    path = output / FILE
+    write_json(path, {
+        "schema": SCHEMA, "student": student.fingerprint, "target": TARGET, "photos": len(chosen), "whole": whole,
+        "layers": layers,
+    })  # fmt: skip
+    return path
+
+
+def _checked(path: Path, told: dict[str, Any]) -> Sensitivity:
+    try:
+        layers = tuple({"layer": str(each["layer"]), "score": float(each["score"])} for each in told["layers"])
+        photos, whole = int(told["photos"]), float(told["whole"])
+        if not np.isfinite([whole, *(each["score"] for each in layers)]).all():
+            raise ValueError("a number that is not finite")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error!r}). Remove it, and measure again with --sensitivity.") from error
+    return Sensitivity(str(told["target"]), f"a scan on {photos} calibration photos", layers, whole)
+
+
+def _plan_of(entries: Sequence[Any]) -> dict[str, Any] | None:
+    """How the file of `TARGET` was made, by the manifest."""
+    entry = next((each for each in entries if str(each.target) == TARGET and each.recovery), None)
+    return {**entry.recovery["tries"][-1]["plan"], "keep_float": ()} if entry else None
+
+
+def _no_gate(path: Path) -> Any:
+    raise AssertionError(f"{path}: a scan asks for distances only")
