@@ -52,7 +52,7 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
     from export.export import BATCH, CALIBRATION
     from export.litert import ByPlan
     from export.noise import captured
-    from export.recovery import RANKED, RealFiles, scan
+    from export.recovery import RANKED, scan
     from export.tflite.quantize import Plan
     from export.verify import spread
 
@@ -65,15 +65,10 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
         by_plan = ByPlan(model, student, "int8", calibration)
     plan = Plan(**(_plan_of(entries) or {}))
 
-    def write(plan: Plan, path: Path) -> None:
-        with captured():
-            by_plan.write(plan, path)
-
+    answers = predict(model, chosen)
     with tempfile.TemporaryDirectory() as folder:
-        files = RealFiles(
-            by_plan.layers, write, _no_gate, Path(folder) / "int8.tflite", known=None,  # type: ignore[arg-type]
-            images=chosen, answers=predict(model, chosen),
-        )  # fmt: skip
+        files = _Distances(by_plan, Path(folder) / "int8.tflite", chosen, answers)
+        plan = Plan(**_plan_of(entries))
         whole = files.divergence(plan)
         layers = [{"layer": each.layer, "score": each.score} for each in scan(files, plan)]
     path = output / FILE
@@ -95,11 +90,28 @@ def _checked(path: Path, told: dict[str, Any]) -> Sensitivity:
     return Sensitivity(str(told["target"]), f"a scan on {photos} calibration photos", layers, whole)
 
 
-def _plan_of(entries: Sequence[Any]) -> dict[str, Any] | None:
-    """How the file of `TARGET` was made, by the manifest."""
+def _plan_of(entries: Sequence[Any]) -> dict[str, Any]:
+    """How the file of `TARGET` was made, by the manifest; nothing where it is not told."""
     entry = next((each for each in entries if str(each.target) == TARGET and each.recovery), None)
-    return {**entry.recovery["tries"][-1]["plan"], "keep_float": ()} if entry else None
+    return {**entry.recovery["tries"][-1]["plan"], "keep_float": ()} if entry else {}
 
 
-def _no_gate(path: Path) -> Any:
-    raise AssertionError(f"{path}: a scan asks for distances only")
+class _Distances:
+    """`export.recovery.Files` that are asked for their distance only."""
+
+    def __init__(self, by_plan: Any, path: Path, images: np.ndarray, answers: np.ndarray) -> None:
+        self.layers: Sequence[str] = by_plan.layers
+        self._by_plan, self._path, self._images, self._answers = by_plan, path, images, answers
+
+    def attempt(self, tool: str, plan: Any) -> Any:
+        raise AssertionError("a scan needs no gate")
+
+    def divergence(self, plan: Any) -> float:
+        from export.noise import captured
+        from export.recovery import divergence
+        from export.runner import open_runner
+
+        with captured():
+            self._by_plan.write(plan, self._path)
+            found = open_runner(self._path).predict(self._images)
+        return divergence(self._answers, found)
