@@ -145,6 +145,7 @@ class Timing:
         way: runtime, accelerator and threads, for a person.
         agrees: whether its answers there are those that were verified; None where that was not looked at.
         operators: where the time goes, as a record has it; None where the runtime does not say.
+        profiled: milliseconds of all of an inference while it was profiled, where that is known.
     """
 
     target: str
@@ -152,6 +153,7 @@ class Timing:
     latency: Latency
     agrees: bool | None = None
     operators: tuple[dict[str, Any], ...] | None = None
+    profiled: float | None = None
 
 
 @dataclass(frozen=True)

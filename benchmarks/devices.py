@@ -103,8 +103,10 @@ def _with_way(choice: Choice, chosen: Timing, device: Device) -> Choice:
 
 
 def _timing(each: Record, digests: dict[str, str]) -> Timing:
+    profiled = (each.conditions.get("profile") or {}).get("inference")
     return Timing(
-        digests[each.sha256], _way(each), latency_of(each), agrees(each.agreement), each.operators or None
+        digests[each.sha256], _way(each), latency_of(each), agrees(each.agreement), each.operators or None,
+        None if profiled is None else profiled / 1e6,
     )  # fmt: skip
 
 
@@ -164,12 +166,9 @@ def _name(device: dict[str, Any]) -> str:
 
 def _about(device: dict[str, Any]) -> str:
     """What is not in the name already."""
-    told = [device.get(key) for key in ("soc", "cpu", "os", "browser", "gpu")]
+    told = [str(device[key]) for key in ("cpu", "soc", "os", "browser", "gpu") if device.get(key)]
+    known = [each for i, each in enumerate(told) if not any(each in other for other in (_name(device), *told[:i]))]
     cores = device.get("cores")
-    name, known = _name(device), []
-    for each in filter(None, told):
-        if str(each) not in name and not any(str(each) in other for other in known):
-            known.append(str(each))
     if cores:
         known.append(f"{cores} core{'s' if cores > 1 else ''}")
     return ", ".join(known)

@@ -67,7 +67,7 @@ def render(comparison: Comparison) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters.update(
         percent=percent, points=points, ms=milliseconds, size=megabytes, number=number, tenths=tenths,
-        ends=estimate_ends,
+        ends=estimate_ends, tiny=lambda value: number(value) if value >= 0.001 else "< 0.001",
     )  # fmt: skip
     # Pictures are drawn by matplotlib, which escapes text itself; nothing else enters the page unescaped.
     cards = [_card(comparison, device, index) for index, device in enumerate(comparison.devices)]
@@ -101,7 +101,7 @@ def _flames(comparison: Comparison) -> list[list[Flame]]:
         own = [
             Flame(device, each, profile, each is device.best(device.choice.target or ""))
             for each in device.timings
-            if each.operators and (profile := profile_of(each.operators, each.latency.p50))
+            if each.operators and (profile := profile_of(each.operators, each.latency.p50, each.profiled))
         ]
         if own:
             found.append(sorted(own, key=lambda flame: (not flame.chosen, flame.timing.latency.p50)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from attar.errors import InputError
 from attar.extras import require
-from attar.files import replacing
+from attar.files import write_bytes
 from benchmarks.comparison import Comparison, Device, Row
 from benchmarks.pareto import Point, points_of
 from benchmarks.units import megabytes, milliseconds, percent
@@ -59,10 +59,15 @@ def picture(comparison: Comparison, path: Path) -> Path:
     suffix = Path(path).suffix.lower()
     if suffix not in (".svg", ".png"):
         raise InputError(f"{path}: a picture is saved as .svg or .png.")
-    figure = _devices_figure(comparison, ON_WHITE if suffix == ".png" else MIDDLE)
-    with replacing(Path(path)) as temporary:
-        _save(figure, temporary, suffix[1:])
+    write_bytes(Path(path), drawn(comparison, suffix[1:]))
     return Path(path)
+
+
+def drawn(comparison: Comparison, format: str) -> bytes:
+    """The content of such a file, `png` or `svg`."""
+    stream = io.BytesIO()
+    _save(_devices_figure(comparison, ON_WHITE if format == "png" else MIDDLE), stream, format)
+    return stream.getvalue()
 
 
 def latency_svgs(comparison: Comparison, device: Device, name: str) -> tuple[str, str]:
@@ -109,7 +114,7 @@ def _devices_figure(comparison: Comparison, ink: Ink) -> Any:
     for axes, device in zip(panels, devices):
         _draw(figure, axes, comparison, device, ink)
         if ink.paper or len(devices) > 1:
-            axes.set_title(_plain(_title(comparison, device)), fontsize=10.5, color=ink.text, loc="left", pad=10)
+            axes.set_title(_plain(_title(comparison, device)), fontsize=10, color=ink.text, loc="left", pad=12, fontweight="bold")
     if ink.paper:
         about = f"{legend(comparison)}. Area: size of the file. Bar: 95% interval of top-1."
         figure.supxlabel(
@@ -346,9 +351,9 @@ def _save(figure: Any, target: Any, format: str) -> None:
 
 def _inline(figure: Any, name: str) -> str:
     """An SVG inside a page: its colours are the page's, and its ids are its own."""
-    stream = io.StringIO()
+    stream = io.BytesIO()
     _save(figure, stream, "svg")
-    svg = stream.getvalue()
+    svg = stream.getvalue().decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", svg)
     for colour, variable in _ON_PAGE.items():

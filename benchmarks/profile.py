@@ -24,13 +24,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Group:
-    """All operators of a type, slowest first: `count` of them, shown as `nodes`. `tenths` as `Node`'s."""
+    """All operators of a type, slowest first: `count` of them, shown as `nodes`. `rest`: what no operator took."""
 
     name: str
     milliseconds: float
     tenths: int
     count: int
     nodes: tuple[Node, ...]
+    rest: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,7 @@ class Profile:
 
     Attributes:
         total: milliseconds of which the shares are.
-        slowed: how many times the median latency the operators take together, where that is more than once: profiling
-            itself takes time, and a mean has the slow inferences in it.
+        slowed: how many times the median latency that is, where it is more than once: profiling itself takes time.
     """
 
     total: float
@@ -48,12 +48,13 @@ class Profile:
     slowed: float | None
 
 
-def profile_of(operators: Sequence[dict[str, Any]], latency: float) -> Profile | None:
+def profile_of(operators: Sequence[dict[str, Any]], latency: float, profiled: float | None = None) -> Profile | None:
     """What a flame chart shows.
 
     Args:
         operators: of a record, `{"name", "operator", "nanoseconds"}`.
         latency: median of one inference, milliseconds.
+        profiled: all of an inference while it was profiled, where that is known: the shares are then of that.
 
     Returns:
         None if the operators took no time.
@@ -68,12 +69,13 @@ def profile_of(operators: Sequence[dict[str, Any]], latency: float) -> Profile |
     if len(ordered) > TYPES + 1:
         few = [node for _, nodes in ordered[TYPES:] for node in nodes]
         ordered = [*ordered[:TYPES], (f"{len(ordered) - TYPES} other types", few)]
-    total = max(spent, latency)
-    if total > spent:
-        ordered.append((REST, [(REST, total - spent)]))
-    tenths = in_tenths([sum(time for _, time in nodes) for _, nodes in ordered])
-    groups = (_group(name, nodes, own, total) for (name, nodes), own in zip(ordered, tenths))
-    return Profile(total, tuple(groups), spent / latency if spent > latency * 1.005 else None)
+    total = max(spent, latency if profiled is None else profiled)
+    rest = total - spent
+    *tenths, left = in_tenths([*(sum(time for _, time in nodes) for _, nodes in ordered), rest])
+    groups = [_group(name, nodes, own, total) for (name, nodes), own in zip(ordered, tenths)]
+    if rest > 0:
+        groups.append(Group(REST, rest, left, 0, (Node(REST, rest, left),), rest=True))
+    return Profile(total, tuple(groups), total / latency if total > latency * 1.005 else None)
 
 
 def in_tenths(times: Sequence[float], whole: int = 1000) -> list[int]:

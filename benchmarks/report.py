@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attar.errors import InputError, did_you_mean
-from attar.files import write_json, write_text
+from attar.files import json_text, write_bytes, write_text
 from benchmarks.columns import EMPTY, columns
 from benchmarks.comparison import Comparison
 from benchmarks.intervals import percentile_estimates
 from benchmarks.page import render
-from benchmarks.picture import picture
+from benchmarks.picture import drawn, picture
 from benchmarks.record import Record
 from benchmarks.summary import markdown, markdown_table
 from benchmarks.units import estimate_text, interval_text, megabytes, number
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["markdown_table", "picture", "records_table", "render", "terminal_table", "write_report"]
 
-FORMATS: dict[str, Callable[[Comparison, Path], object]] = {
-    "html": lambda comparison, path: write_text(path, render(comparison)),
-    "json": lambda comparison, path: write_json(path, comparison.to_json()),
-    "md": lambda comparison, path: write_text(path, markdown(comparison)),
-    "png": picture,
-    "svg": picture,
+FORMATS: dict[str, Callable[[Comparison], str | bytes]] = {
+    "html": render,
+    "json": lambda comparison: json_text(comparison.to_json()),
+    "md": markdown,
+    "png": lambda comparison: drawn(comparison, "png"),
+    "svg": lambda comparison: drawn(comparison, "svg"),
 }
-"""File name's ending -> what writes it."""
+"""File name's ending -> the content of such a file."""
 DEFAULT = ("json", "html")
 
 
@@ -57,12 +57,17 @@ def write_report(comparison: Comparison, output: Path, formats: Sequence[str] = 
         MissingExtra: jinja2 or matplotlib is not installed.
         InputError: an unknown format, or what cannot be written.
     """
-    output, path = Path(output), Path(output)
-    alone = is_file(output)
+    output = Path(output)
     check_formats(formats)
-    for format in [output.suffix[1:].lower()] if alone else dict.fromkeys(formats):
-        path = output if alone else output / f"report.{format}"
-        FORMATS[format](comparison, path)
+    paths = {output / f"report.{format}": format for format in formats}
+    if is_file(output):
+        paths = {output: output.suffix[1:].lower()}
+    contents = {path: FORMATS[format](comparison) for path, format in paths.items()}  # all, before any is written
+    for path, content in contents.items():
+        if isinstance(content, str):
+            write_text(path, content)
+        else:
+            write_bytes(path, content)
     return path
 
 
