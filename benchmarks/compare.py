@@ -292,7 +292,9 @@ def _notes(photos: Photos, chosen: Sequence[Photo], master: Bundle | None) -> tu
     if len(photos.labels) < 6:
         notes.append(f"No top-5: with {len(photos.labels)} classes almost any answer is among five.")
     if master is None:
-        notes.append("No teacher was given, so there is no agreement with it, and classes are held against the student.")
+        notes.append(
+            "No teacher was given, so there is no agreement with it, and classes are held against the student."
+        )
     return tuple(notes)
 
 

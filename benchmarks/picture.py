@@ -114,7 +114,9 @@ def _devices_figure(comparison: Comparison, ink: Ink) -> Any:
     for axes, device in zip(panels, devices):
         _draw(figure, axes, comparison, device, ink)
         if ink.paper or len(devices) > 1:
-            axes.set_title(_plain(_title(comparison, device)), fontsize=10, color=ink.text, loc="left", pad=12, fontweight="bold")
+            axes.set_title(
+                _plain(_title(comparison, device)), fontsize=10, color=ink.text, loc="left", pad=12, fontweight="bold"
+            )
     if ink.paper:
         about = f"{legend(comparison)}. Area: size of the file. Bar: 95% interval of top-1."
         figure.supxlabel(
@@ -220,7 +222,8 @@ def _limits(axes: Any, comparison: Comparison, slowest: float, ink: Ink) -> None
         axes.set_xlim(right=max(axes.get_xlim()[1], 1.1 * needs.max_ms))
         axes.annotate(
             f"at most {milliseconds(needs.max_ms)}", (needs.max_ms, 0), xycoords=("data", "axes fraction"),
-            xytext=(-4, 5), textcoords="offset points", rotation=90, ha="right", va="bottom", color=ink.text, fontsize=8,
+            xytext=(-4, 5), textcoords="offset points", rotation=90, ha="right", va="bottom", color=ink.text,
+            fontsize=8,
         )  # fmt: skip
     if needs.min_top1:
         low, high = axes.get_ylim()
@@ -256,7 +259,9 @@ def _name_points(figure: Any, axes: Any, points: Sequence[Point], ink: Ink) -> N
     renderer = figure.canvas.get_renderer()
     taken = [text.get_window_extent(renderer) for text in axes.texts]
     taken += [box for point in points for box in _drawn(figure, axes, point)] + [
-        _line(axes, line) for line in axes.lines if len(line.get_ydata()) == 2 and line.get_transform() != axes.transData
+        _line(axes, line)
+        for line in axes.lines
+        if len(line.get_ydata()) == 2 and line.get_transform() != axes.transData
     ]
     directions = [(1, 0.6), (1, -0.6), (-1, 0.6), (-1, -0.6), (0.3, 1.2), (0.3, -1.2)]
     offsets = [(14 * f * dx, 14 * f * dy) for f in (1, 1.6, 2.3, 3.2, 4.2, 5.4, 7, 9) for dx, dy in directions]

