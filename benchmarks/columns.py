@@ -58,9 +58,7 @@ def _latencies(devices: Sequence[Device]) -> list[Column]:
     if len(devices) == 1:
         [device] = devices
         return [
-            Column(
-                "p50 ms", f"median latency of one inference on {device.name}, with its 95% interval", _median(device)
-            ),
+            Column("p50 ms", f"median latency on {device.name}, with its 95% interval", _median(device)),
             Column("p90 ms", "9 of 10 inferences take less", _latency(device, "p90"), brief=False),
             Column("p99 ms", "99 of 100 inferences take less", _latency(device, "p99"), brief=False),
         ]

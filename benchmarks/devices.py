@@ -119,7 +119,7 @@ def _way(each: Record) -> str:
 
 def _notes(group: Sequence[Record], digests: dict[str, str]) -> tuple[str, ...]:
     notes = [
-        f"{digests[each.sha256]} by {_way(each)} does not answer there as it did where it was verified: it is not taken."
+        f"{digests[each.sha256]} by {_way(each)} does not answer there as where it was verified: it is not taken."
         for each in group
         if agrees(each.agreement) is False
     ]
