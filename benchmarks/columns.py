@@ -64,7 +64,7 @@ def _latencies(devices: Sequence[Device]) -> list[Column]:
         ]
     return [
         Column(
-            f"p50 ms, {device.name}", f"median latency on {device.name}, by the fastest way there, with its 95% interval",
+            f"p50 ms, {device.name}", "median latency there, by the fastest way, with its 95% interval",
             _median(device), brief=False,
         )
         for device in devices[:DEVICES]
