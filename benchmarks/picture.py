@@ -218,6 +218,8 @@ def _limits(axes: Any, comparison: Comparison, slowest: float, ink: Ink) -> None
     needs = comparison.needs
     style = {"color": ink.text, "linewidth": 1, "linestyle": ":", "zorder": 1}
     if needs.max_ms and needs.max_ms < 3 * slowest:
+        if axes.get_xscale() == "log":
+            axes.set_xlim(left=min(axes.get_xlim()[0], needs.max_ms / 1.6))
         axes.axvline(needs.max_ms, **style)
         axes.set_xlim(right=max(axes.get_xlim()[1], 1.1 * needs.max_ms))
         axes.annotate(

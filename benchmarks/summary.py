@@ -33,8 +33,11 @@ def headline(comparison: Comparison) -> str:
     choices = [device.choice.file for device in comparison.devices] or [comparison.choice.file]
     if not any(choices):
         return "No file meets what was asked for" if str(comparison.needs) else "There is no file to ship"
-    if len(set(choices)) > 1:
+    if len(set(choices) - {None}) > 1:
         return "Which file to ship depends on the device"
+    if None in choices:
+        [file] = set(choices) - {None}
+        return f"Ship {file} on {len(choices) - choices.count(None)} of {len(choices)} devices"
     where = {1: "", 2: " on both devices"}.get(len(choices), f" on all {len(choices)} devices")
     return f"Ship {choices[0]}{where}"
 

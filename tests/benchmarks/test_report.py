@@ -32,7 +32,7 @@ from benchmarks.report import (
     render,
     terminal_table,
 )
-from benchmarks.summary import markdown
+from benchmarks.summary import headline, markdown
 from benchmarks.verdict import Verdict
 from export import read_manifest
 
@@ -190,7 +190,11 @@ def test_each_device_has_its_answer_its_picture_and_its_column(small: Any) -> No
     phone = Device("Nexus <9>", "android", "a & b", (slow,), none, ("It was hot.",))
     it = replace(small.comparison, devices=(phone, host))
     page, text = render(it), markdown(it)
-    assert "<h1>Which file to ship depends on the device</h1>" in page
+    assert f"<h1>Ship {host.choice.file} on 1 of 2 devices</h1>" in page
+    assert page.index("No file meets at most 1.00 ms.") < page.index("<table")
+    other = replace(phone, choice=replace(host.choice, file="another.onnx"))
+    assert headline(replace(it, devices=(other, host))) == "Which file to ship depends on the device"
+    assert headline(replace(it, devices=(host, host))) == f"Ship {host.choice.file} on both devices"
     assert page.index("Nexus &lt;9&gt;") < page.index("It was hot.") < page.index("<table")
     assert page.count('class="at-wide"') == page.count('class="at-narrow"') == 3  # two devices, and the reliability
     assert "p50 ms, Nexus &lt;9&gt;" in page and ">77.0<" in page
