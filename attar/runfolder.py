@@ -8,7 +8,8 @@ teacher/  student/     bundles; beside them, while they are made, <name>.trainin
 teacher-cache/         the teacher's stored answers
 exports/               files for devices, and manifest.json
 benchmarks.jsonl       latency records
-report.json .html      what was gained and what was given up
+report.json .html      what was gained and what was given up; .md and .png if asked for
+sensitivity.json       what each layer loses by being integer, if asked for
 """
 
 from __future__ import annotations

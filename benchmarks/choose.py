@@ -6,49 +6,15 @@ Without any need it is the fastest that gives up no more than one point of the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from benchmarks.comparison import Choice, Row
+from benchmarks.comparison import Choice, Needs, Row
 from benchmarks.units import megabytes, milliseconds, percent, points
+
+__all__ = ["TOLERANCE", "Needs", "choose"]
 
 TOLERANCE = 0.01
 """What a file may lose against the student and still be taken, share of images."""
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a file has to meet; None where anything will do.
-
-    Attributes:
-        max_ms: median latency, milliseconds.
-        max_mb: size of the file, decimal megabytes.
-        min_top1: top-1, share of photos; it takes the place of the point that a file may lose against the student.
-    """
-
-    max_ms: float | None = None
-    max_mb: float | None = None
-    min_top1: float | None = None
-
-    def missed(self, row: Row) -> list[str]:
-        """What a file does not meet, in words; nothing if it meets all."""
-        found = []
-        if self.min_top1 is not None and row.top1.value < self.min_top1:
-            found.append(f"it is right on {percent(row.top1.value)} of the photos, not {percent(self.min_top1)}")
-        if self.max_ms is not None and row.latency is None:
-            found.append("its latency was not measured here")
-        if self.max_ms is not None and row.latency is not None and row.latency.p50 > self.max_ms:
-            found.append(f"it takes {milliseconds(row.latency.p50)}, not {milliseconds(self.max_ms)}")
-        if self.max_mb is not None and row.bytes > 1e6 * self.max_mb:
-            found.append(f"it weighs {megabytes(row.bytes)}, not {megabytes(round(1e6 * self.max_mb))}")
-        return found
-
-    def __str__(self) -> str:
-        asked = [
-            f"at most {milliseconds(self.max_ms)}" if self.max_ms is not None else "",
-            f"at most {megabytes(round(1e6 * self.max_mb))}" if self.max_mb is not None else "",
-            f"at least {percent(self.min_top1)} top-1" if self.min_top1 is not None else "",
-        ]
-        return ", ".join(filter(None, asked))
 
 
 def choose(rows: Sequence[Row], needs: Needs | None = None) -> Choice:

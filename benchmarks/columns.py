@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.comparison import Comparison, Interval, Row
+from benchmarks.comparison import Comparison, Device, Interval, Row
 from benchmarks.units import megabytes, number, percent, points
 
 EMPTY = "\N{EM DASH}"
+DEVICES = 4
+"""Devices that have a column of their own; each has its own table besides."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,6 @@ class Column:
 def columns(comparison: Comparison) -> list[Column]:
     """The columns that this comparison can fill."""
     rows = comparison.rows
-    timed = any(row.latency for row in rows)
     wanted = [
         (True, Column("Model", "teacher, student, or a file by target", lambda r: Cell(r.name, r.about), False)),
         (True, Column("Top-1", "share of photos given the right class, with its 95% interval", _top1)),
@@ -48,11 +49,26 @@ def columns(comparison: Comparison) -> list[Column]:
         (True, Column("ECE", "expected calibration error: gap between confidence and accuracy",
                       lambda r: _share(r.ece), brief=False)),
         (True, Column("Size", "weights of a model, the whole of a file", lambda r: Cell(megabytes(r.bytes)))),
-        (timed, Column("p50 ms", "median latency of one inference, with its 95% interval", _median)),
-        (timed, Column("p90 ms", "9 of 10 inferences take less", lambda r: _latency(r, "p90"), brief=False)),
-        (timed, Column("p99 ms", "99 of 100 inferences take less", lambda r: _latency(r, "p99"), brief=False)),
     ]  # fmt: skip
-    return [column for present, column in wanted if present]
+    return [*(column for present, column in wanted if present), *_latencies(comparison.devices)]
+
+
+def _latencies(devices: Sequence[Device]) -> list[Column]:
+    """The median on each device; of a single one the higher percentiles as well."""
+    if len(devices) == 1:
+        [device] = devices
+        return [
+            Column("p50 ms", f"median latency on {device.name}, with its 95% interval", _median(device)),
+            Column("p90 ms", "9 of 10 inferences take less", _latency(device, "p90"), brief=False),
+            Column("p99 ms", "99 of 100 inferences take less", _latency(device, "p99"), brief=False),
+        ]
+    return [
+        Column(
+            f"p50 ms, {device.name}", "median latency there, by the fastest way, with its 95% interval",
+            _median(device), brief=False,
+        )
+        for device in devices[:DEVICES]
+    ]  # fmt: skip
 
 
 def bracket(low: str, high: str) -> str:
@@ -82,12 +98,20 @@ def _share(value: float | None) -> Cell:
     return Cell(EMPTY if value is None else percent(value))
 
 
-def _latency(row: Row, name: str) -> Cell:
-    return Cell(number(getattr(row.latency, name)) if row.latency else EMPTY)
+def _latency(device: Device, name: str) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        found = device.best(row.name)
+        return Cell(number(getattr(found.latency, name)) if found else EMPTY)
+
+    return cell
 
 
-def _median(row: Row) -> Cell:
-    if row.latency is None:
-        return Cell(EMPTY)
-    low, high = row.latency.interval
-    return Cell(number(row.latency.p50), bracket(number(low), "?" if high is None else number(high)))
+def _median(device: Device) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        found = device.best(row.name)
+        if found is None:
+            return Cell(EMPTY)
+        low, high = found.latency.interval
+        return Cell(number(found.latency.p50), bracket(number(low), "?" if high is None else number(high)))
+
+    return cell

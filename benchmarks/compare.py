@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,21 +18,18 @@ from attar.extras import OPTIONAL, version
 from attar.files import size
 from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error
 from benchmarks import record
-from benchmarks.choose import Needs, choose
-from benchmarks.comparison import Bin, ClassRow, Comparison, Example, Interval, Kind, Latency, Row
+from benchmarks.choose import choose
+from benchmarks.classes import Answered, class_rows
+from benchmarks.comparison import Bin, Choice, Comparison, Device, Interval, Kind, Needs, Row
 from benchmarks.device import describe
-from benchmarks.floor import floors_of
-from benchmarks.intervals import percentile_estimates
+from benchmarks.devices import devices_of, host_of, kind_of
 from benchmarks.latency import check_unchanged
 from benchmarks.predictions import FOLDER, Predictions
 from benchmarks.record import Record
 from benchmarks.runtimes import ELSEWHERE
-from benchmarks.verdict import of_run
+from benchmarks.sensitivity import sensitivity_of
 
 BINS = 15
-WORST_CLASSES = 10
-EXAMPLES = 24
-"""How many classes and photos a report shows."""
 
 _EVALUATORS = {
     "litert": "ai-edge-litert",
@@ -99,22 +94,31 @@ def compare(
     labels = labels_of(chosen)
     answers = _answers(exports, manifest, student, master, photos, chosen, Predictions(output / FOLDER))
     known = list(records) if records is not None else record.read(output)
-    rows = tuple(_row(item, answers, labels, known) for item in answers)
-    examples, count = _examples(answers, labels, chosen, photos)
+    digests = {item.entry.sha256: item.name for item in answers if item.entry}
+    rows = tuple(_row(item, answers, labels) for item in answers)
+    devices = devices_of(known, digests, rows, needs)
+    rows = _timed(rows, host_of(devices))
+    choice = devices[0].choice if devices else choose(rows, needs)
+    compared = _compared(rows, choice)
     return Comparison(
         title=f"{student.name} from {master.name}" if master else student.name,
         rows=rows,
         classes=len(photos.labels),
         images=len(chosen),
-        choice=choose(rows, needs),
-        worst_classes=_worst_classes(answers, labels, photos.labels),
-        examples=examples,
-        example_count=count,
+        choice=choice,
+        compared=compared,
+        changes=class_rows(
+            [Answered(item.name, item.probabilities) for item in answers], compared, labels, photos.labels, chosen,
+            [photo_name(photo.shown, photos) for photo in chosen],
+        ),
         failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
         set_aside=tuple({"photo": photo_name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
-        notes=_notes(photos, chosen, master, rows, known),
+        notes=_notes(photos, chosen, master),
         provenance=_provenance(student, master, photos, known, rows),
-    )
+        needs=needs or Needs(),
+        devices=devices,
+        sensitivity=sensitivity_of(manifest.files, student, output),
+    )  # fmt: skip
 
 
 def spread(photos: Sequence[Photo], limit: int | None) -> tuple[Photo, ...]:
@@ -207,12 +211,11 @@ def _predict_file(path: Path, pixels: np.ndarray) -> np.ndarray:
 # --- figures -------------------------------------------------------------------------------------
 
 
-def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, records: Sequence[Record]) -> Row:
+def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray) -> Row:
     student = next(a for a in answers if a.kind == "student")
     master = next((a for a in answers if a.kind == "teacher"), None)
     right = correct(item.probabilities, labels).astype(float)
     difference = None if item is student else _interval(right - correct(student.probabilities, labels))
-    measured = record.latest(records, item.entry.sha256) if item.entry else None
     many = item.probabilities.shape[1] >= 6
     return Row(
         name=item.name, kind=item.kind, about=item.about, bytes=item.bytes, top1=_interval(right),
@@ -220,7 +223,7 @@ def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, record
         agreement=agreement(item.probabilities, master.probabilities) if master else None,
         ece=expected_calibration_error(item.probabilities, labels, BINS),
         reliability=reliability(item.probabilities, labels),
-        latency=_latency(measured) if measured else None, latency_note="" if measured else _why_untimed(item),
+        latency=None, latency_note=_why_untimed(item),
         partitions=item.entry.partitions if item.entry else None, evaluator=item.evaluator,
         min_runtime=item.entry.min_runtime if item.entry else None, opinions=_opinions(item.entry),
         recovery=item.entry.recovery if item.entry else None,
@@ -249,17 +252,20 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     )
 
 
-def _latency(measured: Record) -> Latency:
-    share = {name: value / 1e6 for name, value in measured.percentiles.items()}
-    (median_of,) = percentile_estimates(measured.rounds, (50,))
-    floor = next(iter(floors_of([measured])), None)
-    return Latency(
-        **share, samples=len(measured.samples), load=median(measured.load) / 1e6, first=median(measured.first) / 1e6,
-        peak_memory=measured.peak_memory, threads=measured.threads,
-        runtime=f"{measured.runtime['name']} {measured.runtime['version']}", measured=measured.measured,
-        interval=(median_of.low / 1e6, median_of.high / 1e6 if isfinite(median_of.high) else None),
-        floor=floor,
-    )  # fmt: skip
+def _timed(rows: Sequence[Row], host: Device | None) -> tuple[Row, ...]:
+    """The rows with what they take on this machine."""
+    best = {row.name: host.best(row.name) if host else None for row in rows}
+    return tuple(
+        replace(row, latency=found.latency, latency_note="") if (found := best[row.name]) else row for row in rows
+    )
+
+
+def _compared(rows: Sequence[Row], choice: Choice) -> tuple[str, str]:
+    """The rows whose classes are compared: the teacher, or without one the student, and the file to take."""
+    files = [row.name for row in rows if row.kind == "file"]
+    reference = "teacher" if any(row.kind == "teacher" for row in rows) else "student"
+    fallback = "student" if reference == "teacher" else files[0]
+    return reference, choice.target or fallback
 
 
 def _why_untimed(item: _Answers) -> str:
@@ -267,51 +273,6 @@ def _why_untimed(item: _Answers) -> str:
         return "models are timed as exported files only"
     format = item.name.partition(":")[0]
     return ELSEWHERE.get(format, "not measured: no record of a file with this content; run `attar bench`")
-
-
-def _worst_classes(answers: Sequence[_Answers], labels: np.ndarray, names: Sequence[str]) -> tuple[ClassRow, ...]:
-    """The classes that lost most against the teacher (or, without one, against the student)."""
-    counts = np.bincount(labels, minlength=len(names))
-    accuracy = {
-        a.name: np.bincount(labels, weights=correct(a.probabilities, labels), minlength=len(names))
-        / np.maximum(counts, 1)
-        for a in answers
-    }
-    reference, *others = (accuracy[a.name] for a in answers)
-    change = np.min([other - reference for other in others], axis=0)
-    change[counts == 0] = np.inf
-    order = [int(i) for i in np.argsort(change, kind="stable")[:WORST_CLASSES] if change[i] < 0]
-    return tuple(
-        ClassRow(names[i], int(counts[i]), {k: float(v[i]) for k, v in accuracy.items()}, float(change[i]))
-        for i in order
-    )
-
-
-def _examples(
-    answers: Sequence[_Answers], labels: np.ndarray, chosen: Sequence[Photo], photos: Photos
-) -> tuple[tuple[Example, ...], int]:
-    """Photos the student gets wrong and the teacher right, the student's surest mistakes first, and how many."""
-    by_kind = {a.kind: a.probabilities for a in answers if a.kind != "file"}
-    if "teacher" not in by_kind:
-        return (), 0
-    teacher, student = by_kind["teacher"], by_kind["student"]
-    lost = np.flatnonzero(correct(teacher, labels) & ~correct(student, labels))
-    surest = lost[np.argsort(-student[lost].max(axis=1), kind="stable")]
-    names = photos.labels
-    examples = tuple(
-        Example(
-            name=photo_name(chosen[i].shown, photos),
-            label=names[labels[i]],
-            teacher=names[teacher[i].argmax()],
-            teacher_confidence=float(teacher[i].max()),
-            student=names[student[i].argmax()],
-            student_confidence=float(student[i].max()),
-            photo=chosen[i].path,
-            part=chosen[i].part,
-        )
-        for i in surest[:EXAMPLES]
-    )
-    return examples, len(lost)
 
 
 # --- where it comes from -------------------------------------------------------------------------
@@ -324,35 +285,24 @@ def photo_name(path: Path, photos: Photos) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def _notes(
-    photos: Photos, chosen: Sequence[Photo], master: Bundle | None, rows: Sequence[Row], records: Sequence[Record]
-) -> tuple[str, ...]:
+def _notes(photos: Photos, chosen: Sequence[Photo], master: Bundle | None) -> tuple[str, ...]:
     notes = []
     if len(chosen) < len(photos.val):
         notes.append(f"Measured on {len(chosen)} of {len(photos.val)} validation photos, evenly spread.")
     if len(photos.labels) < 6:
         notes.append(f"No top-5: with {len(photos.labels)} classes almost any answer is among five.")
     if master is None:
-        notes.append("No teacher was given, so there is no agreement with it and there are no examples.")
-    return (*notes, *_verdicts(rows, records))
-
-
-def _verdicts(rows: Sequence[Row], records: Sequence[Record]) -> list[str]:
-    """What speaks against the runs that the rows' latencies are from."""
-    shown = {row.latency.measured for row in rows if row.latency}
-    runs: dict[str, list[Record]] = {}
-    for each in records:
-        if each.measured in shown and each.run:
-            runs.setdefault(each.run, []).append(each)
-    verdicts = [of_run(run) for run in runs.values()]
-    return [f"Latency: {verdict}" for verdict in verdicts if not verdict.trusted]
+        notes.append(
+            "No teacher was given, so there is no agreement with it, and classes are held against the student."
+        )
+    return tuple(notes)
 
 
 def _provenance(
     student: Bundle, master: Bundle | None, photos: Photos, records: Sequence[Record], rows: Sequence[Row]
 ) -> dict[str, Any]:
     measured = {row.latency.measured for row in rows if row.latency}
-    here = [r for r in records if r.device.get("kind", record.HOST) == record.HOST]
+    here = [r for r in records if kind_of(r.device) == record.HOST]
     timed_on = next((r.device for r in reversed(here) if r.measured in measured), None)
     return {
         "attar": __version__,

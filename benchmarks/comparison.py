@@ -14,8 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from attar.errors import InputError
 from attar.images import Part
 from benchmarks.floor import Floor
+from benchmarks.units import megabytes, milliseconds, percent
 
-SCHEMA = 2
+SCHEMA = 3
 
 Kind = Literal["teacher", "student", "file"]
 
@@ -40,7 +41,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Latency:
-    """From the last record of a file with this content; `interval` is the median's, None for an end not known."""
+    """From a record of a file with this content; `interval` is the median's, None for an end not known."""
 
     p50: float
     p90: float
@@ -95,28 +96,64 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A photo that one of two models gets right and the other wrong; `photo` and `part` are where it lies, if known.
+
+    Attributes:
+        name: as the data set names it.
+        label: what it shows.
+        reference, file: what each of `Comparison.compared` answered, and how sure it was.
+    """
+
+    name: str
+    label: str
+    reference: str
+    reference_confidence: float
+    file: str
+    file_confidence: float
+    photo: Path | None = None
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
 class ClassRow:
-    """One class: its images, and every row's accuracy on them."""
+    """One class: its images, and every row's accuracy on them.
+
+    Attributes:
+        change: the file's accuracy minus the reference's (`Comparison.compared`), with its paired 95% interval.
+        certain: whether it stands out from chance among all classes.
+        lost, won: photos that only the reference, and only the file, gets right, the surest first; and how many.
+    """
 
     label: str
     images: int
     accuracy: dict[str, float]
-    change: float
-    """The worst change of the student or of a file against the teacher (without one, against the student)."""
+    change: Interval
+    certain: bool
+    lost: tuple[Example, ...] = ()
+    lost_count: int = 0
+    won: tuple[Example, ...] = ()
+    won_count: int = 0
 
 
 @dataclass(frozen=True)
-class Example:
-    """A photo that the student gets wrong and the teacher right; `photo` and `part` are where it lies, if known."""
+class Timing:
+    """One file measured on a device in one way.
 
-    name: str
-    label: str
-    teacher: str
-    teacher_confidence: float
-    student: str
-    student_confidence: float
-    photo: Path | None = None
-    part: Part | None = None
+    Attributes:
+        target: of the file.
+        way: runtime, accelerator and threads, for a person.
+        agrees: whether its answers there are those that were verified; None where that was not looked at.
+        operators: where the time goes, as a record has it; None where the runtime does not say.
+        profiled: milliseconds of all of an inference while it was profiled, where that is known.
+    """
+
+    target: str
+    way: str
+    latency: Latency
+    agrees: bool | None = None
+    operators: tuple[dict[str, Any], ...] | None = None
+    profiled: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,21 +166,102 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Device:
+    """A device that files were measured on, and which of them to take for it.
+
+    Attributes:
+        name: for a person, such as `Google Pixel 8`; no two devices of a comparison share it.
+        kind: `android`, `browser` or `host`.
+        about: what else it tells of itself.
+        timings: the last one of each file and runtime.
+        choice: the file to take on this device.
+        notes: what speaks against its figures.
+    """
+
+    name: str
+    kind: str
+    about: str
+    timings: tuple[Timing, ...]
+    choice: Choice
+    notes: tuple[str, ...] = ()
+
+    def best(self, target: str) -> Timing | None:
+        """The fastest way to run a file whose answers there are not wrong; None where there is none."""
+        fit = [each for each in self.timings if each.target == target and each.agrees is not False]
+        return min(fit, key=lambda each: each.latency.p50, default=None)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a file has to meet; None where anything will do.
+
+    Attributes:
+        max_ms: median latency, milliseconds.
+        max_mb: size of the file, decimal megabytes.
+        min_top1: top-1, share of photos; it takes the place of the point that a file may lose against the student.
+    """
+
+    max_ms: float | None = None
+    max_mb: float | None = None
+    min_top1: float | None = None
+
+    def missed(self, row: Row) -> list[str]:
+        """What a file does not meet, in words; nothing if it meets all."""
+        found = []
+        if self.min_top1 is not None and row.top1.value < self.min_top1:
+            found.append(f"it is right on {percent(row.top1.value)} of the photos, not {percent(self.min_top1)}")
+        if self.max_ms is not None and row.latency is None:
+            found.append("its latency was not measured here")
+        if self.max_ms is not None and row.latency is not None and row.latency.p50 > self.max_ms:
+            found.append(f"it takes {milliseconds(row.latency.p50)}, not {milliseconds(self.max_ms)}")
+        if self.max_mb is not None and row.bytes > 1e6 * self.max_mb:
+            found.append(f"it weighs {megabytes(row.bytes)}, not {megabytes(round(1e6 * self.max_mb))}")
+        return found
+
+    def __str__(self) -> str:
+        asked = [
+            f"at most {milliseconds(self.max_ms)}" if self.max_ms is not None else "",
+            f"at most {megabytes(round(1e6 * self.max_mb))}" if self.max_mb is not None else "",
+            f"at least {percent(self.min_top1)} top-1" if self.min_top1 is not None else "",
+        ]
+        return ", ".join(filter(None, asked))
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What making one layer alone integer does: its divergence from the student's answers, nats, most harmful first.
+
+    `whole` is that of the file with every layer integer, None where it was not kept; `source` is where this is from.
+    """
+
+    target: str
+    source: str
+    layers: tuple[dict[str, Any], ...]
+    whole: float | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Everything that a report shows."""
+    """Everything that a report shows.
+
+    `compared` names the two rows whose classes `changes` compares: the reference (the teacher where there is one), and
+    the file to take (the student where there is none). `choice` is that of the first device.
+    """
 
     title: str
     rows: tuple[Row, ...]
     classes: int
     images: int
     choice: Choice
-    worst_classes: tuple[ClassRow, ...]
-    examples: tuple[Example, ...]
-    example_count: int
+    compared: tuple[str, str]
+    changes: tuple[ClassRow, ...]
     failed: tuple[dict[str, str], ...]
     set_aside: tuple[dict[str, str], ...]
     notes: tuple[str, ...]
     provenance: dict[str, Any]
+    needs: Needs = Needs()
+    devices: tuple[Device, ...] = ()
+    sensitivity: Sensitivity | None = None
 
     def row(self, name: str) -> Row | None:
         """The row of this name."""
@@ -152,8 +270,9 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """As plain data; examples are named as in the data set, not by their place on this machine."""
         value = asdict(self)
-        for example in value["examples"]:
-            del example["photo"], example["part"]
+        for change in value["changes"]:
+            for example in (*change["lost"], *change["won"]):
+                del example["photo"], example["part"]
         return {"schema": SCHEMA, **value}
 
     @classmethod

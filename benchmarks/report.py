@@ -1,29 +1,28 @@
-"""The report: report.json for programs, report.html for a person, and the same table for terminal and docs.
+"""The report as files, and the same figures for a terminal.
 
-The page is one file that opens offline: style, pictures and photos are inside it. Everything that
-comes from a user (class names, file names, messages) is escaped by the template.
+report.html    for a person: one file that opens offline (`benchmarks.page`)
+report.json    for programs: everything, with intervals
+report.md      for a README or a pull request (`benchmarks.summary`)
+report.png     accuracy against latency on each device (`benchmarks.picture`)
 """
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from attar.extras import require
-from attar.files import write_json, write_text
-from attar.images import UnreadableImage, read_rgb
+from attar.errors import InputError, did_you_mean
+from attar.files import json_text, write_bytes, write_text
 from benchmarks.columns import EMPTY, columns
-from benchmarks.comparison import Comparison, Example
+from benchmarks.comparison import Comparison
 from benchmarks.intervals import percentile_estimates
 from benchmarks.operators import kinds, shares
-from benchmarks.picture import latency_svg, picture, reliability_svg
+from benchmarks.page import render
+from benchmarks.picture import drawn, picture
 from benchmarks.record import Record
-from benchmarks.units import estimate_text, interval_text, megabytes, milliseconds, number, percent, points
+from benchmarks.summary import markdown, markdown_table
+from benchmarks.units import estimate_text, interval_text, megabytes, milliseconds, number, percent
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -32,47 +31,58 @@ if TYPE_CHECKING:
     from benchmarks.gate import Judgement
     from benchmarks.measurement import Measurement
 
-__all__ = ["markdown_table", "picture", "records_table", "terminal_table", "write_report"]
+__all__ = ["markdown_table", "picture", "records_table", "render", "terminal_table", "write_report"]
 
-THUMBNAIL = 176
-"""Longer side of an example photo in the page, pixels."""
+FORMATS: dict[str, Callable[[Comparison], str | bytes]] = {
+    "html": render,
+    "json": lambda comparison: json_text(comparison.to_json()),
+    "md": markdown,
+    "png": lambda comparison: drawn(comparison, "png"),
+    "svg": lambda comparison: drawn(comparison, "svg"),
+}
+"""File name's ending -> the content of such a file."""
+DEFAULT = ("json", "html")
 
-_TEMPLATE = Path(__file__).with_name("page.html")
 
+def write_report(comparison: Comparison, output: Path, formats: Sequence[str] = DEFAULT) -> Path:
+    """Write report.html and report.json, or what else is asked for.
 
-def write_report(comparison: Comparison, output: Path) -> Path:
-    """Write report.json and report.html into a folder; returns the page's path.
+    Args:
+        comparison: what to show.
+        output: the folder; or a file, whose ending then says which of `FORMATS` it is.
+        formats: of `FORMATS`, for a folder.
+
+    Returns:
+        The last file that was written: by default the page.
 
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
-        InputError: the folder cannot be written.
+        InputError: an unknown format, or what cannot be written.
     """
-    page = render(comparison)
-    write_json(Path(output) / "report.json", comparison.to_json())
-    write_text(Path(output) / "report.html", page)
-    return Path(output) / "report.html"
+    output = Path(output)
+    check_formats(formats)
+    paths = {output / f"report.{format}": format for format in formats}
+    if is_file(output):
+        paths = {output: output.suffix[1:].lower()}
+    contents = {path: FORMATS[format](comparison) for path, format in paths.items()}  # all, before any is written
+    for path, content in contents.items():
+        if isinstance(content, str):
+            write_text(path, content)
+        else:
+            write_bytes(path, content)
+    return path
 
 
-def render(comparison: Comparison) -> str:
-    """The whole page as text."""
-    jinja2 = require("jinja2")
-    from markupsafe import Markup
+def is_file(output: Path) -> bool:
+    """Whether a user who names this means one file, not a folder."""
+    return output.suffix[1:].lower() in FORMATS and not output.is_dir()
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters.update(percent=percent, points=points, ms=milliseconds, size=megabytes, number=number)
-    svg = latency_svg(comparison)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        it=comparison,
-        columns=columns(comparison),
-        chosen=comparison.row(comparison.choice.target or ""),
-        student=comparison.row("student"),
-        teacher=comparison.row("teacher"),
-        # Drawn by matplotlib, which escapes text itself; nothing else enters the page unescaped.
-        picture=Markup(svg) if svg else None,
-        reliability=Markup(reliability_svg(comparison)),
-        examples=[(example, _thumbnail(example)) for example in comparison.examples],
-        empty=EMPTY,
-    )
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse an unknown format, before any work is done."""
+    for format in formats:
+        if format not in FORMATS:
+            raise InputError(f"--format {format}: one of {', '.join(FORMATS)}.{did_you_mean(format, FORMATS)}")
 
 
 def terminal_table(comparison: Comparison) -> Table:
@@ -80,7 +90,7 @@ def terminal_table(comparison: Comparison) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(caption=_caption(comparison), caption_justify="left", header_style="bold")
+    table = Table(caption=Text(_caption(comparison)), caption_justify="left", header_style="bold")
     wanted = [column for column in columns(comparison) if column.brief]
     for column in wanted:
         table.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=True)
@@ -90,20 +100,6 @@ def terminal_table(comparison: Comparison) -> Table:
         name = Text(first.main, style="bold green" if chosen else "")
         table.add_row(name, Text.assemble(top1.main, (f" {top1.detail}", "dim")), *(cell.main for cell in cells))
     return table
-
-
-def markdown_table(comparison: Comparison) -> str:
-    """The main table in Markdown, ending with a newline; the file to take is bold."""
-    wanted = columns(comparison)
-    lines = [
-        _markdown_line([column.title for column in wanted]),
-        _markdown_line(["---:" if column.numeric else "---" for column in wanted]),
-    ]
-    for row in comparison.rows:
-        first, *cells = (column.cell(row) for column in wanted)
-        name = f"**{first.main}**" if row.name == comparison.choice.target else first.main
-        lines.append(_markdown_line([name, *map(str, cells)]))
-    return "\n".join(lines) + "\n"
 
 
 def records_table(found: Measurement) -> Table:
@@ -202,28 +198,10 @@ def _ran_by(record: Record) -> str:
 
 
 def _caption(comparison: Comparison) -> str:
-    choice = comparison.choice
+    """The first device's choice with its reasons, and the others' in a line each."""
+    choice, others = comparison.choice, comparison.devices[1:]
     why = " ".join(choice.reasons)
-    return f"{comparison.images} validation photos. " + (f"Take {choice.file}. {why}" if choice.file else why)
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _thumbnail(example: Example) -> str | None:
-    """The photo as a small JPEG data URI; None when it is gone since the comparison."""
-    if example.photo is None:
-        return None
-    try:
-        image = read_rgb(example.photo, example.part)
-    except UnreadableImage:
-        return None
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    if max(image.size) < 96:
-        # A tiny picture is enlarged by whole pixels, so that it is seen as it is.
-        factor = THUMBNAIL // max(image.size)
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    where = f" for {comparison.devices[0].name}" if others else ""
+    lines = [f"{comparison.images} validation photos. " + (f"Take {choice.file}{where}. {why}" if choice.file else why)]
+    lines += [f"For {each.name}: {each.choice.file or 'no file meets what was asked for'}." for each in others]
+    return "\n".join(lines)

@@ -20,6 +20,7 @@ from attar.data import Photos, labels_of, load_pixels
 from attar.errors import InputError
 from attar.extras import version
 from attar.metrics import beyond_chance, paired_interval, sign_test
+from benchmarks.classes import Change, changes_of, difference, members_of
 from benchmarks.compare import photo_name, predict_bundle
 from benchmarks.comparison import Interval
 from benchmarks.predictions import FOLDER, Predictions
@@ -51,17 +52,6 @@ class GroupRow:
     images: int
     recall: dict[str, float]
     change: dict[str, Interval]
-
-
-@dataclass(frozen=True)
-class Change:
-    """Of a class's recall, the student's minus another model's; `certain` if it stands out among all classes."""
-
-    value: float
-    low: float
-    high: float
-    p: float
-    certain: bool
 
 
 @dataclass(frozen=True)
@@ -240,7 +230,9 @@ def _groups(
         own, inside = counts[members], members[labels]
         recall = {model: float(hits[inside].mean()) for model, hits in right.items()}
         change = {
-            other: Interval(recall["student"] - recall[other], *paired_interval(_less(right, other)[inside]))
+            other: Interval(
+                recall["student"] - recall[other], *paired_interval(difference(right["student"], right[other])[inside])
+            )
             for other in right
             if other != "student"
         }
@@ -249,25 +241,15 @@ def _groups(
     return tuple(rows)
 
 
-def _less(right: Mapping[str, np.ndarray], other: str) -> np.ndarray:
-    """The student's correctness minus another's, per image: -1, 0 or 1."""
-    return right["student"].astype(int) - right[other].astype(int)
-
-
 def _classes(
     answers: Mapping[str, np.ndarray], labels: np.ndarray, counts: np.ndarray, group: np.ndarray, names: Sequence[str]
 ) -> tuple[ClassChange, ...]:
     right = {name: answered == labels for name, answered in answers.items()}
-    present = np.unique(labels)
-    members = {c: np.flatnonzero(labels == c) for c in present.tolist()}
+    members = members_of(labels)
     changes: dict[int, dict[str, Change]] = {c: {} for c in members}
     for other in (name for name in right if name != "student"):
-        differences = {c: _less(right, other)[inside] for c, inside in members.items()}
-        won, lost = (np.array([(sign * d > 0).sum() for d in differences.values()]) for sign in (1, -1))
-        p = sign_test(won, lost)
-        for (c, difference), own, certain in zip(differences.items(), p, beyond_chance(p)):
-            interval = paired_interval(difference)
-            changes[c][other] = Change(float(difference.mean()), *interval, float(own), bool(certain))
+        for c, change in changes_of(right["student"], right[other], members).items():
+            changes[c][other] = change
     return tuple(
         ClassChange(
             names[c], str(group[c]), int(counts[c]), len(inside),

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attar.files import write_json, write_text
+from benchmarks.classes import Change
 from benchmarks.columns import EMPTY, bracket
 from benchmarks.comparison import Interval
-from benchmarks.shortfall import Change, ClassChange, Shortfall
+from benchmarks.shortfall import ClassChange, Shortfall
 from benchmarks.units import percent, points
 from export.card import plain, table
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmarks.intervals import Estimate
 
 MINUS = "\N{MINUS SIGN}"
@@ -41,6 +43,22 @@ def interval_text(estimate: Estimate, unit: float = 1.0) -> str:
     return f"[{', '.join(ends)}]"
 
 
+def estimate_ends(interval: tuple[float, float | None]) -> str:
+    """The ends of an interval, None for one that is not known: `[1.05, ?]`."""
+    low, high = interval
+    return f"[{number(low)}, {'?' if high is None else number(high)}]"
+
+
+def tenths(value: int) -> str:
+    """Tenths of a percent: `123` -> `12.3%`."""
+    return f"{value / 10:.1f}%"
+
+
 def megabytes(size: int) -> str:
     """Bytes in decimal kB or MB, as app stores count."""
     return f"{number(size / 1e6)} MB" if size >= 1e6 else f"{number(size / 1e3)} kB"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

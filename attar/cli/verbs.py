@@ -420,18 +420,36 @@ def report(
     ] = None,
     max_ms: MaxMs = None, max_mb: MaxMb = None, min_top1: MinTop1 = None,
     data: Data = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
+    format: Annotated[
+        list[str] | None,
+        typer.Option("--format", "-f", help="html, json, md, png or svg. Repeatable.", show_default="html and json"),
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="SQLite file with more measurements, of other devices.", show_default=False)
+    ] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="First measure what each layer loses by being integer. Takes minutes.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder, or a file such as report.md. Default: beside the exports folder."),
+    ] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Write report.html and report.json: what was gained and what was given up.
+    """Write the report: which file to ship for which device, what was gained and what was given up.
 
-    Example: `attar report runs/attar`
+    Example: `attar report runs/attar --max-ms 5 --format html --format md`
     """
     from attar.console import say
+    from attar.errors import InputError
     from benchmarks import write_report
+    from benchmarks.report import DEFAULT, check_formats, is_file
 
-    comparison, folder = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1))
-    path = write_report(comparison, output or folder.resolve().parent)
+    check_formats(format or ())
+    if format and output and is_file(output):
+        raise InputError(f"--format with --output {output}: the file's ending says the format. Give one of the two.")
+    comparison, folder = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1), history, sensitivity)
+    path = write_report(comparison, output or folder.resolve().parent, format or DEFAULT)
     _show(comparison.to_json(), as_json, None)
     say(f"Report: {path}")
 
@@ -556,20 +574,39 @@ def _student_of(exports: Path, bundle: Path | None) -> Any:
 
 def _compare(
     exports: Path, teacher: Path | None, bundle: Path | None, data: Path | None,
-    needs: tuple[float | None, float | None, float | None],
+    needs: tuple[float | None, float | None, float | None], history: Path | None = None, sensitivity: bool = False,
 ) -> tuple[Any, Path]:  # fmt: skip
     from attar.runfolder import beside, exports_of
     from benchmarks import compare
     from benchmarks.choose import Needs
+    from benchmarks.record import read
+    from export import read_manifest
 
     folder = exports_of(exports)
+    output = folder.resolve().parent
     student = _student_of(folder, bundle)
+    photos = _photos_of(student, data)
+    records = [*_kept_in(history), *read(output)]
+    if sensitivity:
+        from benchmarks.sensitivity import measure
+
+        measure(student, photos, read_manifest(folder).files, output)
     comparison = compare(
         folder, bundle=student.path, teacher=teacher or beside(folder, "teacher"),
-        photos=_photos_of(student, data), output=folder.resolve().parent,
+        photos=photos, output=output, records=sorted(records, key=lambda each: each.measured),
         needs=Needs(needs[0], needs[1], None if needs[2] is None else needs[2] / 100),
     )  # fmt: skip
     return comparison, folder
+
+
+def _kept_in(history: Path | None) -> list[Any]:
+    """The records of a database of measurements."""
+    from benchmarks.history import opened
+
+    if history is None:
+        return []
+    with opened(history) as lab:
+        return lab.records()
 
 
 def _probe(student: Any, photos: Photos, output: Path, teacher: Any, cache: Path | None) -> dict[str, Any]:

@@ -61,19 +61,29 @@ def test_a_phones_record_does_not_stand_for_this_machine(small: Any) -> None:
     assert result.provenance["timed_on"] == small.records[0].device
     alone = compare(small.exports, **what, records=slower)
     assert all(row.latency is None for row in alone.rows) and alone.provenance["timed_on"] is None
+    assert [device.name for device in alone.devices] == ["Pixel 8"] and alone.choice == alone.devices[0].choice
     assert write_report(alone, small.folder / "phone").is_file()
 
 
-def test_examples_are_photos_only_the_teacher_gets_right(small: Any) -> None:
-    labels = labels_of(small.photos.val)
-    teacher, student = answers(small, "teacher"), answers(small, "student")
-    lost = {
-        small.photos.val[i].path for i in range(len(labels)) if teacher[i].argmax() == labels[i] != student[i].argmax()
-    }
-    assert {example.photo for example in small.comparison.examples} == lost
-    assert small.comparison.example_count == len(lost)
-    sureness = [example.student_confidence for example in small.comparison.examples]
-    assert sureness == sorted(sureness, reverse=True)
+def test_photos_of_changed_classes_are_those_that_only_one_gets_right(small: Any) -> None:
+    names, val = small.photos.labels, small.photos.val
+    labels, teacher, student = labels_of(val), answers(small, "teacher"), answers(small, "student")
+    hers, its = teacher.argmax(1) == labels, student.argmax(1) == labels  # an fp32 file answers as its student does
+    assert small.comparison.compared == ("teacher", small.comparison.choice.target)
+    rows = {row.label: row for row in small.comparison.changes}
+    assert set(rows) == {names[c] for c in range(3) if (hers != its)[labels == c].any()}
+    for label, row in rows.items():
+        inside = labels == names.index(label)
+        lost, won = np.flatnonzero(inside & hers & ~its), np.flatnonzero(inside & its & ~hers)
+        assert (row.lost_count, row.won_count, row.images) == (len(lost), len(won), inside.sum())
+        assert {example.photo for example in row.lost} <= {val[i].path for i in lost}
+        assert bool(row.lost) == bool(len(lost))
+        assert {example.photo for example in row.won} <= {val[i].path for i in won}
+        assert row.change.value == pytest.approx(its[inside].mean() - hers[inside].mean())
+        assert row.change.low <= row.change.value <= row.change.high
+        surest = [example.file_confidence for example in row.lost]
+        assert surest == sorted(surest, reverse=True)
+        assert all(example.reference == label != example.file for example in row.lost)
 
 
 def test_records_of_other_content_do_not_count(small: Any) -> None:
@@ -104,7 +114,7 @@ def test_stored_answers_are_used_and_a_damaged_store_only_costs_time(small: Any,
 
 def test_without_a_teacher(small: Any) -> None:
     result = compare(small.exports, bundle=small.student, photos=small.photos, limit=7)
-    assert result.images == 7 and result.row("teacher") is None and result.examples == ()
+    assert result.images == 7 and result.row("teacher") is None and result.compared[0] == "student"
     assert all(row.agreement is None for row in result.rows)
     assert json.loads(json.dumps(result.to_json(), allow_nan=False))["images"] == 7
 

@@ -1,0 +1,91 @@
+"""The report in a real browser: it fits a phone's screen, can be read by everyone, and fetches nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from browser import Tab, browsing
+from reported import comparison
+
+from benchmarks import write_report
+
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+
+pytestmark = pytest.mark.slow
+
+CONTRASTS = """(() => {
+  const rgb = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const light = (c) => [0, 1, 2].reduce((sum, i) => { const v = c[i] / 255;
+    return sum + [0.2126, 0.7152, 0.0722][i] * (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); }, 0);
+  const behind = (node) => { for (; node; node = node.parentElement) {
+    const colour = rgb(getComputedStyle(node).backgroundColor);
+    if (colour.length < 4 || colour[3] > 0) return colour; } return [255, 255, 255]; };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !node.checkVisibility()) continue;
+    const style = getComputedStyle(node);
+    const ink = rgb(node instanceof SVGElement ? style.fill : style.color);
+    const [a, b] = [light(ink), light(behind(node))].sort((x, y) => y - x);
+    if ((a + 0.05) / (b + 0.05) < 4.5) found.push(walker.currentNode.data.trim() + ' ' + (a + 0.05) / (b + 0.05));
+  }
+  return found;
+})()"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(comparison(), tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def tab(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Tab:  # type: ignore[misc]
+    with browsing(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser.open(page.as_uri())
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_fits_and_every_text_stands_out(tab: Tab, width: int, dark: bool) -> None:
+    tab.look(width, 900, dark)
+    tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate(CONTRASTS) == []
+    shown = "getComputedStyle(document.querySelector('.at-{}')).display !== 'none'"
+    assert tab.evaluate(shown.format("narrow")) == (width == 390) != tab.evaluate(shown.format("wide"))
+    assert tab.complaints() == []
+
+
+def test_the_answer_is_on_a_phones_first_screen(tab: Tab) -> None:
+    tab.look(390, 844)
+    assert tab.evaluate("document.querySelector('h1').innerText") == "Which file to ship depends on the device"
+    assert tab.evaluate("document.querySelector('.take .file').getBoundingClientRect().bottom") < 844
+    assert tab.evaluate("document.querySelector('.take .file').innerText") == "litert-int8.tflite"
+
+
+def test_what_a_screen_reader_meets_has_a_name_and_what_scrolls_a_place_in_the_order(tab: Tab) -> None:
+    met = tab.accessible()
+    assert all(name for role, name in met if role in ("table", "image", "heading", "region"))
+    assert ("table", "Every model and file") in met and ("columnheader", "Type of operator") in met
+    reached = "[...document.querySelectorAll('.wide')].every((each) => each.tabIndex === 0 && each.ariaLabel)"
+    assert tab.evaluate(reached)
+    tab.press("Tab", 9)
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_nothing_is_fetched(tab: Tab) -> None:
+    names = tab.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+    assert all(name.startswith("data:image/jpeg") for name in names)
+
+
+def test_hostile_names_run_nothing(page: Path, tab: Tab) -> None:
+    assert tab.evaluate("window.reached") is None and tab.evaluate("document.scripts.length") == 0
+    hostile = replace(comparison().changes[0], label="<img src=x onerror='window.reached = 1'>")
+    written = write_report(replace(comparison(), changes=(hostile,)), page.parent / "hostile")
+    tab.call("Page.navigate", url=written.as_uri())
+    tab.wait("location.href.includes('hostile') && document.readyState === 'complete'")
+    assert tab.evaluate("document.body.innerText.includes('onerror')") and tab.evaluate("window.reached") is None
