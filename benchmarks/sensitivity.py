@@ -83,9 +83,10 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
 
 def _checked(path: Path, told: dict[str, Any]) -> Sensitivity:
     try:
-        layers = tuple({"layer": str(each["layer"]), "score": float(each["score"])} for each in told["layers"])
+        scores = {str(each["layer"]): float(each["score"]) for each in told["layers"]}
+        layers = tuple({"layer": layer, "score": score} for layer, score in scores.items())
         photos, whole = int(told["photos"]), float(told["whole"])
-        if not np.isfinite([whole, *(each["score"] for each in layers)]).all():
+        if not np.isfinite([whole, *scores.values()]).all():
             raise ValueError("a number that is not finite")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error!r}). Remove it, and measure again with --sensitivity.") from error
