@@ -53,7 +53,7 @@ def write_report(comparison: Comparison, output: Path, formats: Sequence[str] = 
         formats: of `FORMATS`, for a folder.
 
     Returns:
-        The last file that was written: by default the page.
+        The page, if it is among the files, or else the last one.
 
     Raises:
         MissingExtra: jinja2 or matplotlib is not installed.
@@ -70,7 +70,7 @@ def write_report(comparison: Comparison, output: Path, formats: Sequence[str] = 
             write_text(path, content)
         else:
             write_bytes(path, content)
-    return path
+    return next((each for each in paths if paths[each] == "html"), path)
 
 
 def is_file(output: Path) -> bool:

@@ -65,8 +65,6 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
     chosen = calibration[:: -(-len(calibration) // RANKED)]
     with captured():
         by_plan = ByPlan(model, student, "int8", calibration)
-    plan = Plan(**(_plan_of(entries) or {}))
-
     answers = predict(model, chosen)
     with tempfile.TemporaryDirectory() as folder:
         files = _Distances(by_plan, Path(folder) / "int8.tflite", chosen, answers)

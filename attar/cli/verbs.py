@@ -546,12 +546,13 @@ def _photos_of(student: Any, data: Path | None, unlabelled: bool = False) -> Pho
     """The photos a bundle was made from, or others the user gives, split the same way; unlabelled ones if asked."""
     from dataclasses import replace
 
-    from attar.data import read_photos
+    from attar.data import DataSpec, read_photos
     from attar.errors import InputError
     from attar.provenance import data_of
 
-    spec = data_of(student.provenance)
-    if unlabelled and (more := student.provenance["data"].get("unlabelled")):
+    made_here = bool(student.provenance.get("data"))  # saved by a script, a bundle does not say
+    spec = DataSpec(str(data)) if data and not made_here else data_of(student.provenance)
+    if unlabelled and made_here and (more := student.provenance["data"].get("unlabelled")):
         spec = replace(spec, unlabelled=more["path"])
     photos = read_photos(replace(spec, path=str(data)) if data else spec)
     bundle = student.path

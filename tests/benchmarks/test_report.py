@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -19,6 +22,7 @@ from benchmarks import compare, write_report
 from benchmarks.columns import columns
 from benchmarks.comparison import Choice, Comparison, Device, Example, Sensitivity
 from benchmarks.gate import Condition, judge
+from benchmarks.history import opened
 from benchmarks.intervals import Estimate
 from benchmarks.measurement import Measurement, Ratio
 from benchmarks.readme import BEGIN, END, block, replaced
@@ -342,3 +346,24 @@ def test_the_readme_keeps_what_is_outside_its_marks(small: Any) -> None:
     assert markdown_table(small.comparison) in once and replaced(once, text) == once
     with pytest.raises(GateError, match="marks"):
         replaced("no marks", text)
+
+
+@pytest.mark.slow
+def test_the_command_measures_layers_and_takes_other_devices_from_a_history(
+    small: Any, shapes: Path, tmp_path: Path
+) -> None:
+    history, run = tmp_path / "lab.sqlite", tmp_path / "run"
+    other = replace(small.records[0], device={**small.records[0].device, "cpu": "Another CPU"}, run="another")
+    with opened(history, create=True) as lab:
+        lab.add([other])
+    shutil.copytree(small.exports, run / "exports")
+    words = ["report", run, "--bundle", small.student.path, "--teacher", small.teacher.path]
+    words += ["--data", shapes, "--history", history, "--sensitivity", "--format", "md", "--format", "html"]
+    said = subprocess.run([sys.executable, "-m", "attar", *map(str, words)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert str(run / "report.html") in said.stderr
+    layers = json.loads((run / "sensitivity.json").read_text())["layers"]
+    assert len(layers) > 20 and all(each["score"] >= 0 for each in layers)
+    page = (run / "report.html").read_text()
+    assert "Another CPU" in page and layers[0]["layer"] in page and "Another CPU" in (run / "report.md").read_text()
+    assert not (run / "report.json").exists()
