@@ -135,3 +135,9 @@ def test_the_benchmark_of_the_cache_runs(tmp_path: Path) -> None:
     assert {name: len(found) for name, found in rates.items()} == {cache.LABELS: 1, cache.CACHED: 1, cache.LIVE: 1}
     assert rates[cache.LIVE][0] < rates[cache.CACHED][0]  # a ViT at 224 against a MobileNet at 32: not near
     assert "teacher live" in done.stdout
+
+
+def test_the_recipe_of_the_budget_is_one() -> None:
+    recipe = read_recipe(budget.RECIPE)
+    assert recipe.teacher and recipe.student.size == recipe.teacher.options["img_size"]
+    assert len(goal_of(recipe.student).losses) == 1
