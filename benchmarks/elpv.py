@@ -29,7 +29,7 @@ from attar.data import Photos, labels_of, load_pixels, read_photos
 from attar.errors import GateError
 from attar.files import write_json, write_text
 from attar.inference import predict
-from attar.metrics import bootstrap_interval, correct
+from attar.metrics import bootstrap_interval, correct, two_way_interval
 from attar.provenance import data_of
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "elpv.yaml"
@@ -132,14 +132,14 @@ def measure(output: Path, teacher: Path, jobs: list[Job]) -> dict[str, object]:
             )
             for kind in (False, True)
         }
-        gain = by_kind[True].mean(0) - by_kind[False].mean(0)
+        gain = by_kind[True] - by_kind[False]
         bundle = read_bundle(output / Job(name, True, jobs[0].seed).name)
         rows.append({
             "student": name, "parameters": sum(p.numel() for p in students.load(bundle).parameters()),
             "pretrained": bool(bundle.provenance["recipe"]["student"]["checkpoint"]),
             "epochs": bundle.provenance["recipe"]["student"]["epochs"], "size": bundle.preprocessing.size,
             "labels": by_kind[False].mean(1).tolist(), "distilled": by_kind[True].mean(1).tolist(),
-            "gain": float(gain.mean()), "gain_interval": list(bootstrap_interval(gain)),
+            "gain": float(gain.mean()), "gain_interval": list(two_way_interval(gain)),
         })  # fmt: skip
     return {
         "photos": len(labels), "machine": f"{os.cpu_count()} cores, {platform.machine()}",
@@ -181,7 +181,7 @@ def markdown(results: dict) -> str:
     lines.append("")
     lines.append(
         f"Top-1 on {results['photos']} validation photos; mean over {seeds} seed(s), each in parentheses. Brackets: "
-        "95% bootstrap intervals over photos; the gain's is paired (the same photos, averaged over seeds)."
+        "95% intervals: the teacher's over photos, a gain's over seeds and photos."
     )
     return "\n".join(lines) + "\n"
 
