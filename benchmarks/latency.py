@@ -286,7 +286,7 @@ def _record(
 ) -> Record:  # fmt: skip
     runtime = runtime_for(candidate.runtime)
     entry = candidate.entry
-    # The machine's best rates are measured by LiteRT, which ends a process that TensorFlow is loaded in.
+    # Measuring the machine's best rates imports Triton, by way of torch, which crashes once TensorFlow is loaded.
     bounded = candidate.runtime != "tensorflow"
     floor = floor_of(str(entry.target), candidate.path, about["threads"], median(samples) / 1e6) if bounded else None
     conditions: dict[str, Any] = {"waited": waited, "settled": warmup.settled, "floor": floor and floor.to_json()}
