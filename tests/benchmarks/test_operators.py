@@ -20,6 +20,7 @@ from benchmarks.peak import LAYERS, convolutions
 from benchmarks.record import Record
 from benchmarks.report import operators_table
 from benchmarks.runtimes import Profiled, litert, some_image
+from benchmarks.runtimes.litert_profile import named
 from benchmarks.runtimes.onnx import profiled
 
 
@@ -84,6 +85,11 @@ def test_every_layer_of_a_real_file_is_named(small: Any) -> None:
     assert {"backbone.blocks.2.0.conv_dw", "head.depthwise"} <= weighted
     assert all("dw" in name or "depthwise" in name or "bn" in name for name in weighted)
     assert 0 < sum(each["nanoseconds"] for each in record.operators) <= record.conditions["profile"]["inference"]
+
+
+def test_operators_that_are_not_those_of_the_file_keep_their_numbers(small: Any) -> None:
+    rows = [{"name": f"[{i}]", "operator": "Convolution (NHWC, F32) IGEMM", "nanoseconds": 1000} for i in range(2)]
+    assert named(rows, small.exports / "litert-fp32.tflite") == rows
 
 
 def test_onnx_runtime_tells_its_nodes(small: Any) -> None:
