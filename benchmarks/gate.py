@@ -23,7 +23,7 @@ from scipy.stats import t
 from attar.errors import InputError
 from benchmarks.history import device_key
 from benchmarks.intervals import LEVEL, Estimate, percentile_ratio, ratio_estimate
-from benchmarks.record import Record
+from benchmarks.record import Key, Record
 from benchmarks.units import estimate_text
 
 FIGURES = ("p50", "p90", "p99", "size")
@@ -48,6 +48,7 @@ class Judgement:
 
     Attributes:
         target: which file, by its target.
+        runtime: the name of what ran it.
         figure: of `FIGURES`.
         ratio: the file's over the baseline's.
         way: `side by side`, `from history` or, for sizes, `exact`.
@@ -55,6 +56,7 @@ class Judgement:
     """
 
     target: str
+    runtime: str
     figure: str
     ratio: Estimate
     way: str
@@ -74,8 +76,8 @@ class Judgement:
         """As plain data."""
         asked = None if self.condition is None else str(self.condition)
         return {
-            "target": self.target, "figure": self.figure, "ratio": self.ratio.to_json(), "way": self.way,
-            "condition": asked, "outcome": self.outcome,
+            "target": self.target, "runtime": self.runtime, "figure": self.figure, "ratio": self.ratio.to_json(),
+            "way": self.way, "condition": asked, "outcome": self.outcome,
         }  # fmt: skip
 
 
@@ -95,8 +97,8 @@ def read_condition(text: str) -> Condition:
 
 def of_baseline(
     records: Sequence[Record], tag: str, device: dict[str, Any], threads: int, runtimes: Collection[str]
-) -> dict[str, list[Record]]:
-    """Target -> a tag's records of this device, with as many threads, by one of these runtimes, oldest first.
+) -> dict[Key, list[Record]]:
+    """(Target, runtime) -> a tag's records of this device, with as many threads, by these runtimes, oldest first.
 
     Raises:
         InputError: there are none, and why.
@@ -115,24 +117,24 @@ def of_baseline(
     alike = [each for each in alike if each.runtime["name"] in runtimes]
     if not alike:
         raise InputError(f"--against {tag}: measured in {', '.join(names)}, not in {', '.join(sorted(runtimes))}.")
-    found: dict[str, list[Record]] = {}
+    found: dict[Key, list[Record]] = {}
     for each in alike:
-        found.setdefault(each.target, []).append(each)
+        found.setdefault(each.key, []).append(each)
     return found
 
 
-def require_runs(baseline: dict[str, list[Record]], alone: Sequence[str], tag: str) -> None:
+def require_runs(baseline: dict[Key, list[Record]], alone: Sequence[Key], tag: str) -> None:
     """Refuse a baseline whose files are gone and that has too few runs to say how much runs differ.
 
     Args:
         baseline: as `of_baseline` gives it.
-        alone: targets whose baseline cannot be timed side by side.
+        alone: those whose baseline cannot be timed side by side.
         tag: for the message.
     """
-    few = [target for target in alone if len(_runs(baseline[target])) < FEWEST_RUNS]
+    few = [key for key in alone if len(_runs(baseline[key])) < FEWEST_RUNS]
     if few:
         raise InputError(
-            f"--against {tag}: the file of {few[0]} is no longer where it was measured, and one run in a history of "
+            f"--against {tag}: the file of {few[0][0]} is no longer where it was measured, and one run in a history of "
             f"{len(_runs(baseline[few[0]]))} says nothing of how much runs differ. Keep the file there, or measure the "
             f"baseline at least {FEWEST_RUNS} times with --tag {tag}."
         )
@@ -145,7 +147,7 @@ def judge(
 
     Args:
         new: the file's record.
-        baseline: records of the baseline's file of the same target, oldest first.
+        baseline: records of the baseline's file of the same target in the same runtime, oldest first.
         beside: the baseline's file in the run of `new`, if it took turns with it.
         conditions: what is asked; none: the ratio of medians.
     """
@@ -160,7 +162,7 @@ def judge(
             ratio, way = _side_by_side(new, beside, figure), "side by side"
         else:
             ratio, way = from_history(new, baseline, figure), "from history"
-        found.append(Judgement(new.target, figure, ratio, way, condition))
+        found.append(Judgement(*new.key, figure, ratio, way, condition))
     return found
 
 

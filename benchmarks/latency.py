@@ -22,7 +22,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,7 +36,7 @@ from benchmarks.device import describe, load_average
 from benchmarks.floor import floor_of
 from benchmarks.operators import NotProfiled, Profile, profile_of
 from benchmarks.record import Record
-from benchmarks.runtimes import ELSEWHERE, OTHERS, RUNTIMES, Session, chosen, runtime_for, some_image
+from benchmarks.runtimes import ELSEWHERE, OTHERS, Planner, Session, chosen, runtime_for, some_image
 from benchmarks.steady import WarmUp, warm_up
 
 BLOCK = 5
@@ -80,13 +79,13 @@ def bench(
         cool_down: seconds of rest after each round, for a device that throttles; they do not count as `seconds`.
         output: folder whose benchmarks.jsonl the records are added to; by default the one around `exports`.
         runtime: one of `benchmarks.runtimes.OTHERS`, to run the files of its format in; others are left out. By
-            default each format has its own.
+            default each format has its own, and on a Mac Core ML files run on each of the compute units.
         beside: other files that take turns with these, each with an earlier record of it; their new records have
             samples only, and are returned and written nowhere.
 
     Returns:
-        One record a file, in the manifest's order, and then those of `beside`. Core ML files have none: they need an
-        Apple device.
+        One record a file and runtime, in the manifest's order, and then those of `beside`. Elsewhere than on a Mac Core
+        ML files have none.
 
     Raises:
         InputError: no manifest, no file that runs here, a file that changed since it was verified, or a
@@ -97,8 +96,8 @@ def bench(
     if cool_down < 0:
         raise InputError(f"cool-down {cool_down}: seconds of rest, at least 0.")
     own = _candidates(Path(exports), runtime)
-    name = {each.entry.target: each.runtime for each in own}
-    candidates = [*own, *(_Candidate(known, path, name[known.target]) for known, path in beside)]
+    names = {runtime_for(each.runtime).NAME: each.runtime for each in own}
+    candidates = [*own, *(_Candidate(known, path, names[known.runtime["name"]]) for known, path in beside)]
     device = {**describe(), "load_average": [load_average()]}
     with bar("Loading in fresh processes", PROBES * len(own)) as step:
         probes = [_probe_often(candidate, threads, step) for candidate in own] + [[]] * len(beside)
@@ -229,13 +228,13 @@ def _candidates(exports: Path, other: str | None) -> list[_Candidate]:
     candidates = []
     for entry in entries:
         format = str(entry.target).partition(":")[0]
-        runtime = chosen(format, other)
-        if runtime is None:
+        runtimes = chosen(format, other)
+        if not runtimes:
             why = f"{other} does not run it" if other else ELSEWHERE.get(format, "No runtime here runs it")
             say(f"{entry.file}: not measured. {why}.")
             continue
         check_unchanged(exports, entry)
-        candidates.append(_Candidate(entry, exports / entry.file, runtime))
+        candidates += [_Candidate(entry, exports / entry.file, runtime) for runtime in runtimes]
     if not candidates:
         raise InputError(
             f"{exports}: no verified file that runs on this machine. Export a LiteRT or ONNX target, "
@@ -270,7 +269,10 @@ def _probe_often(candidate: _Candidate, threads: int, step: Any) -> list[dict[st
 
 
 def _profile(candidate: _Candidate, threads: int, step: Any) -> Profile | None:
-    """Where a file's time goes; None, and said why, where that cannot be found out."""
+    """Where a file's time goes; None, and said why, where that cannot be found out (a plan is the next best thing)."""
+    if isinstance(runtime_for(candidate.runtime), Planner):
+        step()
+        return None
     try:
         return profile_of(candidate.runtime, candidate.path, threads)
     except NotProfiled as reason:
@@ -292,8 +294,8 @@ def _record(
     conditions: dict[str, Any] = {"waited": waited, "settled": warmup.settled, "floor": floor and floor.to_json()}
     if profile:
         conditions["profile"] = {"inference": profile.inference, "runs": profile.runs}
-    if candidate.runtime == "coreml":
-        conditions["plan"] = import_module(RUNTIMES["coreml"]).plan(candidate.path)
+    if isinstance(runtime, Planner):
+        conditions["plan"] = runtime.plan(candidate.path)
     memory = [probe["peak_memory"] for probe in probes if probe["peak_memory"] is not None]
     return Record(
         target=str(entry.target), file=entry.file, sha256=entry.sha256, bytes=entry.bytes,

@@ -20,7 +20,7 @@ from benchmarks.gate import Condition, Judgement, judge, of_baseline, read_condi
 from benchmarks.history import History, opened
 from benchmarks.intervals import Estimate, percentile_estimates, ratio_estimate
 from benchmarks.latency import bench
-from benchmarks.record import Record
+from benchmarks.record import Key, Record
 from benchmarks.runtimes import chosen, runtime_for
 from benchmarks.units import estimate_text
 from benchmarks.verdict import Verdict, of_runs
@@ -28,10 +28,11 @@ from benchmarks.verdict import Verdict, of_runs
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as long a file takes as the fp32 file of the same runtime did in the same run."""
+    """How many times as long a file takes as the fp32 file in the same runtime did in the same run."""
 
     target: str
     reference: str
+    runtime: str
     estimate: Estimate
 
     def __str__(self) -> str:
@@ -39,7 +40,7 @@ class Ratio:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        return {"target": self.target, "reference": self.reference, **self.estimate.to_json()}
+        return {"target": self.target, "reference": self.reference, "runtime": self.runtime, **self.estimate.to_json()}
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class Keeper:
             first = alike[0]
             try:
                 baseline = of_baseline(self._known, str(tag), first.device, first.threads, {first.runtime["name"]})
-                require_runs(baseline, [each.target for each in alike if each.target in baseline], str(tag))
+                require_runs(baseline, [each.key for each in alike if each.key in baseline], str(tag))
                 judgements += _judged(alike, (), baseline, self._conditions)
             except InputError as reason:
                 reasons.append(str(reason))
@@ -200,7 +201,7 @@ def ratios(records: Sequence[Record]) -> list[Ratio]:
         alike = [each for each in records if each.runtime["name"] == name and each.run == run]
         reference = next((each for each in alike if each.target.endswith(":fp32")), None)
         if reference is not None and reference is not record and record.run:
-            found.append(Ratio(record.target, reference.target, ratio_estimate(record.rounds, reference.rounds)))
+            found.append(Ratio(record.target, reference.target, name, ratio_estimate(record.rounds, reference.rounds)))
     return found
 
 
@@ -214,41 +215,42 @@ def _found(own: Sequence[Record], others: Sequence[Record], judgements: Sequence
 
 def _baseline(
     history: History, tracking: Tracking, exports: Path, threads: int, runtime: str | None
-) -> tuple[dict[str, list[Record]], list[tuple[Record, Path]]]:
-    """The baseline's records by target, as far as `exports` has it, and those of its files that can be timed again."""
+) -> tuple[dict[Key, list[Record]], list[tuple[Record, Path]]]:
+    """The baseline's records, as far as `exports` has it, and those of its files that can be timed again."""
     from export import read_manifest
 
     if tracking.against is None:
         return {}, []
     targets = {str(entry.target) for entry in read_manifest(exports).files}
-    names = {chosen(target.partition(":")[0], runtime) for target in targets}
-    runtimes = {runtime_for(name).NAME for name in names if name}
+    names = {name for target in targets for name in chosen(target.partition(":")[0], runtime)}
+    runtimes = {runtime_for(name).NAME for name in names}
     baseline = of_baseline(history.records(tracking.against), tracking.against, describe(), threads, runtimes)
-    if missing := sorted(baseline.keys() - targets):
+    if missing := sorted({target for target, _ in baseline} - targets):
         say(f"Only the baseline has {', '.join(missing)}: not compared.")
-    baseline = {target: records for target, records in baseline.items() if target in targets}
+    baseline = {key: records for key, records in baseline.items() if key[0] in targets}
     if not baseline:
         raise InputError(f"--against {tracking.against}: it has {', '.join(missing)}, and {exports} none of these.")
-    places = {target: history.place(records[-1].sha256) for target, records in baseline.items()}
-    require_runs(baseline, [target for target, place in places.items() if place is None], tracking.against)
-    return baseline, [(baseline[target][-1], place) for target, place in places.items() if place is not None]
+    places = {key: history.place(records[-1].sha256) for key, records in baseline.items()}
+    require_runs(baseline, [key for key, place in places.items() if place is None], tracking.against)
+    return baseline, [(baseline[key][-1], place) for key, place in places.items() if place is not None]
 
 
 def _judged(
     own: Sequence[Record],
     others: Sequence[Record],
-    baseline: dict[str, list[Record]],
+    baseline: dict[Key, list[Record]],
     conditions: Sequence[Condition],
 ) -> list[Judgement]:
-    again = {each.target: each for each in others}
-    known = [record for record in own if record.target in baseline]
+    again = {each.key: each for each in others}
+    known = [record for record in own if record.key in baseline]
     if baseline and not known:
+        there = ", ".join(sorted({target for target, _ in baseline}))
         raise InputError(
-            f"The baseline has {', '.join(sorted(baseline))}, and none of these was measured now: there is nothing to "
-            "compare. The records were kept."
+            f"The baseline has {there}, and none of these was measured now: there is nothing to compare. The records "
+            "were kept."
         )
     return [
         judgement
         for record in known
-        for judgement in judge(record, baseline[record.target], again.get(record.target), conditions)
+        for judgement in judge(record, baseline[record.key], again.get(record.key), conditions)
     ]

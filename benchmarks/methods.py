@@ -30,6 +30,7 @@ from attar.files import write_json, write_text
 from attar.inference import predict
 from attar.metrics import bootstrap_interval, correct, two_way_interval
 from attar.provenance import data_of
+from attar.recipe import Recipe, read_recipe
 from benchmarks.device import describe
 from benchmarks.elpv import RECIPE, SHORT, answers_right, run_attar, settings
 
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--method", action="append", choices=METHODS, help="only this one; may be repeated")
+    parser.add_argument("--teacher", type=Path, metavar="BUNDLE", help="instead of the recipe's")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another value of the recipe")
     parser.add_argument("--short", action="store_true", help="one seed, one epoch, small images")
     options = parser.parse_args()
@@ -70,24 +72,36 @@ def main() -> None:
     seeds = range(1 if options.short else options.seeds)
     names = [LABELS, *(name for name in options.method or METHODS if name != LABELS)]
     options.output.mkdir(parents=True, exist_ok=True)
-    teacher = options.output / "teacher"
-    if not (teacher / "bundle.json").is_file():
+    teacher = options.teacher or options.output / "teacher"
+    if options.teacher:
+        _require_split(teacher, read_recipe(RECIPE, more))
+    elif not (teacher / "bundle.json").is_file():
         say("teacher")
         run_attar("teach", RECIPE, "-o", teacher, *settings(more), log=options.output / "teacher.log")
     with ThreadPoolExecutor(options.jobs) as pool:  # seed by seed: what is there early says something of every method
         jobs = [(name, seed) for seed in seeds for name in names]
-        list(pool.map(lambda job: _train(job[0], job[1], options.output, more), jobs))
-    results = measured(options.output, names, seeds)
+        list(pool.map(lambda job: _train(job[0], job[1], options.output, teacher, more), jobs))
+    results = measured(options.output, teacher, names, seeds)
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
 
 
-def _train(name: str, seed: int, output: Path, more: list[str]) -> None:
+def _require_split(teacher: Path, recipe: Recipe) -> None:
+    """Refuse a teacher that has learned from photos which its students are judged by."""
+    own, asked = data_of(read_bundle(teacher, "teacher").provenance), recipe.data
+    if (own.val_fraction, own.seed) != (asked.val_fraction, asked.seed):
+        raise SystemExit(
+            f"--teacher {teacher}: fitted with data.seed={own.seed} and data.val_fraction={own.val_fraction}, and the "
+            f"recipe has {asked.seed} and {asked.val_fraction}. Fit it to the same split, or --set the recipe's."
+        )
+
+
+def _train(name: str, seed: int, output: Path, knows: Path, more: list[str]) -> None:
     bundle = _folder(output, name, seed)
     if (bundle / "bundle.json").is_file():
         return
-    teacher = [] if name == LABELS else ["--teacher", output / "teacher", "--cache", output / "teacher-cache"]
+    teacher = [] if name == LABELS else ["--teacher", knows, "--cache", output / "teacher-cache"]
     log = output / f"{bundle.name}.log"
     run_attar("distill", RECIPE, "-o", bundle, "--seed", seed, *teacher, *settings([*METHODS[name], *more]), log=log)
     say(f"{name}, seed {seed}: {100 * read_bundle(bundle).metrics['top1']:.1f}%")
@@ -97,9 +111,9 @@ def _folder(output: Path, name: str, seed: int) -> Path:
     return output / f"{name.replace(' + ', '-').replace(' ', '-')}-{seed}"
 
 
-def measured(output: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+def measured(output: Path, teacher: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
     """Every student on the validation photos, held against the one trained on labels, photo by photo."""
-    knows = read_bundle(output / "teacher", "teacher")
+    knows = read_bundle(teacher, "teacher")
     photos = read_photos(data_of(knows.provenance))
     right = correct(predict(teachers.load(knows), load_pixels(photos.val, knows.preprocessing)), labels_of(photos.val))
     by_method = {
@@ -116,7 +130,10 @@ def measured(output: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[s
     return {
         "photos": len(photos.val), "student": student.name, "size": student.preprocessing.size,
         "epochs": student.provenance["recipe"]["student"]["epochs"], "device": describe(),
-        "teacher": {"name": knows.name, "top1": float(right.mean()), "interval": list(bootstrap_interval(right))},
+        "teacher": {
+            "name": knows.name, "size": knows.preprocessing.size, "top1": float(right.mean()),
+            "interval": list(bootstrap_interval(right)),
+        },
         "rows": rows,
     }  # fmt: skip
 
@@ -134,9 +151,9 @@ def markdown(results: dict[str, Any]) -> str:
     lines += [
         "",
         f"{results['student']}, {results['size']} px, {results['epochs']} epochs; top-1 on {results['photos']} "
-        f"validation photos. Teacher: {teacher['name']}, {100 * teacher['top1']:.1f}% [{low:.1f}, "
-        f"{high:.1f}]. Brackets: 95% intervals, of gains over seeds and photos. Trained on {device['cpu']}, "
-        f"{device['cores']} cores.",
+        f"validation photos. Teacher: {teacher['name']} at {teacher['size']} px, {100 * teacher['top1']:.1f}% "
+        f"[{low:.1f}, {high:.1f}]. Brackets: 95% intervals, of gains over seeds and photos. Trained on "
+        f"{device['cpu']}, {device['cores']} cores.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -19,6 +19,8 @@ SCHEMA = 2
 """Version 1 had none of the fields from `operators` on; it is still read."""
 FILE = "benchmarks.jsonl"
 """Name of the records' file in an output folder."""
+Key = tuple[str, str]
+"""A target, and the name of a runtime."""
 HOST = "host"
 """The kind of a device whose record tells none: the machine that attar runs on."""
 
@@ -75,6 +77,11 @@ class Record:
     conditions: dict[str, Any] = field(default_factory=dict)
     run: str = ""
     block: int = 1
+
+    @property
+    def key(self) -> Key:
+        """Which file it is, by its target, and what ran it: what two measurements of the same thing have in common."""
+        return self.target, self.runtime["name"]
 
     @property
     def rounds(self) -> np.ndarray:

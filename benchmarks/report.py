@@ -111,18 +111,21 @@ def records_table(found: Measurement) -> Table:
     caption = (
         f"Milliseconds. {', '.join(runtimes)}; {threads} thread{'s' if threads > 1 else ''}. Brackets: 95% intervals."
     )
-    lines = [caption, *(f"{ratio}." for ratio in found.ratios)]
+    several = _in_several_runtimes(found.records)
+    lines = [caption, *(f"{ratio}{f' in {ratio.runtime}' if several else ''}." for ratio in found.ratios)]
     table = Table(header_style="bold", caption="\n".join(lines), caption_justify="left")
     runs = list(dict.fromkeys(each.run for each in found.records))
-    for title in (*(["Device"] if len(runs) > 1 else []), "Target", "p50", "", "p90", "p99", "Load", "First", "Memory"):
-        table.add_column(title, justify="left" if title in ("Device", "Target", "") else "right", no_wrap=True)
+    texts = [*(["Device"] if len(runs) > 1 else []), "Target", *(["Runtime"] if several else [])]
+    for title in (*texts, "p50", "", "p90", "p99", "Load", "First", "Memory"):
+        table.add_column(title, justify="left" if title in (*texts, "") else "right", no_wrap=True)
     for record in found.records:
         middle = [sorted(values)[len(values) // 2] / 1e6 for values in (record.load, record.first)]
         estimates = percentile_estimates(record.rounds)
         p50, p90, p99 = (number(each.value / 1e6) for each in estimates)
         name = f"{_device(record)} {record.device.get('serial') or ''}".strip()
         table.add_row(
-            *([name] if len(runs) > 1 else []), record.target, p50, interval_text(estimates[0], 1e-6), p90, p99,
+            *([name] if len(runs) > 1 else []), record.target, *([record.runtime["name"]] if several else []),
+            p50, interval_text(estimates[0], 1e-6), p90, p99,
             *map(number, middle),
             megabytes(record.peak_memory) if record.peak_memory is not None else EMPTY,
         )  # fmt: skip
@@ -159,13 +162,25 @@ def judgements_table(judgements: Sequence[Judgement]) -> Table:
     from rich.table import Table
 
     table = Table(header_style="bold")
-    for title in ("Target", "Figure", "x baseline", "Compared", "Condition", "Outcome"):
+    several = _in_several_runtimes(judgements)
+    titles = ("Target", *(["Runtime"] if several else []), "Figure", "x baseline", "Compared", "Condition", "Outcome")
+    for title in titles:
         table.add_column(title)
     for each in judgements:
         asked = "" if each.condition is None else f"at most {each.condition.limit:g}x"
         outcome = each.outcome if each.condition else ""
-        table.add_row(each.target, each.figure, estimate_text(each.ratio), each.way, asked, outcome)
+        named = [each.target, *([each.runtime] if several else [])]
+        table.add_row(*named, each.figure, estimate_text(each.ratio), each.way, asked, outcome)
     return table
+
+
+def _in_several_runtimes(found: Sequence[Record] | Sequence[Judgement]) -> bool:
+    """Whether a target alone does not tell which of them is meant."""
+    names: dict[str, set[str]] = {}
+    for each in found:
+        runtime = each.runtime["name"] if isinstance(each, Record) else each.runtime
+        names.setdefault(each.target, set()).add(runtime)
+    return any(len(each) > 1 for each in names.values())
 
 
 def history_table(records: Sequence[Record], tags: Mapping[str, Sequence[str]]) -> Table:

@@ -1,6 +1,7 @@
 """The programs that run an exported file on this machine, behind one small protocol.
 
 A new runtime is one module with `NAME`, `version()`, `preload()` and `load(path, threads)`, and one line in `RUNTIMES`.
+Where one module has several, each is an object in it with these.
 One that can tell where its time goes also has a module with `profile(path, threads, runs)` and `named(rows, path)`, and
 a line in `PROFILERS`.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,6 +56,15 @@ class Runtime(Protocol):
         ...
 
 
+@runtime_checkable
+class Planner(Protocol):
+    """A runtime that tells what it means to do with a file, without running it."""
+
+    def plan(self, path: Path) -> list[dict[str, Any]]:
+        """Its operators, as `conditions.plan` of a record has them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Profiled:
     """One profiled inference: its nanoseconds, and `{"name", "operator", "nanoseconds"}` in the order they ran."""
@@ -62,6 +73,14 @@ class Profiled:
     operators: tuple[dict[str, Any], ...]
 
 
+COREML = {
+    "coreml": "benchmarks.runtimes.coreml:ALL",
+    "coreml-cpu": "benchmarks.runtimes.coreml:CPU_ONLY",
+    "coreml-gpu": "benchmarks.runtimes.coreml:CPU_AND_GPU",
+    "coreml-ne": "benchmarks.runtimes.coreml:CPU_AND_NE",
+}
+"""Core ML's compute units: on a Mac its files run on each of them."""
+
 RUNTIMES = {
     "litert": "benchmarks.runtimes.litert",
     "onnx": "benchmarks.runtimes.onnx",
@@ -69,9 +88,9 @@ RUNTIMES = {
     "executorch": "benchmarks.runtimes.executorch",
     "litert-compiled": "benchmarks.runtimes.litert_compiled",
     "tensorflow": "benchmarks.runtimes.tensorflow",
-    **({"coreml": "benchmarks.runtimes.coreml"} if sys.platform == "darwin" else {}),
+    **(COREML if sys.platform == "darwin" else {}),
 }
-"""Export format, or name of one of the `OTHERS` -> the module that runs it."""
+"""Export format, or name of one of the `OTHERS` or of `COREML` -> what runs it: a module, or an object in one."""
 
 OTHERS = {"litert-compiled": "litert", "tensorflow": "litert"}
 """Runtimes to choose instead of the one that has a format's name -> the format that they run."""
@@ -80,6 +99,7 @@ PROFILERS = {
     "litert": "benchmarks.runtimes.litert_profile",
     "onnx": "benchmarks.runtimes.onnx",
     "ort": "benchmarks.runtimes.onnx",
+    "executorch": "benchmarks.runtimes.executorch",
     "litert-compiled": "benchmarks.runtimes.litert_profile",
 }
 """As in `RUNTIMES` -> the module whose `profile(path, threads, runs)` gives `Profiled` inferences. Its `named(rows,
@@ -91,15 +111,16 @@ ELSEWHERE = {"coreml": "Core ML runs on Apple devices only: a Mac or an iPhone i
 
 def runtime_for(name: str) -> Runtime:
     """The runtime of a name in `RUNTIMES`."""
-    module: Runtime = import_module(RUNTIMES[name])
-    return module
+    runtime: Runtime = resolve_name(RUNTIMES[name])
+    return runtime
 
 
-def chosen(format: str, other: str | None = None) -> str | None:
-    """The name in `RUNTIMES` of what runs a format here; None where nothing does, or not the one that is asked for."""
+def chosen(format: str, other: str | None = None) -> tuple[str, ...]:
+    """The names in `RUNTIMES` of what runs a format here, or of the one that is asked for if it runs it."""
     if other is not None:
-        return other if OTHERS[other] == format else None
-    return format if format in RUNTIMES and format not in OTHERS else None
+        return (other,) if OTHERS[other] == format else ()
+    names = tuple(COREML) if format == "coreml" else (format,)
+    return tuple(name for name in names if name in RUNTIMES and name not in OTHERS)
 
 
 def some_image(shape: tuple[int, ...]) -> np.ndarray:

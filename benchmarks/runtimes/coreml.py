@@ -1,4 +1,6 @@
-"""Core ML, on a Mac only.
+"""Core ML on each of its compute units, on a Mac only.
+
+A unit says what Core ML may use, not what it must: it chooses among those for each operator, which `plan` tells.
 
 **Not run yet**: the project has no Mac. What is read from a plan (`operators_of`) is tested with coremltools' own
 classes; that Core ML fills them so is Apple's documentation.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +18,53 @@ import numpy as np
 
 from attar.extras import require
 
-NAME = "Core ML (all units)"
-UNIT = "ALL"
+_UNITS = {
+    "ALL": "all units",
+    "CPU_ONLY": "CPU",
+    "CPU_AND_GPU": "CPU and GPU",
+    "CPU_AND_NE": "CPU and Neural Engine",
+}
+"""Names of `coremltools.ComputeUnit`, and what people call them."""
 
 
-def version() -> str:
-    """The system's version: Core ML is a part of it."""
-    return f"macOS {platform.mac_ver()[0]}"
+@dataclass(frozen=True)
+class CoreML:
+    """Core ML on the devices that `unit` allows: a runtime, as `benchmarks.runtimes.Runtime` describes one."""
+
+    unit: str
+
+    @property
+    def NAME(self) -> str:
+        """What records call it."""
+        return f"Core ML ({_UNITS[self.unit]})"
+
+    def version(self) -> str:
+        """The system's version: Core ML is a part of it."""
+        return f"macOS {platform.mac_ver()[0]}"
+
+    def preload(self) -> None:
+        """Import the runtime's package."""
+        require("coremltools")
+
+    def load(self, path: str, threads: int) -> CoreMLSession:
+        """Compile the file for this Mac. Core ML does not let itself be told a number of threads."""
+        return CoreMLSession(self._model(path))
+
+    def plan(self, path: Path) -> list[dict[str, Any]]:
+        """What Core ML plans for each operator of a file on this Mac, as `operators_of` gives it."""
+        module = require("coremltools.models.compute_plan")
+        compiled = self._model(str(path)).get_compiled_model_path()
+        return operators_of(module.MLComputePlan.load_from_path(compiled, self._unit))
+
+    @property
+    def _unit(self) -> Any:
+        return require("coremltools").ComputeUnit[self.unit]
+
+    def _model(self, path: str) -> Any:
+        return require("coremltools").models.MLModel(path, compute_units=self._unit)
 
 
-def preload() -> None:
-    """Import the runtime's package."""
-    require("coremltools")
-
-
-def load(path: str, threads: int) -> CoreMLSession:
-    """Compile the file for this Mac. Core ML does not let itself be told a number of threads."""
-    ct = require("coremltools")
-    return CoreMLSession(ct.models.MLModel(path, compute_units=ct.ComputeUnit[UNIT]))
+ALL, CPU_ONLY, CPU_AND_GPU, CPU_AND_NE = (CoreML(unit) for unit in _UNITS)
 
 
 class CoreMLSession:
@@ -62,14 +94,6 @@ class CoreMLSession:
     def close(self) -> None:
         """Free the model."""
         self._model = None
-
-
-def plan(path: Path) -> list[dict[str, Any]]:
-    """What Core ML plans for each operator of a file on this Mac, as `operators_of` gives it."""
-    ct = require("coremltools")
-    module = require("coremltools.models.compute_plan")
-    model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[UNIT])
-    return operators_of(module.MLComputePlan.load_from_path(model.get_compiled_model_path(), ct.ComputeUnit[UNIT]))
 
 
 def operators_of(plan: Any) -> list[dict[str, Any]]:

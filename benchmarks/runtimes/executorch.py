@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from attar.extras import require
 from attar.extras import version as installed
+from benchmarks.runtimes import Profiled, some_image
 
 NAME = "ExecuTorch (XNNPACK)"
+_NATIVE = "native_call_"
 
 
 def version() -> str:
@@ -25,13 +30,60 @@ def preload() -> None:
 
 def load(path: str, threads: int) -> ExecuTorchSession:
     """Read the file and let the delegate prepare it."""
-    # One pool serves every program of a process. Resizing it under a program that is loaded crashes the process, so
-    # it is done for the first of the files that take turns, and the others find it as they want it.
-    pool = require("executorch.extension.pybindings.portable_lib")
-    if pool._threadpool_get_thread_count() != threads:
-        pool._unsafe_reset_threadpool(threads)
+    _use(threads)
     content = Path(path).read_bytes()
     return ExecuTorchSession(require("executorch.runtime").Runtime.get().load_program(content))
+
+
+def profile(path: str, threads: int, runs: int) -> list[Profiled]:
+    """Profile some inferences of one random image, by ExecuTorch's event tracer (ETDump)."""
+    library = _use(threads)
+    program = library._load_for_executorch(path, enable_etdump=True)
+    shape = program.method_meta("forward").input_tensor_meta(0).sizes()
+    image = require("torch").from_numpy(some_image(tuple(shape)))
+    for _ in range(runs):
+        program.forward([image])
+    with TemporaryDirectory() as folder:
+        traced = Path(folder) / "profile.etdp"
+        program.write_etdump_result_to_file(str(traced))
+        blocks = require("executorch.devtools").Inspector(etdump_path=str(traced)).event_blocks
+    return profiled([event for block in blocks if block.name == "Execute" for event in block.events])
+
+
+def named(rows: Sequence[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Layers are not known by name: the delegate numbers its operators, each kind for itself."""
+    return list(rows)
+
+
+def profiled(events: Sequence[Any]) -> list[Profiled]:
+    """The inferences in ExecuTorch's events, each of which has one time in milliseconds for every inference.
+
+    The delegate's operators are told in whole microseconds. What runs outside it is told as `native_call_`, and once
+    more as the `OPERATOR_CALL` around it.
+    """
+    (whole,) = (event.perf_data.raw for event in events if event.name == "Method::execute")
+    own = [event for event in events if event.is_delegated_op or event.name.startswith(_NATIVE)]
+    return [
+        Profiled(
+            round(1e6 * inference),
+            tuple({**_called(event.name), "nanoseconds": round(1e6 * event.perf_data.raw[run])} for event in own),
+        )
+        for run, inference in enumerate(whole)
+    ]
+
+
+def _called(name: str) -> dict[str, str]:
+    name = name.removeprefix(_NATIVE)
+    return {"name": name, "operator": re.sub(r" #\d+$", "", name)}
+
+
+def _use(threads: int) -> Any:
+    # One pool serves every program of a process. Resizing it under a program that is loaded crashes the process, so
+    # it is done for the first of the files that take turns, and the others find it as they want it.
+    library = require("executorch.extension.pybindings.portable_lib")
+    if library._threadpool_get_thread_count() != threads:
+        library._unsafe_reset_threadpool(threads)
+    return library
 
 
 class ExecuTorchSession:

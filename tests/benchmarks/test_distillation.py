@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,12 +76,21 @@ def test_the_table_of_methods_shows_gains_with_their_intervals() -> None:
         {"method": LABELS, "top1": [0.8, 0.82], "gain": 0.0, "gain_interval": [0.0, 0.0]},
         {"method": "kd", "top1": [0.79, 0.8], "gain": -0.015, "gain_interval": [-0.03, 0.01]},
     ]
-    teacher = {"name": "t", "top1": 0.87, "interval": [0.85, 0.9]}
+    teacher = {"name": "t", "size": 160, "top1": 0.87, "interval": [0.85, 0.9]}
     page = methods.markdown({
         "rows": rows, "teacher": teacher, "photos": 656, "student": "s", "size": 128, "epochs": 24, "device": DEVICE,
     })  # fmt: skip
     assert "| labels alone | 81.0 | 80.0, 82.0 |  |" in page
     assert "| kd | 79.5 | 79.0, 80.0 | -1.5 [-3.0, +1.0] |" in page and "a CPU, 2 cores" in page
+    assert "Teacher: t at 160 px, 87.0% [85.0, 90.0]." in page
+
+
+def test_a_teacher_of_another_split_has_seen_the_photos_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {"data": {"path": "photos", "val_fraction": 0.25, "seed": 1, "unlabelled": None}}
+    monkeypatch.setattr(methods, "read_bundle", lambda *_: SimpleNamespace(provenance=about))
+    methods._require_split(Path("teacher"), read_recipe(methods.RECIPE, ["data.seed=1"]))
+    with pytest.raises(SystemExit, match=r"data\.seed=1"):
+        methods._require_split(Path("teacher"), read_recipe(methods.RECIPE))
 
 
 def test_the_table_of_the_budget_names_what_everything_took() -> None:

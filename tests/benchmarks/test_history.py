@@ -235,15 +235,16 @@ def test_a_baseline_that_cannot_be_compared_with_says_why() -> None:
             of_baseline(records, "v1", device, threads, {"LiteRT"})
     with pytest.raises(InputError, match="measured in LiteRT, not in LiteRT CompiledModel"):
         of_baseline([made()], "v1", DEVICE, 1, {"LiteRT CompiledModel"})
+    key = ("litert:int8", "LiteRT")
     with pytest.raises(InputError, match="at least 3 times"):
-        require_runs({"litert:int8": runs(2)}, ["litert:int8"], "v1")
-    require_runs({"litert:int8": runs(3)}, ["litert:int8"], "v1")
+        require_runs({key: runs(2)}, [key], "v1")
+    require_runs({key: runs(3)}, [key], "v1")
 
 
 def test_only_the_same_runtime_is_a_baseline() -> None:
     records = [made(run=name, runtime={"name": name, "version": "2"}) for name in ("LiteRT", "LiteRT CompiledModel")]
     found = of_baseline(records, "v1", DEVICE, 1, {"LiteRT CompiledModel"})
-    assert found == {"litert:int8": records[1:]}
+    assert found == {("litert:int8", "LiteRT CompiledModel"): records[1:]}
 
 
 def test_a_browser_is_known_by_what_it_tells_but_for_its_version() -> None:

@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_profiled_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotProfiled, match="CreateModelFromFile"):
         profile_of("litert", damaged, 1)
     with pytest.raises(NotProfiled, match="no profiler"):
-        profile_of("executorch", damaged, 1)
+        profile_of("tensorflow", damaged, 1)
 
 
 def test_the_slowest_operators_are_shown() -> None:

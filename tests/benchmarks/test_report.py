@@ -290,7 +290,7 @@ def test_terminal_markdown_and_page_show_the_same_cells(small: Any) -> None:
 
 
 def test_records_table_has_a_line_a_record(small: Any) -> None:
-    ratio = Ratio("litert:int8", "litert:fp32", Estimate(0.5, 0.4, 0.6))
+    ratio = Ratio("litert:int8", "litert:fp32", "LiteRT", Estimate(0.5, 0.4, 0.6))
     found = Measurement(tuple(small.records), Verdict(True), (ratio,))
     table = records_table(found)
     assert table.row_count == len(small.records)

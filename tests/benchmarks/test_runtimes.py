@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+import benchmarks.measurement
 from attar.errors import InputError
 from attar.extras import require
-from benchmarks import bench
+from benchmarks import bench, latency, runtimes
 from benchmarks.measurement import Tracking, measurement
 from benchmarks.peak import convolutions
-from benchmarks.runtimes import OTHERS, RUNTIMES, chosen, coreml, litert, litert_compiled, runtime_for, some_image
+from benchmarks.report import judgements_table, records_table
+from benchmarks.runtimes import OTHERS, RUNTIMES, chosen, coreml, litert, litert_compiled, onnx, runtime_for, some_image
+from export.coreml import COMPUTE_UNITS
 
 
 def test_a_runtime_is_chosen_by_format_or_by_name() -> None:
-    assert chosen("litert") == "litert" and chosen("onnx") == "onnx" and chosen("pdf") is None
-    assert chosen("litert", "tensorflow") == "tensorflow" and chosen("onnx", "tensorflow") is None
-    assert chosen("tensorflow") is None  # no format
+    assert chosen("litert") == ("litert",) and chosen("onnx") == ("onnx",) and chosen("pdf") == ()
+    assert chosen("litert", "tensorflow") == ("tensorflow",) and chosen("onnx", "tensorflow") == ()
+    assert chosen("tensorflow") == ()  # no format
     assert ("coreml" in RUNTIMES) == (sys.platform == "darwin")
     assert len({runtime_for(name).NAME for name in ("litert", *OTHERS)}) == 1 + len(OTHERS)
 
@@ -130,6 +136,40 @@ def test_a_plan_tells_each_operators_estimated_share_and_device() -> None:
         {"name": "cond_0", "operator": "cond", "share": None, "device": "CPU"},
     ]
     assert coreml.operators_of(told({}, {}, program=False)) == []
+
+
+def test_core_ml_files_run_on_each_compute_unit(small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteRT stands in for Core ML: what is tested is that units are measured, held apart and compared one by one."""
+    units = ("coreml-cpu", "coreml-gpu")
+    monkeypatch.setattr(runtimes, "chosen", lambda format, other=None: units if format == "onnx" else ())
+    for module in (latency, benchmarks.measurement):
+        monkeypatch.setattr(module, "chosen", runtimes.chosen)
+    planned: list[Any] = [{"name": "conv_0", "operator": "conv", "share": 1.0, "device": "GPU"}]
+    for name in units:
+        stand_in = SimpleNamespace(NAME=f"stand-in {name}", version=onnx.version, load=onnx.load)
+        monkeypatch.setattr(runtimes, name.replace("-", "_"), stand_in, raising=False)
+        monkeypatch.setitem(RUNTIMES, name, f"benchmarks.runtimes:{name.replace('-', '_')}")
+    monkeypatch.setattr(runtimes.coreml_gpu, "plan", lambda path: planned, raising=False)  # type: ignore[attr-defined]
+    monkeypatch.setattr(latency, "_probe_often", lambda *_: [{"load": 1, "first": 1, "peak_memory": 1}])
+    lab = tmp_path / "lab.sqlite"
+    first = measurement(small.exports, Tracking(lab, tag="v1"), seconds=0.1, output=tmp_path)
+    assert [each.key for each in first.records] == [("onnx:fp32", f"stand-in {name}") for name in units]
+    assert [each.conditions.get("plan") for each in first.records] == [None, planned]
+    second = measurement(
+        small.exports, Tracking(lab, against="v1", fail_if=("size > 1.1x",)), seconds=0.1, output=tmp_path
+    )
+    assert [each.runtime for each in second.judgements] == [f"stand-in {name}" for name in units]
+    terminal = Console(width=120, record=True, file=io.StringIO())
+    terminal.print(records_table(second), judgements_table(second.judgements))
+    assert terminal.export_text().count("stand-in coreml-gpu") == 4  # two tables, a caption
+
+
+def test_each_compute_unit_is_a_runtime_of_its_own() -> None:
+    ct = require("coremltools")
+    found = [resolve_name(place) for place in runtimes.COREML.values()]
+    assert [each._unit for each in found] == [ct.ComputeUnit[name] for name in ("ALL", *COMPUTE_UNITS[:3])]
+    assert {each.unit for each in found} == set(COMPUTE_UNITS) and len({each.NAME for each in found}) == 4
+    assert all(isinstance(each, runtimes.Planner) for each in found)
 
 
 def test_a_core_ml_session_runs_its_one_image() -> None:

@@ -11,6 +11,7 @@ from small import SIDE, make_student
 
 from attar.data import DataSpec, load_pixels, read_photos
 from attar.inference import predict
+from benchmarks.operators import profile_of
 from benchmarks.runtimes import runtime_for
 from export import export
 from export.noise import captured
@@ -40,6 +41,11 @@ def test_a_student_as_pte_files(shapes, tmp_path):
         session.infer()
     for session in sessions:
         session.close()
+    for entry in manifest.files:
+        profile = profile_of("executorch", tmp_path / "exports" / entry.file, 1)
+        kinds = {each["operator"] for each in profile.operators}
+        assert any(kind.startswith("Convolution") for kind in kinds) and len(profile.operators) > 50
+        assert 0 < sum(each["nanoseconds"] for each in profile.operators) <= profile.inference
     runner = open_runner(tmp_path / "exports" / plain.file)
     assert runner.labels == bundle.labels
     np.testing.assert_allclose(runner.predict(pixels), predict(load(bundle), pixels), atol=1e-4)
