@@ -167,6 +167,7 @@ _STORED: dict[str, Callable[[dict[str, torch.Tensor]], torch.Tensor]] = {
     "logits": lambda raw: raw["logits"],
     "pooled": lambda raw: raw["pooled"],
     "map": lambda raw: whitened(raw["map"]),
+    "middle": lambda raw: whitened(raw["middle"]),
     "attention": lambda raw: attention_map(raw["map"]),
 }
 """Kind of answer -> how it is made from what the teacher gives. See `distill.losses.base`."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from attar.middle import middle, reductions_of
 from attar.preprocessing import MEAN, STD
 
 
@@ -28,14 +29,17 @@ class Student(nn.Module):
         return self.network((images.float() - MEAN) / STD)
 
     def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """uint8 images -> `logits` (N, classes), `pooled` (N, D), what the classifier sees, and `map` (N, C, h, w).
+        """uint8 images -> `logits` (N, classes), `pooled` (N, D), what the classifier sees, and two maps (N, C, h, w).
 
-        The map is the backbone's last one, before the head, whichever the head is.
+        `map` is the backbone's last one, before the head, whichever the head is; `middle` see `attar.middle`.
         """
         network: Any = self.network
-        features = network.forward_features((images.float() - MEAN) / STD)
+        backbone = getattr(network, "backbone", network)
+        features, (between,) = backbone.forward_intermediates(
+            (images.float() - MEAN) / STD, indices=[middle(reductions_of(backbone))]
+        )
         pooled = network.forward_head(features, pre_logits=True)
-        return {"logits": network.get_classifier()(pooled), "pooled": pooled, "map": features}
+        return {"logits": network.get_classifier()(pooled), "pooled": pooled, "map": features, "middle": between}
 
 
 class WithHead(nn.Module):

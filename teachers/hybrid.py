@@ -7,18 +7,21 @@ from a few thousand photos, where a plain ViT from scratch does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.layers import HybridEmbed
 from timm.models.vision_transformer import VisionTransformer
 
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError
 from attar.hub import create_pretrained
+from attar.middle import middle, reductions_of
 
 HYBRID = "hybrid_vit"
 """The name that `create_teacher` knows this architecture by."""
@@ -58,7 +61,8 @@ def create_hybrid(
     if checkpoint is not None:
         head = whole.pretrained_cfg["classifier"]
         load_weights(whole, read_state_dict(checkpoint), source=str(checkpoint), head=head)
-    backbone = timm.create_model(name, features_only=True, out_indices=(chosen["feature"],))
+    last = chosen["feature"]
+    backbone = timm.create_model(name, features_only=True, out_indices=(middle(reductions_of(whole), last), last))
     backbone.load_state_dict({k: v for k, v in whole.state_dict().items() if k in backbone.state_dict()})
     model: Any = VisionTransformer(
         img_size=chosen["img_size"], patch_size=1, embed_dim=chosen["embed_dim"], depth=chosen["depth"],
@@ -70,3 +74,21 @@ def create_hybrid(
     size = (3, chosen["img_size"], chosen["img_size"])
     model.pretrained_cfg = {**whole.pretrained_cfg, "input_size": size, "classifier": "head"}
     return model
+
+
+@contextmanager
+def maps_inside(network: Any) -> Iterator[list[torch.Tensor]]:
+    """What the convolutional part of a hybrid has found when it ran: its middle map and its last one; else nothing.
+
+    timm keeps only the last for the transformer.
+    """
+    found: list[torch.Tensor] = []
+    backbone = getattr(getattr(network, "patch_embed", None), "backbone", None)
+    if backbone is None:
+        yield found
+        return
+    hook = backbone.register_forward_hook(lambda module, images, maps: found.extend(maps))
+    try:
+        yield found
+    finally:
+        hook.remove()

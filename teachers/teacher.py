@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from attar.errors import InputError
+from attar.middle import middle, reductions_of
+from teachers.hybrid import maps_inside
 
 
 class Teacher(nn.Module):
@@ -54,7 +56,7 @@ class Teacher(nn.Module):
         `logits` (N, classes); `pooled` (N, D), what the classifier sees; `map` (N, D, h, w): of a ViT the patch tokens
         after the last block, laid out as the image, before the final norm (which makes every token equally long, so
         that no attention is left in their lengths) and without class and register tokens; of a convolutional network
-        its last feature map.
+        its last feature map; `middle` (N, D, h, w), the map in the middle (`attar.middle`), likewise without norm.
 
         Raises:
             InputError: timm gives no feature map of this architecture.
@@ -65,8 +67,12 @@ class Teacher(nn.Module):
                 f"teacher {self.architecture['name']!r}: timm gives no feature map of it. Choose losses that need only "
                 "logits, or another teacher."
             )
-        features, (spatial,) = network.forward_intermediates(
-            self.normalized(images), indices=1, norm=False, output_fmt="NCHW"
-        )
+        reductions = reductions_of(network)
+        indices = [middle(reductions), len(reductions) - 1]
+        with maps_inside(network) as inside:
+            features, maps = network.forward_intermediates(
+                self.normalized(images), indices=indices, norm=False, output_fmt="NCHW"
+            )
+        between, spatial = (inside or maps)[0], maps[-1]
         logits, pooled = network.forward_head(features), network.forward_head(features, pre_logits=True)
-        return {"logits": logits, "pooled": pooled, "map": spatial}
+        return {"logits": logits, "pooled": pooled, "map": spatial, "middle": between}

@@ -17,6 +17,7 @@ from distill.losses.dist import DIST
 from distill.losses.dkd import DKD
 from distill.losses.feature import Feature
 from distill.losses.hard import Hard
+from distill.losses.hint import Hint
 from distill.losses.kd import KD
 from distill.losses.rkd import RKD
 
@@ -26,6 +27,7 @@ LOSSES: dict[str, type[Loss]] = {
     "dist": DIST,
     "hard": Hard,
     "feature": Feature,
+    "hint": Hint,
     "attention": Attention,
     "rkd": RKD,
     "crd": CRD,

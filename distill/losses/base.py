@@ -6,6 +6,7 @@ A loss reads *answers*, dictionaries of tensors for one batch:
     pooled      (N, D)        student and teacher: what the classifier sees
     map         (N, D, h, w)  student: its backbone's last feature map
                               teacher: `whitened` patch tokens, or last feature map, laid out as the image
+    middle      (N, D, h, w)  student and teacher: the feature map in the middle (`attar.middle`); teacher: `whitened`
     attention   (N, h, w)     teacher: `attention_map` of its feature map
 
 The widths D and the grids of the two need not agree. The teacher's answers come from its cache, which stores what the

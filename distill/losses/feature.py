@@ -18,13 +18,15 @@ from torch.nn import functional
 
 from distill.losses.base import Answers, Loss, Shapes, coarser, resampled
 
+Metric = Literal["cosine", "smooth_l1"]
+
 
 class Feature(Loss):
     """`feature` after a projector of its own; reads the feature maps of both."""
 
     teacher: ClassVar = ("map",)
     student: ClassVar = ("map",)
-    metric: Literal["cosine", "smooth_l1"] = "cosine"
+    metric: Metric = "cosine"
     beta: float = Field(2.0, gt=0, description="smooth_l1: where the square ends and the straight line begins")
 
     def learned(self, student: Shapes, teacher: Shapes) -> nn.Module:
