@@ -4,8 +4,8 @@
     python -m benchmarks.methods --output runs/methods-short --short     minutes, to see that it works
 
 One student (recipes/elpv.yaml's MobileNetV3-small, from scratch), one teacher, one cache; what differs is the loss.
-Options are the defaults of docs/methods.md, and so are weights, but for one of the hint's (`_WEIGHTS`), tried on another
-split of these photos.
+Options are the defaults of docs/methods.md, and so are the weights, but for one of `hint` (`_WEIGHTS`), which was tried
+on another split of these photos.
 It drives the command line, one process and one thread a training run, `--jobs` at a time, and continues where it was
 killed.
 

@@ -17,6 +17,7 @@ import timm
 import torch
 from timm.layers import HybridEmbed
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError
@@ -78,16 +79,21 @@ def create_hybrid(
 
 @contextmanager
 def maps_inside(network: Any) -> Iterator[list[torch.Tensor]]:
-    """What the convolutional part of a hybrid has found when it ran: its middle map and its last one; else nothing.
+    """What the convolutional part of a hybrid ViT finds when it runs: its middle map and its last one; else nothing.
 
-    timm keeps only the last for the transformer.
+    The transformer takes only the last. timm's own hybrids keep no other.
     """
     found: list[torch.Tensor] = []
     backbone = getattr(getattr(network, "patch_embed", None), "backbone", None)
     if backbone is None:
         yield found
         return
-    hook = backbone.register_forward_hook(lambda module, images, maps: found.extend(maps))
+
+    def keep(module: nn.Module, images: Any, maps: Any) -> None:
+        if isinstance(maps, list) and len(maps) > 1:
+            found.extend(maps)
+
+    hook = backbone.register_forward_hook(keep)
     try:
         yield found
     finally:

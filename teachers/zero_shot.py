@@ -68,6 +68,11 @@ class ZeroShot(nn.Module):
         """The tower's own."""
         return self.tower.forward_features(images)
 
+    @property
+    def feature_info(self) -> Any:
+        """The tower's."""
+        return self.tower.feature_info
+
     def forward_intermediates(self, images: torch.Tensor, **options: Any) -> Any:
         """The tower's own."""
         return self.tower.forward_intermediates(images, **options)

@@ -164,6 +164,8 @@ WHOLE = {
     "student": {"logits": S, "pooled": POOLED_S, "map": RNG.normal(size=(PHOTOS, 6, 3, 2))},
     "teacher": {"logits": T, "pooled": POOLED_T, "map": MAP_T, "attention": np.abs(MAP_T[:, 0])},
 }
+WHOLE["student"]["middle"] = RNG.normal(size=(PHOTOS, 5, 4, 4))
+WHOLE["teacher"]["middle"] = RNG.normal(size=(PHOTOS, 7, 6, 5))
 
 
 def batch(who: str, grad: bool = False) -> dict[str, torch.Tensor]:
@@ -209,6 +211,7 @@ def test_finite_at_extremes(name: str) -> None:
     loss, learned = learned_by(name)
     far = torch.tensor([[300.0, *[-300.0] * (CLASSES - 1)]] * PHOTOS)
     extreme = {"logits": far, "pooled": torch.zeros(PHOTOS, 6), "map": torch.zeros(PHOTOS, 6, 3, 2)}
+    extreme["middle"] = torch.zeros(PHOTOS, 5, 4, 4)
     student = {kind: value.requires_grad_() for kind, value in extreme.items()}
     teacher = {kind: value.float() for kind, value in batch("teacher").items()} | {
         "logits": -extreme["logits"].detach()
@@ -225,16 +228,17 @@ def test_dkd_without_a_label_takes_the_teachers_word() -> None:
     assert loss(*answers, none, torch.nn.Identity()) == loss(*answers, own, torch.nn.Identity())
 
 
-def test_feature_learns_a_teacher_that_is_linear_in_the_student() -> None:
-    """The projector is there to bridge widths: it should bridge this one fully."""
+@pytest.mark.parametrize(("name", "kind"), [("feature", "map"), ("hint", "middle")])
+def test_a_projector_learns_a_teacher_that_is_linear_in_the_student(name: str, kind: str) -> None:
+    """It is there to bridge widths: it should bridge this one fully."""
     torch.manual_seed(0)
-    loss = loss_named("feature", {"metric": "smooth_l1"}, "here")
+    loss = loss_named(name, {"metric": "smooth_l1"}, "here")
     student = torch.randn(16, 6, 4, 4)
     teacher = torch.einsum("nchw,dc->ndhw", student, torch.randn(3, 6))
-    projector = loss.learned({"map": (6, 4, 4)}, {"map": (3, 4, 4)})
+    projector = loss.learned({kind: (6, 4, 4)}, {kind: (3, 4, 4)})
     optimizer = torch.optim.Adam(projector.parameters(), lr=0.05)
     for _ in range(300):
-        value = loss({"map": student}, {"map": teacher}, torch.zeros(16), projector)
+        value = loss({kind: student}, {kind: teacher}, torch.zeros(16), projector)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()

@@ -134,7 +134,7 @@ def test_every_loss_trains(photos: Photos, teacher: Bundle, tmp_path: Path) -> N
     assert all(np.isfinite(epoch["loss"]) for epoch in bundle.metrics["history"])
     assert [part["name"] for part in bundle.provenance["recipe"]["student"]["losses"]] == list(LOSSES)
     kinds = {path.name.split(".")[1] for path in (tmp_path / "s.teacher-cache").glob("view-00000.*.npy")}
-    assert kinds == {"map", "attention", "pooled"}
+    assert kinds == {"map", "middle", "attention", "pooled"}
 
 
 def test_training_for_integers_takes_several_losses(
@@ -149,7 +149,7 @@ def test_training_for_integers_takes_several_losses(
 
 def test_stored_answers_are_the_teachers_own(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
     """To mixed views as well: drawn again here, in another order and batch."""
-    every = spec(losses=[{"name": name} for name in ("kd", "rkd", "feature", "attention")], epochs=1)
+    every = spec(losses=[{"name": name} for name in ("kd", "rkd", "feature", "hint", "attention")], epochs=1)
     distill(photos, every, tmp_path / "s", teacher=teacher, views=MIXED)
     stored = TeacherCache(
         tmp_path / "s.teacher-cache", teacher=teacher.fingerprint, data=photos.fingerprint, views=MIXED.fingerprint,
@@ -161,7 +161,8 @@ def test_stored_answers_are_the_teachers_own(photos: Photos, teacher: Bundle, tm
     for batch in loader.epoch(0):
         with torch.inference_mode():
             live = model.answers(batch.images)
-        live = {**live, "map": whitened(live["map"]), "attention": attention_map(live["map"])}
+        live["attention"] = attention_map(live["map"])
+        live |= {kind: whitened(live[kind]) for kind in ("map", "middle")}
         for kind, answer in stored.answers(0, batch.index, goal_of(every).kinds).items():
             assert np.allclose(answer, live[kind].numpy(), atol=0.06), kind
 

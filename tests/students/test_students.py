@@ -59,7 +59,7 @@ def test_answers_are_those_of_a_plain_pass_and_its_parts(name: str, head: str) -
     assert torch.equal(answers["logits"], student(images(side=96)))
     assert torch.equal(student.network.get_classifier()(answers["pooled"]), answers["logits"])
     assert torch.equal(student.network.forward_head(answers["map"]), answers["logits"])
-    assert answers["map"].shape[-2:] == (3, 3)
+    assert answers["map"].shape[-2:] == (3, 3) and answers["middle"].shape[-2:] == (6, 6)
     # Dropout too is drawn once, and the same.
     student.train()
     torch.manual_seed(0)

@@ -39,7 +39,7 @@ FAMILIES = {
 }
 """Architecture -> its options, at another size than its own."""
 HYBRID = {"vit_tiny_r_s16_p8_224": {**SMALL, "img_size": 64}}
-FOUR = [{"name": "kd"}, {"name": "feature"}, {"name": "rkd"}, {"name": "attention"}]
+FIVE = [{"name": name} for name in ("kd", "feature", "hint", "rkd", "attention")]
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +67,12 @@ def test_it_trains_and_a_student_learns_every_kind_of_answer(name: str, photos: 
     assert any(not torch.equal(fresh[key], last[key]) for key in fresh if key.startswith("network.blocks.0."))
     how = DistillSpec(
         name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=18, head_width=32,
-        losses=FOUR, check_teacher=False,
+        losses=FIVE, check_teacher=False,
     )  # fmt: skip
     student = distill(photos, how, tmp_path / "s", teacher=bundle, views=VIEWS, cache=tmp_path / "cache")
     assert student.provenance["teacher"]["fingerprint"] == bundle.fingerprint
     kinds = {path.name.split(".")[1] for path in (tmp_path / "cache").glob("view-00000.*.npy")}
-    assert kinds == {"map", "pooled", "attention"}
+    assert kinds == {"map", "middle", "pooled", "attention"}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

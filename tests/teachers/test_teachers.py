@@ -58,6 +58,7 @@ def test_the_map_of_a_vit_is_its_patch_tokens(name: str, prefix: int, options: d
     n, d, h, w = answers["map"].shape
     assert tokens[0].shape == (n, prefix + h * w, d)
     assert torch.equal(answers["map"].flatten(2).transpose(1, 2), tokens[0][:, prefix:])
+    assert answers["middle"].shape[-2:] == ((h, w) if name != "hybrid_vit" else (2 * h, 2 * w))
     assert torch.equal(answers["logits"], teacher(images))
     assert torch.equal(answers["pooled"], teacher.features(images))
 
@@ -69,6 +70,7 @@ def test_the_map_of_a_convolutional_teacher_is_its_last_one(name: str) -> None:
     answers = teacher.answers(images)
     assert answers["map"].ndim == 4
     assert torch.equal(answers["map"], teacher.network.forward_features(teacher.normalized(images)))
+    assert answers["middle"].shape[-2:] == tuple(2 * side for side in answers["map"].shape[-2:])
     assert torch.equal(answers["logits"], teacher(images))
     assert torch.equal(answers["pooled"], teacher.features(images))
 
