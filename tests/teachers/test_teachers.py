@@ -70,7 +70,7 @@ def test_the_map_of_a_convolutional_teacher_is_its_last_one(name: str) -> None:
     answers = teacher.answers(images)
     assert answers["map"].ndim == 4
     assert torch.equal(answers["map"], teacher.network.forward_features(teacher.normalized(images)))
-    assert answers["middle"].shape[-2:] == tuple(2 * side for side in answers["map"].shape[-2:])
+    assert answers["middle"].shape[-1] in (2 * answers["map"].shape[-1], 2 * answers["map"].shape[-1] - 1)
     assert torch.equal(answers["logits"], teacher(images))
     assert torch.equal(answers["pooled"], teacher.features(images))
 
