@@ -41,7 +41,7 @@ _LISTED = (
     ("dkd",), ("dist",), ("hard",), ("feature",), ("hint",), ("attention",), ("rkd",), ("crd",), ("kd", "feature"),
     ("kd", "crd"), ("dkd", "crd"), ("dkd", "crd", "hint"),
 )  # fmt: skip
-_WEIGHTS = {("dkd", "crd", "hint"): {"hint": 10}}
+_WEIGHTS: dict[tuple[str, ...], dict[str, int]] = {("dkd", "crd", "hint"): {"hint": 10}}
 
 
 def _listed(names: tuple[str, ...]) -> tuple[str, ...]:
