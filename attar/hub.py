@@ -39,7 +39,8 @@ def create_pretrained(what: str, name: str, **options: Any) -> Any:
     except Exception as error:  # the hub's client raises anything
         raise InputError(
             f"{what} {name!r}: its pretrained weights could not be fetched ({_reason(error)}). Connect to the "
-            "network, name a file that you have with `checkpoint`, or train from scratch with `pretrained: false`."
+            "network, name a file that you have with `checkpoint`, or train from scratch with `pretrained: false`, "
+            "teacher and student each for itself (--set student.pretrained=false)."
         ) from error
 
 

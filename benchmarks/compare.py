@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from attar.extras import OPTIONAL, version
 from attar.files import size
 from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error
 from benchmarks import record
-from benchmarks.choose import choose
+from benchmarks.choose import cautious, choose
 from benchmarks.classes import Answered, class_rows
 from benchmarks.comparison import Bin, Choice, Comparison, Device, Interval, Kind, Needs, Row
 from benchmarks.device import describe
@@ -96,9 +97,10 @@ def compare(
     known = list(records) if records is not None else record.read(output)
     digests = {item.entry.sha256: item.name for item in answers if item.entry}
     rows = tuple(_row(item, answers, labels) for item in answers)
-    devices = devices_of(known, digests, rows, needs)
+    warned = partial(cautious, rows=rows, labels=labels.tolist(), names=photos.labels)
+    devices = tuple(replace(each, choice=warned(each.choice)) for each in devices_of(known, digests, rows, needs))
     rows = _timed(rows, host_of(devices))
-    choice = devices[0].choice if devices else choose(rows, needs)
+    choice = devices[0].choice if devices else warned(choose(rows, needs))
     compared = _compared(rows, choice)
     return Comparison(
         title=f"{student.name} from {master.name}" if master else student.name,

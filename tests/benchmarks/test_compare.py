@@ -16,9 +16,9 @@ import teachers
 from attar.data import labels_of, load_pixels
 from attar.errors import InputError
 from benchmarks import compare, write_report
-from benchmarks.choose import Needs, choose
+from benchmarks.choose import Needs, cautious, choose
 from benchmarks.compare import reliability, spread
-from benchmarks.comparison import Interval, Row
+from benchmarks.comparison import Choice, Interval, Row
 from benchmarks.predictions import FOLDER
 
 
@@ -162,6 +162,18 @@ def test_the_fastest_file_within_one_point_is_chosen(small: Any) -> None:
     assert any("iPhone" in reason for reason in choose([careful, apple]).reasons)
     assert choose([apple]).target == "coreml:w8"
     assert choose([]).file is None
+
+
+def test_a_student_that_may_know_nothing_is_warned_of_first(small: Any) -> None:
+    student = replace(small.comparison.row("student"), top1=Interval(0.5, 0.3, 0.7))
+    choice = Choice("a.tflite", "litert:fp32", ("It is the fastest.",))
+    warned = cautious(choice, [student], [0, 1, 1, 2, 3], ["ash", "elm", "fir", "oak"])
+    assert warned.reasons == (
+        "Nothing here is worth shipping yet: the student is right on 50.0% [30.0, 70.0] of these photos, and whoever "
+        "always answers 'elm' on 40.0%.",
+        "It is the fastest.",
+    )
+    assert cautious(choice, [replace(student, top1=Interval(0.5, 0.41, 0.6))], [0, 1, 1, 2, 3], "abcd") == choice
 
 
 def test_the_file_to_take_meets_what_was_asked_for(small: Any) -> None:
