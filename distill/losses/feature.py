@@ -18,24 +18,22 @@ from torch.nn import functional
 
 from distill.losses.base import Answers, Loss, Shapes, coarser, resampled
 
-Metric = Literal["cosine", "smooth_l1"]
-
 
 class Feature(Loss):
     """`feature` after a projector of its own; reads the feature maps of both."""
 
     teacher: ClassVar = ("map",)
     student: ClassVar = ("map",)
-    metric: Metric = "cosine"
+    metric: Literal["cosine", "smooth_l1"] = "cosine"
     beta: float = Field(2.0, gt=0, description="smooth_l1: where the square ends and the straight line begins")
 
     def learned(self, student: Shapes, teacher: Shapes) -> nn.Module:
         """A 1x1 convolution from the student's channels to the teacher's."""
-        return nn.Conv2d(student["map"][0], teacher["map"][0], 1)
+        return nn.Conv2d(student[self.student[0]][0], teacher[self.teacher[0]][0], 1)
 
     def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, learned: nn.Module) -> torch.Tensor:
         """See `feature`."""
-        return feature(learned(student["map"]), teacher["map"], self.metric, self.beta)
+        return feature(learned(student[self.student[0]]), teacher[self.teacher[0]], self.metric, self.beta)
 
 
 def feature(student: torch.Tensor, teacher: torch.Tensor, metric: str = "cosine", beta: float = 2.0) -> torch.Tensor:

@@ -13,25 +13,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
-from torch import Tensor, nn
-
-from distill.losses.base import Answers, Loss, Shapes
-from distill.losses.feature import Metric, feature
+from distill.losses.feature import Feature
 
 
-class Hint(Loss):
-    """`feature` of the middle maps, after a projector of its own."""
+class Hint(Feature):
+    """`feature` of the middle maps, after a projector of its own (the paper's regressor)."""
 
     teacher: ClassVar = ("middle",)
     student: ClassVar = ("middle",)
-    metric: Metric = "cosine"
-    beta: float = Field(2.0, gt=0, description="smooth_l1: where the square ends and the straight line begins")
-
-    def learned(self, student: Shapes, teacher: Shapes) -> nn.Module:
-        """A 1x1 convolution from the student's channels to the teacher's: the paper's regressor."""
-        return nn.Conv2d(student["middle"][0], teacher["middle"][0], 1)
-
-    def __call__(self, student: Answers, teacher: Answers, labels: Tensor, learned: nn.Module) -> Tensor:
-        """See `distill.losses.feature.feature`."""
-        return feature(learned(student["middle"]), teacher["middle"], self.metric, self.beta)
