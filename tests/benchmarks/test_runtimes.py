@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from pathlib import Path
 from pkgutil import resolve_name
 from types import SimpleNamespace
@@ -144,9 +145,17 @@ def test_core_ml_files_run_on_each_compute_unit(small: Any, tmp_path: Path, monk
     monkeypatch.setattr(runtimes, "chosen", lambda format, other=None: units if format == "onnx" else ())
     for module in (latency, benchmarks.measurement):
         monkeypatch.setattr(module, "chosen", runtimes.chosen)
+
+    def slow(path: str, threads: int) -> Any:
+        session = onnx.load(path, threads)
+        plain = session.infer
+        monkeypatch.setattr(session, "infer", lambda: (time.sleep(0.004), plain()))
+        return session
+
     planned: list[Any] = [{"name": "conv_0", "operator": "conv", "share": 1.0, "device": "GPU"}]
     for name in units:
-        stand_in = SimpleNamespace(NAME=f"stand-in {name}", version=onnx.version, load=onnx.load)
+        load = slow if name == "coreml-gpu" else onnx.load
+        stand_in = SimpleNamespace(NAME=f"stand-in {name}", version=onnx.version, load=load)
         monkeypatch.setattr(runtimes, name.replace("-", "_"), stand_in, raising=False)
         monkeypatch.setitem(RUNTIMES, name, f"benchmarks.runtimes:{name.replace('-', '_')}")
     monkeypatch.setattr(runtimes.coreml_gpu, "plan", lambda path: planned, raising=False)  # type: ignore[attr-defined]
@@ -156,9 +165,10 @@ def test_core_ml_files_run_on_each_compute_unit(small: Any, tmp_path: Path, monk
     assert [each.key for each in first.records] == [("onnx:fp32", f"stand-in {name}") for name in units]
     assert [each.conditions.get("plan") for each in first.records] == [None, planned]
     second = measurement(
-        small.exports, Tracking(lab, against="v1", fail_if=("size > 1.1x",)), seconds=0.1, output=tmp_path
+        small.exports, Tracking(lab, against="v1", fail_if=("p50 > 9x",)), seconds=0.1, output=tmp_path
     )
     assert [each.runtime for each in second.judgements] == [f"stand-in {name}" for name in units]
+    assert all(0.2 < each.ratio.value < 5 and each.way == "side by side" for each in second.judgements)
     terminal = Console(width=120, record=True, file=io.StringIO())
     terminal.print(records_table(second), judgements_table(second.judgements))
     assert terminal.export_text().count("stand-in coreml-gpu") == 3  # a row of each table, and the caption
