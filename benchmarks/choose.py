@@ -48,8 +48,8 @@ def cautious(choice: Choice, rows: Sequence[Row], labels: Sequence[int], names: 
         return choice
     low, high = (f"{100 * value:.1f}" for value in (student.top1.low, student.top1.high))
     warning = (
-        f"Nothing here is worth shipping yet: the student is right on {percent(student.top1.value)} [{low}, {high}] of "
-        f"these photos, and whoever always answers {names[common]!r} on {percent(count / len(labels))}."
+        f"Look before you ship: the student is right on {percent(student.top1.value)} [{low}, {high}] of these photos, "
+        f"and always answering {names[common]!r} would be right on {percent(count / len(labels))}."
     )
     return replace(choice, reasons=(warning, *choice.reasons))
 

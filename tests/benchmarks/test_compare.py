@@ -169,8 +169,8 @@ def test_a_student_that_may_know_nothing_is_warned_of_first(small: Any) -> None:
     choice = Choice("a.tflite", "litert:fp32", ("It is the fastest.",))
     warned = cautious(choice, [student], [0, 1, 1, 2, 3], ["ash", "elm", "fir", "oak"])
     assert warned.reasons == (
-        "Nothing here is worth shipping yet: the student is right on 50.0% [30.0, 70.0] of these photos, and whoever "
-        "always answers 'elm' on 40.0%.",
+        "Look before you ship: the student is right on 50.0% [30.0, 70.0] of these photos, and always answering 'elm' "
+        "would be right on 40.0%.",
         "It is the fastest.",
     )
     assert cautious(choice, [replace(student, top1=Interval(0.5, 0.41, 0.6))], [0, 1, 1, 2, 3], "abcd") == choice
