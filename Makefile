@@ -1,14 +1,17 @@
 # Two commands on a fresh machine (Python 3.11, git, make):
 #   make demo    set up .venv and run the quickstart: teacher, student, phone files, report
 #   make test    set up the same way, then check style and types and run every test
+# And one that needs 2 GB more:
+#   make test-optional   the tests with TensorFlow, MediaPipe, MLflow, W&B and an emulated ARM, in .venv-optional
 # Another Python: make demo PYTHON=python3.11
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OPTIONAL := .venv-optional
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-optional lint format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,7 +21,10 @@ demo: $(READY)
 	$(BIN)/attar quickstart
 
 test: lint
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile -m "not optional"
+
+test-optional: $(OPTIONAL)/.ready
+	$(OPTIONAL)/bin/python -m pytest -m optional
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -40,6 +46,18 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
 	@touch $@
 
+# TensorFlow and torch crash in one environment as soon as coremltools meets both, so this one lies on top of .venv and
+# adds what .venv must not have.
+$(OPTIONAL)/.ready: $(READY)
+	@echo "Setting up $(OPTIONAL): TensorFlow and others are 2 gigabytes, once."
+	@rm -rf $(OPTIONAL)
+	$(BIN)/python -m venv $(OPTIONAL)
+	@base=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	  here=$$($(OPTIONAL)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	  echo "import site; site.addsitedir('$$base')" > "$$here/_base.pth"
+	$(OPTIONAL)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev-optional]" -c constraints.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OPTIONAL) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

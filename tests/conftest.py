@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 # Before torch loads: on a busy machine, spinning threads make everything many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
+import skips
 from pictures import SHAPES, draw
 
 # coremltools imports TensorFlow where there is one, and the two crash beside torch: see attar.extras. A test that wants
 # TensorFlow's opinion of a file takes this away.
 sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    report = yield
+    skips.refuse(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    """As above, for a file that skips as a whole."""
+    report = yield
+    skips.refuse(report)
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from unprivileged import without_root
 
 from attar.errors import InputError
 from attar.files import digest_of, read_json, replacing, sha256, size, write_json, write_text
@@ -125,11 +126,13 @@ def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
         write_text(tmp_path / "taken" / "a.txt", "x")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="permission"):
-        write_text(tmp_path / "a.txt", "x")
+def test_a_read_only_folder() -> None:
+    with without_root() as folder:
+        write_text(folder / "a.txt", "x")
+        folder.chmod(0o500)
+        with pytest.raises(InputError, match="permission"):
+            write_text(folder / "b.txt", "x")
+        assert names(folder) == ["a.txt"]
 
 
 KILLED = """

@@ -66,6 +66,7 @@ def test_tensorboard_shows_a_training_that_was_cut_off_once(tmp_path: Path) -> N
     assert {"lr", "gradient_norm"} <= set(shown.Tags()["scalars"])
 
 
+@pytest.mark.optional
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_the_others_keep_a_run_on_this_machine(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = pytest.importorskip(name)

@@ -69,6 +69,7 @@ def test_a_runtime_that_there_is_not(small: Any) -> None:
         bench(small.exports, runtime="litert-compield")
 
 
+@pytest.mark.optional
 def test_tensorflow_computes_what_litert_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from export.tflite import elsewhere
 

@@ -72,6 +72,7 @@ def test_without_tensorflow_there_is_no_second_opinion_of_litert(exported):
     assert litert.second_opinions(exported / "litert-fp32.tflite") == {}
 
 
+@pytest.mark.optional
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["litert-fp32.tflite", "litert-fp16.tflite", "litert-int8.tflite"])
 def test_tensorflow_with_reference_kernels_agrees(exported, bundle, photos, monkeypatch, file):
@@ -130,6 +131,7 @@ def test_arm_without_a_litert_file_is_refused(exported, bundle, photos, tmp_path
         verify(tmp_path, bundle=bundle, photos=photos, max_drop=DROP, arm=True)
 
 
+@pytest.mark.optional
 @pytest.mark.slow
 def test_litert_on_an_emulated_arm_gives_the_same(exported, bundle, photos, tmp_path):
     if arm.native() or not shutil.which("qemu-aarch64") or not shutil.which("mmdebstrap"):

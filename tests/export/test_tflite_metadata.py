@@ -110,6 +110,7 @@ def test_the_file_says_where_it_comes_from_and_nothing_of_this_machine(described
     assert metadata.read_about(Path(__file__)) == {}
 
 
+@pytest.mark.optional
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_mediapipe_classifies_with_the_file_alone(exported, bundle, photos, precision):
     tasks = pytest.importorskip("mediapipe.tasks.python")
