@@ -2,10 +2,14 @@
 
 student.training.pt      the newest
 student.training.pt.1    the one before, for the day the newest turns out damaged
+
+Behind what torch writes stands its SHA-256, which is checked before anything is read. torch itself checks nothing, and
+a single flipped bit would train on to other weights.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +19,10 @@ import torch
 
 from attar.console import say
 from attar.errors import InputError
-from attar.files import replacing
+from attar.files import replacing, sha256
+
+DIGEST = 64
+"""Characters of a SHA-256 in hexadecimal."""
 
 
 class Checkpoints:
@@ -34,6 +41,7 @@ class Checkpoints:
         """Write a checkpoint; the older ones move one place down."""
         with replacing(self.path) as temporary:
             torch.save({**state, "key": self.key}, temporary)
+            _seal(temporary)
             # A second name for the newest before it is replaced: at no moment is there none.
             for place in range(self.count - 1, 0, -1):
                 _take_over(_older(self.path, place - 1), _older(self.path, place))
@@ -47,6 +55,7 @@ class Checkpoints:
         found = [path for place in range(self.count) if (path := _older(self.path, place)).is_file()]
         for path in found:
             try:
+                _refuse_flipped(path)
                 state = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # torch raises anything on damaged input
                 damaged = error
@@ -71,6 +80,27 @@ def discard(path: Path) -> None:
     for older in path.parent.glob(f"{path.name}.[0-9]*"):
         older.unlink(missing_ok=True)
     path.unlink(missing_ok=True)
+
+
+def _seal(path: Path) -> None:
+    """Append the SHA-256 of a file to it. What reads zip files does not mind."""
+    digest = sha256(path)
+    with path.open("ab") as stream:
+        stream.write(digest.encode())
+
+
+def _refuse_flipped(path: Path) -> None:
+    """Raise `ValueError` unless the file ends in the SHA-256 of what comes before."""
+    digest, left = hashlib.sha256(), path.stat().st_size - DIGEST
+    with path.open("rb") as stream:
+        while left > 0:
+            block = stream.read(min(left, 1 << 20))
+            digest.update(block)
+            left -= len(block)
+            if not block:
+                break
+        if stream.read() != digest.hexdigest().encode():
+            raise ValueError("its checksum is another one, or it is from an older attar")
 
 
 def _older(path: Path, place: int) -> Path:

@@ -11,16 +11,17 @@ from pathlib import Path
 import benchmarks
 import export
 import teachers
-from attar import ranks
+from attar import ranks, readiness
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data import Photos
 from attar.errors import GateError, InputError
 from attar.files import write_json, write_text
 from attar.provenance import provenance
-from attar.recipe import Recipe, write_recipe
+from attar.recipe import Recipe, TeachSpec, write_recipe
 from attar.runfolder import RunFolder
 from attar.sources import photos_of, require_photos
+from attar.training import scheduled
 from benchmarks.compare import Comparison
 from distill import distill
 from distill.distill import require_balance, require_labels
@@ -42,7 +43,7 @@ def run(recipe: Recipe, output: Path) -> Comparison | None:
     with ranks.held(folder.claimed({"schema": 1, "recipe": recipe.fingerprint})):
         photos = photos_of(recipe.data, folder.data)
         if ranks.is_first():
-            write_text(folder.recipe, write_recipe(recipe))
+            write_text(folder.recipe, write_recipe(recipe, _schedules(recipe, photos)))
             write_json(folder.provenance, provenance(photos, recipe.seed, recipe.to_json()))
         teacher = fit_teacher(recipe, photos, folder)
         student = fit_student(recipe, photos, folder, teacher)
@@ -83,7 +84,7 @@ def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder) -> Bundle | N
     bundle = _made(folder.teacher, photos) or teachers.teach(
         photos, recipe.teacher, folder.teacher, views=recipe.views, seed=recipe.seed
     )
-    say(f"Teacher {bundle.name}: top-1 {100 * bundle.metrics['top1']:.1f}%")
+    say(readiness.told("Teacher", bundle.name, bundle.metrics))
     return bundle
 
 
@@ -98,8 +99,23 @@ def fit_student(recipe: Recipe, photos: Photos, folder: RunFolder, teacher: Bund
         cache=folder.cache,
         seed=recipe.seed,
     )
-    say(f"Student {bundle.name}: top-1 {100 * bundle.metrics['top1']:.1f}%")
+    say(readiness.told("Student", bundle.name, bundle.metrics, teacher.metrics if teacher else None))
     return bundle
+
+
+def _schedules(recipe: Recipe, photos: Photos) -> list[str]:
+    """What the recipe's schedules come to on so many photos, a line each."""
+    labelled = len(photos.train)
+    reads_labels = recipe.teacher is None or goal_of(recipe.student).labels
+    seen = {"teacher": labelled, "student": labelled if reads_labels else labelled + len(photos.unlabelled)}
+    lines = []
+    for part, spec in (("teacher", recipe.teacher), ("student", recipe.student)):
+        if spec is None or (isinstance(spec, TeachSpec) and spec.method not in ("finetune", "lora")):
+            continue
+        steps = seen[part] // min(spec.batch_size, seen[part])
+        epochs = scheduled(spec, steps).epochs
+        lines.append(f"{part}: {epochs} epochs of {steps} steps, {epochs * steps} steps in all")
+    return lines
 
 
 def export_files(recipe: Recipe, photos: Photos, folder: RunFolder, student: Bundle) -> GateError | None:

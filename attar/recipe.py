@@ -53,7 +53,10 @@ class DataPart(_Strict):
 class TrainSpec(_Strict):
     """How to train: `attar.training`."""
 
-    epochs: int = Field(30, ge=1)
+    epochs: int = Field(30, ge=1, description="at least; see min_steps")
+    min_steps: int = Field(
+        1000, ge=0, description="with few photos, more epochs until there are so many steps; 0 where epochs is given"
+    )
     batch_size: int = Field(32, ge=2, description="photos a step, of all ranks and parts together")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.02, ge=0)
@@ -74,6 +77,14 @@ class TrainSpec(_Strict):
     keep: int = Field(2, ge=1, description="training checkpoints that are kept while training")
     log: Literal["tensorboard", "mlflow", "wandb"] | None = Field(None, description="where to draw curves")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_as_given(cls, values: Any) -> Any:
+        """Who names a number of epochs gets that number."""
+        if isinstance(values, Mapping) and "epochs" in values and "min_steps" not in values:
+            return {**values, "min_steps": 0}
+        return values
+
 
 class TeachSpec(TrainSpec):
     """Which teacher, and how to fit it: `teachers.teach`."""
@@ -85,7 +96,8 @@ class TeachSpec(TrainSpec):
     crop: float | None = Field(None, gt=0, le=1, description="share of the shorter side that evaluation keeps")
     method: Literal["finetune", "lora", "probe", "zero_shot", "ensemble"] = "finetune"
     layer_decay: float = Field(0.75, gt=0, le=1, description="learning rate of each layer over that of the next")
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(10, ge=1, description="at least; see min_steps")
+    min_steps: int = Field(200, ge=0, description="as for the student: with few photos, more epochs")
     lr: float = Field(3e-4, gt=0, description="peak learning rate")
     lora_rank: int = Field(8, ge=1, description="lora: rank of what is added to each matrix")
     lora_alpha: float = Field(16.0, gt=0, description="lora: what is added is scaled by alpha / rank")
@@ -220,9 +232,10 @@ def validate(values: Mapping[str, Any], where: str) -> Recipe:
         raise InputError(f"{where}:\n{problems}") from error
 
 
-def write_recipe(recipe: Recipe) -> str:
-    """The resolved recipe as YAML."""
-    return yaml.safe_dump(recipe.to_json(), sort_keys=False, allow_unicode=True)
+def write_recipe(recipe: Recipe, notes: Sequence[str] = ()) -> str:
+    """The resolved recipe as YAML, below a comment for each note."""
+    comments = "".join(f"# {note}\n" for note in notes)
+    return comments + yaml.safe_dump(recipe.to_json(), sort_keys=False, allow_unicode=True)
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -10,6 +10,9 @@ everything else (weights, average, optimizer, random state, position). The weigh
 of the last step, never the best on the validation photos: those are what the results are reported on.
 Who wants the best all the same (`select: best`) gets figures that flatter it, and the bundle says so.
 
+The model that is kept, and each one that `select: best` looks at, first gets new batch-norm statistics
+(`attar.batchnorm`): after few steps the moving ones say little.
+
 Under torchrun the ranks share each batch out (`attar.ranks`, `attar.engines`): `batch_size` counts the
 photos of all, so a recipe means the same training on any number of ranks, up to the order of sums.
 Dropout draws other numbers in each.
@@ -23,13 +26,13 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from attar import ranks
+from attar import batchnorm, interrupts, ranks
 from attar.console import bar
 from attar.engines import One, engine_for
 from attar.errors import GateError
@@ -43,6 +46,7 @@ from attar.views import Batch
 from attar.watch import LossWatch, explain
 
 Objective = Callable[[nn.Module, Batch], torch.Tensor]
+Spec = TypeVar("Spec", bound=TrainSpec)
 
 
 class Loader(Protocol):
@@ -78,6 +82,7 @@ def train(
     identity: Any = None,
     parameters: Callable[[nn.Module], list[dict[str, Any]]] | None = None,
     validate: Callable[[nn.Module], float] | None = None,
+    remeasure: Callable[[nn.Module], None] | None = None,
     title: str = "Training",
 ) -> Trained:
     """Train `model` by `spec`, resuming from `checkpoint` if it is there.
@@ -93,6 +98,8 @@ def train(
         identity: plain data that says what is trained on what; a checkpoint of another one is refused.
         parameters: optimizer parameter groups of the model, with `lr_scale` where it differs from 1.
         validate: model -> accuracy in [0, 1]; asked by `select: best` after every epoch, in the first rank.
+        remeasure: gives a model new batch-norm statistics (`attar.batchnorm.remeasurer`), in the first rank; None keeps
+            the moving ones.
         title: what the progress bar says.
 
     Returns:
@@ -101,6 +108,7 @@ def train(
     Raises:
         InputError: the checkpoint belongs to another run; a batch that the ranks cannot share out evenly.
         GateError: a loss or gradient is not finite, or the loss diverged.
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     keep_freed()
     engine = engine_for(spec, loader.batch_size)
@@ -112,13 +120,17 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay)
     total = spec.epochs * loader.steps
     settings = spec.model_dump(exclude={"checkpoint_seconds", "keep", "log", "compile_teacher"})
-    key = digest_of([2, settings, seed, loader.steps, identity])
+    key = digest_of([3, settings, seed, loader.steps, identity])
     run = _Run(model, average, optimizer, engine, LossWatch(patience=max(100, total // 20)))
     run.resume(Checkpoints(checkpoint, key, spec.keep), seed)
     logs = checkpoint.with_name(checkpoint.name.removesuffix(".training.pt") + ".logs")
     saved = time.monotonic()
 
-    with bar(title, total) as progress, log_to(spec.log, logs, title, spec.model_dump(), run.step) as log:
+    with (
+        bar(title, total) as progress,
+        log_to(spec.log, logs, title, spec.model_dump(), run.step) as log,
+        interrupts.noted() as interrupt,
+    ):
         progress(run.step)
         while run.step < total:
             epoch, start = divmod(run.step, loader.steps)
@@ -127,7 +139,7 @@ def train(
                 _schedule(optimizer, spec, run.step, total)
                 loss, norm = _gradients(run, spec, loss_of, batch)
                 late = ranks.is_first() and time.monotonic() - saved > spec.checkpoint_seconds
-                loss, due = engine.mean(loss, float(late))
+                loss, due, stop = engine.mean(loss, float(late), float(interrupt.came))
                 if not (math.isfinite(loss) and math.isfinite(norm)):
                     raise GateError(_not_finite(run, spec, loss_of, batch, title, checkpoint))
                 optimizer.step()
@@ -140,17 +152,27 @@ def train(
                     raise GateError(f"{title}, step {run.step}: {problem}. {_remedy(spec, checkpoint)}")
                 if run.step % EVERY == 0:
                     log(run.step, {"loss": loss, "gradient_norm": norm, "lr": learning_rate(spec, run.step - 1, total)})
-                if due and run.step % loader.steps:
+                if (due or stop) and run.step % loader.steps:
                     run.save()
                     saved = time.monotonic()
-            entry = run.end_epoch(epoch + 1, spec.select == "best", validate)
+                    if stop:
+                        interrupt.take_effect()
+            entry = run.end_epoch(epoch + 1, spec.select == "best", validate, remeasure)
             log(run.step, {f"epoch/{name}": value for name, value in entry.items() if name != "epoch"})
             progress(0, f"{title} · epoch {epoch + 1}/{spec.epochs} · loss {entry['loss']:.3f}")
-            if due or run.step == total:
+            if due or stop or run.step == total:
                 run.save()
                 saved = time.monotonic()
+                if stop:
+                    interrupt.take_effect()
 
-    return Trained(run.result().cpu().eval(), run.history)
+    return Trained(run.result(remeasure).cpu().eval(), run.history)
+
+
+def scheduled(spec: Spec, steps: int) -> Spec:
+    """The same schedule with as many epochs of `steps` steps as `min_steps` asks for, and at least its own."""
+    epochs = max(spec.epochs, -(-spec.min_steps // steps))
+    return spec.model_copy(update={"epochs": epochs, "min_steps": 0})
 
 
 def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -161,7 +183,7 @@ def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str,
 
 
 def learning_rate(spec: TrainSpec, step: int, total: int) -> float:
-    """Linear warm-up to `spec.lr`, then half a cosine down to zero at the last step."""
+    """Linear warm-up to `spec.lr`, then half a cosine down, which would reach zero one step after the last."""
     warmup = round(spec.warmup * total)
     if step < warmup:
         return spec.lr * (step + 1) / warmup
@@ -214,24 +236,35 @@ class _Run:
                     "best": self.best, "model": model, "optimizer": optimizer, "average": average, "random": random,
                 })  # fmt: skip
 
-    def end_epoch(self, epoch: int, select: bool, validate: Callable[[nn.Module], float] | None) -> dict[str, float]:
+    def end_epoch(
+        self,
+        epoch: int,
+        select: bool,
+        validate: Callable[[nn.Module], float] | None,
+        remeasure: Callable[[nn.Module], None] | None,
+    ) -> dict[str, float]:
         """Close an epoch's books: its entry in the history."""
         entry: dict[str, float] = {"epoch": epoch, "loss": sum(self.losses) / len(self.losses)}
         if select:
             model = self.average.module if self.average else self.model
-            entry["top1"] = ranks.exchange(validate(model) if validate else None)[0]
-            if self.best is None or entry["top1"] > self.best["top1"]:
-                weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-                self.best = {"epoch": epoch, "top1": entry["top1"], "weights": weights}
+            with batchnorm.kept(model):  # training goes on with the statistics that it had
+                if remeasure:
+                    remeasure(model)
+                entry["top1"] = ranks.exchange(validate(model) if validate else None)[0]
+                if self.best is None or entry["top1"] > self.best["top1"]:
+                    weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+                    self.best = {"epoch": epoch, "top1": entry["top1"], "weights": weights}
         self.history.append(entry)
         self.losses = []
         return entry
 
-    def result(self) -> nn.Module:
+    def result(self, remeasure: Callable[[nn.Module], None] | None) -> nn.Module:
         """The model to keep."""
         result = self.engine.whole(self.average.module if self.average else self.model)
-        if self.best:
+        if self.best:  # with the statistics that it was evaluated with
             result.load_state_dict(self.best["weights"])
+        elif remeasure:
+            remeasure(result)
         return result
 
 

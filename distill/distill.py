@@ -24,13 +24,13 @@ from attar.balance import LabelLoss, label_loss
 from attar.bundle import Bundle, read_bundle
 from attar.data import Photo, Photos, labels_of
 from attar.errors import InputError
-from attar.evaluation import evaluate, validator
+from attar.evaluation import TrainingSample, evaluate, validator
 from attar.inference import device
 from attar.keeping import discard
 from attar.preprocessing import Preprocessing
 from attar.provenance import agree_on, provenance
 from attar.recipe import DistillSpec
-from attar.training import train
+from attar.training import scheduled, train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from distill.answers import identity_of, teacher_answers
 from distill.cache import TeacherCache
@@ -83,6 +83,7 @@ def distill(
         PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=spec.batch_size, seed=seed
     )
     views.photos_in(loader.batch_size)  # before the teacher is asked
+    spec = scheduled(spec, loader.steps)
     answers = None
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
@@ -95,15 +96,17 @@ def distill(
     checkpoint = output.with_name(f"{output.name}.training.pt")
     identity = [identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None]
     preprocessing = Preprocessing(spec.size, spec.crop)
+    sample = TrainingSample(photos, preprocessing)
     trained = train(
         learner(student, spec, answers, seed, label_loss(spec, photos)), spec, loader, objective(goal, answers),
         seed=seed, checkpoint=checkpoint, identity=identity, validate=validator(photos, preprocessing, spec.select),
-        title=f"Training {spec.name}",
+        remeasure=sample.remeasure if ranks.is_first() else None, title=f"Training {spec.name}",
     )  # fmt: skip
     fitted: Any = trained.model.student
     with ranks.first_alone() as writes:
         if writes:
-            metrics = evaluate(fitted.to(device()), photos, preprocessing, "Evaluating the student")
+            metrics = evaluate(fitted.to(device()), photos, preprocessing, "Evaluating the student", sample)
+            metrics["steps"] = spec.epochs * loader.steps
             students.save(
                 fitted.cpu(), output, labels=photos.labels, preprocessing=preprocessing,
                 metrics={**metrics, "history": trained.history},
@@ -187,7 +190,9 @@ def objective(goal: Goal, answers: TeacherCache | None) -> Callable[[nn.Module, 
 
 def about_teacher(teacher: Bundle) -> dict[str, Any]:
     """What a student's provenance says of its teacher."""
-    metrics = {key: teacher.metrics[key] for key in ("images", "top1") if key in teacher.metrics}
+    metrics = {
+        key: teacher.metrics[key] for key in ("images", "top1", "top1_interval", "majority") if key in teacher.metrics
+    }
     members = [member["name"] for member in teacher.architecture.get("members", ())]  # of an ensemble
     about = {"name": teacher.name, "fingerprint": teacher.fingerprint, "metrics": metrics}
     return {**about, "members": members} if members else about

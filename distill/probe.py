@@ -22,6 +22,7 @@ from attar.bundle import Bundle
 from attar.console import say
 from attar.data import Photos, labels_of, load_pixels
 from attar.errors import InputError
+from attar.evaluation import TrainingSample
 from attar.extras import version
 from attar.files import digest_of, make_folder, read_json, write_json
 from attar.inference import device, predict
@@ -243,8 +244,8 @@ def _right(
     if stored.is_file() and (found := read_json(stored)).get("key") == key:
         return np.array(found["right"], dtype=bool)
     checkpoint = output / f"{name}.training.pt"
-    fitted = _fit(plan, photos, teacher, cache, checkpoint, identity, f"Probing {name}")
     preprocessing = Preprocessing(plan.spec.size, student.preprocessing.crop)
+    fitted = _fit(plan, photos, preprocessing, teacher, cache, checkpoint, identity, f"Probing {name}")
     probabilities = predict(fitted.to(device()), load_pixels(photos.val, preprocessing), title=f"Evaluating {name}")
     right = probabilities.argmax(1) == labels_of(photos.val)
     write_json(stored, {"key": key, "right": right.astype(int).tolist()})
@@ -253,7 +254,8 @@ def _right(
 
 
 def _fit(
-    plan: Plan, photos: Photos, teacher: Bundle | None, cache: Path, checkpoint: Path, identity: Any, title: str
+    plan: Plan, photos: Photos, preprocessing: Preprocessing, teacher: Bundle | None, cache: Path, checkpoint: Path,
+    identity: Any, title: str,
 ) -> students.Student:  # fmt: skip
     spec, goal, seed = plan.spec, goal_of(plan.spec), 0
     seen, labels = lesson(photos, goal, teacher)
@@ -270,6 +272,7 @@ def _fit(
         learner(student, spec, answers, seed, label_loss(spec, photos)), spec, _From(loader, plan.first),
         objective(goal, answers),
         seed=seed, checkpoint=checkpoint, identity=identity, title=title,
+        remeasure=TrainingSample(photos, preprocessing).remeasure,
     )  # fmt: skip
     fitted: Any = trained.model.student
     return fitted

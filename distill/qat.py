@@ -2,9 +2,10 @@
 
 Weights are rounded to 8 bits for each output channel, activations to 8 bits for each tensor, where the LiteRT
 quantizer rounds them; gradients pass the rounding unchanged and stop where it clips (Jacob et al., arXiv 1712.05877,
-section 3). Batch norms keep their statistics: in the file they are constants. A norm after a convolution need not be
-folded into it first, as there: its factor multiplies a whole channel, and so the channel's scale, and the integers
-are the same.
+section 3). Batch norms keep their statistics: in the file they are constants. They are measured on training photos
+before it begins (`attar.batchnorm`), not after: what is trained is the function with these very constants. A norm after
+a convolution need not be folded into it first, as there: its factor multiplies a whole channel, and so the channel's
+scale, and the integers are the same.
 
 What is written is a plain student again, whose weights bear rounding better.
 """
@@ -25,18 +26,19 @@ import students
 from attar import ranks
 from attar.balance import label_loss
 from attar.bundle import Bundle, read_bundle
-from attar.data import Photos
+from attar.data import Photos, labels_of
 from attar.errors import InputError
-from attar.evaluation import evaluate
+from attar.evaluation import TrainingSample, evaluate, validator
 from attar.inference import device
 from attar.keeping import discard
 from attar.provenance import provenance
 from attar.recipe import DistillSpec
-from attar.training import train
+from attar.training import scheduled, train
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill.answers import identity_of, teacher_answers
 from distill.distill import about_teacher, learner, lesson, objective, require_balance
 from distill.losses import goal_of
+from distill.useless import refuse_useless
 from students import DWSConvHead, Student
 from students.create import build
 
@@ -183,8 +185,6 @@ def quantization_aware(
         raise InputError("Training for integers runs in one process. Start it without torchrun.")
     if parent.labels != photos.labels:
         raise InputError(f"{parent.path}: its classes are not those of {photos.spec.path}. Give the student's photos.")
-    schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
-    spec = spec.model_copy(update={"name": parent.name, "size": parent.preprocessing.size, **schedule})
     preprocessing = parent.preprocessing
     require_balance(spec, goal, taught=teacher is not None)
     seen, labels = lesson(photos, goal, teacher)
@@ -193,6 +193,9 @@ def quantization_aware(
         size=preprocessing.size, batch_size=spec.batch_size, seed=seed,
     )  # fmt: skip
     views.photos_in(loader.batch_size)  # before the teacher is asked
+    spec = scheduled(spec, loader.steps)
+    schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
+    spec = spec.model_copy(update={"name": parent.name, "size": preprocessing.size, **schedule})
     answers = None
     if teacher is not None:
         folder = cache or output.with_name(f"{output.name}.teacher-cache")
@@ -200,15 +203,22 @@ def quantization_aware(
             teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds, temperature=goal.temperature,
             compile=spec.compile_teacher,
         )  # fmt: skip
+        if spec.check_teacher and goal.labels and "logits" in goal.kinds:
+            refuse_useless(answers, labels_of(photos.train), teacher)
+    sample, plain = TrainingSample(photos, preprocessing), students.load(parent)
+    sample.remeasure(plain)
     checkpoint = output.with_name(f"{output.name}.training.pt")
     trained = train(
-        learner(QuantizationAware(students.load(parent)), spec, answers, seed, label_loss(spec, photos)), spec, loader,
+        learner(QuantizationAware(plain), spec, answers, seed, label_loss(spec, photos)), spec, loader,
         objective(goal, answers), seed=seed, checkpoint=checkpoint, title=f"Training {parent.name} for integers",
+        validate=validator(photos, preprocessing, spec.select),
         identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
     )  # fmt: skip
     aware: Any = trained.model.student
     plain = aware.plain()
-    metrics = evaluate(plain.to(device()), photos, preprocessing, "Evaluating the student")
+    metrics = evaluate(plain.to(device()), photos, preprocessing, "Evaluating the student", sample)
+    steps = parent.metrics.get("steps")
+    metrics |= {} if steps is None else {"steps": steps + spec.epochs * loader.steps}
     bundle = students.save(
         plain.cpu(), output, labels=photos.labels, preprocessing=preprocessing,
         metrics={**metrics, "history": trained.history},

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from timm.layers import freeze_batch_norm_2d, unfreeze_batch_norm_2d
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
+from attar import ranks
 from attar.balance import label_loss
 from attar.data import labels_of
 from attar.errors import InputError
-from attar.evaluation import validator
+from attar.evaluation import TrainingSample, validator
 from attar.inference import device
-from attar.training import Trained, train
+from attar.training import scheduled, train
 from attar.views import Batch, PhotoStore, ViewLoader
 from teachers.adapters import adapt, merge
 from teachers.create import preprocessing_of
@@ -31,9 +33,7 @@ def finetune(lesson: Lesson) -> Fitted:
         return param_groups_layer_decay(model.network, spec.weight_decay, layer_decay=spec.layer_decay)
 
     teacher = lesson.create()
-    trained = _train(teacher, lesson, groups)
-    teacher.load_state_dict(trained.model.state_dict())
-    return Fitted(teacher, trained.history)
+    return _train(teacher, lesson, groups)
 
 
 def lora(lesson: Lesson) -> Fitted:
@@ -51,16 +51,16 @@ def lora(lesson: Lesson) -> Fitted:
     teacher.network = freeze_batch_norm_2d(teacher.network)
     matrices = adapt(teacher, spec.lora_rank, spec.lora_alpha, mlp=spec.lora_mlp)
     weights = sum(p.numel() for p in teacher.parameters() if p.requires_grad)
-    trained = _train(teacher, lesson)
-    teacher.load_state_dict(trained.model.state_dict())
+    fitted = _train(teacher, lesson)
     merge(teacher)
     teacher.network = unfreeze_batch_norm_2d(teacher.network)
-    return Fitted(teacher, trained.history, {"lora": {"matrices": matrices, "trained_weights": weights}})
+    return replace(fitted, about={"lora": {"matrices": matrices, "trained_weights": weights}})
 
 
 def _train(
     teacher: Teacher, lesson: Lesson, groups: Callable[[nn.Module], list[dict[str, Any]]] | None = None
-) -> Trained:
+) -> Fitted:
+    """Train a teacher, in place."""
     photos, spec, views = lesson.photos, lesson.spec, lesson.views
     store = PhotoStore(photos.train, teacher.size)
     loader = ViewLoader(
@@ -68,12 +68,17 @@ def _train(
     )
 
     supervised = label_loss(spec, photos).to(device())
+    sample = TrainingSample(photos, preprocessing_of(teacher))
 
     def loss_of(model: nn.Module, batch: Batch) -> Tensor:
         return supervised(model(batch.images), batch.labels)
 
-    return train(
+    spec = scheduled(spec, loader.steps)
+    trained = train(
         teacher, spec, loader, loss_of, seed=lesson.seed, checkpoint=lesson.checkpoint,
         identity=[photos.fingerprint, views.to_json()], parameters=groups,
-        validate=validator(photos, preprocessing_of(teacher), spec.select), title="Fitting the teacher",
+        validate=validator(photos, preprocessing_of(teacher), spec.select),
+        remeasure=sample.remeasure if ranks.is_first() else None, title="Fitting the teacher",
     )  # fmt: skip
+    teacher.load_state_dict(trained.model.state_dict())
+    return Fitted(teacher, trained.history, steps=spec.epochs * loader.steps, sample=sample)

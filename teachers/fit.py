@@ -10,7 +10,7 @@ from attar import ranks
 from attar.bundle import Bundle, read_bundle
 from attar.data import Photos
 from attar.errors import InputError
-from attar.evaluation import evaluate
+from attar.evaluation import TrainingSample, evaluate
 from attar.files import remove
 from attar.inference import device
 from attar.keeping import discard
@@ -48,7 +48,10 @@ def teach(photos: Photos, spec: TeachSpec, output: Path, *, views: ViewPolicy | 
     teacher = fitted.teacher
     with ranks.first_alone() as writes:
         if writes:
-            metrics = evaluate(teacher.to(device()), photos, preprocessing_of(teacher), "Evaluating the teacher")
+            preprocessing = preprocessing_of(teacher)
+            sample = fitted.sample or TrainingSample(photos, preprocessing)
+            metrics = evaluate(teacher.to(device()), photos, preprocessing, "Evaluating the teacher", sample)
+            metrics |= {} if fitted.steps is None else {"steps": fitted.steps}
             teacher.cpu().eval()
             save(
                 teacher, output, labels=photos.labels, metrics={**metrics, "history": fitted.history},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attar.data import Photos
+from attar.evaluation import TrainingSample
 from attar.files import digest_of
 from attar.recipe import TeachSpec
 from attar.views import ViewPolicy
@@ -56,6 +57,10 @@ class Fitted:
     """Of its training, an entry an epoch."""
     about: dict[str, Any] = field(default_factory=dict)
     """What the bundle's provenance is to say beside recipe and photos."""
+    steps: int | None = None
+    """Of its training, if it was trained by the loop."""
+    sample: TrainingSample | None = None
+    """Training photos that were decoded already."""
 
 
 Method = Callable[[Lesson], Fitted]

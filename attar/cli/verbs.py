@@ -661,12 +661,15 @@ def _show(value: Any, as_json: bool, table: Any) -> None:
 
 
 def _show_bundle(bundle: Any, as_json: bool) -> None:
+    from attar import readiness
     from attar.console import say
 
     metrics = {key: value for key, value in bundle.metrics.items() if key != "history"}
-    _show({"path": str(bundle.path), "kind": bundle.kind, "name": bundle.name, "metrics": metrics}, as_json, None)
-    accuracy = f"top-1 {100 * metrics['top1']:.1f}% on {metrics['images']} photos"
-    say(f"{bundle.kind.capitalize()} {bundle.name}: {accuracy} -> {bundle.path}")
+    taught = (bundle.provenance.get("teacher") or {}).get("metrics")
+    about = {"path": str(bundle.path), "kind": bundle.kind, "name": bundle.name, "metrics": metrics}
+    _show({**about, "readiness": readiness.judged(metrics, taught).to_json()}, as_json, None)
+    say(readiness.told(bundle.kind.capitalize(), bundle.name, metrics, taught))
+    say(f"-> {bundle.path}")
 
 
 def _show_manifest(manifest: Any, folder: Path, as_json: bool) -> None:

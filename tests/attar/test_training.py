@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +16,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from attar import batchnorm
 from attar.data import DataSpec, labels_of, read_photos
 from attar.errors import GateError, InputError
-from attar.keeping import discard
+from attar.keeping import Checkpoints, discard
 from attar.recipe import TrainSpec
-from attar.training import learning_rate, train
+from attar.training import learning_rate, scheduled, train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 
 ROOT = Path(__file__).parents[2]
@@ -268,3 +270,112 @@ def test_the_schedule_warms_up_then_falls_as_a_cosine() -> None:
     assert rates[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
     assert rates[10] == 2.0 and rates[55] == pytest.approx(1.0) and rates[99] < 0.002
     assert rates[77] == pytest.approx(1 + math.cos(math.pi * 67 / 90))
+
+
+def test_the_model_that_is_kept_is_remeasured_and_training_is_not_changed_by_it(
+    loader: ViewLoader, tmp_path: Path
+) -> None:
+    pixels = next(loader.epoch(0)).images.permute(0, 2, 3, 1).numpy()
+    remeasured = train(
+        Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt",
+        remeasure=lambda model: batchnorm.remeasure(model, pixels),
+    ).model  # fmt: skip
+    moving = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "b.pt").model
+    differing = {n for n, t in moving.state_dict().items() if not torch.equal(t, remeasured.state_dict()[n])}
+    assert differing == {"bn.running_mean", "bn.running_var", "bn.num_batches_tracked"}
+    batchnorm.remeasure(moving, pixels)
+    assert torch.equal(moving.bn.running_var, remeasured.bn.running_var)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.99])
+def test_select_best_looks_at_remeasured_models_and_resumes_to_the_same_bits(
+    ema: float, loader: ViewLoader, tmp_path: Path
+) -> None:
+    pixels = next(loader.epoch(0)).images.permute(0, 2, 3, 1).numpy()
+    spec = SPEC.model_copy(update={"select": "best", "ema": ema})
+    looked: list[float] = []
+
+    def fit(name: str, loss_of: Callable[[nn.Module, Batch], torch.Tensor]) -> nn.Module:
+        def validate(model: nn.Module) -> float:
+            looked.append(float(model.bn.running_mean.sum()))
+            return len(looked) / 100
+
+        return train(
+            Tiny(), spec, loader, loss_of, seed=1, checkpoint=tmp_path / name, validate=validate,
+            remeasure=lambda model: batchnorm.remeasure(model, pixels),
+        ).model  # fmt: skip
+
+    whole = fit("a.pt", cross_entropy)
+    assert looked[-1] == float(whole.bn.running_mean.sum()), "kept as it was evaluated"
+    again = Tiny()
+    again.load_state_dict(whole.state_dict())
+    batchnorm.remeasure(again, pixels)
+    assert torch.equal(again.bn.running_mean, whole.bn.running_mean)
+    with pytest.raises(Killed):
+        fit("b.pt", dying(after=loader.steps + 1))
+    assert weights(fit("b.pt", cross_entropy)) == weights(whole)
+
+
+def test_few_photos_get_more_epochs_unless_the_recipe_names_them() -> None:
+    assert (TrainSpec().epochs, TrainSpec().min_steps) == (30, 1000)
+    assert scheduled(TrainSpec(), 5).epochs == 200 and scheduled(TrainSpec(), 100).epochs == 30
+    given = TrainSpec(epochs=6)
+    assert given.min_steps == 0 and scheduled(given, 5).epochs == 6
+    assert TrainSpec.model_validate(TrainSpec().model_dump()) == TrainSpec(), "what was written means the same"
+    assert TrainSpec.model_validate(given.model_dump()) == given
+    assert scheduled(TrainSpec(epochs=6, min_steps=100), 5).epochs == 20
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_refused_or_changes_nothing(loader: ViewLoader, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    with pytest.raises(Killed):
+        train(Tiny(), SPEC, loader, dying(after=3), seed=1, checkpoint=path)
+    whole, kept = path.read_bytes(), torch.load(path, weights_only=True)
+    key, random = kept.pop("key"), torch.Generator().manual_seed(0)
+    refused = 0
+    for bit in torch.randint(8 * len(whole), (400,), generator=random).tolist():
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            state = Checkpoints(path, key, 1).newest()
+        except InputError:
+            refused += 1
+            continue
+        assert state is not None and state.pop("key") == key
+        assert _same(state, kept), f"bit {bit}"
+    assert refused == 400
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(_same, one, other))
+    return one == other
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_writes_a_checkpoint_and_the_run_continues_to_the_same_weights(
+    number: int, loader: ViewLoader, tmp_path: Path
+) -> None:
+    spec = SPEC.model_copy(update={"checkpoint_seconds": 1000.0})
+    whole = train(Tiny(), spec, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
+    steps = 0
+
+    def interrupted(model: nn.Module, batch: Batch) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            os.kill(os.getpid(), number)
+        return cross_entropy(model, batch)
+
+    handlers = signal.getsignal(number)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train(Tiny(), spec, loader, interrupted, seed=1, checkpoint=tmp_path / "b.pt")
+    assert signal.getsignal(number) is handlers
+    assert torch.load(tmp_path / "b.pt", weights_only=True)["step"] == 2, "the step under way was finished"
+    resumed = train(Tiny(), spec, loader, cross_entropy, seed=1, checkpoint=tmp_path / "b.pt")
+    assert weights(resumed.model) == weights(whole.model)
