@@ -24,7 +24,7 @@ from attar.sources import photos_of, require_photos
 from attar.training import scheduled
 from benchmarks.compare import Comparison
 from distill import distill
-from distill.distill import require_balance, require_labels
+from distill.distill import require_balance, require_comparisons, require_labels
 from distill.losses import goal_of
 from students.create import check_name
 
@@ -71,6 +71,7 @@ def check(recipe: Recipe) -> None:
     goal, taught = goal_of(recipe.student), recipe.teacher is not None
     require_labels(recipe.data.unlabelled, goal, taught=taught)
     require_balance(recipe.student, goal, taught=taught)
+    require_comparisons(recipe.student, goal, recipe.student.batch_size, taught=taught)
     recipe.views.photos_in(recipe.student.batch_size)  # a teacher that is trained comes first, and finds its own
     check_name(recipe.student.name)
     export.choose_targets(recipe.targets)

@@ -176,10 +176,24 @@ def scheduled(spec: Spec, steps: int) -> Spec:
 
 
 def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups that leave biases and norms (one-dimensional tensors) without weight decay."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    """Parameter groups that leave biases, norms (one-dimensional tensors) and `undecayed` ones without weight decay."""
+    kept = undecayed(model)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in trained if p.ndim > 1 and name not in kept]
+    others = [p for name, p in trained if p.ndim <= 1 or name in kept]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def undecayed(model: nn.Module) -> set[str]:
+    """Names of the parameters that timm's models, `model` itself or inside it, want without weight decay.
+
+    These are position embeddings, class and register tokens, tables of relative position biases.
+    """
+    names = set()
+    for place, module in model.named_modules():
+        if hasattr(module, "no_weight_decay"):
+            names |= {f"{place}.{name}" if place else name for name in module.no_weight_decay()}  # type: ignore[operator]
+    return names
 
 
 def learning_rate(spec: TrainSpec, step: int, total: int) -> float:

@@ -83,6 +83,7 @@ def distill(
         PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=spec.batch_size, seed=seed
     )
     views.photos_in(loader.batch_size)  # before the teacher is asked
+    require_comparisons(spec, goal, loader.batch_size, taught=teacher is not None)
     spec = scheduled(spec, loader.steps)
     answers = None
     if teacher is not None:
@@ -157,6 +158,27 @@ def require_balance(spec: DistillSpec, goal: Goal, *, taught: bool) -> None:
         raise InputError(
             f"student.balance: {spec.balance} balances the labels' loss, and this student's label weight is 0. Set "
             "student.label_weight above 0, or balance the teacher instead (teacher.balance)."
+        )
+
+
+def require_comparisons(spec: DistillSpec, goal: Goal, batch_size: int, *, taught: bool) -> None:
+    """Refuse losses that compare photos with each other where a part of a batch has too few of them.
+
+    Args:
+        spec: the student's.
+        goal: what it is trained for.
+        batch_size: photos in a batch, of all ranks and parts together.
+        taught: whether there is a teacher.
+    """
+    parts = ranks.count() * spec.accumulate
+    photos = batch_size // parts
+    short = [each.loss for each in goal.losses if taught and each.weight and each.loss.photos > photos]
+    if short:
+        least = max(loss.photos for loss in short)
+        raise InputError(
+            f"student: {type(short[0]).__name__.lower()} compares photos with each other, and a batch of {batch_size} "
+            f"in {parts} part(s) has {photos} photo(s) in each. Give each part at least {least}: batch_size "
+            f"{least * parts} or more, or a smaller accumulate."
         )
 
 

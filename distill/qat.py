@@ -36,7 +36,7 @@ from attar.recipe import DistillSpec
 from attar.training import scheduled, train
 from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from distill.answers import identity_of, teacher_answers
-from distill.distill import about_teacher, learner, lesson, objective, require_balance
+from distill.distill import about_teacher, learner, lesson, objective, require_balance, require_comparisons
 from distill.losses import goal_of
 from distill.useless import refuse_useless
 from students import DWSConvHead, Student
@@ -193,6 +193,7 @@ def quantization_aware(
         size=preprocessing.size, batch_size=spec.batch_size, seed=seed,
     )  # fmt: skip
     views.photos_in(loader.batch_size)  # before the teacher is asked
+    require_comparisons(spec, goal, loader.batch_size, taught=teacher is not None)
     spec = scheduled(spec, loader.steps)
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
     spec = spec.model_copy(update={"name": parent.name, "size": preprocessing.size, **schedule})

@@ -16,7 +16,7 @@ from attar.data import labels_of
 from attar.errors import InputError
 from attar.evaluation import TrainingSample, validator
 from attar.inference import device
-from attar.training import scheduled, train
+from attar.training import scheduled, train, undecayed
 from attar.views import Batch, PhotoStore, ViewLoader
 from teachers.adapters import adapt, merge
 from teachers.create import preprocessing_of
@@ -30,7 +30,10 @@ def finetune(lesson: Lesson) -> Fitted:
 
     def groups(model: nn.Module) -> list[dict[str, Any]]:
         assert isinstance(model, Teacher)
-        return param_groups_layer_decay(model.network, spec.weight_decay, layer_decay=spec.layer_decay)
+        network = model.network
+        return param_groups_layer_decay(
+            network, spec.weight_decay, no_weight_decay_list=undecayed(network), layer_decay=spec.layer_decay
+        )
 
     teacher = lesson.create()
     return _train(teacher, lesson, groups)

@@ -46,6 +46,11 @@ class Loss(BaseModel, ABC):
     teacher: ClassVar[tuple[str, ...]] = ("logits",)
     student: ClassVar[tuple[str, ...]] = ("logits",)
 
+    @property
+    def photos(self) -> int:
+        """Photos that a part of a batch must have for the loss to say anything; more than 1 if it compares photos."""
+        return 1
+
     def learned(self, student: Shapes, teacher: Shapes) -> nn.Module:
         """What is trained along with the student, such as a projector, and dropped afterwards; mostly nothing."""
         return nn.Identity()

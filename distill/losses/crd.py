@@ -28,6 +28,11 @@ class CRD(Loss):
     width: int = Field(128, ge=1, description="of the projections")
     temperature: float = Field(0.07, gt=0)
 
+    @property
+    def photos(self) -> int:
+        """One photo has no other to be told from."""
+        return 2
+
     def learned(self, student: Shapes, teacher: Shapes) -> nn.Module:
         """Linear projections of both, teacher's too, as in the paper."""
         widths = {"student": student["pooled"][0], "teacher": teacher["pooled"][0]}

@@ -17,6 +17,11 @@ class DIST(Loss):
     gamma: float = Field(2.0, ge=0, description="weight of the relation of the photos, class by class")
     temperature: float = Field(1.0, gt=0)
 
+    @property
+    def photos(self) -> int:
+        """The correlation over two photos is always 1 or -1; over classes one photo is enough."""
+        return 3 if self.gamma else 1
+
     def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, learned: nn.Module) -> torch.Tensor:
         """See `dist`."""
         return dist(student["logits"], teacher["logits"], self.beta, self.gamma, self.temperature)

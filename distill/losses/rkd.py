@@ -20,6 +20,11 @@ class RKD(Loss):
     distance: float = Field(25.0, ge=0, description="weight of the distances of pairs")
     angle: float = Field(50.0, ge=0, description="weight of the angles of triplets")
 
+    @property
+    def photos(self) -> int:
+        """Of two photos, distances over their mean are always 1, and angles always 0."""
+        return 3
+
     def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, learned: nn.Module) -> torch.Tensor:
         """See `rkd`."""
         return rkd(student["pooled"], teacher["pooled"], self.distance, self.angle)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.nn import functional
@@ -21,7 +22,7 @@ from attar.data import DataSpec, labels_of, read_photos
 from attar.errors import GateError, InputError
 from attar.keeping import Checkpoints, discard
 from attar.recipe import TrainSpec
-from attar.training import learning_rate, scheduled, train
+from attar.training import learning_rate, scheduled, train, weight_decay_groups
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 
 ROOT = Path(__file__).parents[2]
@@ -379,3 +380,15 @@ def test_an_interrupt_writes_a_checkpoint_and_the_run_continues_to_the_same_weig
     assert torch.load(tmp_path / "b.pt", weights_only=True)["step"] == 2, "the step under way was finished"
     resumed = train(Tiny(), spec, loader, cross_entropy, seed=1, checkpoint=tmp_path / "b.pt")
     assert weights(resumed.model) == weights(whole.model)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "mobilenetv3_small_050"])
+def test_what_timm_wants_without_weight_decay_has_none(name: str) -> None:
+    inner = timm.create_model(name, num_classes=3)
+    named = getattr(inner, "no_weight_decay", set)()
+    model = nn.Sequential(inner)
+    decayed, others = weight_decay_groups(model, 0.05)
+    place = {id(p): n for n, p in inner.named_parameters()}
+    without = {place[id(p)] for p in others["params"]}
+    assert {n for n, p in inner.named_parameters() if p.ndim <= 1 or n in named} == without
+    assert len(decayed["params"]) + len(others["params"]) == len(place)

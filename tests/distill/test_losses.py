@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from attar.errors import InputError
 from attar.recipe import DistillSpec
+from distill.distill import require_comparisons
 from distill.losses import LOSSES, goal_of, loss_named
 from distill.losses.attention import attention
 from distill.losses.base import UNKNOWN, attention_map, coarser, resampled, whitened
@@ -336,3 +337,49 @@ def test_the_table_of_methods_is_the_registry() -> None:
         assert cells[1] == ", ".join(loss.teacher) and cells[2] == ", ".join(loss.student), name
         defaults = ", ".join(f"{key}: {field.default}" for key, field in loss.model_fields.items())
         assert cells[3] == (f"`{defaults}`" if defaults else "none"), name
+
+
+@pytest.mark.parametrize(
+    ("losses", "batch_size", "accumulate", "photos"),
+    [
+        ([{"name": "rkd"}], 2, 2, 1),
+        ([{"name": "rkd"}], 4, 2, 2),
+        ([{"name": "kd"}, {"name": "crd"}], 2, 2, 1),
+        ([{"name": "dist"}], 4, 2, 2),
+    ],
+)
+def test_losses_that_compare_photos_refuse_parts_with_too_few(
+    losses: list[dict[str, object]], batch_size: int, accumulate: int, photos: int
+) -> None:
+    spec = DistillSpec.model_validate({"losses": losses, "batch_size": batch_size, "accumulate": accumulate})
+    goal = goal_of(spec)
+    with pytest.raises(InputError, match=rf"compares photos .* {photos} photo\(s\) in each"):
+        require_comparisons(spec, goal, batch_size, taught=True)
+    require_comparisons(spec, goal, batch_size, taught=False)
+    require_comparisons(spec, goal, 3 * accumulate, taught=True)
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_what_a_loss_asks_for_is_what_it_needs(name: str) -> None:
+    """With so many photos a random student has a gradient; a loss that asks for more than one has none with fewer."""
+    loss = LOSSES[name]()
+    torch.manual_seed(0)
+
+    def gradient(count: int) -> float:
+        torch.manual_seed(count)
+        shapes = {"logits": (5,), "pooled": (6,), "map": (6, 2, 2), "middle": (6, 2, 2), "attention": (2, 2)}
+        student = {kind: torch.randn(count, *shape, requires_grad=True) for kind, shape in shapes.items()}
+        teacher = {kind: torch.randn(count, *shape) for kind, shape in shapes.items()}
+        value = loss(student, teacher, torch.arange(count) % 5, loss.learned(shapes, shapes))
+        value.backward()
+        return sum(float(t.grad.abs().sum()) for t in student.values() if t.grad is not None)
+
+    assert gradient(loss.photos) > 1e-3
+    if loss.photos > 1 and name != "dist":  # of fewer photos its other half still learns
+        assert not gradient(loss.photos - 1) > 1e-3
+
+
+def test_dist_over_two_photos_says_nothing_of_the_photos() -> None:
+    student = torch.randn(2, 5, requires_grad=True)
+    dist(student, torch.randn(2, 5), beta=0.0).backward()
+    assert student.grad is not None and float(student.grad.abs().max()) < 1e-4
