@@ -21,6 +21,7 @@ from rich.progress import (
 )
 
 from attar import ranks
+from attar.errors import printable
 
 T = TypeVar("T")
 
@@ -29,8 +30,8 @@ err = Console(stderr=True, highlight=False, quiet=not ranks.is_first())
 
 
 def say(message: str) -> None:
-    """Print one message for a person (plain text: brackets are not markup)."""
-    err.print(message, markup=False)
+    """Print one message for a person (plain text: brackets are not markup, control characters are escaped)."""
+    err.print(printable(message), markup=False)
 
 
 def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:

@@ -7,6 +7,7 @@ line prints it as one message without a traceback. Any other exception is a bug 
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -36,3 +37,25 @@ def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:
     if not near:
         return ""
     return " Did you mean " + " or ".join(repr(name) for name in near) + "?"
+
+
+def printable(text: object) -> str:
+    """Text that is safe on a terminal and in a log: control characters and undecodable bytes as `\\x1b`, `\\udce9`.
+
+    Line breaks and tabs stay: they are ours. A file's name with one in it is to be escaped on its own: `in_line`.
+    """
+    return "".join(each if each in "\n\t" else _escaped(each) for each in str(text))
+
+
+def in_line(text: object) -> str:
+    """`printable` text on one line, such as a file's name."""
+    return "".join(map(_escaped, str(text)))
+
+
+_REVERSING = "\u202a\u202b\u202d\u202e\u2066\u2067"
+"""Marks that reverse the order of the letters after them, so that a name looks like another."""
+
+
+def _escaped(character: str) -> str:
+    odd = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _REVERSING
+    return character.encode("unicode_escape").decode() if odd else character

@@ -7,7 +7,7 @@ import sys
 
 from attar import ranks
 from attar.cli.verbs import app
-from attar.errors import AttarError
+from attar.errors import AttarError, printable
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended."""
@@ -35,7 +35,7 @@ def main() -> None:
 
 def _end(error: AttarError) -> None:
     ranks.tell_once()
-    print(f"Error: {error}", file=sys.stderr)
+    print(f"Error: {printable(error)}", file=sys.stderr)
     # Not sys.exit: it would wait for threads that wait for ranks that are gone.
     sys.stderr.flush()
     os._exit(error.exit_code) if ranks.count() > 1 else sys.exit(error.exit_code)
