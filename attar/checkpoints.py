@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import pickle
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +19,10 @@ from attar.errors import InputError, did_you_mean
 def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
     """Read tensors from a `.safetensors`, `.pth`, `.pt` or `.bin` file.
 
-    The usual wrappers (`state_dict`, `model`, `state_dict_ema`, a `module.` or `_orig_mod.` prefix) are undone.
+    The usual wrappers are undone: `state_dict_ema`, `state_dict`, `model_state_dict` (tutorials), `model`, and a prefix
+    that all names share (`module.` of DataParallel, `_orig_mod.` of torch.compile, `model.` of Lightning; others when
+    they are loaded, see `load_weights`). timm's own trainer keeps its arguments in the file, an `argparse.Namespace`:
+    the one class that is let through, as it runs no code.
 
     Raises:
         InputError: no such file, cut short, or a file that only unpickling (running its code) could read.
@@ -34,7 +39,8 @@ def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
         except SafetensorError as error:
             raise InputError(f"{path}: not a whole safetensors file ({error}). Download or copy it again.") from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything on damaged input
         raise _unreadable(path, error) from error
     return _unwrapped(path, content)
@@ -52,6 +58,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], *, sourc
     """
     own = model.state_dict()
     weights = {name: tensor for name, tensor in weights.items() if isinstance(tensor, torch.Tensor)}
+    weights = _without_prefix(own, weights)
     if not set(own) & set(weights):
         weights = _by_order(own, weights, source)
     body = {name for name in own if not name.startswith(f"{head}.")}
@@ -106,7 +113,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
-    for key in ("state_dict_ema", "state_dict", "model"):
+    for key in ("state_dict_ema", "state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not any(isinstance(v, torch.Tensor) for v in content.values()):
@@ -116,6 +123,23 @@ def _unwrapped(path: Path, content: object) -> dict[str, torch.Tensor]:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def _without_prefix(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights without the prefix that makes most of their names the model's own (`model.`, `backbone.`, ...).
+
+    Tensors outside it, such as a loss's, are left out.
+    """
+    fits = Counter(
+        name.removesuffix(end)
+        for name in weights
+        for end in (name.split(".", depth)[-1] for depth in range(name.count(".") + 1))
+        if end in own
+    )
+    prefix, count = max(fits.items(), key=lambda item: (item[1], -len(item[0])), default=("", 0))
+    if not prefix or count <= fits.get("", 0):
+        return dict(weights)
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 
 def _by_order(

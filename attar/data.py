@@ -38,7 +38,7 @@ from attar.console import track
 from attar.errors import AttarError, InputError
 from attar.files import digest_of, read_json, user_cache, write_json
 from attar.found import VAL_NAMES, Found, normal
-from attar.images import SUFFIXES, Part, UnreadableImage, open_photo, read_rgb, shown
+from attar.images import SUFFIXES, Part, UnreadableImage, open_photo, shown, use_rgb
 from attar.packed import in_packed, is_packed
 from attar.preprocessing import Preprocessing
 
@@ -171,7 +171,7 @@ def load_pixels(photos: Sequence[Photo], preprocessing: Preprocessing, title: st
     def load(position: int) -> None:
         photo = photos[position]
         try:
-            pixels[position] = preprocessing(read_rgb(photo.path, photo.part))
+            pixels[position] = use_rgb(preprocessing, photo.path, photo.part)
         except UnreadableImage as error:
             raise InputError(f"{photo.shown}: changed since it was checked: {error}.") from error
 
@@ -321,7 +321,7 @@ def _check(root: Path, found: Sequence[Found]) -> tuple[dict[str, str], list[Set
         if before and before[:2] == stamp:
             return before
         try:
-            read_rgb(item.path, item.part)
+            use_rgb(lambda image: None, item.path, item.part)
         except UnreadableImage as error:
             return [*stamp, None, str(error)]
         with open_photo(item.path, item.part) as stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from attar.data import Photos, labels_of, load_pixels
 from attar.inference import predict
 from attar.metrics import bootstrap_interval, correct, expected_calibration_error
 from attar.preprocessing import Preprocessing
+from attar.readiness import majority
 
 SAMPLE = 1024
 """Training photos in a `TrainingSample`, at most: a bounded cost, whatever the number of photos."""
@@ -67,13 +67,12 @@ def evaluate(
     probabilities = predict(model, pixels, title=title)
     right = correct(probabilities, labels).astype(float)
     low, high = bootstrap_interval(right)
-    (common, count), *_ = Counter(labels.tolist()).most_common(1)
     metrics = {
         "images": len(labels),
         "top1": float(right.mean()),
         "top1_interval": [low, high],
         "ece": expected_calibration_error(probabilities, labels),
-        "majority": {"label": photos.labels[common], "share": count / len(labels)},
+        "majority": majority([photos.labels[label] for label in labels]),
     }
     if sample is not None:
         answers = predict(model, sample.pixels, title=f"{title} on training photos").argmax(1)

@@ -24,18 +24,30 @@ from attar.errors import AttarError, InputError
 def sha256(path: Path) -> str:
     """SHA-256 of a file, or of a folder as the hash over its sorted (relative name, content) pairs.
 
-    What Python leaves in a folder when a file of it is imported (`__pycache__`) does not count.
+    What Python leaves beside a `.py` file when it is imported (`__pycache__`) does not count. Links, empty folders and
+    what else is no plain file count by their names and kinds: attar writes none of them.
     """
     if path.is_dir():
         digest = hashlib.sha256()
-        for item in sorted(
-            p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.relative_to(path).parts
-        ):
-            digest.update(item.relative_to(path).as_posix().encode() + b"\0")
-            digest.update(bytes.fromhex(sha256(item)))
+        for item in sorted(path.rglob("*")):
+            if _is_imported(item, path):
+                continue
+            name = item.relative_to(path).as_posix().encode("utf-8", "surrogateescape")
+            if item.is_file() and not item.is_symlink():
+                digest.update(name + b"\0" + bytes.fromhex(sha256(item)))
+            elif item.is_symlink() or not item.is_dir() or not any(item.iterdir()):
+                digest.update(name + b"\0not a plain file\0")
         return digest.hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_imported(item: Path, folder: Path) -> bool:
+    """Whether it lies in a `__pycache__` (or is one) below `folder` that has Python files beside it."""
+    parts = item.relative_to(folder).parts
+    if "__pycache__" not in parts:
+        return False
+    return any(folder.joinpath(*parts[: parts.index("__pycache__")]).glob("*.py"))
 
 
 def size(path: Path) -> int:
@@ -116,6 +128,25 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _explained(error, path) from error
+
+
+def inside(folder: Path, name: Any, source: Path) -> Path:
+    """The place in `folder` that a file of ours names: `InputError` unless it is below the folder.
+
+    What a manifest or an index names may come from anyone. Nothing that it names is read, written or removed before
+    it has gone through here.
+
+    Args:
+        folder: what the name is relative to.
+        name: as read.
+        source: the file that names it, for the message.
+    """
+    fit = isinstance(name, str) and name not in ("", ".") and "\0" not in name and not Path(name).is_absolute()
+    if not fit or ".." in Path(name).parts or not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{source}: names {str(name)[:80]!r}, which is not inside {folder}. It is damaged, or not to be trusted."
+        )
+    return folder / name
 
 
 def remove(path: Path) -> None:

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from attar.errors import AttarError
+
+T = TypeVar("T")
 
 # Set once: `warnings.catch_warnings` is not safe in threads. Pillow's warnings (a large photo, odd EXIF)
 # either come again as an error, which is reported, or do not matter.
 warnings.filterwarnings("ignore", module=r"PIL\b")
 
 MAX_PIXELS = 100_000_000
-"""Photos with more pixels are set aside: decoding one would take over 300 MB."""
+"""Photos with more pixels are set aside."""
+
+MEMORY = 1 << 30
+"""Bytes that the photos being decoded in all threads may take together. One photo alone may take more: of the largest
+`MAX_PIXELS` allows, 0.7 GB with transparency, 1.3 GB as a progressive JPEG, 1.6 GB in 16-bit grey."""
+
+STRIP = 1 << 20
+"""Pixels of a large image that are converted at a time."""
 
 MAX_ASPECT = 100
 """Photos longer than this many times their width are set aside: resized by the shorter side, they explode."""
@@ -45,6 +61,21 @@ SUFFIXES = frozenset(
     )
 )
 """File names that promise an image (lower case)."""
+
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
+"""What Pillow may open, whatever a file is called. The others are no photos, and one of them runs Ghostscript."""
+
+
+def open_image(source: Path | BinaryIO) -> Image.Image:
+    """`Image.open` for `FORMATS` only. Raises what it raises."""
+    return Image.open(source, formats=[name for name in FORMATS if name in _known()])
+
+
+@cache
+def _known() -> frozenset[str]:
+    """The formats of this Pillow."""
+    Image.init()
+    return frozenset(Image.OPEN)
 
 
 class UnreadableImage(Exception):
@@ -94,19 +125,35 @@ def read_rgb(
     (`python -m benchmarks.decoding`). Scaled down further, its pixels differ by less than one level of 255 in the mean.
     That is for training; evaluation's pixels are a contract, and are decoded whole.
 
+    Where several threads decode, `use_rgb` bounds what they take together.
+
     Raises:
         UnreadableImage: not an image, cut short, empty, over `max_pixels` or `MAX_ASPECT`, or in a pixel
             format without a defined 8-bit meaning (32-bit integer or float).
     """
+    return use_rgb(lambda image: image, path, part, max_pixels, side)
+
+
+def use_rgb(
+    use: Callable[[Image.Image], T], path: Path, part: Part | None = None, max_pixels: int = MAX_PIXELS,
+    side: int | None = None,
+) -> T:  # fmt: skip
+    """What `use` makes of a photo read as `read_rgb` reads it, while the photo counts against `MEMORY`.
+
+    A thread waits until there is room. What `use` returns should be small, and must not call this function.
+    """
     try:
-        with open_photo(path, part) as stream, Image.open(stream) as image:
+        with open_photo(path, part) as stream, open_image(stream) as image:
             _refuse_shape(image.width, image.height, max_pixels)
             if side is not None:
                 scale = side / min(image.size)
                 image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), image.format)
-    except UnreadableImage:
+            with _MEMORY.taken(_bytes_of(image)):
+                image.load()
+                rgb = _to_rgb(_upright(image), image.format)
+                image.close()
+                return use(rgb)
+    except (UnreadableImage, AttarError):
         raise
     except Image.DecompressionBombError:
         raise UnreadableImage(f"over the limit of {max_pixels / 1e6:.0f} megapixels") from None
@@ -120,6 +167,47 @@ def read_rgb(
         raise UnreadableImage(f"cannot be opened ({error.strerror})") from error
     except Exception as error:  # decoders raise anything on damaged input: OSError, SyntaxError, struct.error, ...
         raise UnreadableImage(f"damaged or cut short ({error})") from error
+
+
+def _bytes_of(image: Image.Image) -> int:
+    """What decoding an image takes at its peak, bytes, from its header; the result is RGB, 3 bytes a pixel."""
+    each = 3 + {"1": 1, "L": 1, "P": 4, "RGB": 0, "RGBA": 4, "LA": 4, "CMYK": 4, "LAB": 3, "YCbCr": 3}.get(
+        image.mode, 13
+    )
+    if image.info.get("progressive") or image.info.get("progression"):
+        each += 6  # libjpeg keeps all coefficients
+    return each * image.width * image.height
+
+
+class _Memory:
+    """Bytes that are shared out; who asks for more than is left waits, unless nobody has any."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.used, self.peak, self._changed = total, 0, 0, threading.Condition()
+
+    @contextmanager
+    def taken(self, count: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self.used == 0 or self.used + count <= self.total)
+            self.used += count
+            self.peak = max(self.peak, self.used)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.used -= count
+                self._changed.notify_all()
+
+
+_MEMORY = _Memory(MEMORY)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation says; where EXIF is damaged and the pixels are sound, as it is."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises anything on damaged EXIF
+        return image
 
 
 def _refuse_shape(width: int, height: int, max_pixels: int) -> None:
@@ -137,13 +225,24 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     if image.mode in ("I", "F"):
         raise UnreadableImage(f"{'32-bit integer' if image.mode == 'I' else 'floating-point'} pixels")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        return _over_white(image)
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB")) or image
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """A transparent image over white, a strip at a time: whole copies of a large one would take gigabytes."""
+    result = Image.new("RGB", image.size)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        if "transparency" in image.info:
+            strip.info["transparency"] = image.info["transparency"]
+        strip = strip.convert("RGBA")
+        result.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top))
+    return result
 
 
 def _is_empty(path: Path, part: Part | None) -> bool:

@@ -6,7 +6,8 @@ place that tells of a student or its files asks here, so that all of them say th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,10 @@ class Readiness:
         """Whether nothing is known against shipping it."""
         return not self.reasons
 
+    def __str__(self) -> str:
+        """All of it, the verdict first; empty if there is nothing to say."""
+        return " ".join([*(["Do not ship yet."] if self.reasons else []), *self.reasons, *self.remarks])
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return {"ready": self.ready, "reasons": list(self.reasons), "remarks": list(self.remarks)}
@@ -55,9 +60,29 @@ def judged(metrics: Mapping[str, Any], teacher: Mapping[str, Any] | None = None)
         metrics: as `attar.evaluation.evaluate` makes them, and `steps`, the number of optimizer steps.
         teacher: the same of the teacher.
     """
+    if "top1" not in metrics:  # made by hand, and never evaluated
+        return Readiness()
     if at_chance(metrics):
         return Readiness(reasons=(_chance(metrics), _remedy(metrics, teacher)))
     return Readiness(remarks=tuple(filter(None, (_behind_teacher(metrics, teacher), _behind_training(metrics)))))
+
+
+def of_bundle(metrics: Mapping[str, Any], provenance: Mapping[str, Any], labels: Sequence[str]) -> Readiness:
+    """Judge a model by what its bundle holds, and the labels of its validation photos.
+
+    Bundles of version 0.1 do not say how frequent the commonest class is; it is counted from `labels` then.
+    """
+    taught = (provenance.get("teacher") or {}).get("metrics")
+    known = dict(metrics)
+    if "majority" not in known and "top1_interval" in known and labels:
+        known["majority"] = majority(labels)
+    return judged(known, taught)
+
+
+def majority(labels: Sequence[str]) -> dict[str, Any]:
+    """The commonest of some labels and its share, which is what answering it always would reach."""
+    (label, count), *_ = Counter(labels).most_common(1)
+    return {"label": label, "share": count / len(labels)}
 
 
 def summary(metrics: Mapping[str, Any]) -> str:

@@ -192,7 +192,7 @@ def undecayed(model: nn.Module) -> set[str]:
     names = set()
     for place, module in model.named_modules():
         if hasattr(module, "no_weight_decay"):
-            names |= {f"{place}.{name}" if place else name for name in module.no_weight_decay()}  # type: ignore[operator]
+            names |= {f"{place}.{name}" if place else name for name in module.no_weight_decay()}
     return names
 
 

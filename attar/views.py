@@ -32,7 +32,7 @@ from attar import ranks
 from attar.data import Photo, in_threads
 from attar.errors import InputError
 from attar.files import digest_of
-from attar.images import read_rgb
+from attar.images import use_rgb
 
 if TYPE_CHECKING:  # recipes hold a view policy, and are read by commands that need no torch
     import torch
@@ -75,8 +75,21 @@ class ViewPolicy:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.mixup, self.cutmix) < 0 or not 0 <= self.mixed <= 1:
-            raise ValueError("mixup and cutmix are at least 0, and mixed is a share between 0 and 1")
+        low, high = self.crop_area
+        rules = {
+            "crop_area": (0 < low <= high <= 1, "two shares of the photo, the smaller first, above 0 and up to 1"),
+            "aspect": (1 <= self.aspect <= 10, "between 1 and 10"),
+            "rotate": (0 <= self.rotate <= 180, "degrees between 0 and 180"),
+            "color": (0 <= self.color < 1, "between 0 and 1: at 1 a view may be black"),
+            "mixup": (0 <= self.mixup <= 100, "between 0 and 100"),
+            "cutmix": (0 <= self.cutmix <= 100, "between 0 and 100"),
+            "mixed": (0 <= self.mixed <= 1, "a share between 0 and 1"),
+            "count": (1 <= self.count <= 1_000_000, "between 1 and 1,000,000"),
+            "seed": (0 <= self.seed < 1 << 63, "between 0 and 2**63"),
+        }
+        for name, (fits, rule) in rules.items():
+            if not fits:  # nor does NaN
+                raise ValueError(f"{name} is {rule}, not {getattr(self, name)}")
         if not 1 <= self.repeats <= self.count:
             raise ValueError(f"repeats {self.repeats} are views of one photo, of which there are count: {self.count}")
 
@@ -88,8 +101,9 @@ class ViewPolicy:
     @property
     def fingerprint(self) -> str:
         """Identity of what is drawn: not of how many views, or in which order, because that changes no view."""
+        # "drawn": views of version 0.1 broke the limits of area and aspect on long photos.
         ignored = {"count", "repeats"} if self.mixes else {"count", "repeats", "mixup", "cutmix", "mixed"}
-        return digest_of({k: v for k, v in self.to_json().items() if k not in ignored})
+        return digest_of({"drawn": 2, **{k: v for k, v in self.to_json().items() if k not in ignored}})
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -146,8 +160,18 @@ class ViewPolicy:
         return Mix(partner, 1 - (box[2] - box[0]) * (box[3] - box[1]), box)
 
     def _crop(self, rng: np.random.Generator, width: int, height: int) -> tuple[float, float, float, float]:
-        area = rng.uniform(*self.crop_area) * width * height
-        ratio = math.exp(rng.uniform(-1, 1) * math.log(self.aspect))
+        """A box whose area and aspect both keep their limits.
+
+        Of a long photo, a crop that is not long cannot have much of the area: the area is then drawn from what is left
+        of its range, and the aspect from what is left of its range for that area. Where nothing is left, the aspect's
+        limit is kept, and the area is the largest with it.
+        """
+        largest = min(1.0, self.aspect * min(width, height) / max(width, height))
+        low, high = (min(share, largest) for share in self.crop_area)
+        area = rng.uniform(low, high) * width * height
+        bound = math.log(self.aspect)
+        widest, narrowest = math.log(width * width / area), math.log(area / (height * height))
+        ratio = math.exp(rng.uniform(max(-bound, narrowest), max(min(bound, widest), max(-bound, narrowest))))
         w = min(width, math.sqrt(area * ratio))
         h = min(height, math.sqrt(area / ratio))
         left, top = rng.random(2) * (width - w, height - h)
@@ -215,7 +239,7 @@ class PhotoStore:
 
     def _decode(self, index: int) -> Image.Image:
         photo = self._photos[index]
-        return shrunk(read_rgb(photo.path, photo.part, side=stored_side(self._size)), self._size)
+        return use_rgb(lambda image: shrunk(image, self._size), photo.path, photo.part, side=stored_side(self._size))
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ Without any need it is the fastest that gives up no more than one point of the s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.comparison import Choice, Needs, Row
 from benchmarks.units import megabytes, milliseconds, percent, points
 
-__all__ = ["TOLERANCE", "Needs", "cautious", "choose"]
+__all__ = ["TOLERANCE", "Needs", "choose"]
 
 TOLERANCE = 0.01
 """What a file may lose against the student and still be taken, share of images."""
@@ -31,27 +30,6 @@ def choose(rows: Sequence[Row], needs: Needs | None = None) -> Choice:
         choice = _fastest(fit if needs.min_top1 is not None else _near(fit) or fit, needs)
         return replace(choice, reasons=(f"It meets what was asked for: {needs}.", *choice.reasons))
     return _fastest(files, needs)
-
-
-def cautious(choice: Choice, rows: Sequence[Row], labels: Sequence[int], names: Sequence[str]) -> Choice:
-    """The same, and first of all a warning where the student may know no more than which class is the commonest.
-
-    Args:
-        choice: the choice of a device.
-        rows: with the student's among them.
-        labels: class numbers of the photos that it was tried on.
-        names: of the classes.
-    """
-    student = next((row for row in rows if row.kind == "student"), None)
-    (common, count), *_ = Counter(labels).most_common(1)
-    if student is None or student.top1.low > count / len(labels):
-        return choice
-    low, high = (f"{100 * value:.1f}" for value in (student.top1.low, student.top1.high))
-    warning = (
-        f"Look before you ship: the student is right on {percent(student.top1.value)} [{low}, {high}] of these photos, "
-        f"and always answering {names[common]!r} would be right on {percent(count / len(labels))}."
-    )
-    return replace(choice, reasons=(warning, *choice.reasons))
 
 
 def _nearest(files: Sequence[Row], needs: Needs) -> list[str]:

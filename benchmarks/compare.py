@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from attar.errors import InputError
 from attar.extras import OPTIONAL, version
 from attar.files import size
 from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error
+from attar.readiness import Readiness, judged, majority
 from benchmarks import record
-from benchmarks.choose import cautious, choose
+from benchmarks.choose import choose
 from benchmarks.classes import Answered, class_rows
 from benchmarks.comparison import Bin, Choice, Comparison, Device, Interval, Kind, Needs, Row
 from benchmarks.device import describe
@@ -97,10 +97,9 @@ def compare(
     known = list(records) if records is not None else record.read(output)
     digests = {item.entry.sha256: item.name for item in answers if item.entry}
     rows = tuple(_row(item, answers, labels) for item in answers)
-    warned = partial(cautious, rows=rows, labels=labels.tolist(), names=photos.labels)
-    devices = tuple(replace(each, choice=warned(each.choice)) for each in devices_of(known, digests, rows, needs))
+    devices = devices_of(known, digests, rows, needs)
     rows = _timed(rows, host_of(devices))
-    choice = devices[0].choice if devices else warned(choose(rows, needs))
+    choice = devices[0].choice if devices else choose(rows, needs)
     compared = _compared(rows, choice)
     return Comparison(
         title=f"{student.name} from {master.name}" if master else student.name,
@@ -120,7 +119,18 @@ def compare(
         needs=needs or Needs(),
         devices=devices,
         sensitivity=sensitivity_of(manifest.files, student, output),
+        readiness=_readiness(rows, student, [photos.labels[label] for label in labels]),
     )  # fmt: skip
+
+
+def _readiness(rows: Sequence[Row], student: Bundle, labels: Sequence[str]) -> Readiness:
+    """The student judged by its answers here, and by what its bundle says of its training."""
+    here = {
+        row.name: {"images": len(labels), "top1": row.top1.value, "top1_interval": [row.top1.low, row.top1.high],
+                   "majority": majority(labels)}
+        for row in rows if row.kind != "file"
+    }  # fmt: skip
+    return judged({**student.metrics, **here["student"]}, here.get("teacher"))
 
 
 def spread(photos: Sequence[Photo], limit: int | None) -> tuple[Photo, ...]:

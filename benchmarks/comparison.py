@@ -13,10 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from attar.errors import InputError
 from attar.images import Part
+from attar.readiness import Readiness
 from benchmarks.floor import Floor
 from benchmarks.units import megabytes, milliseconds, percent
 
-SCHEMA = 3
+SCHEMA = 4
+READY = Readiness()
 
 Kind = Literal["teacher", "student", "file"]
 
@@ -245,7 +247,8 @@ class Comparison:
     """Everything that a report shows.
 
     `compared` names the two rows whose classes `changes` compares: the reference (the teacher where there is one), and
-    the file to take (the student where there is none). `choice` is that of the first device.
+    the file to take (the student where there is none). `choice` is that of the first device. Where `readiness` has
+    reasons against the student, the choices only say which file would be taken.
     """
 
     title: str
@@ -262,6 +265,7 @@ class Comparison:
     needs: Needs = Needs()
     devices: tuple[Device, ...] = ()
     sensitivity: Sensitivity | None = None
+    readiness: Readiness = READY
 
     def row(self, name: str) -> Row | None:
         """The row of this name."""

@@ -130,7 +130,8 @@ def _title(comparison: Comparison, device: Device) -> str:
     if not row or not best:
         return f"{device.name}: no file meets what was asked for"
     cost = f"{milliseconds(best.latency.p50)}, {megabytes(row.bytes)}, {percent(row.top1.value)}"
-    return f"{device.name}: take {row.about}\n{cost}"
+    verb = "take" if comparison.readiness.ready else "do not ship yet; the best file is"
+    return f"{device.name}: {verb} {row.about}\n{cost}"
 
 
 def _draw(

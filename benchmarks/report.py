@@ -95,7 +95,7 @@ def terminal_table(comparison: Comparison) -> Table:
     for column in wanted:
         table.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=True)
     for row in comparison.rows:
-        chosen = row.name == comparison.choice.target
+        chosen = row.name == comparison.choice.target and comparison.readiness.ready
         first, top1, *cells = (column.cell(row) for column in wanted)
         name = Text(first.main, style="bold green" if chosen else "")
         table.add_row(name, Text.assemble(top1.main, (f" {top1.detail}", "dim")), *(cell.main for cell in cells))
@@ -213,10 +213,12 @@ def _ran_by(record: Record) -> str:
 
 
 def _caption(comparison: Comparison) -> str:
-    """The first device's choice with its reasons, and the others' in a line each."""
-    choice, others = comparison.choice, comparison.devices[1:]
+    """What speaks against the student, the first device's choice with its reasons, and the others' in a line each."""
+    choice, others, readiness = comparison.choice, comparison.devices[1:], comparison.readiness
     why = " ".join(choice.reasons)
     where = f" for {comparison.devices[0].name}" if others else ""
-    lines = [f"{comparison.images} validation photos. " + (f"Take {choice.file}{where}. {why}" if choice.file else why)]
+    take = f"Take {choice.file}{where}." if readiness.ready else f"The best file{where} would be {choice.file}."
+    lines = [f"{comparison.images} validation photos. {readiness}".rstrip()]
+    lines += [f"{take} {why}" if choice.file else why]
     lines += [f"For {each.name}: {each.choice.file or 'no file meets what was asked for'}." for each in others]
     return "\n".join(lines)

@@ -14,6 +14,8 @@ def markdown(comparison: Comparison) -> str:
     """The whole text, ending with a newline."""
     choice = comparison.choice
     parts = [f"### {plain(headline(comparison))}"]
+    if why := [*comparison.readiness.reasons, *comparison.readiness.remarks]:
+        parts.append("\n".join(f"- {plain(each)}" for each in why))
     if len(comparison.devices) > 1:
         parts.append(_devices(comparison))
     where = f"{plain(comparison.devices[0].name)}: " if len(comparison.devices) > 1 else ""
@@ -30,6 +32,8 @@ def markdown(comparison: Comparison) -> str:
 
 def headline(comparison: Comparison) -> str:
     """The answer in one line."""
+    if not comparison.readiness.ready:
+        return "Do not ship yet"
     choices = [device.choice.file for device in comparison.devices] or [comparison.choice.file]
     if not any(choices):
         return "No file meets what was asked for" if str(comparison.needs) else "There is no file to ship"
@@ -52,13 +56,14 @@ def markdown_table(comparison: Comparison) -> str:
     chosen = {comparison.choice.target, *(device.choice.target for device in comparison.devices)}
     for row in comparison.rows:
         first, *cells = (column.cell(row) for column in wanted)
-        name = f"**{first.main}**" if row.name in chosen else first.main
+        name = f"**{first.main}**" if row.name in chosen and comparison.readiness.ready else first.main
         lines.append(_line([name, *map(str, cells)]))
     return "\n".join(lines) + "\n"
 
 
 def _devices(comparison: Comparison) -> str:
-    lines = [_line(["Device", "Ship", "p50 ms", "Size", "Top-1"]), _line(["---", "---", "---:", "---:", "---:"])]
+    verb = "Ship" if comparison.readiness.ready else "Best file"
+    lines = [_line(["Device", verb, "p50 ms", "Size", "Top-1"]), _line(["---", "---", "---:", "---:", "---:"])]
     lines += [_line(_device(comparison, device)) for device in comparison.devices]
     return "\n".join(lines)
 

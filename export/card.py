@@ -41,6 +41,7 @@ def render(manifest: Manifest, student: Bundle, code: Mapping[str, str]) -> str:
     parts = [
         f"# {plain(student.name)}: image classifier of {len(student.labels)} classes",
         f"Made by attar {__version__}. Model `{student.fingerprint[:12]}`.",
+        *_readiness(manifest),
         "## Files", _files(manifest.files),
         "Top-1, agreement and largest error were measured at export on "
         f"{manifest.files[0].verification['images']} validation photos, against the student in PyTorch, whose top-1 on "
@@ -60,6 +61,13 @@ def render(manifest: Manifest, student: Bundle, code: Mapping[str, str]) -> str:
           for name, text in code.items()),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def _readiness(manifest: Manifest) -> list[str]:
+    """Why the files are not fit to ship, first of all; what else is remarkable."""
+    found = manifest.readiness
+    why = [f"**Do not ship yet.** {' '.join(map(plain, found.reasons))}"] if found.reasons else []
+    return [*why, *map(plain, found.remarks)]
 
 
 def _files(entries: Iterable[FileEntry]) -> str:

@@ -10,6 +10,7 @@ from attar.bundle import Bundle
 from attar.data import Photos
 from attar.errors import InputError
 from attar.files import digest_of, remove, replacing, sha256
+from attar.readiness import Readiness, of_bundle
 from export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from export.targets import FORMATS, Target
 
@@ -33,6 +34,7 @@ class Folder:
             bundle={
                 "path": _relative(student.path, path), "name": student.name, "fingerprint": student.fingerprint,
                 "labels": list(student.labels), "labels_sha256": digest_of(list(student.labels)),
+                "readiness": readiness_of(student, photos).to_json(),
             },
             preprocessing=student.preprocessing.to_json(),
             data={"fingerprint": photos.fingerprint},
@@ -87,6 +89,12 @@ class Folder:
             for name in theirs - {entry.file for entry in self.manifest.files}:
                 remove(self.path / name)
             self._others = None
+
+
+def readiness_of(student: Bundle, photos: Photos) -> Readiness:
+    """Whether a student is fit to ship: its files can be no better."""
+    labels = [photos.labels[photo.label] for photo in photos.val]
+    return of_bundle(student.metrics, student.provenance, labels)
 
 
 def _place(entry: FileEntry) -> tuple[int, int]:

@@ -21,13 +21,10 @@ from attar.bundle import Bundle
 from attar.data import Photos
 from attar.files import read_json, remove, replacing, sha256, write_json, write_text
 from export import card, snippets
-from export.manifest import Manifest
+from export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, Manifest
 from export.noise import captured
 from export.runner import open_runner
 from export.verify import Reference, changed_files, reference
-
-CARD, LABELS, GOLDEN, SNIPPETS = "MODEL_CARD.md", "labels.json", "golden", "snippets"
-"""The names of the guide's files and folders."""
 
 GOLDEN_PHOTOS = 6
 
@@ -60,7 +57,7 @@ def write_guide(manifest: Manifest, output: Path, student: Bundle, photos: Photo
             write_text(folder / name, text)
     write_json(output / LABELS, list(student.labels))
     write_text(output / CARD, card.render(manifest, student, snippets.fill(manifest)))
-    return replace(manifest, guide={name: sha256(output / name) for name in (CARD, LABELS, GOLDEN, SNIPPETS)})
+    return replace(manifest, guide={name: sha256(output / name) for name in GUIDE})
 
 
 def remove_guide(manifest: Manifest, output: Path) -> None:

@@ -6,20 +6,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from rich.table import Table
+from rich.text import Text
 
 from attar.errors import InputError
-from attar.files import read_json, write_json
+from attar.files import digest_of, inside, read_json, write_json
+from attar.readiness import Readiness
+from export.targets import FORMATS, Target
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version 1, of attar 0.1, had no checksum of itself."""
 NAME = "manifest.json"
+CARD, LABELS, GOLDEN, SNIPPETS = "MODEL_CARD.md", "labels.json", "golden", "snippets"
+GUIDE = (CARD, LABELS, GOLDEN, SNIPPETS)
+"""What explains the files (`export.guide`)."""
+STRICT = ConfigDict(strict=True, extra="forbid")
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class FileEntry:
     """A verified file. `verification` is what `export.verify.check` measured, `key` what it was made from and by.
@@ -42,6 +53,7 @@ class FileEntry:
     recovery: dict[str, Any] | None = None
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class FailedEntry:
     """A target without a good file, and why."""
@@ -50,6 +62,7 @@ class FailedEntry:
     error: str
 
 
+@with_config(STRICT)
 @dataclass(frozen=True)
 class Manifest:
     """What stands in manifest.json. `guide` holds the SHA-256 of every file that explains the others, by name."""
@@ -61,6 +74,12 @@ class Manifest:
     failed: tuple[FailedEntry, ...] = ()
     guide: dict[str, str] = field(default_factory=dict)
     schema: int = field(default=SCHEMA)
+
+    @property
+    def readiness(self) -> Readiness:
+        """What is known against shipping the student, whose answers the files repeat."""
+        told = self.bundle.get("readiness") or {}
+        return Readiness(tuple(told.get("reasons", ())), tuple(told.get("remarks", ())))
 
     def with_file(self, entry: FileEntry) -> Manifest:
         """The same with a good file, in place of what was known of its target."""
@@ -82,30 +101,71 @@ class Manifest:
         """As plain data."""
         return asdict(self)
 
+    def names(self) -> set[str]:
+        """Of all that lies in the folder beside manifest.json."""
+        return {*self.guide, *(entry.file for entry in self.files)}
+
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read an exports folder's manifest; a missing, damaged or newer one is an `InputError`."""
+    """Read an exports folder's manifest.
+
+    Raises:
+        InputError: it is missing, damaged or newer; it contradicts itself; or it names something that no export writes,
+            or that lies outside the folder.
+    """
     path = Path(folder) / NAME
     value = read_json(path)
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+    if not isinstance(value, dict) or value.get("schema") not in (1, SCHEMA):
         raise InputError(f"{path}: not a manifest of version {SCHEMA}. Export again.")
+    told = value.pop("sha256", None)
+    if value["schema"] == SCHEMA and told != digest_of(value):
+        raise InputError(f"{path}: damaged or edited: its own checksum is another one. Export again.")
     try:
-        files = tuple(FileEntry(**entry) for entry in value["files"])
-        failed = tuple(FailedEntry(**entry) for entry in value["failed"])
-        guide = dict(value.get("guide", {}))
-        return Manifest(value["bundle"], value["preprocessing"], value["data"], files, failed, guide)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: incomplete or damaged ({error!r}). Export again.") from error
+        manifest = TypeAdapter(Manifest).validate_json(json.dumps(value))
+        _refuse_contradictions(manifest, path)
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        problems = error.errors()[:3] if isinstance(error, ValidationError) else []
+        what = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems) or repr(error)
+        raise InputError(f"{path}: incomplete or damaged ({what}). Export again.") from error
+    return replace(manifest, schema=SCHEMA)
+
+
+def _refuse_contradictions(manifest: Manifest, path: Path) -> None:
+    """Hold what a manifest says in two places against each other, and its names against those that exports have."""
+    labels = digest_of(manifest.bundle["labels"])
+    _refuse(path, manifest.bundle["labels_sha256"] != labels, "the labels and their checksum differ")
+    targets = [entry.target for entry in manifest.files] + [entry.target for entry in manifest.failed]
+    _refuse(path, len(targets) > len(set(targets)), "a target is listed twice")
+    for entry in manifest.files:
+        inside(path.parent, entry.file, path)
+        name, _, precision = entry.target.partition(":")
+        form = FORMATS.get(name)
+        if form is not None:
+            _refuse(path, precision not in form.precisions, f"{entry.target} is no target")
+            _refuse(path, entry.file != Target(name, precision).file, f"{entry.file} is no file of {entry.target}")
+        _refuse(path, entry.labels_sha256 != labels, f"the labels of {entry.file} are others")
+    for name in manifest.guide:
+        inside(path.parent, name, path)
+        _refuse(path, name not in GUIDE, f"{name} is not written by an export")
+
+
+def _refuse(path: Path, wrong: bool, problem: str) -> None:
+    if wrong:
+        raise InputError(f"{path}: damaged or edited: {problem}. Export again.")
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write an exports folder's manifest atomically."""
-    write_json(folder / NAME, manifest.to_json())
+    """Write an exports folder's manifest atomically, with a checksum of itself."""
+    value = manifest.to_json()
+    write_json(folder / NAME, {**value, "sha256": digest_of(json.loads(json.dumps(value)))})
 
 
 def files_table(manifest: Manifest) -> Table:
     """For a person: every target, good or failed."""
-    view = Table(title=f"Exports of {manifest.bundle['name']}", title_justify="left")
+    ready = manifest.readiness.ready
+    verdict = Text(str(manifest.readiness), style="" if ready else "bold red")
+    title = Text(f"Exports of {manifest.bundle['name']}")
+    view = Table(title=title, title_justify="left", caption=verdict, caption_justify="left")
     for heading in ("target", "file", "size", "agreement", "top-1", "largest error", "runtime", "verdict"):
         view.add_column(heading, justify="left" if heading in ("target", "file", "verdict") else "right")
     for item in manifest.files:
@@ -113,7 +173,7 @@ def files_table(manifest: Manifest) -> Table:
         view.add_row(
             item.target, item.file, f"{item.bytes / 1e6:.2f} MB", f"{100 * about['agreement']:.1f}%",
             f"{100 * about['top1']:.1f}%", f"{about['max_abs_error']:.4f}",
-            f"≥ {item.min_runtime}" if item.min_runtime else "", "[green]verified[/]",
+            f"≥ {item.min_runtime}" if item.min_runtime else "", "[green]verified[/]" if ready else "verified",
         )  # fmt: skip
     for failure in manifest.failed:
         view.add_row(failure.target, "", "", "", "", "", "", "[red]failed[/]")

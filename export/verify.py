@@ -6,6 +6,7 @@ machine has, by name, each as what opens it. The same file must give the same an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,8 @@ from attar.data import Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError
 from attar.files import digest_of, sha256, size
 from attar.metrics import agreement, top_k
-from export.manifest import FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
+from export.folder import readiness_of
+from export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from export.runner import Evaluator, open_runner
 from export.targets import Target, parse_targets
 
@@ -229,15 +231,17 @@ def verify(
         raise InputError(f"{exports}: made from another student than {bundle.path}. Export again, or give --bundle.")
     if arm:
         _require_arm(exports, manifest)
+    _refuse_another_story(exports, manifest, bundle)
     known = reference(bundle, photos, limit)
     same_photos = manifest.data.get("fingerprint") == photos.fingerprint
     before = manifest.files
     failures = [f"{failed.target}: {failed.error}" for failed in manifest.failed]
-    changed = changed_files(exports, manifest.guide)
+    changed = changed_files(exports, manifest.guide) + _unlisted(exports, manifest)
     for entry in before:
         try:
             _whole(exports / entry.file, entry.sha256)
             found = check(exports / entry.file, parse_targets([entry.target])[0], known, max_drop, arm=arm)
+            _as_listed(entry, found)
             if same_photos:
                 _steady(entry, found)
             manifest = manifest.with_file(
@@ -248,6 +252,7 @@ def verify(
         except AttarError as error:
             manifest = manifest.with_failure(FailedEntry(entry.target, f"{entry.file}: {error}"))
             failures.append(f"{entry.target}: {entry.file}: {error}")
+    manifest = replace(manifest, bundle={**manifest.bundle, "readiness": readiness_of(bundle, photos).to_json()})
     write_manifest(manifest, exports)
     failures += [f"{file}: {problem}" for file, problem in changed]
     if failures:
@@ -264,6 +269,37 @@ def changed_files(folder: Path, digests: Mapping[str, str]) -> list[tuple[str, s
         except GateError as error:
             found.append((name, str(error)))
     return found
+
+
+def _refuse_another_story(exports: Path, manifest: Manifest, bundle: Bundle) -> None:
+    """Refuse a manifest that lists nothing, or says other things of the student than its bundle."""
+    if not manifest.files and not manifest.failed:
+        raise GateError(f"{exports}: its manifest lists no file, so there is nothing to prove. Export again.")
+    told = {"labels": list(bundle.labels), "preprocessing": bundle.preprocessing.to_json(), "name": bundle.name}
+    listed = {
+        "labels": manifest.bundle["labels"], "preprocessing": manifest.preprocessing, "name": manifest.bundle["name"],
+    }  # fmt: skip
+    for what, value in told.items():
+        if listed[what] != value:
+            raise GateError(f"{exports}: its manifest has other {what} than {bundle.path}. Export again.")
+
+
+def _unlisted(exports: Path, manifest: Manifest) -> list[tuple[str, str]]:
+    """What lies in the folder and is not in the manifest: nobody has looked at it."""
+    strange = sorted({item.name for item in exports.iterdir()} - manifest.names() - {NAME})
+    return [
+        (name, "not listed in manifest.json, so nothing is known of it. Remove it, or export again")
+        for name in strange
+        if not name.startswith(".tmp-")  # of an export that was killed; the next one removes it
+    ]
+
+
+def _as_listed(entry: FileEntry, found: FileEntry) -> None:
+    """What the manifest says of a file is what the file says of itself."""
+    for name in ("bytes", "signature", "labels_sha256", "min_runtime"):
+        listed, real = getattr(entry, name), getattr(found, name)
+        if json.loads(json.dumps(listed)) != json.loads(json.dumps(real)):
+            raise GateError(f"its {name} in manifest.json is {listed!r}, and the file's is {real!r}. Export it again")
 
 
 def _require_arm(exports: Path, manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import timm
 from torch import nn
 
+from attar import architectures
 from attar.bundle import Bundle, read_bundle, write_bundle
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError, did_you_mean
@@ -76,8 +77,8 @@ def create_student(
 
 def check_name(name: str) -> None:
     """Raise `InputError`, with close matches, unless `name` is a timm model of a supported family."""
-    if not timm.is_model(name):
-        raise unknown_model(name, _supported(), "student")
+    if not isinstance(name, str) or not timm.is_model(name):
+        raise unknown_model(str(name), _supported(), "student")
     if not any(fnmatch.fnmatch(name, pattern) for pattern in FAMILIES):
         raise InputError(f"student {name!r}: not a supported family ({', '.join(FAMILIES)}).")
     architecture, _, tag = name.partition(".")
@@ -121,9 +122,12 @@ def load(bundle: Bundle | Path | str) -> Student:
         raise InputError(f"{bundle.path}: holds a {bundle.kind}, and a student is needed here.")
     weights = bundle.state_dict()
     try:
+        check_name(bundle.architecture["name"])  # it is as much a user's word as one on the command line
         student = build(bundle.architecture)
         student.load_state_dict(weights)
-    except (KeyError, RuntimeError) as error:
+    except InputError as error:
+        raise InputError(f"{bundle.path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"{bundle.path}: its weights do not fit the architecture in bundle.json ({bundle.name}). Either was "
             "edited, or another version of timm built it; make the bundle again."
@@ -155,7 +159,7 @@ def _create_timm(architecture: Mapping[str, Any], pretrained: bool) -> Any:
         options["act_layer"] = "relu"
     if pretrained:
         return create_pretrained("student", name, **options)
-    return timm.create_model(name, **options)
+    return architectures.create("student", name, **options)
 
 
 def _same_classes(backbone: Any, architecture: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import timm
 import torch
 
+from attar import architectures
 from attar.bundle import Bundle, read_bundle, write_bundle
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError
@@ -54,7 +55,7 @@ def create_teacher(
         network = _create_timm(name, num_classes, options, pretrained=pretrained and checkpoint is None)
         if checkpoint is not None:
             _load_checkpoint(network, checkpoint, head=network.pretrained_cfg["classifier"])
-    return Teacher(network, {"num_classes": num_classes, **_about(network, name, options, crop)})
+    return _tried(Teacher(network, {"num_classes": num_classes, **_about(network, name, options, crop)}))
 
 
 def create_zero_shot(
@@ -108,8 +109,17 @@ def load(bundle: Bundle | Path | str) -> Teacher | Ensemble:
     """Rebuild a teacher from its bundle, in evaluation mode."""
     if not isinstance(bundle, Bundle):
         bundle = read_bundle(bundle, "teacher")
-    teacher = _rebuilt(bundle.architecture)
-    teacher.load_state_dict(bundle.state_dict())
+    weights = bundle.state_dict()
+    try:
+        teacher = _rebuilt(bundle.architecture)
+        teacher.load_state_dict(weights)
+    except InputError as error:
+        raise InputError(f"{bundle.path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"{bundle.path}: its weights do not fit the architecture in bundle.json ({bundle.name}). Either was "
+            "edited, or another version of timm built it; make the bundle again."
+        ) from error
     return teacher.eval()
 
 
@@ -145,8 +155,11 @@ def _rebuilt(about: dict[str, Any]) -> Teacher | Ensemble:
 def _about(network: Any, name: str, options: dict[str, Any], crop: float | None) -> dict[str, Any]:
     """Name and options of an architecture, and how images are prepared for it: as its weights were trained."""
     config = timm.data.resolve_model_data_config(network)
+    size = options.get("img_size", config["input_size"][-1])
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise InputError(f"teacher {name!r}: img_size {size!r} is not a number of pixels. attar's images are square.")
     return {
-        "name": name, "options": options, "size": int(options.get("img_size", config["input_size"][-1])),
+        "name": name, "options": options, "size": size,
         "mean": list(config["mean"]), "std": list(config["std"]),
         "crop": crop or float(config["crop_pct"]), "interpolation": _interpolation(config["interpolation"]),
     }  # fmt: skip
@@ -170,14 +183,30 @@ def _load_checkpoint(network: Any, checkpoint: Path | str, *, head: str = "(none
 
 
 def _create_timm(name: str, num_classes: int | None, options: Mapping[str, Any], pretrained: bool = False) -> Any:
-    if not timm.is_model(name):
-        raise unknown_model(name, [HYBRID, *timm.list_models()], "teacher")
+    if not isinstance(name, str) or not timm.is_model(name):
+        raise unknown_model(str(name), [HYBRID, *timm.list_models()], "teacher")
+    architectures.require_options(name, options, "teacher")
     try:
         if pretrained:
             return create_pretrained("teacher", name, num_classes=num_classes, **options)
-        return timm.create_model(name, num_classes=num_classes, **options)
     except TypeError as error:
-        raise InputError(f"teacher {name!r}: does not take these options ({error}).") from error
+        raise architectures.not_taken("teacher", name, options, error) from error
+    return architectures.create("teacher", name, num_classes=num_classes, **options)
+
+
+def _tried(teacher: Teacher) -> Teacher:
+    """The same teacher, once a black image went through it: what an architecture cannot do shows here, not later."""
+    about = teacher.architecture
+    training = teacher.training
+    try:
+        with torch.no_grad():
+            logits = teacher.eval()(torch.zeros(1, 3, teacher.size, teacher.size, dtype=torch.uint8))
+    except Exception as error:
+        raise architectures.not_taken("teacher", about["name"], about["options"], error) from error
+    if tuple(logits.shape) != (1, about["num_classes"]):
+        wrong = InputError(f"it gives {tuple(logits.shape)}, not (1, {about['num_classes']}) logits")
+        raise architectures.not_taken("teacher", about["name"], about["options"], wrong)
+    return teacher.train(training)
 
 
 def _interpolation(name: str) -> str:

@@ -19,8 +19,9 @@ from timm.layers import HybridEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from attar.checkpoints import load_weights, read_state_dict, unknown_model
-from attar.errors import InputError
+from attar import architectures
+from attar.checkpoints import load_weights, read_state_dict
+from attar.errors import InputError, did_you_mean
 from attar.hub import create_pretrained
 from attar.middle import middle, reductions_of
 
@@ -52,29 +53,37 @@ def create_hybrid(
     """
     unknown = sorted(set(options) - set(DEFAULTS))
     if unknown:
-        raise InputError(f"teacher {HYBRID!r}: unknown option {unknown[0]!r}. Known: {', '.join(DEFAULTS)}.")
+        near = did_you_mean(architectures.SYNONYMS.get(unknown[0], unknown[0]), DEFAULTS)
+        raise InputError(f"teacher {HYBRID!r}: unknown option {unknown[0]!r}.{near} Known: {', '.join(DEFAULTS)}.")
     chosen = {**DEFAULTS, **options}
     name = chosen["backbone"]
-    if not timm.is_model(name):
-        raise unknown_model(name, timm.list_models(), f"{HYBRID} backbone")
+    architectures.require_named(name, f"{HYBRID} backbone")
     fetch = pretrained and checkpoint is None
     whole: Any = create_pretrained(f"{HYBRID} backbone", name) if fetch else timm.create_model(name)
     if checkpoint is not None:
         head = whole.pretrained_cfg["classifier"]
         load_weights(whole, read_state_dict(checkpoint), source=str(checkpoint), head=head)
-    last = chosen["feature"]
+    try:
+        model = _assembled(whole, chosen, num_classes)
+    except Exception as error:  # whatever timm raises on options that do not fit together
+        raise architectures.not_taken("teacher", HYBRID, options, error) from error
+    # A model carries its own preprocessing: here, its backbone's.
+    size = (3, chosen["img_size"], chosen["img_size"])
+    model.pretrained_cfg = {**whole.pretrained_cfg, "input_size": size, "classifier": "head"}
+    return model
+
+
+def _assembled(whole: Any, chosen: Mapping[str, Any], num_classes: int) -> Any:
+    """Blocks over the layers of `whole` up to the chosen feature map."""
+    name, last = chosen["backbone"], chosen["feature"]
     backbone = timm.create_model(name, features_only=True, out_indices=(middle(reductions_of(whole), last), last))
     backbone.load_state_dict({k: v for k, v in whole.state_dict().items() if k in backbone.state_dict()})
-    model: Any = VisionTransformer(
+    return VisionTransformer(
         img_size=chosen["img_size"], patch_size=1, embed_dim=chosen["embed_dim"], depth=chosen["depth"],
         num_heads=chosen["num_heads"], num_classes=num_classes, drop_path_rate=chosen["drop_path_rate"],
         proj_drop_rate=chosen["proj_drop_rate"], global_pool="avg",
         embed_layer=partial(HybridEmbed, backbone=backbone),
     )  # fmt: skip
-    # A model carries its own preprocessing: here, its backbone's.
-    size = (3, chosen["img_size"], chosen["img_size"])
-    model.pretrained_cfg = {**whole.pretrained_cfg, "input_size": size, "classifier": "head"}
-    return model
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from attar.files import read_json
+from attar.images import open_image
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def read_golden(exports: Path) -> Golden | None:
     if not (folder / "golden.json").is_file():
         return None
     told = read_json(folder / "golden.json")
-    photos = [np.asarray(Image.open(folder / image["file"]), np.uint8) for image in told["images"]]
+    photos = [np.asarray(open_image(folder / image["file"]), np.uint8) for image in told["images"]]
     answers = {each["sha256"]: np.asarray(each["probabilities"], np.float32) for each in told["files"].values()}
     return Golden(np.stack(photos), answers) if photos else None
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from attar.console import say
 from attar.errors import InputError
 from attar.files import read_json
+from attar.images import open_image
 from benchmarks.lab.agreement import Expected
 from benchmarks.latency import BLOCK, MAX_SAMPLES, MIN_SAMPLES, check_unchanged, rounds
 
@@ -121,7 +121,7 @@ def make_plan(exports: Path, *, seconds: float, threads: int, versions: Mapping[
             "Run `attar export` again: it makes only what is missing."
         )
     golden = read_json(exports / GOLDEN / "golden.json")
-    pixels = np.stack([np.asarray(Image.open(exports / GOLDEN / image["file"])) for image in golden["images"]])
+    pixels = np.stack([np.asarray(open_image(exports / GOLDEN / image["file"])) for image in golden["images"]])
     expected = {entry.file: np.asarray(golden["files"][entry.file]["probabilities"]) for entry in entries}
     return Plan(manifest.bundle["name"], entries, contents, pixels, expected, seconds, threads, versions)
 

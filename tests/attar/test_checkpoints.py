@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 from pathlib import Path
@@ -195,3 +196,35 @@ def test_real_efficientnet_lite0_weights_map_onto_timms() -> None:
     with torch.inference_mode():
         one, two = by_order(images), by_hand(images)
     assert torch.equal(one.argmax(1), two.argmax(1)) and torch.equal(one, two)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda t: {"arch": "x", "state_dict": t, "args": argparse.Namespace(model="x", lr=0.1)},  # timm's trainer
+        lambda t: {"state_dict": {f"model.{k}": v for k, v in t.items()}, "pytorch-lightning_version": "2.5.0"},
+        lambda t: {"model_state_dict": t, "epoch": 3},
+        lambda t: {f"backbone.{k}": v for k, v in t.items()},
+        lambda t: {f"module.model.{k}": v for k, v in t.items()},
+        lambda t: {**{f"student.{k}": v for k, v in t.items()}, "loss.weight": torch.ones(3)},
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_checkpoints_of_other_trainers_load(wrap: Any, suffix: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    saved, path = timm.create_model("test_vit", num_classes=3), tmp_path / f"a{suffix}"
+    content = wrap(saved.state_dict())
+    if suffix == ".pt":
+        torch.save(content, path)
+    else:
+        flat = next((content[key] for key in ("state_dict", "model_state_dict") if key in content), content)
+        save_file({name: tensor.contiguous() for name, tensor in flat.items()}, path)
+    model = timm.create_model("test_vit", num_classes=3)
+    assert load_weights(model, read_state_dict(path), source="a", head="head") == []
+    assert same(dict(model.state_dict()), dict(saved.state_dict()))
+
+
+def test_a_whole_module_is_still_refused(tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_vit"), tmp_path / "whole.pt")
+    with pytest.raises(InputError, match="would run code"):
+        read_state_dict(tmp_path / "whole.pt")

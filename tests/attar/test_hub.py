@@ -55,5 +55,19 @@ def test_weights_that_are_here_are_taken(tmp_path: Path) -> None:
 
 
 def test_options_of_another_architecture_are_refused() -> None:
-    with pytest.raises(InputError, match="does not take these options"):
+    with pytest.raises(InputError, match=r"does not work with the options \{wings: 2\}"):
         teachers.create_teacher("vit_tiny_patch16_224", 3, options={"wings": 2})
+
+
+def test_a_hub_that_does_not_answer_is_given_up_within_seconds(tmp_path: Path) -> None:
+    code = (
+        "import time, teachers\nfrom attar.errors import InputError\nstart = time.monotonic()\ntry:\n"
+        "    teachers.create_teacher('vit_tiny_patch16_224', 3, pretrained=True)\n"
+        "except InputError as error:\n    print(time.monotonic() - start, error)"
+    )
+    # An address of the block that is set aside for documentation: nobody is there (RFC 5737).
+    unset = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    environment = {**unset, "HF_ENDPOINT": "https://192.0.2.1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    seconds, _, message = done.stdout.partition(" ")
+    assert "did not answer" in message and float(seconds) < 10, done.stdout + done.stderr

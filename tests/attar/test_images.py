@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from attar.images import UnreadableImage, read_rgb
+from attar import images
+from attar.images import UnreadableImage, read_rgb, use_rgb
 
 SIZE = (24, 16)  # width, height
 GENTLE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -268,3 +273,88 @@ def test_matches_pillow_on_a_photo_with_exif(tmp_path: Path) -> None:
     data = encoded("JPEG", exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert np.array_equal(read(tmp_path, data), np.asarray(upright))
+
+
+def test_only_the_formats_that_are_meant_are_opened_whatever_a_file_is_called(tmp_path: Path) -> None:
+    """An EPS file would go to Ghostscript, a program that runs what the file says."""
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%Pages: 1\n%%EndComments\n"
+        b"%%Page: 1 1\n0 0 20 20 rectfill\nshowpage\n%%EOF\n"
+    )
+    with Image.open(path) as known:
+        assert known.format == "EPS"  # Pillow alone would take it
+    with pytest.raises(UnreadableImage, match="not an image"):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize("format", ["PCX", "TGA", "ICO", "SGI", "DDS", "IM"])
+def test_other_formats_of_pillow_are_no_photos(format: str, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (32, 32)).save(path, format)
+    with pytest.raises(UnreadableImage, match="not an image"):
+        read_rgb(path)
+
+
+def test_no_other_place_opens_images() -> None:
+    root = Path(__file__).parents[2]
+    folders = ("attar", "teachers", "students", "distill", "export", "benchmarks")
+    places = {
+        path.relative_to(root).as_posix()
+        for folder in folders
+        for path in (root / folder).rglob("*.py")
+        if "Image.open(" in path.read_text(encoding="utf-8")
+    }
+    assert places == {"attar/images.py"}
+
+
+def test_sound_pixels_with_damaged_exif_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 4), (10, 20, 30)).save(path, exif=b"Exif\0\0MM\0*\xff\xff\xff\xffgarbage")
+    assert read_rgb(path).size == (8, 4)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_in_strips_is_transparency_at_once(mode: str, tmp_path: Path, monkeypatch: Any) -> None:
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (37, 23, 4), dtype=np.uint8), "RGBA")
+    options = {}
+    if mode == "P":
+        image, options = image.convert("RGB").quantize(16), {"transparency": 3}
+    elif mode == "LA":
+        image = image.convert("LA")
+    image.save(tmp_path / "a.png", **options)
+    whole = np.asarray(read_rgb(tmp_path / "a.png"))
+    with Image.open(tmp_path / "a.png") as reread:
+        rgba = reread.convert("RGBA")
+    expected = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    assert np.array_equal(whole, np.asarray(expected))
+    monkeypatch.setattr(images, "STRIP", 50)
+    assert np.array_equal(np.asarray(read_rgb(tmp_path / "a.png")), whole)
+
+
+def test_threads_wait_for_room_before_they_decode(tmp_path: Path, monkeypatch: Any) -> None:
+    Image.new("RGBA", (100, 100)).save(tmp_path / "a.png")
+    memory = images._Memory(3 * 7 * 100 * 100)  # room for three
+    monkeypatch.setattr(images, "_MEMORY", memory)
+    with ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(lambda _: use_rgb(lambda image: image.size, tmp_path / "a.png"), range(40)))
+    assert sizes == [(100, 100)] * 40
+    assert memory.used == 0 and 0 < memory.peak <= memory.total
+    monkeypatch.setattr(images, "_MEMORY", images._Memory(1))
+    assert use_rgb(lambda image: image.size, tmp_path / "a.png") == (100, 100), "one photo alone is always read"
+
+
+@pytest.mark.slow
+def test_a_large_photo_takes_what_is_said_of_it(tmp_path: Path) -> None:
+    """16-bit RGBA, 4000 x 4000: 7 bytes a pixel are 112 MB. It was 19, with whole copies of it."""
+    path = tmp_path / "a.png"
+    Image.new("RGBA", (4000, 4000), (1, 2, 3, 4)).save(path, compress_level=1)
+    code = (
+        "import resource, sys; from pathlib import Path; from attar.images import read_rgb, STRIP\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "read_rgb(Path(sys.argv[1]))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    out = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert int(out.stdout) < 150_000  # KiB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import students
 import teachers
 from attar.data import labels_of, load_pixels
 from attar.errors import InputError
+from attar.readiness import judged
 from benchmarks import compare, write_report
-from benchmarks.choose import Needs, cautious, choose
-from benchmarks.compare import reliability, spread
-from benchmarks.comparison import Choice, Interval, Row
+from benchmarks.choose import Needs, choose
+from benchmarks.compare import _readiness, reliability, spread
+from benchmarks.comparison import Comparison, Interval, Row
+from benchmarks.page import render
 from benchmarks.predictions import FOLDER
+from benchmarks.report import terminal_table
+from benchmarks.summary import headline, markdown
 
 
 @torch.no_grad()
@@ -164,16 +170,32 @@ def test_the_fastest_file_within_one_point_is_chosen(small: Any) -> None:
     assert choose([]).file is None
 
 
-def test_a_student_that_may_know_nothing_is_warned_of_first(small: Any) -> None:
-    student = replace(small.comparison.row("student"), top1=Interval(0.5, 0.3, 0.7))
-    choice = Choice("a.tflite", "litert:fp32", ("It is the fastest.",))
-    warned = cautious(choice, [student], [0, 1, 1, 2, 3], ["ash", "elm", "fir", "oak"])
-    assert warned.reasons == (
-        "Look before you ship: the student is right on 50.0% [30.0, 70.0] of these photos, and always answering 'elm' "
-        "would be right on 40.0%.",
-        "It is the fastest.",
-    )
-    assert cautious(choice, [replace(student, top1=Interval(0.5, 0.41, 0.6))], [0, 1, 1, 2, 3], "abcd") == choice
+def test_no_report_recommends_a_file_of_a_student_at_chance(small: Any) -> None:
+    figures = {"top1": 0.5, "top1_interval": [0.3, 0.7], "images": 12, "steps": 36}
+    poor = judged({**figures, "majority": {"label": "elm", "share": 0.4}})
+    comparison = replace(small.comparison, readiness=poor)
+    why = "always answering 'elm' would be right on 40.0%"
+    assert headline(comparison) == "Do not ship yet" and headline(small.comparison).startswith("Ship ")
+    for text in (markdown(comparison), render(comparison).replace("&#39;", "'")):
+        assert "Do not ship yet" in text and why in text and "36 steps" in text
+        assert "Ship " not in text
+    console = Console(width=300, file=io.StringIO())
+    console.print(terminal_table(comparison))
+    shown = " ".join(console.file.getvalue().split())  # the caption is wrapped
+    assert f"Do not ship yet. {poor.reasons[0]}" in shown and "Take " not in shown
+    assert Comparison.from_json(json.loads(json.dumps(comparison.to_json()))).readiness == poor
+
+
+def test_a_comparison_judges_the_student_by_the_photos_at_hand(small: Any) -> None:
+    row = small.comparison.row("student")
+    labels = [small.photos.labels[photo.label] for photo in small.photos.val]
+    poor = replace(row, top1=Interval(0.4, 0.2, 0.6))
+    assert not _readiness([poor], small.student, labels).ready
+    good = replace(row, top1=Interval(0.9, 0.8, 1.0))
+    assert _readiness([good], small.student, labels).ready
+    ahead = replace(good, name="teacher", kind="teacher", top1=Interval(1.0, 1.0, 1.0))
+    behind = replace(row, top1=Interval(0.7, 0.6, 0.8))
+    assert "30.0 points more" in _readiness([ahead, behind], small.student, labels).remarks[0]
 
 
 def test_the_file_to_take_meets_what_was_asked_for(small: Any) -> None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import json
+import random
 import shutil
 import struct
 import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from small import DROP, TARGETS
 
 import students
 from attar.data import load_pixels
-from attar.errors import GateError
-from attar.files import sha256
+from attar.errors import GateError, InputError
+from attar.files import digest_of, sha256
 from export import export, litert, read_manifest, verify
-from export.manifest import write_manifest
+from export.manifest import NAME, files_table, write_manifest
 from export.noise import captured
 from export.targets import parse_targets
 from export.verify import changed_files
@@ -176,3 +182,150 @@ def test_a_nearly_equal_student_is_found_out(exports, bundle, photos, tmp_path, 
     monkeypatch.setattr("export.shared._latest", ("", b""))  # it goes by the bundle, which is another's here
     put(exports, file, converted(bundle, target, images, tmp_path / file, other))
     refused(exports, bundle, photos, file, "diverges|not the file that was verified")
+
+
+# --- the manifest itself -------------------------------------------------------------------------
+
+
+def test_an_export_that_lists_nothing_proves_nothing(exports, bundle, photos):
+    write_manifest(replace(read_manifest(exports), files=(), guide={}), exports)
+    with pytest.raises(GateError, match="lists no file"):
+        verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
+
+
+def test_a_file_that_is_not_listed_is_named(exports, bundle, photos):
+    manifest = read_manifest(exports)
+    write_manifest(replace(manifest, files=manifest.files[1:]), exports)
+    (exports / "notes.txt").write_text("mine")
+    with pytest.raises(GateError, match="not listed") as caught:
+        verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
+    assert manifest.files[0].file in str(caught.value) and "notes.txt" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("bytes", 5), ("signature", {"input": {}, "output": {}}), ("min_runtime", "9.9")],
+)
+def test_what_the_manifest_says_of_a_file_is_what_the_file_says(exports, bundle, photos, name, value):
+    manifest = read_manifest(exports)
+    file = manifest.files[0].file
+    write_manifest(replace(manifest, files=(replace(manifest.files[0], **{name: value}), *manifest.files[1:])), exports)
+    refused(exports, bundle, photos, file, f"its {name} in manifest.json")
+
+
+@pytest.mark.parametrize("what", ["preprocessing", "labels", "name"])
+def test_what_the_manifest_says_of_the_student_is_what_its_bundle_says(exports, bundle, photos, what):
+    manifest = read_manifest(exports)
+    labels = ["x", *manifest.bundle["labels"][1:]]
+    changed = {
+        "preprocessing": replace(manifest, preprocessing={**manifest.preprocessing, "crop": 0.5}),
+        "name": replace(manifest, bundle={**manifest.bundle, "name": "other"}),
+        "labels": replace(
+            manifest, bundle={**manifest.bundle, "labels": labels, "labels_sha256": digest_of(labels)},
+            files=tuple(replace(entry, labels_sha256=digest_of(labels)) for entry in manifest.files),
+        ),
+    }[what]  # fmt: skip
+    write_manifest(changed, exports)
+    with pytest.raises(GateError, match=f"other {what} than"):
+        verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
+
+
+def damaged(value: Any, rng: random.Random) -> tuple[str, Any]:
+    """A copy of JSON with one thing changed: a key gone or renamed, a value of another kind, another number or text."""
+    value = copy.deepcopy(value)
+    places = [(value, key) for key in value]
+    for holder, key in places:  # grows: every place below is added
+        below = holder[key]
+        keys = below if isinstance(below, dict) else range(len(below)) if isinstance(below, list) else ()
+        places += [(below, each) for each in keys]
+    holder, key = rng.choice(places)
+    old = holder[key]
+    ways = {
+        "gone": lambda: holder.pop(key),
+        "null": lambda: holder.__setitem__(key, None),
+        "text": lambda: holder.__setitem__(key, "../../x"),
+        "list": lambda: holder.__setitem__(key, [old]),
+        "more": lambda: holder.__setitem__(key, old + 1 if isinstance(old, int | float) else f"{old}x"),
+        "twice": lambda: holder.append(old) if isinstance(holder, list) else holder.__setitem__(f"{key}x", old),
+    }
+    way = rng.choice(list(ways))
+    ways[way]()
+    return f"{way} {key}", value
+
+
+def test_five_hundred_damaged_manifests_are_all_refused(exports):
+    """By the checksum; and by what they contradict, where the checksum was made to fit or is of version 1."""
+    whole = json.loads((exports / NAME).read_text())
+    rng, fitting = random.Random(0), 0
+    for _ in range(500):
+        what, changed = damaged(whole, rng)
+        if changed == whole:
+            continue
+        (exports / NAME).write_text(json.dumps(changed))
+        with pytest.raises(InputError):
+            read_manifest(exports)
+        changed.pop("sha256", None)
+        (exports / NAME).write_text(json.dumps({**changed, "sha256": digest_of(changed)}))
+        try:
+            read_manifest(exports)
+        except InputError:
+            fitting += 1
+        except Exception as error:  # whatever it is, it is no clear message
+            pytest.fail(f"{what}: {error!r}")
+    assert fitting > 100
+
+
+def test_a_manifest_of_version_1_is_read(exports):
+    value = json.loads((exports / NAME).read_text())
+    del value["sha256"], value["bundle"]["readiness"]
+    (exports / NAME).write_text(json.dumps({**value, "schema": 1}))
+    assert read_manifest(exports).readiness.ready
+
+
+@pytest.mark.parametrize("name", ["../victim.txt", "/victim.txt", "link/victim.txt", "a/../../victim.txt", ""])
+@pytest.mark.parametrize("where", ["guide", "files"])
+def test_a_foreign_manifest_leads_nowhere_outside_its_folder(exports, bundle, photos, tmp_path, name, where):
+    """`--force` removed what another student's manifest listed, wherever that was."""
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    name = str(victim) if name == "/victim.txt" else name
+    (exports / "link").symlink_to(tmp_path)
+    manifest = read_manifest(exports)
+    manifest = replace(manifest, bundle={**manifest.bundle, "fingerprint": "0" * 64})
+    if where == "guide":
+        manifest = replace(manifest, guide={**manifest.guide, name: "0" * 64})
+    else:
+        manifest = replace(manifest, files=(replace(manifest.files[0], file=name), *manifest.files[1:]))
+    write_manifest(manifest, exports)
+    with pytest.raises(InputError, match=r"not inside|no file of"):
+        export(bundle, ["onnx:fp32"], exports, photos=photos, max_drop=DROP, force=True)
+    assert victim.read_text() == "mine"
+
+
+def test_what_is_added_to_a_package_is_noticed(with_core_ml, tmp_path):
+    folder = shutil.copytree(with_core_ml, tmp_path / "exports")
+    package = folder / "coreml-fp16.mlpackage"
+    before = sha256(package)
+    for number, add in enumerate((
+        lambda place: place.write_text("x"), lambda place: place.mkdir(), lambda place: place.symlink_to(folder),
+        lambda place: (place / "__pycache__").mkdir(parents=True) or (place / "__pycache__" / "x.pyc").write_text("x"),
+    )):  # fmt: skip
+        place = package / f"extra{number}"
+        add(place)
+        assert sha256(package) != before
+        place.unlink() if place.is_symlink() or place.is_file() else shutil.rmtree(place)
+    assert sha256(package) == before
+
+
+def test_a_student_at_chance_is_told_of_beside_its_files(exports, bundle, photos):
+    """By `attar export` and `verify`, in manifest, table and card: files that repeat it are no better."""
+    poor = {"top1": 0.3, "top1_interval": [0.1, 0.5], "images": 12, "steps": 20}
+    student = replace(bundle, metrics=poor)
+    manifest = export(student, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
+    assert not manifest.readiness.ready and "20 steps" in manifest.readiness.reasons[1]
+    assert "**Do not ship yet.**" in (exports / "MODEL_CARD.md").read_text()
+    for told in (manifest, verify(exports, bundle=student, photos=photos, max_drop=DROP)):
+        console = Console(width=200, file=io.StringIO())
+        console.print(files_table(told))
+        assert "Do not ship yet." in console.file.getvalue()
+    assert verify(exports, bundle=bundle, photos=photos, max_drop=DROP).readiness.ready
