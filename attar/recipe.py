@@ -13,21 +13,25 @@ Every key has a default, unknown keys are errors, and what was resolved is store
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from attar import yaml_text
 from attar.data import DataSpec
 from attar.errors import InputError
 from attar.files import digest_of
 from attar.views import ViewPolicy
 
+MOST_PROBLEMS = 10
+"""Wrong keys that one message names."""
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataPart(_Strict):
@@ -37,7 +41,7 @@ class DataPart(_Strict):
     source: str | None = None
     unlabelled: str | None = Field(None, description="photos for a student that reads no labels, laid out likewise")
     val_fraction: float = Field(0.25, gt=0, lt=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=1 << 63)
 
     @model_validator(mode="after")
     def _one(self) -> DataPart:
@@ -53,12 +57,15 @@ class DataPart(_Strict):
 class TrainSpec(_Strict):
     """How to train: `attar.training`."""
 
-    epochs: int = Field(30, ge=1, description="at least; see min_steps")
+    epochs: int = Field(30, ge=1, le=1_000_000, description="at least; see min_steps")
     min_steps: int = Field(
-        1000, ge=0, description="with few photos, more epochs until there are so many steps; 0 where epochs is given"
+        1000,
+        ge=0,
+        le=1_000_000_000,
+        description="with few photos, more epochs until there are so many steps; 0 where epochs is given",
     )
-    batch_size: int = Field(32, ge=2, description="photos a step, of all ranks and parts together")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    batch_size: int = Field(32, ge=2, le=1 << 20, description="photos per step, of all ranks and parts together")
+    lr: float = Field(1e-3, gt=0, le=100, description="peak learning rate")
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 switches averaging off")
@@ -70,11 +77,11 @@ class TrainSpec(_Strict):
     tau: float = Field(1.0, gt=0, description="of logit_adjusted: strength; 1 is consistent with balanced accuracy")
     beta: float = Field(0.9999, ge=0, lt=1, description="of class_balanced: 0 weighs all alike, near 1 by count")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    accumulate: int = Field(1, ge=1, description="parts in which a rank works through its share of a batch")
+    accumulate: int = Field(1, ge=1, le=1 << 16, description="parts in which a rank works through its share of a batch")
     shard: bool = Field(False, description="spread the model over the ranks (FSDP), for teachers too large for one")
     select: Literal["last", "best"] = Field("last", description="best: the epoch best on the validation photos")
     checkpoint_seconds: float = Field(20.0, ge=0, description="least time between two training checkpoints")
-    keep: int = Field(2, ge=1, description="training checkpoints that are kept while training")
+    keep: int = Field(2, ge=1, le=1000, description="training checkpoints that are kept while training")
     log: Literal["tensorboard", "mlflow", "wandb"] | None = Field(None, description="where to draw curves")
 
     @model_validator(mode="before")
@@ -96,10 +103,10 @@ class TeachSpec(TrainSpec):
     crop: float | None = Field(None, gt=0, le=1, description="share of the shorter side that evaluation keeps")
     method: Literal["finetune", "lora", "probe", "zero_shot", "ensemble"] = "finetune"
     layer_decay: float = Field(0.75, gt=0, le=1, description="learning rate of each layer over that of the next")
-    epochs: int = Field(10, ge=1, description="at least; see min_steps")
-    min_steps: int = Field(200, ge=0, description="as for the student: with few photos, more epochs")
-    lr: float = Field(3e-4, gt=0, description="peak learning rate")
-    lora_rank: int = Field(8, ge=1, description="lora: rank of what is added to each matrix")
+    epochs: int = Field(10, ge=1, le=1_000_000, description="at least; see min_steps")
+    min_steps: int = Field(200, ge=0, le=1_000_000_000, description="as for the student: with few photos, more epochs")
+    lr: float = Field(3e-4, gt=0, le=100, description="peak learning rate")
+    lora_rank: int = Field(8, ge=1, le=4096, description="lora: rank of what is added to each matrix")
     lora_alpha: float = Field(16.0, gt=0, description="lora: what is added is scaled by alpha / rank")
     lora_mlp: bool = Field(False, description="lora: adapt the MLPs' matrices too, not only the attention's")
     text_embeddings: str | None = Field(None, description="zero_shot: a file of one embedding or more a class")
@@ -126,7 +133,7 @@ class LossPart(BaseModel):
     They are checked where the losses are known, in `distill.losses`, before anything starts.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     name: str
     weight: float = Field(1.0, ge=0)
 
@@ -149,10 +156,10 @@ class DistillSpec(TrainSpec):
     pretrained: bool = Field(True, description="start from timm's weights, unless a checkpoint is given")
     checkpoint: str | None = Field(None, description="start from a local file, or package://<package>/<file>")
     head: Literal["dwsconv", "stock"] = "dwsconv"
-    head_width: int = Field(512, ge=1)
+    head_width: int = Field(512, ge=1, le=1 << 16)
     drop_rate: float = Field(0.1, ge=0, lt=1)
     activation: Literal["stock", "relu"] = Field("stock", description="relu: another function, but faster in int8")
-    size: int = Field(224, ge=32, description="side of the image the student takes, pixels")
+    size: int = Field(224, ge=32, le=4096, description="side of the image the student takes, pixels")
     crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that evaluation keeps")
     loss: str = Field("kd", description="distillation loss")
     temperature: float | None = Field(None, gt=0, description="of that loss; by default its own, 3 for kd")
@@ -175,7 +182,7 @@ class DistillSpec(TrainSpec):
 class BenchPart(_Strict):
     """How to measure latency on this machine."""
 
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=1024)
     seconds: float = Field(10.0, gt=0, description="time for all files together, after warm-up")
 
 
@@ -191,7 +198,7 @@ class Recipe(_Strict):
     bench: BenchPart = BenchPart()
     author: str | None = Field(None, description="whose model it is: written into every file")
     license: str | None = Field(None, description="its licence, such as CC-BY-4.0: written into every file")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=1 << 63)
 
     @property
     def fingerprint(self) -> str:
@@ -203,33 +210,41 @@ class Recipe(_Strict):
         return self.model_dump(mode="json")
 
 
-def read_recipe(path: Path | str | None, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe (none: the default one), apply `key.path=value` overrides, validate.
+def read_recipe(
+    path: Path | str | None, overrides: Sequence[str] = (), data: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Read a recipe (none: the default one), set keys of its part `data`, apply `key.path=value` overrides, validate.
 
     Raises `InputError` naming the file, the key and near matches.
     """
     values: Any = {}
     if path is not None:
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise InputError(f"{path}: cannot read the recipe ({error.strerror}).") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not valid YAML: {error}") from error
+        values = yaml_text.read(Path(path)) or {}
     if not isinstance(values, dict):
         raise InputError(f"{path}: a recipe is a mapping of keys to values.")
+    for key, value in (data or {}).items():
+        _put(values, f"data.{key}", value, "--data")
     for override in overrides:
         _override(values, override)
-    return validate(values, str(path or "recipe"))
+    given = {override.partition("=")[0] for override in overrides}
+    return validate(values, str(path or "recipe"), given)
 
 
-def validate(values: Mapping[str, Any], where: str) -> Recipe:
-    """Plain data -> recipe, or an `InputError` that names every wrong key."""
+def validate(values: Mapping[str, Any], where: str, given: Collection[str] = ()) -> Recipe:
+    """Plain data -> recipe, or an `InputError` that names every wrong key; those `given` by --set as such."""
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = "\n".join(f"  {_explained(problem)}" for problem in error.errors())
-        raise InputError(f"{where}:\n{problems}") from error
+        problems = error.errors()
+        told = "\n".join(f"  {_from(problem, given)}{_explained(problem)}" for problem in problems[:MOST_PROBLEMS])
+        more = len(problems) - MOST_PROBLEMS
+        raise InputError(f"{where}:\n{told}" + (f"\n  and {more} more" if more > 0 else "")) from error
+
+
+def _from(problem: Any, given: Collection[str]) -> str:
+    """`--set ` where a wrong key is one of those given so, or is below one."""
+    place = ".".join(str(part) for part in problem["loc"])
+    return "--set " if any(f"{place}.".startswith(f"{key}.") for key in given) else ""
 
 
 def write_recipe(recipe: Recipe, notes: Sequence[str] = ()) -> str:
@@ -242,13 +257,17 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override!r}: write it as key=value, for example --set student.epochs=20.")
+    _put(values, key, yaml_text.parse(text, f"--set {override!r}"), f"--set {override!r}")
+
+
+def _put(values: dict[str, Any], key: str, value: Any, option: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         below = values.setdefault(parent, {})
         if not isinstance(below, dict):
-            raise InputError(f"--set {override!r}: {parent} has no keys below it.")
+            raise InputError(f"{option}: {parent} has no keys below it.")
         values = below
-    values[last] = yaml.safe_load(text)
+    values[last] = value
 
 
 def _explained(problem: Any) -> str:
@@ -257,7 +276,9 @@ def _explained(problem: Any) -> str:
         near = difflib.get_close_matches(str(problem["loc"][-1]), _keys(problem["loc"][:-1]), cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"{place}: unknown key.{hint}"
-    return f"{place}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})."
+    found = repr(problem["input"])
+    found = found if len(found) <= 80 else f"{found[:80]}..."
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')} (found {found})."
 
 
 def _keys(place: Sequence[Any]) -> list[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Distil a large vision teacher into a phone-sized student, export it, prove it, measure it.",
+    epilog="Add `--debug` to a command to see where an error came from.",
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False,
 )  # fmt: skip
 
@@ -530,8 +531,8 @@ def _run(recipe: Recipe, output: Path, as_json: bool) -> None:
 def _recipe(path: Path | None, data: Path | None, overrides: list[str] | None) -> Recipe:
     from attar.recipe import read_recipe
 
-    given = [f"data.path={json.dumps(str(data))}", "data.source=null"] if data is not None else []
-    return read_recipe(path, [*given, *(overrides or [])])
+    given = {"path": str(data), "source": None} if data is not None else {}
+    return read_recipe(path, overrides or [], given)
 
 
 def _photos(recipe: Recipe, output: Path) -> Photos:

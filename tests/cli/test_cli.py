@@ -66,6 +66,45 @@ def test_ctrl_c_says_that_the_same_command_continues() -> None:
     fails(done, 130, "Run the same command again")
 
 
+def breaking(how: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`attar doctor` whose work raises what is given."""
+    code = (
+        "import sys, attar.cli, attar.cli.doctor as doctor\n"
+        f"def stop(): {how}\n"
+        f"doctor.examine, sys.argv = stop, ['attar', 'doctor', *{list(words)!r}]\n"
+        "attar.cli.main()"
+    )
+    told = {**os.environ, **environment}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=told)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "text"),
+    [
+        ("raise ValueError('first line\\nsecond')", 70, "Error: ValueError: first line"),
+        ("raise RuntimeError('no group')", 70, "RuntimeError: no group"),
+        ("stop()", 70, "RecursionError"),
+        ("raise KeyError('x')", 70, "KeyError"),
+        ("raise MemoryError", 2, "Out of memory"),
+        ("open('/no/such/place')", 2, "/no/such/place: No such file"),
+        ("raise OSError(28, 'No space left on device', 'a')", 2, "a: No space left"),
+        ("'\\u00e9'.encode('ascii')", 2, "PYTHONIOENCODING"),
+    ],
+)
+def test_whatever_goes_wrong_is_one_message(how: str, code: int, text: str) -> None:
+    done = breaking(how)
+    fails(done, code, text)
+    assert len(done.stderr.splitlines()) <= 2 and "second" not in done.stderr
+    for shown in (breaking(how, "--debug"), breaking(how, ATTAR_DEBUG="1")):
+        assert shown.returncode == code and "Traceback" in shown.stderr and text in shown.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m attar teachers --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert "Traceback" not in done.stderr and "Error" not in done.stderr
+
+
 def test_help_lists_every_verb() -> None:
     result = attar("--help")
     assert result.returncode == 0 and all(verb in result.stdout for verb in VERBS)
