@@ -2,8 +2,8 @@
 
 Ways to lay them out:
 
-    photos/rose/1.jpg ...                    a folder a class; split here, stratified, by a fixed seed
-    photos/train/rose/1.jpg, photos/val/...  the same with the user's own split
+    photos/rose/1.jpg ...                    a folder per class; split here, stratified, by a fixed seed
+    photos/train/rose/1.jpg, photos/val/...  the same with the user's own split, in any usual spelling
     photos.csv                               columns path,label and, if wanted, split (train or val);
                                              paths are relative to the CSV file
 
@@ -13,47 +13,61 @@ file: `attar.shards` (tar, WebDataset) and `attar.tables` (Arrow and parquet, Hu
 Beside them there may be a folder of photos without labels, laid out anyhow: for a student that learns from its
 teacher alone.
 
-A photo that cannot be read is set aside by name and the work goes on. Photos are decoded once to
-check them; what was found is remembered (by size and modification time) in the user's cache folder.
+Here the parts come together: `attar.layouts` and `attar.csvlist` find photos, `attar.checking` decodes them,
+`attar.leaks` finds copies, `attar.splitting` splits.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import os
 import unicodedata
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 
-from attar import __version__
-from attar.console import track
-from attar.errors import AttarError, InputError
-from attar.files import digest_of, read_json, user_cache, write_json
-from attar.found import VAL_NAMES, Found, normal
-from attar.images import SUFFIXES, Part, UnreadableImage, open_photo, shown, use_rgb
+from attar import leaks
+from attar.checking import Checked, check, in_threads
+from attar.csvlist import read_csv
+from attar.errors import InputError, in_line
+from attar.files import digest_of, read_json
+from attar.foldertree import Skipped as SetAside
+from attar.foldertree import scan
+from attar.found import Found
+from attar.images import Part, UnreadableImage, shown, use_rgb
+from attar.layouts import INNER, OUTER, Layout, read_layout
 from attar.packed import in_packed, is_packed
 from attar.preprocessing import Preprocessing
+from attar.splitting import split
 
-_INATURALIST_TRAIN = ("2021_train", "2021_train_mini")
-_INATURALIST_NESTED = ("2017", "2018", "2019")
+__all__ = [
+    "DataSpec", "Photo", "Photos", "SetAside", "in_threads", "kept_splits", "labels_of", "load_pixels", "read_photos",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Where photos are and how to split them: all that is needed to read the same photos again."""
+    """Where photos are and how to split them: all that is needed to read the same photos again.
+
+    Attributes:
+        path: a folder, a CSV, shards or tables.
+        val_fraction: share of photos that are held out, where the user has no split.
+        seed: of that split.
+        unlabelled: a place of photos without labels.
+        classes: `outer`: the folder right below the root or split names the class; `inner`: the one a photo lies in.
+        allow_duplicates: leave copies of photos where they are.
+        keep: a `photos.json` of a run, whose photos stay on their sides.
+    """
 
     path: str
     val_fraction: float = 0.25
     seed: int = 0
     unlabelled: str | None = None
+    classes: str = OUTER
+    allow_duplicates: bool = False
+    keep: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -75,14 +89,6 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class SetAside:
-    """A file that looked like a photo and could not be used."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True)
 class Photos:
     """A data set: labels in order, the two splits in a deterministic order, and what was left out."""
 
@@ -91,11 +97,22 @@ class Photos:
     train: tuple[Photo, ...]
     val: tuple[Photo, ...]
     set_aside: tuple[SetAside, ...] = ()
+    """Photos that cannot be used."""
     fingerprint: str = field(default="")
     """SHA-256 over every used photo's (name, label, split, content): the identity of the labelled data."""
     unlabelled: tuple[Photo, ...] = ()
     unlabelled_fingerprint: str = field(default="")
     """SHA-256 over every photo without a label; empty if there are none."""
+    layout: str = ""
+    """How the photos were read, for a person."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of it."""
+    warnings: tuple[str, ...] = ()
+    """What may spoil the figures: copies and near-copies."""
+    skipped: tuple[SetAside, ...] = ()
+    """Folders and links that were not read."""
+    listing: tuple[tuple[str, str, str, str], ...] = field(default=(), repr=False)
+    """Of every used photo: name, label, split, SHA-256 of its content."""
 
     def summary(self) -> str:
         """One line for a person."""
@@ -103,53 +120,217 @@ class Photos:
         text += f", {len(self.unlabelled)} without labels" if self.unlabelled else ""
         return text + (f", {len(self.set_aside)} set aside" if self.set_aside else "")
 
+    def counts(self) -> dict[str, int]:
+        """Photos per class, of both splits, in the order of the labels."""
+        count = Counter(photo.label for photo in (*self.train, *self.val))
+        return {label: count[number] for number, label in enumerate(self.labels)}
 
-def read_photos(spec: DataSpec) -> Photos:
+    def block(self, first: int = 10, named: int = 5) -> list[str]:
+        """Lines for a person: the summary, the layout, the first classes, what was left out and why."""
+        counts = list(self.counts().items())
+        classes = ", ".join(f"{in_line(label)} {count}" for label, count in counts[:first])
+        if len(counts) > first:
+            classes += f", and {len(counts) - first} more with {sum(count for _, count in counts[first:])} photos"
+        lines = [f"Photos: {self.summary()}"]
+        lines += [f"  layout: {self.layout}"] if self.layout else []
+        lines += [f"  classes: {classes}"]
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        lines += [f"  note: {note}" for note in self.notes]
+        for word, items in (("skipped", self.skipped), ("set aside", self.set_aside)):
+            lines += [
+                f"  {word}: {in_line(_short(item.path, self.spec))}: {in_line(item.reason)}" for item in items[:named]
+            ]
+            if len(items) > named:
+                lines.append(f"  ... and {len(items) - named} more, all named in provenance.json or the bundle")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data: what `block` says, in full."""
+        return {
+            "train": len(self.train), "val": len(self.val), "layout": self.layout,
+            "photos_per_class": self.counts(), "notes": list(self.notes), "warnings": list(self.warnings),
+            "skipped": _listed(self.skipped), "set_aside": _listed(self.set_aside),
+        }  # fmt: skip
+
+
+def _short(path: Path, spec: DataSpec) -> Path:
+    """A path as it stands below the data set, if it does."""
+    root = Path(spec.path).expanduser()
+    root = root if root.is_dir() else root.parent
+    return path.relative_to(root) if path.is_relative_to(root) and path != root else path
+
+
+def _listed(items: Sequence[SetAside]) -> list[dict[str, str]]:
+    return [{"path": str(item.path), "reason": item.reason} for item in items]
+
+
+def read_photos(spec: DataSpec, thorough: bool = False) -> Photos:
     """Find, check and split the photos that `spec` names.
 
-    Raises `InputError` when there are none, only one class, a class too small to split, or a
+    With `thorough`, photos that were checked before are hashed whole again: before something that was made from them
+    is trusted.
+
+    Raises `InputError` when there are none, only one class, a class without photos or too small to split, or a
     validation class that training lacks.
     """
     root = Path(spec.path).expanduser()
-    if not root.exists() and not is_packed(root):
-        raise InputError(f"{root}: no such folder or CSV file. Give --data a folder of class/photo.jpg.")
-    if not 0 < spec.val_fraction < 1:
-        raise InputError(f"val_fraction: {spec.val_fraction} is not between 0 and 1.")
+    _refuse_spec(root, spec)
     unlabelled = Path(spec.unlabelled).expanduser() if spec.unlabelled else None
     try:
-        found = _find(root, unlabelled)
+        layout = _find(root, unlabelled, spec.classes)
     except OSError as error:
         raise InputError(f"{error.filename or root}: cannot be read ({error.strerror}).") from error
+    found = layout.found
     if not found:
-        raise InputError(
-            f"{root}: no images found. Expected a folder a class with photos in it "
-            "(.jpg, .png, .webp, .tif ...), train/ and val/ folders of those, a CSV of path,label, tar shards, "
-            "or Arrow or parquet files."
-        )
-    digests, set_aside = _check(root, found)
+        raise InputError(_nothing(root, layout))
+    checked = check(root, found, thorough)
+    digests, set_aside = checked.digests, list(checked.bad)
     usable = [item for item in found if item.name in digests]
+    usable, doubled, warnings = _without_copies(usable, digests, spec)
+    set_aside += doubled
     labels = tuple(sorted({item.label for item in usable}))
     _refuse_unusable(root, labels, found, set_aside)
     _refuse_odd_labels(root, labels)
     index = {label: i for i, label in enumerate(labels)}
-    splits = _split(root, usable, spec)
+    kept = kept_splits(Path(spec.keep)) if spec.keep else None
+    splits = split(
+        root, usable, digests, val_fraction=spec.val_fraction, seed=spec.seed, kept=kept,
+        together=not spec.allow_duplicates,
+    )  # fmt: skip
     both: dict[str, list[Photo]] = {"train": [], "val": []}
-    for item, split in zip(usable, splits):
-        both[split].append(Photo(item.path, index[item.label], item.part))
+    for item, side in zip(usable, splits):
+        both[side].append(Photo(item.path, index[item.label], item.part))
     _refuse_gaps(root, labels, both["train"], both["val"])
-    fingerprint = digest_of([[i.name, i.label, s, digests[i.name]] for i, s in zip(usable, splits)])
-    photos = Photos(spec, labels, tuple(both["train"]), tuple(both["val"]), tuple(set_aside), fingerprint)
-    return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, set(digests.values()))
+    listing = tuple((i.name, i.label, s, digests[i.name]) for i, s in zip(usable, splits))
+    photos = Photos(
+        spec, labels, tuple(both["train"]), tuple(both["val"]), tuple(set_aside), digest_of([list(i) for i in listing]),
+        layout=layout.kind, notes=(*layout.notes, *_unseen(labels, both["val"])), skipped=layout.skipped,
+        warnings=(*warnings, *_near(listing, checked)), listing=listing,
+    )  # fmt: skip
+    return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, set(digests.values()), thorough)
 
 
-def _with_unlabelled(photos: Photos, place: Path, known: set[str]) -> Photos:
+def kept_splits(path: Path) -> dict[str, str]:
+    """The split of every photo that a run's `photos.json` lists, by the SHA-256 of its content."""
+    try:
+        return {digest: side for _, _, side, digest in read_json(path)["photos"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: no list of photos that attar wrote ({error!r}). Give a run of this version."
+        ) from error
+
+
+def _refuse_spec(root: Path, spec: DataSpec) -> None:
+    if not is_packed(root) and not (root.is_dir() or root.is_file()):
+        if root.exists():
+            raise InputError(f"{root}: neither a folder nor a file, so it is not opened. Give a folder of photos.")
+        raise InputError(f"{root}: no such folder or CSV file. Give --data a folder of class/photo.jpg.")
+    if not 0 < spec.val_fraction < 1:
+        raise InputError(f"val_fraction: {spec.val_fraction} is not between 0 and 1.")
+    if spec.classes not in (OUTER, INNER):
+        raise InputError(f"data.classes: {spec.classes!r} is neither {OUTER} nor {INNER}.")
+
+
+def _nothing(root: Path, layout: Layout) -> str:
+    beside = (
+        f" {len(layout.skipped)} folders or links were skipped, the first: {in_line(layout.skipped[0].path)} "
+        f"({layout.skipped[0].reason})."
+        if layout.skipped
+        else ""
+    )
+    notes = f" What was seen: {'; '.join(layout.notes)}." if layout.notes else ""
+    return (
+        f"{root}: no images found.{notes}{beside} Expected a folder per class with photos in it "
+        "(.jpg, .png, .webp, .tif ...), train/ and val/ folders of those, a CSV of path,label, tar shards, "
+        "or Arrow or parquet files."
+    )
+
+
+def _find(root: Path, unlabelled: Path | None, classes: str) -> Layout:
+    if is_packed(root):
+        return Layout(in_packed(root), "photos packed in tar shards or tables")
+    if root.is_file():
+        return read_csv(root)
+    layout = read_layout(root, unlabelled, classes)
+    if layout.found or (packed := in_packed(root)) == []:
+        return layout
+    return Layout(packed, "photos packed in tar shards or tables", layout.notes, layout.skipped)
+
+
+def _without_copies(
+    usable: Sequence[Found], digests: Mapping[str, str], spec: DataSpec
+) -> tuple[list[Found], list[SetAside], list[str]]:
+    """The photos without those that would spoil the figures, those, and what to say of copies."""
+    groups, allowed = leaks.copies(usable, digests), spec.allow_duplicates
+    if not groups:
+        return list(usable), [], []
+    doubled, warnings = [], []
+    two_labels, two_splits = leaks.of_two_labels(groups), leaks.of_two_splits(groups)
+    told = {str(item.path) for item in two_labels}
+    two_splits = [item for item in two_splits if str(item.path) not in told]
+    end = "They stay: duplicates are allowed" if allowed else "Mend the folders, or keep them with --allow-duplicates"
+    if two_labels:
+        how = "" if allowed else " and are set aside"
+        warnings.append(f"{len(two_labels)} photos have two labels{how} ({_first(two_labels, spec)}). {end}")
+    if two_splits:
+        how = "" if allowed else " and are not trained on"
+        warnings.append(
+            f"{len(two_splits)} training photos are copies of validation photos{how} "
+            f"({_first(two_splits, spec)}). {end}"
+        )
+    if not allowed:
+        doubled = [*two_labels, *two_splits]
+    gone = {str(item.path) for item in doubled}
+    left = [item for item in usable if str(item.shown) not in gone]
+    groups = leaks.copies(left, digests) if not allowed else {}
+    if groups:
+        first, second = next(iter(groups.values()))[:2]
+        warnings.append(
+            f"{sum(map(len, groups.values()))} photos are {len(groups)} photos and their copies, kept on one side "
+            f"(such as {in_line(first.name)} and {in_line(second.name)})"
+        )
+    return left, doubled, warnings
+
+
+def _first(items: Sequence[SetAside], spec: DataSpec) -> str:
+    return f"such as {in_line(_short(items[0].path, spec))}: {in_line(items[0].reason)}"
+
+
+def _near(listing: Sequence[tuple[str, str, str, str]], checked: Checked) -> list[str]:
+    """A warning of validation photos that look like training photos."""
+    looks: dict[str, dict[str, str]] = {"train": {}, "val": {}}
+    for name, _, side, _ in listing:
+        looks[side][name] = checked.looks[name]
+    equal = {digest for _, _, side, digest in listing if side == "train"}
+    looks["val"] = {n: looks["val"][n] for n, _, side, digest in listing if side == "val" and digest not in equal}
+    pairs = leaks.near_copies(looks["train"], looks["val"])
+    if not pairs:
+        return []
+    examples = ", ".join(f"{in_line(val)} and {in_line(train)}" for val, train in pairs[:3])
+    return [
+        f"{len(pairs)} of {len(looks['val'])} validation photos look like a training photo (such as {examples}). If "
+        "they show the same moment, validation is too easy: give a split of your own"
+    ]
+
+
+def _unseen(labels: Sequence[str], val: Sequence[Photo]) -> list[str]:
+    """What to say of classes that no validation photo shows."""
+    missing = sorted(set(range(len(labels))) - {photo.label for photo in val})
+    if not missing:
+        return []
+    names = ", ".join(repr(labels[each]) for each in missing[:3])
+    return [f"no validation photo shows {len(missing)} of the classes ({names}): their accuracy is not measured"]
+
+
+def _with_unlabelled(photos: Photos, place: Path, known: set[str], thorough: bool) -> Photos:
     """Add the photos at `place`, but for those of the labelled data: no validation photo may be trained on."""
     if not place.is_dir() and not is_packed(place):
         raise InputError(f"{place}: no such folder. data.unlabelled names a folder of photos without labels.")
-    files = _images(place) if place.is_dir() else []
+    files = scan(place).all_photos() if place.is_dir() else []
     found = [Found(path, path.relative_to(place).as_posix(), "", None) for path in files]
     found = found or in_packed(place, labelled=False)
-    digests, set_aside = _check(place, found)
+    checked = check(place, found, thorough)
+    digests, set_aside = checked.digests, list(checked.bad)
     fresh = [item for item in found if digests.get(item.name, "") not in known]
     copies = [item for item in found if digests.get(item.name, "") in known]
     set_aside += [SetAside(item.shown, "the same photo is among the labelled ones") for item in copies]
@@ -185,179 +366,13 @@ def labels_of(photos: Sequence[Photo]) -> np.ndarray:
     return np.array([photo.label for photo in photos], dtype=np.int64)
 
 
-def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str | None = None) -> Iterable[Any]:
-    """Map in order over a few threads (Pillow and NumPy release the interpreter lock), with progress."""
-    items = list(items)
-    pool = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1))
-    try:
-        results = _ahead(pool, function, items)
-        yield from track(results, title, len(items)) if title else results
-    finally:
-        # After an error or Ctrl-C the items that wait are dropped, not worked through first.
-        pool.shutdown(cancel_futures=True)
-
-
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """`pool.map` with a bounded number of items under way: a million at once would take gigabytes."""
-    waiting: deque[Future[Any]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > 1000:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-# --- finding -------------------------------------------------------------------------------------
-
-
-def _find(root: Path, unlabelled: Path | None) -> list[Found]:
-    if is_packed(root):
-        return in_packed(root)
-    # A folder of photos may hold an archive besides; one of shards holds no photos.
-    return _from_csv(root) if root.is_file() else _from_folder(root, unlabelled) or in_packed(root)
-
-
-def _from_folder(root: Path, unlabelled: Path | None = None) -> list[Found]:
-    """Photos below `root`, whose subfolder `unlabelled` is no class, if it lies there."""
-    if unlabelled is not None and unlabelled.resolve().is_relative_to(root.resolve()):
-        inside = unlabelled.resolve()
-        return [item for item in _from_folder(root) if not item.path.resolve().is_relative_to(inside)]
-    folders = {entry.name: entry for entry in _subfolders(root)}
-    train = next((folders[name] for name in _INATURALIST_TRAIN if name in folders), None)
-    if train is not None:
-        label = _species_of([entry.name for entry in _subfolders(train)])
-        if "2021_valid" not in folders:
-            return _class_folders(root, train, None, label)
-        return _class_folders(root, train, "train", label) + _class_folders(root, folders["2021_valid"], "val", label)
-    for year in _INATURALIST_NESTED:
-        if year in folders:
-            return [
-                item
-                for group in _subfolders(folders[year])
-                for item in _class_folders(root, group, None, f"{group.name}/{{}}".format)
-            ]
-    val = next((folders[name] for name in VAL_NAMES if name in folders), None)
-    if "train" in folders and val is not None:
-        return _class_folders(root, folders["train"], "train") + _class_folders(root, val, "val")
-    if "train" in folders and len(folders) == 1:
-        return _class_folders(root, folders["train"], None)
-    return _class_folders(root, root, None)
-
-
-def _class_folders(root: Path, folder: Path, split: str | None, label: Callable[[str], str] = str) -> list[Found]:
-    return [
-        Found(path, path.relative_to(root).as_posix(), normal(label(entry.name)), split)
-        for entry in _subfolders(folder)
-        for path in _images(entry)
-    ]
-
-
-def _images(folder: Path) -> list[Path]:
-    """Files anywhere below `folder` that are photos by their names, in order."""
-    names = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES)
-    return [path for path in names if not path.name.startswith(".") and path.is_file()]
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    """Folders that may hold photos: not hidden ones, nor what macOS adds to a zip file."""
-    return [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith((".", "__MACOSX"))]
-
-
-def _species_of(folders: Sequence[str]) -> Callable[[str], str]:
-    """`00012_Plantae_..._Rosa_canina` -> `Rosa canina`, as iNaturalist 2021 names its folders.
-
-    A name that two folders share (a plant and an animal may) stays the whole folder name.
-    """
-
-    def species(folder: str) -> str:
-        parts = folder.split("_")
-        return " ".join(parts[-2:]) if len(parts) == 8 and parts[0].isdigit() else folder
-
-    count = Counter(species(folder) for folder in folders)
-    return lambda folder: species(folder) if count[species(folder)] <= 1 else folder
-
-
-def _from_csv(path: Path) -> list[Found]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            if not {"path", "label"} <= set(reader.fieldnames or ()):
-                raise InputError(f"{path}: the first line must name the columns path,label (and split, if wanted).")
-            rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not readable as a UTF-8 CSV file ({error}).") from error
-    found, seen = [], set()
-    for line, row in rows:
-        name, label, split = ((row.get(key) or "").strip() for key in ("path", "label", "split"))
-        if not name or not label or split not in ("", "train", "val"):
-            raise InputError(f"{path}, line {line}: needs a path, a label, and a split of train, val or nothing.")
-        place = Path(os.path.normpath(path.parent / name))
-        if place in seen:
-            raise InputError(f"{path}, line {line}: {name} is listed twice. Keep one line a photo.")
-        seen.add(place)
-        found.append(Found(place, name, normal(label), split or None))
-    if len({item.split is None for item in found}) > 1:
-        raise InputError(f"{path}: some lines have a split and some do not. Fill the column for all, or for none.")
-    return found
-
-
-# --- checking ------------------------------------------------------------------------------------
-
-
-def _check(root: Path, found: Sequence[Found]) -> tuple[dict[str, str], list[SetAside]]:
-    """Decode every photo not decoded before -> content hashes of the good ones by name, and the bad ones."""
-    memory = _memory(root)
-    known = _recall(memory)
-
-    def check(item: Found) -> list[Any]:
-        try:
-            stat = item.path.stat()
-        except OSError:
-            return [0, 0, None, "no such file"]
-        before = known.get(item.name)
-        place = [item.part.offset, item.part.size] if item.part else []
-        stamp = [[stat.st_size, *place], stat.st_mtime_ns]
-        if before and before[:2] == stamp:
-            return before
-        try:
-            use_rgb(lambda image: None, item.path, item.part)
-        except UnreadableImage as error:
-            return [*stamp, None, str(error)]
-        with open_photo(item.path, item.part) as stream:
-            return [*stamp, hashlib.file_digest(stream, "sha256").hexdigest(), None]
-
-    results = dict(zip((item.name for item in found), in_threads(check, found, "Checking photos")))
-    if results != known:
-        try:
-            write_json(memory, results)
-        except AttarError:
-            pass  # only a memory: without it the next command checks the photos again
-    digests = {item.name: results[item.name][2] for item in found if results[item.name][2]}
-    bad = [SetAside(item.shown, results[item.name][3]) for item in found if not results[item.name][2]]
-    return digests, bad
-
-
-def _memory(root: Path) -> Path:
-    # Another attar or Pillow may judge a photo differently.
-    key = digest_of([str(root.resolve()), __version__, PIL.__version__])
-    return user_cache() / "photos" / f"{key[:24]}.json"
-
-
-def _recall(memory: Path) -> dict[str, Any]:
-    try:
-        value = read_json(memory)
-    except InputError:
-        return {}
-    if not isinstance(value, dict):
-        return {}
-    return {name: entry for name, entry in value.items() if isinstance(entry, list) and len(entry) == 4}
+# --- refusals ------------------------------------------------------------------------------------
 
 
 def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[Found], bad: Sequence[SetAside]) -> None:
     if not labels:
         raise InputError(
-            f"{root}: none of its {len(found)} images can be read. The first: {bad[0].path}: {bad[0].reason}."
+            f"{root}: none of its {len(found)} images can be used. The first: {bad[0].path}: {bad[0].reason}."
         )
     if len(labels) == 1:
         raise InputError(
@@ -369,7 +384,7 @@ def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[Found], 
         members = {item.shown for item in found if item.label == lost[0]}
         reason = next(item for item in bad if item.path in members)
         raise InputError(
-            f"{root}: no photo of class {lost[0]!r} can be read. The first: {reason.path}: {reason.reason}. "
+            f"{root}: no photo of class {lost[0]!r} can be used. The first: {reason.path}: {reason.reason}. "
             f"Mend its photos or remove the class{f' (likewise {len(lost) - 1} more)' if len(lost) > 1 else ''}."
         )
 
@@ -379,38 +394,6 @@ def _refuse_odd_labels(root: Path, labels: Sequence[str]) -> None:
     for label in labels:
         if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in label):
             raise InputError(f"{root}: class {label!r}: its name is not one line of UTF-8 text. Rename it.")
-
-
-# --- splitting -----------------------------------------------------------------------------------
-
-
-def _split(root: Path, usable: Sequence[Found], spec: DataSpec) -> list[str]:
-    """The split of each photo: the user's own, or a stratified one by `spec.seed`."""
-    if usable[0].split is not None:
-        return [str(item.split) for item in usable]
-    from sklearn.model_selection import train_test_split
-
-    lone = sorted(label for label, count in Counter(item.label for item in usable).items() if count == 1)
-    if lone:
-        raise InputError(
-            f"{root}: class {lone[0]!r} has only one readable photo, and training and validation need one each. "
-            f"Add photos or remove the class{f' (likewise {len(lone) - 1} more)' if len(lone) > 1 else ''}."
-        )
-    labels = [item.label for item in usable]
-    count = max(len(set(labels)), round(len(usable) * spec.val_fraction))
-    count = min(count, len(usable) - len(set(labels)))
-    _, val = train_test_split(np.arange(len(usable)), test_size=count, random_state=spec.seed, stratify=labels)
-    chosen = set(val.tolist())
-    by_label: dict[str, list[int]] = {}
-    for i, label in enumerate(labels):
-        by_label.setdefault(label, []).append(i)
-    for members in by_label.values():
-        # Among large classes scikit-learn may leave a class of two or three out of one side.
-        if chosen.isdisjoint(members):
-            chosen.add(members[0])
-        elif chosen.issuperset(members):
-            chosen.remove(members[0])
-    return ["val" if i in chosen else "train" for i in range(len(usable))]
 
 
 def _refuse_gaps(root: Path, labels: Sequence[str], train: Sequence[Photo], val: Sequence[Photo]) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from attar.errors import InputError
 from attar.images import Part, shown
 
-VAL_NAMES = ("val", "valid", "validation", "test")
+TRAIN_NAMES = ("train", "training", "trn")
+VAL_NAMES = ("val", "valid", "validation", "validate", "dev", "eval", "evaluation", "test", "testing")
 """Names of a held-out split; of several, the first that is there is the validation split."""
 
-SPLITS = ("train", *VAL_NAMES)
+_ENDINGS = ("set", "split", "data", "images", "photos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,18 @@ def normal(label: str) -> str:
     return unicodedata.normalize("NFC", label)
 
 
+def split_word(name: str) -> str | None:
+    """The split that a folder's name or a CSV's cell tells: `train`, one of `VAL_NAMES`, or None.
+
+    Capitals, separators, a year and an ending such as `_set` do not count: `Training_Set` and `train2017` are `train`.
+    """
+    word = re.sub(r"[\s_.-]+", "", name.lower())
+    word = re.sub(r"(19|20)\d\d$", "", word)
+    ending = next((each for each in _ENDINGS if word.endswith(each) and word != each), "")
+    word = word.removesuffix(ending)
+    return "train" if word in TRAIN_NAMES else word if word in VAL_NAMES else None
+
+
 def split_files(files: Sequence[Path]) -> list[tuple[Path, str | None]]:
     """Files that hold many photos, each with the split that its name tells, or else its folder's.
 
@@ -69,5 +82,5 @@ def split_files(files: Sequence[Path]) -> list[tuple[Path, str | None]]:
 
 
 def _split_name(path: Path) -> str | None:
-    words = [*re.split(r"[^a-z]+", path.stem.lower()), path.parent.name.lower()]
-    return next((word for word in words if word in SPLITS), None)
+    words = [*re.split(r"[^a-z]+", path.stem.lower()), path.parent.name]
+    return next((word for word in map(split_word, words) if word), None)

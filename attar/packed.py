@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attar.errors import InputError
-from attar.found import SPLITS, Found, split_files
+from attar.found import Found, split_files, split_word
 from attar.shards import in_shards
 from attar.tables import in_tables, table_files
 
@@ -31,6 +31,9 @@ def in_packed(path: Path, labelled: bool = True) -> list[Found]:
     """
     folder = path.is_dir()
     files = _in_folder(path) if folder else expand(path)
+    odd = next((file for file in files if file.exists() and not file.is_file()), None)
+    if odd is not None:
+        raise InputError(f"{odd}: not a regular file, so it is not opened. Give the file that holds the photos.")
     compressed = next((file for file in files if file.name.lower().endswith(_COMPRESSED)), None)
     if compressed is not None:
         raise InputError(f"{compressed}: compressed, so its photos cannot be read in any order. Decompress it to .tar.")
@@ -43,8 +46,8 @@ def in_packed(path: Path, labelled: bool = True) -> list[Found]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    places = [folder, *(folder / name for name in SPLITS)]
-    files = [file for place in places if place.is_dir() for file in place.iterdir()]
+    places = [folder, *(place for place in folder.iterdir() if place.is_dir() and split_word(place.name))]
+    files = [file for place in places for file in place.iterdir()]
     shards = [file for file in files if file.name.lower().endswith((".tar", *_COMPRESSED)) and file.name[0] != "."]
     return sorted(shards) or table_files(folder)
 

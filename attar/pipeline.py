@@ -41,7 +41,7 @@ def run(recipe: Recipe, output: Path) -> Comparison | None:
     check(recipe)
     folder = RunFolder(output)
     with ranks.held(folder.claimed({"schema": 1, "recipe": recipe.fingerprint})):
-        photos = photos_of(recipe.data, folder.data)
+        photos = photos_of(recipe.data, folder.data, thorough=folder.was_trained())
         if ranks.is_first():
             write_text(folder.recipe, write_recipe(recipe, _schedules(recipe, photos)))
             write_json(folder.provenance, provenance(photos, recipe.seed, recipe.to_json()))

@@ -26,10 +26,8 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
             **photos.spec.to_json(),
             "path": str(Path(photos.spec.path).resolve()),
             "fingerprint": photos.fingerprint,
-            "train": len(photos.train),
-            "val": len(photos.val),
+            **photos.to_json(),
             "unlabelled": _unlabelled(photos),
-            "set_aside": [{"path": str(item.path), "reason": item.reason} for item in photos.set_aside],
         },
         "recipe": dict(recipe),
         "recipe_sha256": digest_of(dict(recipe)),
@@ -72,4 +70,8 @@ def data_of(provenance: Mapping[str, Any]) -> DataSpec:
     data = provenance.get("data")
     if not data:
         raise InputError("The bundle does not say which photos it was made from. Give --data.")
-    return DataSpec(data["path"], data["val_fraction"], data["seed"])
+    # Version 0.1 left copies where they are.
+    return DataSpec(
+        data["path"], data["val_fraction"], data["seed"], classes=data.get("classes", "outer"),
+        allow_duplicates=data.get("allow_duplicates", True), keep=data.get("keep"),
+    )  # fmt: skip

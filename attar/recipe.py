@@ -42,6 +42,8 @@ class DataPart(_Strict):
     unlabelled: str | None = Field(None, description="photos for a student that reads no labels, laid out likewise")
     val_fraction: float = Field(0.25, gt=0, lt=1)
     seed: int = Field(0, ge=0, lt=1 << 63)
+    classes: Literal["outer", "inner"] = Field("outer", description="inner: the folder that a photo lies in names it")
+    allow_duplicates: bool = Field(False, description="leave copies in both splits, and photos of two labels")
 
     @model_validator(mode="after")
     def _one(self) -> DataPart:
@@ -51,7 +53,7 @@ class DataPart(_Strict):
 
     def spec(self, path: Path | str) -> DataSpec:
         """What `attar.data.read_photos` takes, for the photos at `path`."""
-        return DataSpec(str(path), self.val_fraction, self.seed, self.unlabelled)
+        return DataSpec(str(path), self.val_fraction, self.seed, self.unlabelled, self.classes, self.allow_duplicates)
 
 
 class TrainSpec(_Strict):

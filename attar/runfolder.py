@@ -70,6 +70,11 @@ class RunFolder:
         """Files for devices, and their manifest."""
         return self.path / "exports"
 
+    def was_trained(self) -> bool:
+        """Whether something made from photos stands here, and will be trusted if the photos are the same."""
+        made = (self.teacher / "bundle.json", self.student / "bundle.json")
+        return self.cache.is_dir() or any(path.is_file() for path in made)
+
     @contextmanager
     def claimed(self, identity: dict[str, Any]) -> Iterator[None]:
         """Hold the folder for one run, and refuse it if it holds another run or somebody else's files."""

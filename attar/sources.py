@@ -78,17 +78,17 @@ def write_source(name: str, folder: Path) -> Path:
     return SOURCES[name](folder)
 
 
-def photos_of(data: DataPart, folder: Path) -> Photos:
-    """A recipe's photos, written under `folder` first if they come from a source; says what was found."""
+def photos_of(data: DataPart, folder: Path, thorough: bool = False) -> Photos:
+    """A recipe's photos, written under `folder` first if they come from a source; says what was found.
+
+    `thorough` as for `attar.data.read_photos`.
+    """
     require_photos(data)
     with ranks.first_goes_first():
         path = write_source(data.source, folder) if data.source else Path(data.path or "")
-        photos = read_photos(data.spec(path))
-    say(f"Photos: {photos.summary()}")
-    for item in photos.set_aside[:5]:
-        say(f"  set aside: {item.path}: {item.reason}")
-    if len(photos.set_aside) > 5:
-        say(f"  ... and {len(photos.set_aside) - 5} more, all named in the bundle's provenance")
+        photos = read_photos(data.spec(path), thorough)
+    for line in photos.block():
+        say(line)
     return photos
 
 

@@ -25,6 +25,7 @@ from attar.files import digest_of, read_json, replacing, user_cache
 from attar.found import Found, split_files
 from attar.images import Part
 from attar.shards import Classes, classes_of, label_of
+from attar.stamps import stamp
 
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 _BATCH = 64
@@ -76,8 +77,7 @@ def _arrow(path: Path) -> Path:
     """The Arrow file itself, or the one in the cache folder with the photos and labels of a parquet file."""
     if path.suffix != ".parquet":
         return path
-    stat = path.stat()
-    key = digest_of([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+    key = digest_of([str(path.resolve()), *stamp(path)])
     return user_cache() / "tables" / key[:24] / f"{path.stem}.arrow"
 
 

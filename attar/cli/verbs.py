@@ -38,6 +38,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a recipe key, such as student.epochs=20. Repeatable.", show_default=False),
 ]
+Duplicates = Annotated[
+    bool, typer.Option("--allow-duplicates", help="Keep copies of photos in both splits, and photos of two labels.")
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of first weights, dropout and order.", show_default=False)]
 MaxMs = Annotated[float | None, typer.Option(min=0, help="Median latency a file may have, ms.", show_default=False)]
 MaxMb = Annotated[float | None, typer.Option(min=0, help="Size a file may have, MB.", show_default=False)]
@@ -76,7 +79,7 @@ def quickstart(output: Output = Path("quickstart"), as_json: Json = False) -> No
 @app.command()
 def run(
     recipe: RecipeFile = None, data: Data = None, output: Output = Path("runs/attar"),
-    overrides: Set = None, as_json: Json = False,
+    allow_duplicates: Duplicates = False, overrides: Set = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Photos to verified phone files and a report, in one command.
 
@@ -84,7 +87,7 @@ def run(
 
     Example: `attar run --data photos/ --output runs/flowers`
     """
-    _run(_recipe(recipe, data, overrides), output, as_json)
+    _run(_recipe(recipe, data, overrides, allow_duplicates), output, as_json)
 
 
 @app.command()
@@ -98,7 +101,7 @@ def teach(
         list[float] | None,
         typer.Option(help="Of each bundle of an ensemble, in their order; by default all alike.", show_default=False),
     ] = None,
-    overrides: Set = None, seed: Seed = None, as_json: Json = False,
+    allow_duplicates: Duplicates = False, overrides: Set = None, seed: Seed = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Fit a teacher (any timm model) to photos: fine-tuning, adapters, a linear probe, zero-shot; or join several.
 
@@ -111,7 +114,7 @@ def teach(
     given = [f"teacher.{key}={json.dumps(value)}" for key, value in joined.items() if value]
     if ensemble:
         given.append("teacher.method=ensemble")
-    made = _recipe(recipe, data, [*given, *(overrides or [])])
+    made = _recipe(recipe, data, [*given, *(overrides or [])], allow_duplicates)
     if made.teacher is None:
         raise InputError("The recipe has no teacher. Add teacher: {name: ...}.")
     _refuse_existing(output)
@@ -155,7 +158,7 @@ def distill(
         Path | None,
         typer.Option(help="Train this student's bundle on for its integer file instead.", show_default=False),
     ] = None,
-    overrides: Set = None, seed: Seed = None, as_json: Json = False,
+    allow_duplicates: Duplicates = False, overrides: Set = None, seed: Seed = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Fit a student to photos, by labels and a teacher.
 
@@ -163,7 +166,7 @@ def distill(
     """
     from distill import distill, quantization_aware
 
-    made = _recipe(recipe, data, overrides)
+    made = _recipe(recipe, data, overrides, allow_duplicates)
     _refuse_existing(output)
     photos = _photos(made, output)
     seed = made.seed if seed is None else seed
@@ -518,20 +521,24 @@ def doctor(as_json: Json = False) -> None:
 
 def _run(recipe: Recipe, output: Path, as_json: bool) -> None:
     from attar.console import say
+    from attar.files import read_json
     from attar.pipeline import run
+    from attar.runfolder import RunFolder
     from benchmarks.report import terminal_table
 
     comparison = run(recipe, output)
     if comparison is None:  # in ranks other than the first
         return
-    _show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
+    data = read_json(RunFolder(output).provenance)["data"] if as_json else None
+    _show({**comparison.to_json(), "data": data}, as_json, lambda: terminal_table(comparison))
     say(f"Report: {output / 'report.html'}")
 
 
-def _recipe(path: Path | None, data: Path | None, overrides: list[str] | None) -> Recipe:
+def _recipe(path: Path | None, data: Path | None, overrides: list[str] | None, duplicates: bool = False) -> Recipe:
     from attar.recipe import read_recipe
 
-    given = {"path": str(data), "source": None} if data is not None else {}
+    given: dict[str, Any] = {"path": str(data), "source": None} if data is not None else {}
+    given |= {"allow_duplicates": True} if duplicates else {}
     return read_recipe(path, overrides or [], given)
 
 
@@ -555,7 +562,7 @@ def _photos_of(student: Any, data: Path | None, unlabelled: bool = False) -> Pho
     spec = DataSpec(str(data)) if data and not made_here else data_of(student.provenance)
     if unlabelled and made_here and (more := student.provenance["data"].get("unlabelled")):
         spec = replace(spec, unlabelled=more["path"])
-    photos = read_photos(replace(spec, path=str(data)) if data else spec)
+    photos = read_photos(replace(spec, path=str(data)) if data else spec, thorough=True)
     bundle = student.path
     if photos.labels != student.labels:
         raise InputError(
@@ -668,6 +675,7 @@ def _show_bundle(bundle: Any, as_json: bool) -> None:
     metrics = {key: value for key, value in bundle.metrics.items() if key != "history"}
     taught = (bundle.provenance.get("teacher") or {}).get("metrics")
     about = {"path": str(bundle.path), "kind": bundle.kind, "name": bundle.name, "metrics": metrics}
+    about["data"] = bundle.provenance.get("data")
     _show({**about, "readiness": readiness.judged(metrics, taught).to_json()}, as_json, None)
     say(readiness.told(bundle.kind.capitalize(), bundle.name, metrics, taught))
     say(f"-> {bundle.path}")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import INaturalist
 
-from attar import data
+from attar import splitting
 from attar.data import DataSpec, Photos, in_threads, labels_of, load_pixels, read_photos
 from attar.errors import InputError
+from attar.found import Found
 from attar.preprocessing import Preprocessing
 
 
@@ -151,58 +149,6 @@ def test_inaturalist_2017(tmp_path: Path) -> None:
     assert read(tmp_path).labels == tuple(sorted(theirs.all_categories))
 
 
-# --- CSV -----------------------------------------------------------------------------------------
-
-
-def table(path: Path, rows: Iterable[Iterable[str]], encoding: str = "utf-8") -> Path:
-    with path.open("w", newline="", encoding=encoding) as stream:
-        csv.writer(stream).writerows(rows)
-    return path
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_csv_with_split_and_relative_or_absolute_paths(tmp_path: Path, encoding: str) -> None:
-    away = photo(tmp_path / "away" / "x.png", 9)
-    here = [photo(tmp_path / "lists" / f"p {i}.png", i) for i in range(3)]
-    rows = [
-        ("path", "label", "split"), (here[0].name, "a", "train"), (str(away), "b, c", "train"),
-        (here[1].name, "a", "val"), ("../lists/" + here[2].name, "b, c", "val"),
-    ]  # fmt: skip
-    photos = read(table(tmp_path / "lists" / "photos.csv", rows, encoding))
-    assert photos.labels == ("a", "b, c")
-    assert [(p.path, p.label) for p in photos.train] == [(here[0], 0), (away, 1)]
-    assert [(p.path, p.label) for p in photos.val] == [(here[1], 0), (here[2], 1)]
-
-
-def test_csv_without_split(tmp_path: Path) -> None:
-    rows = [(photo(tmp_path / f"{i}.png", i).name, "ab"[i % 2]) for i in range(8)]
-    photos = read(table(tmp_path / "photos.csv", [("path", "label"), *rows]))
-    assert len(photos.train) == 6 and Counter(p.label for p in photos.val) == {0: 1, 1: 1}
-
-
-@pytest.mark.parametrize(
-    ("rows", "match"),
-    [
-        ([("file", "class"), ("a.png", "a")], "columns path,label"),
-        ([], "columns path,label"),
-        ([("path", "label")], "no images found"),
-        ([("path", "label"), ("a.png", "")], "line 2: needs a path, a label"),
-        ([("path", "label", "split"), ("a.png", "a", "dev")], "line 2: needs .* split of train, val"),
-        ([("path", "label"), ("a.png", "a"), (), ("./a.png", "b")], "line 4: ./a.png is listed twice"),
-        ([("path", "label", "split"), ("a.png", "a", "val"), ("b.png", "b", "")], "Fill the column for all"),
-        ([("path", "label"), ("a.png", "a"), ("b.png", "b")], "none of its 2 images can be read.*no such file"),
-    ],
-)
-def test_bad_csv(tmp_path: Path, rows: list[tuple[str, ...]], match: str) -> None:
-    refused(table(tmp_path / "photos.csv", rows), match)
-
-
-def test_not_a_csv(tmp_path: Path) -> None:
-    refused(photo(tmp_path / "photo.png"), "not readable as a UTF-8 CSV")
-    (tmp_path / "utf16.csv").write_text("path,label\n", encoding="utf-16")
-    refused(tmp_path / "utf16.csv", "not readable as a UTF-8 CSV")
-
-
 # --- refusals ------------------------------------------------------------------------------------
 
 
@@ -228,7 +174,7 @@ def test_no_readable_validation_photo(tmp_path: Path) -> None:
 def test_a_class_without_a_readable_photo_is_not_dropped_silently(tmp_path: Path) -> None:
     tree(tmp_path, {"a": 2, "b": 2, "c": 1})
     (tmp_path / "c" / "0.png").write_bytes(b"")
-    refused(tmp_path, "no photo of class 'c' can be read.*0.png: empty file.*Mend")
+    refused(tmp_path, "no photo of class 'c' can be used.*0.png: empty file.*Mend")
 
 
 def test_a_folder_name_that_is_no_text(tmp_path: Path) -> None:
@@ -268,13 +214,17 @@ def test_bad_photos_are_set_aside_by_name(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 def test_split_properties(counts: list[int], fraction: float, seed: int) -> None:
     found = [
-        data.Found(Path(f"{label}/{i}"), f"{label}/{i}", str(label), None)
+        Found(Path(f"{label}/{i}"), f"{label}/{i}", str(label), None)
         for label, count in enumerate(counts)
         for i in range(count)
     ]
-    spec = DataSpec("x", fraction, seed)
-    split = data._split(Path("x"), found, spec)
-    assert split == data._split(Path("x"), found, spec)
+    digests = {item.name: item.name for item in found}
+
+    def sides() -> list[str]:
+        return splitting.split(Path("x"), found, digests, val_fraction=fraction, seed=seed)
+
+    split = sides()
+    assert split == sides()
     for label, count in enumerate(counts):
         val = sum(s == "val" for s, item in zip(split, found) if item.label == str(label))
         assert 1 <= val <= count - 1
@@ -348,40 +298,6 @@ def test_a_missing_folder_of_photos_without_labels(tmp_path: Path) -> None:
     root = tree(tmp_path / "photos", {"a": 4, "b": 4})
     with pytest.raises(InputError, match="nowhere: no such folder"):
         read(root, unlabelled=str(tmp_path / "nowhere"))
-
-
-# --- the memory of checked photos ----------------------------------------------------------------
-
-
-def test_a_second_read_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tree(tmp_path, {"a": 3, "b": 3})
-    (tmp_path / "a" / "bad.png").write_bytes(b"x")
-    decoded: list[str] = []
-    real = data.read_rgb
-    monkeypatch.setattr(data, "read_rgb", lambda path, part: (decoded.append(path.name), real(path, part))[1])
-    first = read(tmp_path)
-    assert len(decoded) == 7
-    decoded.clear()
-    assert read(tmp_path) == first and decoded == []
-    photo(tmp_path / "b" / "1.png", 500)
-    os.utime(tmp_path / "b" / "1.png", ns=(1, 1))
-    assert read(tmp_path).fingerprint != first.fingerprint and decoded == ["1.png"]
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"a/0.png": [1], "a/1.png": null}'])
-def test_a_damaged_memory_is_made_again(tmp_path: Path, content: str) -> None:
-    tree(tmp_path, {"a": 2, "b": 2})
-    first = read(tmp_path)
-    memory = data._memory(tmp_path)
-    memory.write_text(content)
-    assert read(tmp_path) == first
-    assert len(json.loads(memory.read_text())) == 4
-
-
-def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert len(read(tree(tmp_path / "photos", {"a": 2, "b": 2})).train) == 2
 
 
 # --- pixels --------------------------------------------------------------------------------------

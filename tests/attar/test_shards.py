@@ -129,8 +129,9 @@ def test_names_of_shards_tell_the_split(tmp_path: Path) -> None:
 
 def test_folders_of_shards_tell_the_split_and_names_may_repeat(tmp_path: Path) -> None:
     write(tmp_path / "train" / "0.tar", samples(4))
-    write(tmp_path / "train" / "1.tar", samples(4))
-    write(tmp_path / "val" / "2.tar", samples(2))
+    again = [(name, content) for (name, _), (_, content) in zip(samples(4), samples(4, 4))]
+    write(tmp_path / "train" / "1.tar", again)
+    write(tmp_path / "val" / "2.tar", samples(2, 8))
     (tmp_path / "labels.txt").write_text("b\na\n\n")
     photos = read(tmp_path)
     assert (len(photos.train), len(photos.val)) == (8, 2)

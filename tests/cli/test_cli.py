@@ -154,6 +154,9 @@ def test_teach_then_distill_by_single_verbs(shapes: Path, tmp_path: Path) -> Non
     taught = attar("teach", "--data", shapes, "-o", tmp_path / "t", "--json", *sets(TINY_TEACHER))
     assert taught.returncode == 0, taught.stderr
     assert json.loads(taught.stdout)["kind"] == "teacher"
+    data = json.loads(taught.stdout)["data"]
+    assert data["layout"] == "a folder per class, split by attar" and data["skipped"] == [] and data["notes"] == []
+    assert sum(data["photos_per_class"].values()) == data["train"] + data["val"] > 0
     student = attar(
         "distill", "--teacher", tmp_path / "t", "--data", shapes, "-o", tmp_path / "s", "--json",
         *sets([*TINY_STUDENT, "views.count=1"]),
