@@ -220,6 +220,7 @@ class ReferenceRunner:
         spec, weights = _read(path)
         self.program: Program = read_program(spec, weights, str(path))
         self.labels = _labels(spec, self.program, path)
+        self.preprocessing = _preprocessing(spec)
         self.signature = _signature(spec, self.program)
         self._threads = threads or torch.get_num_threads()
 
@@ -244,6 +245,7 @@ class CoreMLRunner:
         spec, weights = _read(path)
         program = read_program(spec, weights, str(path))
         self.labels = _labels(spec, program, path)
+        self.preprocessing = _preprocessing(spec)
         self.signature = _signature(spec, program)
         self.evaluator = f"Core ML {unit}, macOS {platform.mac_ver()[0]}"
         self._shape = program.shape
@@ -287,6 +289,11 @@ def _read(path: Path) -> tuple[Any, Path]:
             return model.get_spec(), Path(model.weights_dir)
         except Exception as error:  # a damaged package meets C++ and protobuf readers that raise anything
             raise InputError(f"{path}: not readable as a Core ML file ({error}). Export it again.") from error
+
+
+def _preprocessing(spec: Any) -> dict[str, Any]:
+    """What the metadata says of it."""
+    return dict(json.loads(spec.description.metadata.userDefined.get("attar.preprocessing") or "{}"))
 
 
 def _labels(spec: Any, program: Program, path: Path) -> tuple[str, ...]:

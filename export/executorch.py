@@ -76,7 +76,8 @@ class ExecuTorchRunner:
         self._forward = self._program.load_method("forward")
         about = json.loads(bytes(text.numpy()))
         self.labels = tuple(about["labels"])
-        size = about["preprocessing"]["size"]
+        self.preprocessing = about["preprocessing"]
+        size = self.preprocessing["size"]
         self.signature = {
             "input": {"name": IMAGE, "shape": [1, size, size, 3], "dtype": "uint8"},
             "output": {"name": PROBABILITIES, "shape": [1, len(self.labels)], "dtype": "float32"},

@@ -173,6 +173,7 @@ class LiteRTRunner:
         self._interpreter.allocate_tensors()
         [self._input], [self._output] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.labels = metadata.read_labels(path)
+        self.preprocessing = metadata.read_about(path).get("preprocessing", {})
         self.signature = {"input": _about(self._input), "output": _about(self._output)}
         self.evaluator = f"LiteRT {version('ai-edge-litert')} with XNNPACK"
         self.partitions = _partitions(self._interpreter._get_ops_details())

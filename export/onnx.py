@@ -167,6 +167,7 @@ class OnnxRunner:
         [image], [probabilities] = self._session.get_inputs(), self._session.get_outputs()
         about = self._session.get_modelmeta().custom_metadata_map
         self.labels = tuple(json.loads(about.get("labels", "[]")))
+        self.preprocessing = json.loads(about.get("preprocessing", "{}"))
         self.signature = {"input": _about(image), "output": _about(probabilities)}
         self.evaluator = f"ONNX Runtime {version('onnxruntime')}, CPU"
 

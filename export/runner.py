@@ -29,11 +29,14 @@ class Runner(Evaluator, Protocol):
 
     Attributes:
         labels: the class names inside the file, in the order of its outputs.
+        preprocessing: how a photo becomes its input, as `attar.preprocessing.Preprocessing.to_json` says it; empty if
+            the file does not say.
         signature: `{"input": {"name", "shape", "dtype"}, "output": {...}}`.
         partitions: LiteRT only: `{"delegated": number of XNNPACK partitions, "outside": [operators left out]}`.
     """
 
     labels: tuple[str, ...]
+    preprocessing: dict[str, Any]
     signature: dict[str, Any]
     partitions: dict[str, Any] | None
 

@@ -120,6 +120,9 @@ def check(path: Path, target: Target, known: Reference, max_drop: float, *, arm:
         runner = open_runner(path)
         if runner.labels != known.bundle.labels:
             raise GateError(f"its labels are not the student's ({_difference(runner.labels, known.bundle.labels)})")
+        told = getattr(runner, "preprocessing", None)
+        if told and told != known.bundle.preprocessing.to_json():
+            raise GateError(f"its preprocessing is not the student's ({told})")
         found = runner.predict(known.pixels)
     except GateError:
         raise

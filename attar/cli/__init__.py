@@ -7,6 +7,7 @@ import sys
 import traceback
 
 from attar import ranks
+from attar.cli import predict as predict  # registers its verb
 from attar.cli.verbs import app
 from attar.errors import AttarError, InputError, printable
 

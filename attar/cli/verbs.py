@@ -141,7 +141,7 @@ def teachers(
     from teachers.families import needs_of, table
 
     needs = list(needs_of(names or (), size=size, batch=batch))
-    _show([each.to_json() for each in needs], as_json, lambda: table(needs, batch))
+    show([each.to_json() for each in needs], as_json, lambda: table(needs, batch))
 
 
 @app.command()
@@ -298,12 +298,12 @@ def bench(
         _refuse_phone_options(device, accelerator, benchmark_model)
         how["runtime"] = None if runtime == Where.host else str(runtime)
     found = measurement(folder, tracking, elsewhere, **how)
-    _show(found.to_json(), as_json, lambda: records_table(found))
+    show(found.to_json(), as_json, lambda: records_table(found))
     if found.judgements and not as_json:
-        _show(None, False, lambda: judgements_table(found.judgements))
+        show(None, False, lambda: judgements_table(found.judgements))
     for record in found.records if operators and not as_json else ():
         if record.operators:
-            _show(None, False, partial(operators_table, record))
+            show(None, False, partial(operators_table, record))
     for floor in found.floors:
         say(f"{floor}.")
     say(str(found.verdict))
@@ -334,7 +334,7 @@ def history(
             say(f"{other}: {added.records} new measurements, {added.tags} new tags")
         records, tags = lab.records(), lab.tags()
     listed = [{**record.to_json(), "tags": tags.get(record.run, [])} for record in records]
-    _show(listed, as_json, lambda: history_table(records, tags))
+    show(listed, as_json, lambda: history_table(records, tags))
 
 
 @app.command()
@@ -382,11 +382,11 @@ def lab(
         output=output or folder.resolve().parent, certificate=certificate, key=key, keep=keeper.keep,
     )  # fmt: skip
     records = found.records
-    _show([record.to_json() for record in records], as_json, (lambda: results_table(records)) if records else None)
+    show([record.to_json() for record in records], as_json, (lambda: results_table(records)) if records else None)
     check(found)
     judgements = keeper.judged(records)
     if judgements and not as_json:
-        _show(None, False, lambda: judgements_table(judgements))
+        show(None, False, lambda: judgements_table(judgements))
     _refuse_failed(judgements)
 
 
@@ -410,7 +410,7 @@ def compare(
     from benchmarks.report import terminal_table
 
     comparison, _ = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1))
-    _show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
+    show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
 
 
 @app.command()
@@ -454,7 +454,7 @@ def report(
         raise InputError(f"--format with --output {output}: the file's ending says the format. Give one of the two.")
     comparison, folder = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1), history, sensitivity)
     path = write_report(comparison, output or folder.resolve().parent, format or DEFAULT)
-    _show(comparison.to_json(), as_json, None)
+    show(comparison.to_json(), as_json, None)
     say(f"Report: {path}")
 
 
@@ -498,9 +498,9 @@ def shortfall(
     )
     tried = _probe(bundle, photos, output, master, cache) if probe else None
     path = write_shortfall(found, output, tried)
-    _show(to_json(found, tried), as_json, lambda: terminal_table(found))
+    show(to_json(found, tried), as_json, lambda: terminal_table(found))
     if tried is not None and not as_json:
-        _show(None, False, lambda: probe_table(tried))
+        show(None, False, lambda: probe_table(tried))
     say(f"Page: {path}")
 
 
@@ -513,7 +513,7 @@ def doctor(as_json: Json = False) -> None:
     from attar.cli.doctor import examine, table
 
     parts = examine()
-    _show(parts, as_json, lambda: table(parts))
+    show(parts, as_json, lambda: table(parts))
 
 
 # --- what the verbs share ------------------------------------------------------------------------
@@ -530,7 +530,7 @@ def _run(recipe: Recipe, output: Path, as_json: bool) -> None:
     if comparison is None:  # in ranks other than the first
         return
     data = read_json(RunFolder(output).provenance)["data"] if as_json else None
-    _show({**comparison.to_json(), "data": data}, as_json, lambda: terminal_table(comparison))
+    show({**comparison.to_json(), "data": data}, as_json, lambda: terminal_table(comparison))
     say(f"Report: {output / 'report.html'}")
 
 
@@ -655,7 +655,8 @@ def _refuse_existing(output: Path) -> None:
         raise InputError(f"{output}: exists already. Choose another --output, or remove it.")
 
 
-def _show(value: Any, as_json: bool, table: Any) -> None:
+def show(value: Any, as_json: bool, table: Any) -> None:
+    """A result: as JSON on stdout, or as the table that `table` makes, in the first rank."""
     from attar.ranks import is_first
 
     if not is_first():
@@ -676,7 +677,7 @@ def _show_bundle(bundle: Any, as_json: bool) -> None:
     taught = (bundle.provenance.get("teacher") or {}).get("metrics")
     about = {"path": str(bundle.path), "kind": bundle.kind, "name": bundle.name, "metrics": metrics}
     about["data"] = bundle.provenance.get("data")
-    _show({**about, "readiness": readiness.judged(metrics, taught).to_json()}, as_json, None)
+    show({**about, "readiness": readiness.judged(metrics, taught).to_json()}, as_json, None)
     say(readiness.told(bundle.kind.capitalize(), bundle.name, metrics, taught))
     say(f"-> {bundle.path}")
 
@@ -685,5 +686,5 @@ def _show_manifest(manifest: Any, folder: Path, as_json: bool) -> None:
     from attar.console import say
     from export.manifest import files_table
 
-    _show(manifest.to_json(), as_json, lambda: files_table(manifest))
+    show(manifest.to_json(), as_json, lambda: files_table(manifest))
     say(f"Files: {folder}")

@@ -23,6 +23,7 @@ VERBS = [
     "lab",
     "history",
     "compare",
+    "predict",
     "report",
     "shortfall",
     "doctor",

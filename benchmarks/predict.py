@@ -1,0 +1,180 @@
+"""What a model answers about photos that have no labels: one photo, a folder, a CSV of paths, shards or tables.
+
+The model is whatever attar writes: a run, a teacher's or student's bundle, an exports folder or one exported file. A
+file is run as it is, with the preprocessing and the labels inside it, so that the answers are those of an app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar.bundle import Bundle, read_bundle
+from attar.console import track
+from attar.data import Photo, in_threads
+from attar.errors import InputError, did_you_mean
+from attar.files import inside
+from attar.images import UnreadableImage, use_rgb
+from attar.preprocessing import Preprocessing
+from attar.runfolder import RunFolder
+from benchmarks.inputs import photos_at
+from export import read_manifest
+from export.manifest import NAME
+from export.runner import open_runner
+from export.targets import FORMATS
+
+BATCH = 256
+"""Photos that are in memory at once, as the model takes them."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Something that can be asked.
+
+    Attributes:
+        name: for a person.
+        labels: in the order of its answers.
+        preprocessing: how a photo becomes its input.
+        answer: uint8 images (N, S, S, 3) -> float32 probabilities (N, classes).
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    answer: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer about one photo.
+
+    Attributes:
+        photo: as it was named.
+        top: the most probable labels and their probabilities, the first the most; empty where the photo was not read.
+        sure: whether the first is at least as probable as was asked for.
+        problem: why the photo was not read; empty if it was.
+    """
+
+    photo: str
+    top: tuple[tuple[str, float], ...] = ()
+    sure: bool = True
+    problem: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        if self.problem:
+            return {"photo": self.photo, "problem": self.problem}
+        top = [{"label": label, "probability": share} for label, share in self.top]
+        return {"photo": self.photo, "label": self.top[0][0] if self.sure else None, "sure": self.sure, "top": top}
+
+
+def predict(
+    model: Path, photos: Sequence[Path], *, top: int = 3, threshold: float = 0.0, target: str | None = None
+) -> list[Prediction]:
+    """Ask a model about photos.
+
+    Args:
+        model: a run, a bundle, an exports folder, or an exported file.
+        photos: photos, folders of them (laid out anyhow), CSV files with a column `path`, shards or tables.
+        top: answers for each photo, at most.
+        threshold: least probability of an answer that counts as sure, in [0, 1].
+        target: which file of an exports folder, such as `litert:int8`; by default the first.
+
+    Raises:
+        InputError: no such model, or no photo; or none that can be read.
+    """
+    if top < 1 or not 0 <= threshold <= 1:
+        raise InputError(f"top {top} is at least 1, and threshold {threshold} is between 0 and 1.")
+    found = photos_at(photos)
+    asked = open_model(model, target)
+    answers = list(_answers(asked, found, min(top, len(asked.labels)), threshold))
+    if all(each.problem for each in answers):
+        raise InputError(
+            f"None of {len(answers)} photos can be read. The first, {answers[0].photo}: {answers[0].problem}."
+        )
+    return answers
+
+
+def open_model(path: Path, target: str | None = None) -> Model:
+    """Whatever of attar's lies at `path`, ready to be asked.
+
+    Raises:
+        InputError: nothing that can answer; the text says what may be given.
+    """
+    if path.suffix in {f".{form.suffix}" for form in FORMATS.values()}:
+        return _file(path)
+    if (path / "run.json").is_file() and target is None:
+        return _bundle(read_bundle(RunFolder(path).student, "student"))
+    if (path / "bundle.json").is_file():
+        return _bundle(read_bundle(path))
+    exports = path if (path / NAME).is_file() else RunFolder(path).exports
+    if (exports / NAME).is_file():
+        return _file(inside(exports, _chosen(exports, target), exports / NAME))
+    raise InputError(
+        f"{path}: no model to ask. Give a run's folder, a bundle's, an exports folder, or a file such as "
+        "litert-int8.tflite."
+    )
+
+
+def _chosen(exports: Path, target: str | None) -> str:
+    files = {entry.target: entry.file for entry in read_manifest(exports).files}
+    if not files or (target is not None and target not in files):
+        known = ", ".join(files) or "none"
+        raise InputError(
+            f"{exports}: no file of {target or 'any target'}.{did_you_mean(target or '', files)} Here: {known}."
+        )
+    return files[target] if target else next(iter(files.values()))
+
+
+def _file(path: Path) -> Model:
+    if not path.exists():
+        raise InputError(f"{path}: no such file.")
+    try:
+        runner = open_runner(path)
+    except InputError:
+        raise
+    except Exception as error:  # runtimes raise anything on a damaged file
+        raise InputError(f"{path}: does not load ({str(error).partition(chr(10))[0]}). Export it again.") from error
+    if not runner.preprocessing or not runner.labels:
+        raise InputError(f"{path}: says nothing of its labels or preprocessing. Export it with attar.")
+    return Model(path.name, runner.labels, Preprocessing.from_json(runner.preprocessing), runner.predict)
+
+
+def _bundle(bundle: Bundle) -> Model:
+    import students
+    import teachers
+    from attar.inference import device
+    from attar.inference import predict as ask
+
+    module: Any = (students if bundle.kind == "student" else teachers).load(bundle)
+    module.to(device())
+    return Model(bundle.name, bundle.labels, bundle.preprocessing, lambda pixels: ask(module, pixels))
+
+
+def _answers(model: Model, photos: Sequence[Photo], top: int, threshold: float) -> Iterator[Prediction]:
+    starts = range(0, len(photos), BATCH)
+    for start in track(starts, "Predicting", len(starts)):
+        some = photos[start : start + BATCH]
+        read = list(in_threads(lambda photo: _read(photo, model.preprocessing), some))
+        images = [each for each in read if isinstance(each, np.ndarray)]
+        rows = iter(model.answer(np.stack(images))) if images else iter(())
+        for photo, each in zip(some, read):
+            if isinstance(each, str):
+                yield Prediction(str(photo.shown), problem=each)
+                continue
+            shares = next(rows)
+            best = np.argsort(-shares, kind="stable")[:top]
+            answers = tuple((model.labels[i], float(shares[i])) for i in best)
+            yield Prediction(str(photo.shown), answers, answers[0][1] >= threshold)
+
+
+def _read(photo: Photo, preprocessing: Preprocessing) -> np.ndarray | str:
+    """The photo as the model takes it, or why it cannot be read."""
+    try:
+        return use_rgb(preprocessing, photo.path, photo.part)
+    except UnreadableImage as error:
+        return str(error)
