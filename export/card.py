@@ -78,7 +78,7 @@ def _files(entries: Iterable[FileEntry]) -> str:
         rows.append(
             [f"`{entry.file}`", f"{entry.bytes / 1e6:.2f} MB", _percent(found["top1"]), _percent(found["agreement"]),
              f"{found['max_abs_error']:.4f}", f"TFLite {entry.min_runtime}" if entry.min_runtime else "",
-             "; ".join([found["evaluator"], *others])]
+             "; ".join([found["evaluator"], *others, *filter(None, [found.get("remark")])])]
         )  # fmt: skip
     return table(rows)
 

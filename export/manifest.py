@@ -173,11 +173,16 @@ def files_table(manifest: Manifest) -> Table:
         view.add_row(
             item.target, item.file, f"{item.bytes / 1e6:.2f} MB", f"{100 * about['agreement']:.1f}%",
             f"{100 * about['top1']:.1f}%", f"{about['max_abs_error']:.4f}",
-            f"≥ {item.min_runtime}" if item.min_runtime else "", "[green]verified[/]" if ready else "verified",
+            f"≥ {item.min_runtime}" if item.min_runtime else "", _verdict(item, ready),
         )  # fmt: skip
     for failure in manifest.failed:
         view.add_row(failure.target, "", "", "", "", "", "", "[red]failed[/]")
     return view
+
+
+def _verdict(entry: FileEntry, ready: bool) -> Text:
+    remark = entry.verification.get("remark")
+    return Text(f"verified, but {remark}" if remark else "verified", style="green" if ready and not remark else "")
 
 
 def _put(entries: Iterable[Any], entry: Any) -> tuple[Any, ...]:

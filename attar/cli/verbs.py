@@ -392,7 +392,11 @@ def lab(
 
 @app.command()
 def compare(
-    exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    model: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    other: Annotated[
+        Path | None,
+        typer.Argument(help="Then two models on the same photos: runs, bundles or files.", show_default=False),
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="The teacher's bundle; by default the one beside exports/.", show_default=False)
     ] = None,
@@ -405,11 +409,20 @@ def compare(
 ) -> None:  # fmt: skip
     """Teacher, student and every file on the same photos: accuracy, agreement, calibration, size, latency.
 
-    Example: `attar compare runs/attar`
+    Of two runs, bundles or files: which one is better, beyond chance or not, and the photos on which they differ.
+
+    Example: `attar compare runs/attar`, or `attar compare runs/one runs/two`
     """
+    from attar.errors import InputError
+
+    if other is not None:
+        if given := [each for each in (teacher, max_ms, max_mb, min_top1) if each is not None]:
+            raise InputError(f"{given[0]}: two models are compared by their answers alone. Leave such options out.")
+        _compare_two(model, other, bundle, data, as_json)
+        return
     from benchmarks.report import terminal_table
 
-    comparison, _ = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1))
+    comparison, _ = _compare(model, teacher, bundle, data, (max_ms, max_mb, min_top1))
     show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
 
 
@@ -579,6 +592,29 @@ def _student_of(exports: Path, bundle: Path | None) -> Any:
 
     recorded = Path(read_manifest(exports).bundle["path"])
     return read_bundle(bundle or beside(exports, "student") or exports / recorded, "student")
+
+
+def _compare_two(first: Path, second: Path, bundle: Path | None, data: Path | None, as_json: bool) -> None:
+    from benchmarks.pairwise import pair, tables
+    from benchmarks.predict import open_model
+
+    models = (open_model(first), open_model(second))
+    photos = _photos_of(_bundle_of(first, bundle), data)
+    found = pair(models, photos, (str(first), str(second)))
+    show(found.to_json(), as_json, lambda: tables(found))
+
+
+def _bundle_of(model: Path, bundle: Path | None) -> Any:
+    """The bundle that a model is or was made from: it says which photos it was validated on."""
+    from attar.bundle import read_bundle
+    from attar.runfolder import RunFolder
+    from export.manifest import NAME
+
+    if bundle is not None or (model / "bundle.json").is_file():
+        return read_bundle(bundle or model)
+    if (model / "run.json").is_file():
+        return read_bundle(RunFolder(model).student, "student")
+    return _student_of(model if (model / NAME).is_file() else model.resolve().parent, None)
 
 
 def _compare(
