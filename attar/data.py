@@ -32,18 +32,19 @@ from attar import leaks
 from attar.checking import Checked, check, in_threads
 from attar.csvlist import read_csv
 from attar.errors import InputError, in_line
-from attar.files import digest_of, read_json
+from attar.files import digest_of
 from attar.foldertree import Skipped as SetAside
 from attar.foldertree import scan
 from attar.found import Found
 from attar.images import Part, UnreadableImage, shown, use_rgb
 from attar.layouts import INNER, OUTER, Layout, read_layout
 from attar.packed import in_packed, is_packed
+from attar.photolist import read_list
 from attar.preprocessing import Preprocessing
 from attar.splitting import split
 
 __all__ = [
-    "DataSpec", "Photo", "Photos", "SetAside", "in_threads", "kept_splits", "labels_of", "load_pixels", "read_photos",
+    "DataSpec", "Photo", "Photos", "SetAside", "in_threads", "labels_of", "load_pixels", "read_photos",
 ]  # fmt: skip
 
 
@@ -192,7 +193,7 @@ def read_photos(spec: DataSpec, thorough: bool = False) -> Photos:
     _refuse_unusable(root, labels, found, set_aside)
     _refuse_odd_labels(root, labels)
     index = {label: i for i, label in enumerate(labels)}
-    kept = kept_splits(Path(spec.keep)) if spec.keep else None
+    kept = {digest: side for _, _, side, digest in read_list(Path(spec.keep))} if spec.keep else None
     splits = split(
         root, usable, digests, val_fraction=spec.val_fraction, seed=spec.seed, kept=kept,
         together=not spec.allow_duplicates,
@@ -208,16 +209,6 @@ def read_photos(spec: DataSpec, thorough: bool = False) -> Photos:
         warnings=(*warnings, *_near(listing, checked)), listing=listing,
     )  # fmt: skip
     return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, set(digests.values()), thorough)
-
-
-def kept_splits(path: Path) -> dict[str, str]:
-    """The split of every photo that a run's `photos.json` lists, by the SHA-256 of its content."""
-    try:
-        return {digest: side for _, _, side, digest in read_json(path)["photos"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: no list of photos that attar wrote ({error!r}). Give a run of this version."
-        ) from error
 
 
 def _refuse_spec(root: Path, spec: DataSpec) -> None:

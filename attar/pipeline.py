@@ -6,6 +6,7 @@ a run that was killed continues when the same command is given.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import benchmarks
@@ -14,9 +15,11 @@ import teachers
 from attar import ranks, readiness
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
+from attar.continuing import Earlier, earlier_run, what_changed
 from attar.data import Photos
 from attar.errors import GateError, InputError
 from attar.files import write_json, write_text
+from attar.photolist import write_list
 from attar.provenance import provenance
 from attar.recipe import Recipe, TeachSpec, write_recipe
 from attar.runfolder import RunFolder
@@ -29,8 +32,11 @@ from distill.losses import goal_of
 from students.create import check_name
 
 
-def run(recipe: Recipe, output: Path) -> Comparison | None:
+def run(recipe: Recipe, output: Path, continue_from: Path | None = None) -> Comparison | None:
     """Run a recipe into `output`, continuing what is there; returns what the report shows.
+
+    With `continue_from`, the folder of an earlier run, teacher and student begin with the weights of that run's, its
+    validation photos stay validation photos, and new photos are split by the usual share (`attar.continuing`).
 
     Under torchrun all ranks fit teacher and student; the rest is the first one's, and the others return None.
 
@@ -40,13 +46,25 @@ def run(recipe: Recipe, output: Path) -> Comparison | None:
     """
     check(recipe)
     folder = RunFolder(output)
-    with ranks.held(folder.claimed({"schema": 1, "recipe": recipe.fingerprint})):
-        photos = photos_of(recipe.data, folder.data, thorough=folder.was_trained())
+    earlier = None if continue_from is None else earlier_run(continue_from, output)
+    identity = {"schema": 1, "recipe": recipe.fingerprint}
+    identity |= {"continues": earlier.student.fingerprint} if earlier else {}
+    with ranks.held(folder.claimed(identity)):
+        photos = photos_of(
+            recipe.data, folder.data, thorough=folder.was_trained(), keep=earlier.folder.photos if earlier else None
+        )
+        if earlier is not None:
+            earlier.tell(photos)
+            # The run's own list says the same of all its photos, and stays when the earlier run is removed.
+            photos = replace(photos, spec=replace(photos.spec, keep=str(folder.photos.resolve())))
+        for made in (folder.teacher, folder.student):
+            _made(made, photos, folder)  # refuses other photos, before their list replaces the one that was kept
         if ranks.is_first():
+            write_list(folder.photos, photos.listing)
             write_text(folder.recipe, write_recipe(recipe, _schedules(recipe, photos)))
             write_json(folder.provenance, provenance(photos, recipe.seed, recipe.to_json()))
-        teacher = fit_teacher(recipe, photos, folder)
-        student = fit_student(recipe, photos, folder, teacher)
+        teacher = fit_teacher(recipe, photos, folder, earlier)
+        student = fit_student(recipe, photos, folder, teacher, earlier)
         if not ranks.is_first():
             return None
         failed = export_files(recipe, photos, folder, student)
@@ -78,20 +96,23 @@ def check(recipe: Recipe) -> None:
     require_photos(recipe.data)
 
 
-def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder) -> Bundle | None:
+def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder, earlier: Earlier | None = None) -> Bundle | None:
     """The teacher's bundle, fitted now or before; None when the recipe wants none."""
     if recipe.teacher is None:
         return None
-    bundle = _made(folder.teacher, photos) or teachers.teach(
-        photos, recipe.teacher, folder.teacher, views=recipe.views, seed=recipe.seed
-    )
+    bundle = _made(folder.teacher, photos, folder) or teachers.teach(
+        photos, recipe.teacher, folder.teacher, views=recipe.views, seed=recipe.seed,
+        start=earlier.teacher if earlier else None,
+    )  # fmt: skip
     say(readiness.told("Teacher", bundle.name, bundle.metrics))
     return bundle
 
 
-def fit_student(recipe: Recipe, photos: Photos, folder: RunFolder, teacher: Bundle | None) -> Bundle:
+def fit_student(
+    recipe: Recipe, photos: Photos, folder: RunFolder, teacher: Bundle | None, earlier: Earlier | None = None
+) -> Bundle:
     """The student's bundle, fitted now or before."""
-    bundle = _made(folder.student, photos) or distill(
+    bundle = _made(folder.student, photos, folder) or distill(
         photos,
         recipe.student,
         folder.student,
@@ -99,6 +120,7 @@ def fit_student(recipe: Recipe, photos: Photos, folder: RunFolder, teacher: Bund
         views=recipe.views,
         cache=folder.cache,
         seed=recipe.seed,
+        start=earlier.student if earlier else None,
     )
     say(readiness.told("Student", bundle.name, bundle.metrics, teacher.metrics if teacher else None))
     return bundle
@@ -134,7 +156,7 @@ def export_files(recipe: Recipe, photos: Photos, folder: RunFolder, student: Bun
     return None
 
 
-def _made(path: Path, photos: Photos) -> Bundle | None:
+def _made(path: Path, photos: Photos, folder: RunFolder) -> Bundle | None:
     """A bundle made before; one made from other photos is refused: it may have trained on what is now held out."""
     if not (path / "bundle.json").is_file():
         return None
@@ -145,7 +167,8 @@ def _made(path: Path, photos: Photos) -> Bundle | None:
         changed |= (data.get("unlabelled") or {}).get("fingerprint", "") != photos.unlabelled_fingerprint
     if changed:
         raise InputError(
-            f"{path}: made from other photos than are in {photos.spec.path} now (some were added, removed or changed). "
-            "Choose another --output, or remove the run's folder."
+            f"{path}: made from other photos than are in {photos.spec.path} now: {what_changed(folder, photos)}. To "
+            f"go on from this run with the photos of now, add --continue-from {folder.path} and choose another "
+            "--output; to start anew, remove the run's folder."
         )
     return bundle

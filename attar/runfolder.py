@@ -2,6 +2,7 @@
 
 recipe.yaml            the resolved recipe
 provenance.json        what else it takes to repeat the run: photos, versions, seed, machine, command
+photos.json            its photos: name, label, split, SHA-256
 run.json               what the run is: its recipe by fingerprint
 data/                  photos that a source wrote
 teacher/  student/     bundles; beside them, while they are made, <name>.training.pt, and <name>.logs/ if asked for
@@ -25,8 +26,10 @@ from filelock import FileLock, Timeout
 from attar.errors import AttarError, InputError
 from attar.files import make_folder, read_json, write_json
 
-_BOOKKEEPING = ("run.json", "recipe.yaml", "provenance.json", ".lock")
+_BOOKKEEPING = ("run.json", "recipe.yaml", "provenance.json", "photos.json", ".lock")
 """What a run writes before it has computed anything."""
+
+_KEYS = {"continues": "--continue-from"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class RunFolder:
     def provenance(self) -> Path:
         """What else it takes to repeat the run."""
         return self.path / "provenance.json"
+
+    @property
+    def photos(self) -> Path:
+        """The list of its photos."""
+        return self.path / "photos.json"
 
     @property
     def data(self) -> Path:
@@ -99,9 +107,10 @@ class RunFolder:
 
     def _check_same(self, found: Any, identity: dict[str, Any]) -> None:
         if found != identity:
-            differing = next((key for key in identity if found.get(key) != identity[key]), "content")
+            found = found if isinstance(found, dict) else {}
+            differing = next((key for key in {**identity, **found} if found.get(key) != identity.get(key)), "content")
             raise InputError(
-                f"{self.path}: holds another run (its {differing} differs). "
+                f"{self.path}: holds another run (its {_KEYS.get(differing, differing)} differs). "
                 "Choose another --output, or remove the folder."
             )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,15 +79,15 @@ def write_source(name: str, folder: Path) -> Path:
     return SOURCES[name](folder)
 
 
-def photos_of(data: DataPart, folder: Path, thorough: bool = False) -> Photos:
+def photos_of(data: DataPart, folder: Path, thorough: bool = False, keep: Path | None = None) -> Photos:
     """A recipe's photos, written under `folder` first if they come from a source; says what was found.
 
-    `thorough` as for `attar.data.read_photos`.
+    `thorough` as for `attar.data.read_photos`; `keep`: the list of photos of a run, which stay on their sides.
     """
     require_photos(data)
     with ranks.first_goes_first():
         path = write_source(data.source, folder) if data.source else Path(data.path or "")
-        photos = read_photos(data.spec(path), thorough)
+        photos = read_photos(replace(data.spec(path), keep=str(keep) if keep else None), thorough)
     for line in photos.block():
         say(line)
     return photos

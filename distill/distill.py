@@ -32,6 +32,7 @@ from attar.provenance import agree_on, provenance
 from attar.recipe import DistillSpec
 from attar.training import scheduled, train
 from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
+from attar.warmstart import about, warm_start
 from distill.answers import identity_of, teacher_answers
 from distill.cache import TeacherCache
 from distill.learner import Learner
@@ -49,6 +50,7 @@ def distill(
     views: ViewPolicy | None = None,
     cache: Path | None = None,
     seed: int = 0,
+    start: Bundle | None = None,
 ) -> Bundle:
     """Fit a student and write its bundle to `output`; without a teacher, by the labels alone.
 
@@ -60,6 +62,7 @@ def distill(
         views: the view policy.
         cache: folder of the teacher cache; by default `<output>.teacher-cache`.
         seed: of the student's first weights, dropout and the order of photos.
+        start: an earlier student, whose weights this one begins with (`attar.warmstart`).
 
     Raises:
         InputError: the teacher has other labels; unlabelled photos for a student that needs labels; a cache or
@@ -70,15 +73,18 @@ def distill(
     teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
     agree_on(
         photos, seed, recipe=spec.model_dump(), views=views.to_json(), teacher=teacher and teacher.fingerprint,
-        unlabelled=photos.unlabelled_fingerprint,
+        unlabelled=photos.unlabelled_fingerprint, start=start and start.fingerprint,
     )  # fmt: skip
     require_balance(spec, goal, taught=teacher is not None)
     seen, labels = lesson(photos, goal, teacher)
     torch.manual_seed(seed)
     student = students.create_student(
-        spec.name, len(photos.labels), head=spec.head, pretrained=spec.pretrained, checkpoint=spec.checkpoint,
-        head_width=spec.head_width, drop_rate=spec.drop_rate, activation=spec.activation,
+        spec.name, len(photos.labels), head=spec.head, pretrained=spec.pretrained and start is None,
+        checkpoint=None if start else spec.checkpoint, head_width=spec.head_width, drop_rate=spec.drop_rate,
+        activation=spec.activation,
     )  # fmt: skip
+    if start is not None:
+        warm_start(student, student.network, photos.labels, start)
     loader = ViewLoader(
         PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=spec.batch_size, seed=seed
     )
@@ -96,6 +102,7 @@ def distill(
             refuse_useless(answers, labels_of(photos.train), teacher)
     checkpoint = output.with_name(f"{output.name}.training.pt")
     identity = [identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None]
+    identity += [start.fingerprint] if start else []
     preprocessing = Preprocessing(spec.size, spec.crop)
     sample = TrainingSample(photos, preprocessing)
     trained = train(
@@ -114,6 +121,7 @@ def distill(
                 provenance=provenance(
                     photos, seed, {"student": spec.model_dump(), "views": views.to_json()},
                     teacher=about_teacher(teacher) if teacher else None,
+                    **({"continued_from": about(start)} if start else {}),
                 ),
             )  # fmt: skip
             discard(checkpoint)

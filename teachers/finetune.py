@@ -79,7 +79,8 @@ def _train(
     spec = scheduled(spec, loader.steps)
     trained = train(
         teacher, spec, loader, loss_of, seed=lesson.seed, checkpoint=lesson.checkpoint,
-        identity=[photos.fingerprint, views.to_json()], parameters=groups,
+        identity=[photos.fingerprint, views.to_json(), *([lesson.start.fingerprint] if lesson.start else [])],
+        parameters=groups,
         validate=validator(photos, preprocessing_of(teacher), spec.select),
         remeasure=sample.remeasure if ranks.is_first() else None, title="Fitting the teacher",
     )  # fmt: skip

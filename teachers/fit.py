@@ -17,6 +17,7 @@ from attar.keeping import discard
 from attar.provenance import agree_on, provenance
 from attar.recipe import TeachSpec
 from attar.views import ViewPolicy
+from attar.warmstart import about
 from teachers.create import preprocessing_of, save
 from teachers.finetune import finetune, lora
 from teachers.lesson import Lesson, Method
@@ -33,17 +34,27 @@ METHODS: dict[str, Method] = {
 """How a teacher comes to know a user's classes, by the recipe's `teacher.method`."""
 
 
-def teach(photos: Photos, spec: TeachSpec, output: Path, *, views: ViewPolicy | None = None, seed: int = 0) -> Bundle:
+TRAINED = ("finetune", "lora")
+"""Methods that can go on from an earlier teacher's weights."""
+
+
+def teach(
+    photos: Photos, spec: TeachSpec, output: Path, *, views: ViewPolicy | None = None, seed: int = 0,
+    start: Bundle | None = None,
+) -> Bundle:  # fmt: skip
     """Fit a teacher to `photos` and write its bundle to `output`.
+
+    A method of `TRAINED` begins with the weights of the teacher `start`, if one is given (`attar.warmstart`).
 
     What was interrupted continues from files beside `output` (`teachers.lesson`); they go when the bundle is written.
     """
     views = views or ViewPolicy()
     if spec.balance != "none" and spec.method not in ("finetune", "lora"):
         raise InputError(f"teacher.balance: {spec.balance} is for training. Set teacher.method to finetune or lora.")
-    agree_on(photos, seed, recipe=spec.model_dump(), views=views.to_json())
+    start = start if spec.method in TRAINED else None
+    agree_on(photos, seed, recipe=spec.model_dump(), views=views.to_json(), start=start and start.fingerprint)
     torch.manual_seed(seed)
-    lesson = Lesson(photos, spec, views, seed, output)
+    lesson = Lesson(photos, spec, views, seed, output, start)
     fitted = METHODS[spec.method](lesson)
     teacher = fitted.teacher
     with ranks.first_alone() as writes:
@@ -56,7 +67,8 @@ def teach(photos: Photos, spec: TeachSpec, output: Path, *, views: ViewPolicy | 
             save(
                 teacher, output, labels=photos.labels, metrics={**metrics, "history": fitted.history},
                 provenance=provenance(
-                    photos, seed, {"teacher": spec.model_dump(), "views": views.to_json()}, **fitted.about
+                    photos, seed, {"teacher": spec.model_dump(), "views": views.to_json()}, **fitted.about,
+                    **({"continued_from": about(start)} if start else {}),
                 ),
             )  # fmt: skip
             discard(lesson.checkpoint)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from attar.bundle import Bundle
 from attar.data import Photos
 from attar.evaluation import TrainingSample
 from attar.files import digest_of
 from attar.recipe import TeachSpec
 from attar.views import ViewPolicy
+from attar.warmstart import warm_start
 from teachers.create import create_teacher
 from teachers.ensemble import Ensemble
 from teachers.teacher import Teacher
@@ -27,6 +29,8 @@ class Lesson:
     seed: int
     output: Path
     """Folder of the bundle to be. Unfinished work lies beside it."""
+    start: Bundle | None = None
+    """An earlier teacher, whose weights this one begins with."""
 
     @property
     def checkpoint(self) -> Path:
@@ -42,10 +46,14 @@ class Lesson:
     def create(self) -> Teacher:
         """The teacher to begin with, its classifier for the photos' classes."""
         spec = self.spec
-        return create_teacher(
-            spec.name, len(self.photos.labels),
-            pretrained=spec.pretrained, checkpoint=spec.checkpoint, options=spec.options, crop=spec.crop,
+        start = self.start
+        teacher = create_teacher(
+            spec.name, len(self.photos.labels), pretrained=spec.pretrained and start is None,
+            checkpoint=None if start else spec.checkpoint, options=spec.options, crop=spec.crop,
         )  # fmt: skip
+        if start is not None:
+            warm_start(teacher, teacher.network, self.photos.labels, start)
+        return teacher
 
 
 @dataclass

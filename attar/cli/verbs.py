@@ -79,6 +79,10 @@ def quickstart(output: Output = Path("quickstart"), as_json: Json = False) -> No
 @app.command()
 def run(
     recipe: RecipeFile = None, data: Data = None, output: Output = Path("runs/attar"),
+    continue_from: Annotated[
+        Path | None,
+        typer.Option(help="An earlier run: begin with its models, keep its validation photos.", show_default=False),
+    ] = None,
     allow_duplicates: Duplicates = False, overrides: Set = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Photos to verified phone files and a report, in one command.
@@ -87,7 +91,7 @@ def run(
 
     Example: `attar run --data photos/ --output runs/flowers`
     """
-    _run(_recipe(recipe, data, overrides, allow_duplicates), output, as_json)
+    _run(_recipe(recipe, data, overrides, allow_duplicates), output, as_json, continue_from)
 
 
 @app.command()
@@ -532,14 +536,14 @@ def doctor(as_json: Json = False) -> None:
 # --- what the verbs share ------------------------------------------------------------------------
 
 
-def _run(recipe: Recipe, output: Path, as_json: bool) -> None:
+def _run(recipe: Recipe, output: Path, as_json: bool, continue_from: Path | None = None) -> None:
     from attar.console import say
     from attar.files import read_json
     from attar.pipeline import run
     from attar.runfolder import RunFolder
     from benchmarks.report import terminal_table
 
-    comparison = run(recipe, output)
+    comparison = run(recipe, output, continue_from)
     if comparison is None:  # in ranks other than the first
         return
     data = read_json(RunFolder(output).provenance)["data"] if as_json else None
@@ -575,14 +579,32 @@ def _photos_of(student: Any, data: Path | None, unlabelled: bool = False) -> Pho
     spec = DataSpec(str(data)) if data and not made_here else data_of(student.provenance)
     if unlabelled and made_here and (more := student.provenance["data"].get("unlabelled")):
         spec = replace(spec, unlabelled=more["path"])
-    photos = read_photos(replace(spec, path=str(data)) if data else spec, thorough=True)
     bundle = student.path
+    if spec.keep and not Path(spec.keep).is_file():  # the run's folder was moved
+        spec = replace(spec, keep=str(bundle.parent / "photos.json"))
+    photos = read_photos(replace(spec, path=str(data)) if data else spec, thorough=True)
+    _warn_of_changes(student, photos)
     if photos.labels != student.labels:
         raise InputError(
             f"{photos.spec.path}: its {len(photos.labels)} classes are not those {len(student.labels)} of {bundle}. "
             "Give --data the photos the student was made from."
         )
     return photos
+
+
+def _warn_of_changes(student: Any, photos: Photos) -> None:
+    """Figures of other photos than the student's own are no figures of what was held out."""
+    from attar.console import say
+    from attar.continuing import what_changed
+    from attar.runfolder import RunFolder
+
+    made_from = (student.provenance.get("data") or {}).get("fingerprint")
+    if made_from and made_from != photos.fingerprint:
+        changed = what_changed(RunFolder(student.path.parent), photos)
+        say(
+            f"Warning: {student.path} was made from other photos than are in {photos.spec.path} now: {changed}. Its "
+            "accuracy on them may count photos that it was trained on."
+        )
 
 
 def _student_of(exports: Path, bundle: Path | None) -> Any:
