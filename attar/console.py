@@ -1,4 +1,4 @@
-"""What a person sees while attar works: messages and progress bars on stderr, quiet when not a terminal.
+"""What a person sees while attar works: messages and progress bars on stderr; in a pipe, lines instead of bars.
 
 Results for machines (`--json`) go to stdout, so the two never mix.
 """
@@ -67,5 +67,7 @@ class Step:
         self._progress, self._task = progress, task
 
     def __call__(self, count: int = 1, title: str | None = None) -> None:
-        """Count `count` more steps as done, and show a new title if one is given."""
+        """Count `count` more steps as done, and show a new title if one is given: in a pipe, a line of its own."""
         self._progress.update(self._task, advance=count, description=title)
+        if title is not None and not err.is_terminal:
+            say(title)

@@ -60,9 +60,13 @@ def require(module: str) -> ModuleType:
 
     `module` may be a submodule.
     """
+    top = module.partition(".")[0]
     try:
-        with _hidden(_KEPT_APART.get(module.partition(".")[0])):
-            return importlib.import_module(module)
+        with _hidden(_KEPT_APART.get(top)):
+            found = importlib.import_module(module)
+            if top == "onnxruntime":  # it would count its uses, under a number that it keeps in the user's cache
+                importlib.import_module(top).disable_telemetry_events()
+            return found
     except Exception as error:  # a broken installation raises more than ImportError
         raise _missing(module, f"is not installed or does not load ({error})") from error
 

@@ -68,8 +68,8 @@ class History:
     def records(self, tag: str | None = None) -> list[Record]:
         """All records, or those of a tag's runs, oldest first."""
         chosen = "" if tag is None else " WHERE run IN (SELECT run FROM tags WHERE tag = ?)"
-        query = f"SELECT content FROM records{chosen} ORDER BY measured, id"
-        return [_read(content) for (content,) in self._connection.execute(query, () if tag is None else (tag,))]
+        query = f"SELECT * FROM records{chosen} ORDER BY measured, id"
+        return [_read(row) for row in self._connection.execute(query, () if tag is None else (tag,))]
 
     def tags(self) -> dict[str, list[str]]:
         """Run -> its tags."""
@@ -144,20 +144,42 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise InputError(f"{path}: made by a newer attar (version {version}; this one reads {VERSION}). Update attar.")
     if version == 0 and tables:
         raise InputError(f"{path}: an SQLite file of something else. Name another one with --history.")
+    if version and (problem := _problem(connection)):
+        raise InputError(f"{path}: damaged ({problem}). Take a copy of it from before.")
     if version == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def _problem(connection: sqlite3.Connection) -> str:
+    """What SQLite finds wrong with its file, in its first words; empty if nothing."""
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    kept = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")}
+    if found == "ok" and kept != {"records_stay", "records_are_kept"}:
+        return "its rules are not those of a database of measurements"
+    return "" if found == "ok" else str(found)
 
 
 def _row(record: Record) -> tuple[str, ...]:
     value = record.to_json()
     content = json.dumps(value, sort_keys=True, allow_nan=False)
-    return (
-        digest_of(value), record.run, record.sha256, device_key(record.device), record.target, record.measured, content,
-    )  # fmt: skip
+    return (value["digest"], *_columns(record), content)
 
 
-def _read(content: str) -> Record:
+def _columns(record: Record) -> tuple[str, ...]:
+    """What stands in columns of its own, to be searched for."""
+    return record.run, record.sha256, device_key(record.device), record.target, record.measured
+
+
+def _read(row: tuple[str, ...]) -> Record:
+    """The record of a row, whose other columns must be what the record says."""
     try:
-        return Record.from_json(json.loads(content))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"A measurement in the database is damaged ({error}).") from error
+        value = json.loads(row[-1])
+        record = Record.from_json(value)
+        if row[0] != digest_of({k: v for k, v in value.items() if k != "digest"}) or row[1:6] != _columns(record):
+            raise ValueError("its name is not the digest of its content")
+        return record
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"A measurement in the database is damaged ({error}). Take a copy of the file from before, or merge the "
+            "databases of other labs into a new one."
+        ) from error

@@ -12,7 +12,7 @@ import numpy as np
 from filelock import FileLock
 
 from attar.errors import InputError
-from attar.files import make_folder, write_text
+from attar.files import digest_of, make_folder, write_text
 from benchmarks.intervals import in_rounds
 
 SCHEMA = 2
@@ -94,12 +94,20 @@ class Record:
         return percentiles(self.samples)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data, with the percentiles spelled out for readers of the file."""
-        return {"schema": SCHEMA, **asdict(self), **self.percentiles}
+        """As plain data, with the percentiles spelled out for readers of the file, and the digest of all of it."""
+        value = json.loads(json.dumps({"schema": SCHEMA, **asdict(self), **self.percentiles}, allow_nan=False))
+        return {**value, "digest": digest_of(value)}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Record:
-        """Read back what `to_json` wrote; what is derived is computed anew from the samples."""
+        """Read back what `to_json` wrote; what is derived is computed anew from the samples.
+
+        Records of version 0.1 have no digest; those are taken as they are.
+        """
+        value = dict(value)
+        digest = value.pop("digest", None)
+        if digest is not None and digest != digest_of(value):
+            raise ValueError("its digest is another one: it is damaged, or was edited")
         if value["schema"] not in (1, SCHEMA):
             raise ValueError(f"schema version {value['schema']}, and this attar reads versions up to {SCHEMA}")
         needed = {each.name for each in fields(Record) if each.default is MISSING and each.default_factory is MISSING}
@@ -136,7 +144,7 @@ def read(folder: Path) -> list[Record]:
     if not path.is_file():
         return []
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             records.append(Record.from_json(json.loads(line)))
         except (ValueError, KeyError, TypeError) as error:

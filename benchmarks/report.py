@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attar.errors import InputError, did_you_mean
+from attar.errors import InputError, did_you_mean, in_line
 from attar.files import json_text, write_bytes, write_text
 from benchmarks.columns import EMPTY, columns
 from benchmarks.comparison import Comparison
@@ -105,6 +105,7 @@ def terminal_table(comparison: Comparison) -> Table:
 def records_table(found: Measurement) -> Table:
     """What `attar bench` found, for a terminal."""
     from rich.table import Table
+    from rich.text import Text
 
     runtimes = dict.fromkeys(map(_ran_by, found.records))
     threads = found.records[0].threads
@@ -113,7 +114,7 @@ def records_table(found: Measurement) -> Table:
     )
     several = _in_several_runtimes(found.records)
     lines = [caption, *(f"{ratio}{f' in {ratio.runtime}' if several else ''}." for ratio in found.ratios)]
-    table = Table(header_style="bold", caption="\n".join(lines), caption_justify="left")
+    table = Table(header_style="bold", caption=Text("\n".join(lines)), caption_justify="left")
     runs = list(dict.fromkeys(each.run for each in found.records))
     texts = [*(["Device"] if len(runs) > 1 else []), "Target", *(["Runtime"] if several else [])]
     for title in (*texts, "p50", "", "p90", "p99", "Load", "First", "Memory"):
@@ -123,12 +124,13 @@ def records_table(found: Measurement) -> Table:
         estimates = percentile_estimates(record.rounds)
         p50, p90, p99 = (number(each.value / 1e6) for each in estimates)
         name = f"{_device(record)} {record.device.get('serial') or ''}".strip()
-        table.add_row(
+        cells = (
             *([name] if len(runs) > 1 else []), record.target, *([record.runtime["name"]] if several else []),
             p50, interval_text(estimates[0], 1e-6), p90, p99,
             *map(number, middle),
             megabytes(record.peak_memory) if record.peak_memory is not None else EMPTY,
         )  # fmt: skip
+        table.add_row(*(Text(in_line(cell)) for cell in cells))
     return table
 
 
@@ -160,6 +162,7 @@ def operators_table(record: Record, most: int = 10) -> Group:
 def judgements_table(judgements: Sequence[Judgement]) -> Table:
     """Files against their baseline, for a terminal."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(header_style="bold")
     several = _in_several_runtimes(judgements)
@@ -170,7 +173,8 @@ def judgements_table(judgements: Sequence[Judgement]) -> Table:
         asked = "" if each.condition is None else f"at most {each.condition.limit:g}x"
         outcome = each.outcome if each.condition else ""
         named = [each.target, *([each.runtime] if several else [])]
-        table.add_row(*named, each.figure, estimate_text(each.ratio), each.way, asked, outcome)
+        cells = (*named, each.figure, estimate_text(each.ratio), each.way, asked, outcome)
+        table.add_row(*(Text(in_line(cell)) for cell in cells))
     return table
 
 
@@ -186,16 +190,18 @@ def _in_several_runtimes(found: Sequence[Record] | Sequence[Judgement]) -> bool:
 def history_table(records: Sequence[Record], tags: Mapping[str, Sequence[str]]) -> Table:
     """The measurements of a database, for a terminal."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(header_style="bold")
     for title in ("Measured", "Tags", "Target", "Device", "Runtime", "Threads", "p50 ms", "File"):
         table.add_column(title)
     for each in records:
         p50 = number(each.percentiles["p50"] / 1e6)
-        table.add_row(
+        cells = (
             each.measured[:19].replace("T", " "), ", ".join(tags.get(each.run, ())), each.target, _device(each),
             f"{each.runtime['name']} {each.runtime['version']}", str(each.threads), p50, each.sha256[:12],
         )  # fmt: skip
+        table.add_row(*(Text(in_line(cell)) for cell in cells))  # text is text: a tag may look like markup
     return table
 
 

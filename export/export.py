@@ -6,7 +6,6 @@ Nothing here loads torch before there is something to make: asking again for wha
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -82,7 +81,7 @@ def export(
     wanted = [target for target in chosen if not folder.has(target, keys[target])]
     failures: dict[Target, AttarError] = {}
     if wanted:
-        with _work_space(folder.path) as (space, staging), Supervisor(limits or Limits(), len(wanted)) as supervisor:
+        with _work_space(folder.path) as (space, staging), _supervisor(limits, wanted, space) as supervisor:
             _prepare(space, student, photos, calibration, limit)
             job = Job(student, tuple(_interleaved(wanted)), dict(FORMATS), space, staging, max_drop)
             for target, result in supervisor.make(job):
@@ -104,6 +103,11 @@ def export(
         told = "\n  ".join(f"{target}: {failures[target]}" for target in wanted if target in failures)
         raise kind(f"{output}: {len(failures)} of {len(chosen)} targets failed:\n  {told}")
     return folder.manifest
+
+
+def _supervisor(limits: Limits | None, wanted: Sequence[Target], space: Path) -> Supervisor:
+    """Converters leave things in TMPDIR; here that is a folder that goes with the rest."""
+    return Supervisor(limits or Limits(), len(wanted), space)
 
 
 def _check(student: Bundle, photos: Photos, calibration: np.ndarray | None, targets: Sequence[Target]) -> None:
@@ -156,12 +160,15 @@ def _prepare(space: Path, student: Bundle, photos: Photos, calibration: np.ndarr
 
 @contextmanager
 def _work_space(output: Path) -> Iterator[tuple[Path, Path]]:
-    """Two temporary folders: for what processes tell each other, and, inside `output`, for files in the making."""
+    """Two temporary folders inside `output`: for what processes tell each other, and for files in the making."""
     is_new = not output.exists()
     make_folder(output)
     try:
-        with tempfile.TemporaryDirectory(prefix="attar-") as space, scratch(output) as staging:
-            yield Path(space), staging
+        with scratch(output) as folder:  # a killed export leaves it, and the next one removes it
+            space, staging = folder / "work", folder / "files"
+            for each in (space, staging):
+                make_folder(each)
+            yield space, staging
     finally:
         if is_new:
             with suppress(OSError):  # something good is in it

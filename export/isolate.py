@@ -60,19 +60,22 @@ class Supervisor:
     Start it early: it imports torch while the caller reads photos.
     """
 
-    def __init__(self, limits: Limits, targets: int) -> None:
+    def __init__(self, limits: Limits, targets: int, temporary: Path | None = None) -> None:
+        """`temporary` is a folder for the temporary files of all its processes; the caller removes it."""
         self._limits = limits.resolved(targets)
+        self._temporary = temporary
         self._busy = False
 
     def __enter__(self) -> Supervisor:
         threads = str(max(1, (os.cpu_count() or 1) // self._limits.workers))
         # This process's own modules, wherever it found them, and none from the folder it happens to stand in.
         path = os.pathsep.join(str(Path(place).absolute()) for place in sys.path)
+        own = {"TMPDIR": str(self._temporary.absolute())} if self._temporary else {}
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "export.supervisor"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-            env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path},
+            env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path, **own},
             start_new_session=True,  # Ctrl-C is for the caller, who closes the pipe
         )  # fmt: skip
         return self
