@@ -23,6 +23,8 @@ UNSTEADY = 0.05
 """Half the width of a median's interval, as a share of it, above which the median says too little."""
 WAITED = 0.05
 """Share of the timed seconds in which the CPU did not compute."""
+STEPS = 10
+"""A median sample of fewer steps of a browser's clock is known too coarsely, however alike the samples are."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ def pace(files: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def verdict(
-    files: Sequence[np.ndarray], names: Sequence[str], *, waited: float | None = None, unsettled: Sequence[str] = ()
-) -> Verdict:
+    files: Sequence[np.ndarray], names: Sequence[str], *, waited: float | None = None, unsettled: Sequence[str] = (),
+    coarse: Sequence[str] = (),
+) -> Verdict:  # fmt: skip
     """Judge a run.
 
     Args:
@@ -72,6 +75,7 @@ def verdict(
         names: of the files, for sentences.
         waited: share of the timed seconds in which the CPU computed something else, or nothing; None: unknown.
         unsettled: names of files whose warm-up did not settle.
+        coarse: names of files whose samples last only a few steps of the clock.
     """
     found: list[tuple[str, str]] = []
     change = change_in(pace(files), matters=SLOWED)
@@ -93,6 +97,11 @@ def verdict(
             f"{_listed(unsettled)} had not settled when warm-up ended.",
             "Measure again; if it stays so, the file's latency itself wanders.",
         ))  # fmt: skip
+    if coarse:
+        found.append((
+            f"A sample of {_listed(coarse)} lasts fewer than {STEPS} steps of the browser's clock.",
+            "Measure where the browser has a finer clock: over HTTPS, or on this machine itself.",
+        ))  # fmt: skip
     return Verdict(not found, tuple(reason for reason, _ in found), tuple(dict.fromkeys(each for _, each in found)))
 
 
@@ -112,9 +121,19 @@ def of_run(records: Sequence[Record]) -> Verdict:
     count = min(len(each.rounds) for each in records)
     waited = [each.conditions["waited"] for each in records if each.conditions.get("waited") is not None]
     unsettled = [each.file for each in records if not each.conditions.get("settled", True)]
+    coarse = [each.file for each in records if _steps(each) < STEPS]
     rounds = [each.rounds[:count] for each in records]
     names = [each.file for each in records]
-    return verdict(rounds, names, waited=max(waited, default=None), unsettled=unsettled)
+    return verdict(rounds, names, waited=max(waited, default=None), unsettled=unsettled, coarse=coarse)
+
+
+def _steps(each: Record) -> float:
+    """Of a browser's clock in the median sample; infinite where the clock is as fine as any."""
+    steps = each.conditions.get("timer_nanoseconds")
+    if not steps:
+        return float("inf")
+    timer = max(step for step in steps if step is not None)
+    return each.percentiles["p50"] * each.conditions.get("inferences_per_sample", 1) / timer
 
 
 def _of_change(ratio: float, where: float) -> tuple[str, str]:

@@ -7,6 +7,7 @@
 - `session`: one device, from plan to records
 - `laboratory`: all devices of one run
 - `server`: HTTP
+- `connections`: how many there may be, and for how long
 - `serve`: the verb
 - `page/`: what the browser loads
 """

@@ -115,18 +115,16 @@ def _table(title: str, records: Sequence[Record]) -> Table:
 def _server(laboratory: Laboratory, assets: Any, token: str, once: bool, certificate: Any, key: Any) -> Any:
     import uvicorn
 
-    from benchmarks.lab.server import make_app
+    from benchmarks.lab.server import make_app, make_config
 
     def after() -> None:
         server.should_exit = once
 
     names = {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"}
     app = make_app(laboratory, assets, token, after=after, names=names)
-    config = uvicorn.Config(
-        app, log_level="error", access_log=False, limit_concurrency=256, timeout_graceful_shutdown=3,
-        server_header=False, proxy_headers=False, ws="none",
-        ssl_certfile=str(certificate) if certificate else None, ssl_keyfile=str(key) if key else None,
-    )  # fmt: skip
+    config = make_config(
+        app, ssl_certfile=str(certificate) if certificate else None, ssl_keyfile=str(key) if key else None
+    )
     try:
         config.load()
     except OSError as error:  # an SSLError is one

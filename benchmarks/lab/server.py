@@ -1,7 +1,8 @@
 """HTTP for the lab: a fixed table of files, four kinds of messages, and nothing for who does not know the token.
 
 Every request must name the token in its path, and a host that no foreign web page can make a browser use (DNS
-rebinding); a message must come from the lab's own page. Bodies are bounded before they are read.
+rebinding); a message must come from the lab's own page. Heads and bodies are bounded, and so are connections
+(`connections`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from attar.errors import AttarError
 from attar.extras import require
 from benchmarks.lab.assets import Assets
+from benchmarks.lab.connections import LARGEST_HEAD, App, Bounds, Connections, Scope
 from benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round, parse
 from benchmarks.lab.laboratory import Laboratory
 
@@ -34,8 +36,17 @@ _TYPES = {
 _SMALL = 64 << 10
 _BODY_SECONDS = 30
 
-Scope = MutableMapping[str, Any]
-App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+def make_config(app: App, *, bounds: Bounds = Bounds(), **more: Any) -> Any:  # noqa: B008 (it is frozen)
+    """uvicorn's configuration that serves the application within these bounds; `more` is uvicorn's own."""
+    uvicorn = require("uvicorn")
+    connections = Connections(bounds)
+    # h11, whatever else is installed: it bounds the head of a request that comes in pieces.
+    return uvicorn.Config(
+        connections.watching(app), http=connections.protocol(), h11_max_incomplete_event_size=LARGEST_HEAD, ws="none",
+        log_level="error", access_log=False, timeout_graceful_shutdown=3, server_header=False, proxy_headers=False,
+        **more,
+    )  # fmt: skip
 
 
 def make_app(
@@ -173,6 +184,8 @@ def _guarded(app: App, token: str, names: set[str]) -> App:
 
 
 def _unwelcome(scope: Scope, token: str, names: set[str]) -> Any:
+    if len(scope["raw_path"]) + sum(len(key) + len(value) for key, value in scope["headers"]) > LARGEST_HEAD:
+        return _refusal(431, f"A request's address and headers have at most {LARGEST_HEAD} bytes.")
     headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
     host = headers.get("host", "")
     if not _own(host, names):

@@ -98,6 +98,11 @@ class Session:
             raise Refused(422, "turns: must be one of each loaded file.")
         if self._rounds >= MAX_SAMPLES // BLOCK:
             raise Refused(409, f"round {message.number}: there are enough.")
+        timer = self.hello.conditions.timer
+        for number, work in active.items():
+            # A sample is rounded to a nanosecond of one inference, and so its whole to half of one for each.
+            if (2 * min(turns[number]) + 1) * _per(work) < 2 * timer:
+                raise Refused(422, f"{work.job.title}: a sample is shorter than one step of the clock, {timer} ns.")
         self._spend(sum(sum(turns[number]) * _per(work) for number, work in active.items()))
         for number, work in active.items():
             work.samples.extend(turns[number])
@@ -122,12 +127,14 @@ class Session:
     def _record(self, work: Work, measured: str, end: Done | None) -> Record:
         assert work.ready is not None
         entry, ready = work.job.entry, work.ready
+        step = self.hello.conditions.timer  # nothing shorter can be told from it
         return Record(
             target=str(entry.target), file=entry.file, sha256=entry.sha256, bytes=entry.bytes,
             runtime={"name": work.job.runtime, "version": self.plan.versions[RUNTIMES[work.job.format][1]]},
             device=self.device, threads=ready.threads, measured=measured, warmup=ready.warmup,
-            samples=tuple(work.samples), load=(ready.load,), first=(ready.first,), peak_memory=None, partitions=None,
-            agreement=work.agreement, conditions=self._conditions(ready.per, end), run=self.run, block=BLOCK,
+            samples=tuple(work.samples), load=(max(ready.load, step),), first=(max(ready.first, step),),
+            peak_memory=None, partitions=None, agreement=work.agreement, conditions=self._conditions(ready.per, end),
+            run=self.run, block=BLOCK,
         )  # fmt: skip
 
     def _conditions(self, per: int, end: Done | None) -> dict[str, Any]:

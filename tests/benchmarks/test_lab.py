@@ -27,23 +27,28 @@ from attar.files import sha256
 from benchmarks import record
 from benchmarks.history import opened as database
 from benchmarks.lab import assets, check
+from benchmarks.lab import laboratory as laboratories
+from benchmarks.lab import server as server_module
 from benchmarks.lab.agreement import judge
 from benchmarks.lab.assets import Assets
+from benchmarks.lab.connections import LARGEST_HEAD, Bounds
 from benchmarks.lab.inbox import LONGEST, Device, Done, Failure, Hello, Ready, Refused, Round, parse
 from benchmarks.lab.laboratory import MOST_DEVICES, Laboratory
 from benchmarks.lab.plan import Plan, make_plan
-from benchmarks.lab.server import make_app
+from benchmarks.lab.server import make_app, make_config
 from benchmarks.lab.session import Session
 from benchmarks.lab.visitor import describe, name
 from benchmarks.latency import BLOCK, MAX_SAMPLES, MIN_SAMPLES
 from benchmarks.measurement import Keeper, Tracking
 from benchmarks.report import history_table
+from benchmarks.verdict import of_run
 from export.manifest import FileEntry
 
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
 TOKEN = "the-token"
+BOUNDS = Bounds()
 EXPECTED = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
 VERSIONS = dict.fromkeys(assets.PACKAGES, "1.2.3")
 
@@ -66,10 +71,11 @@ def plan(**changes: Any) -> Plan:
 
 
 def hello(
-    webgpu: bool = False, isolated: bool = True, agent: str = "Mozilla/5.0 (Linux; Android 14) Chrome/150.0"
-) -> Any:
+    webgpu: bool = False, isolated: bool = True, agent: str = "Mozilla/5.0 (Linux; Android 14) Chrome/150.0",
+    timer: int = 1,
+) -> Any:  # fmt: skip
     device = {"user_agent": agent, "isolated": isolated, "secure": isolated, "relaxed_simd": True, "cores": 8}
-    return {"device": device, "webgpu": webgpu, "conditions": {"timer": 5000, "battery": 0.5}}
+    return {"device": device, "webgpu": webgpu, "conditions": {"timer": timer, "battery": 0.5}}
 
 
 def ready(job: int, **changes: Any) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def turns(number: int, jobs: Any = range(3), sample: int = 7) -> dict[str, Any]:
     return {"number": number, "turns": [{"job": job, "samples": [sample] * BLOCK} for job in jobs]}
 
 
-DONE: dict[str, Any] = {"conditions": {"timer": 5000, "battery": 0.4}, "hidden": 1}
+DONE: dict[str, Any] = {"conditions": {"timer": 1, "battery": 0.4}, "hidden": 1}
 
 
 CHROME, FIREFOX = (f"Mozilla/5.0 (Linux; Android 14) {name}/150.0" for name in ("Chrome", "Firefox"))
@@ -268,9 +274,34 @@ def test_a_device_is_measured_and_its_records_say_how(tmp_path: Path) -> None:
     assert (first.load, first.first, first.warmup, first.threads) == ((9,), (8,), 20, 1)
     assert first.device["kind"] == "browser" and first.device["os"] == "Android 14" and first.device["cores"] == 8
     assert first.conditions == {
-        "battery": [0.5, 0.4], "timer_nanoseconds": [5000, 5000], "inferences_per_sample": 2, "hidden": 1,
+        "battery": [0.5, 0.4], "timer_nanoseconds": [1, 1], "inferences_per_sample": 2, "hidden": 1,
     }  # fmt: skip
     assert first.agreement is not None and first.agreement["agrees"] is True and first.agreement["top1"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sample", "per", "refused", "trusted"),
+    [(1, 1, True, None), (2499, 2, True, None), (2500, 2, False, False), (24_900, 2, False, False),
+     (25_000, 2, False, True), (5, 10_000, False, True)],
+)  # fmt: skip
+def test_a_sample_is_no_finer_than_the_clock(sample: int, per: int, refused: bool, trusted: bool | None) -> None:
+    """Below one step of the clock no browser can measure; below ten the figures are not to be trusted."""
+    clock = Clock()
+    session = opened(clock, timer=5000)
+    clock.now += 10**12
+    for job in range(3):
+        session.ready(take(Ready, ready(job, per=per)))
+    if refused:
+        with pytest.raises(Refused, match=r"shorter than one step of the clock, 5000 ns"):
+            session.round(take(Round, turns(0, sample=sample)))
+        assert not any(work.samples for work in session.work)
+        return
+    for number in range(MIN_SAMPLES // BLOCK):
+        session.round(take(Round, turns(number, sample=sample)))
+    records = session.done(take(Done, DONE))
+    found = of_run(records)
+    assert found.trusted is trusted and ("steps of the browser's clock" in str(found)) is not trusted
+    assert records[0].load == records[0].first == (5000,)  # told as 9 and 8 ns: less than a step is a step
 
 
 def test_order_and_counts_are_the_plans() -> None:
@@ -385,8 +416,8 @@ class Client:
 
 
 @contextmanager
-def serving(laboratory: Laboratory, found: Assets, **how: Any) -> Iterator[Client]:
-    config = uvicorn.Config(make_app(laboratory, found, TOKEN, **how), log_level="error", ws="none", lifespan="on")
+def serving(laboratory: Laboratory, found: Assets, bounds: Bounds = BOUNDS, **how: Any) -> Iterator[Client]:
+    config = make_config(make_app(laboratory, found, TOKEN, **how), bounds=bounds, lifespan="on")
     server = uvicorn.Server(config)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -580,9 +611,131 @@ def test_a_device_that_falls_silent_is_ended(tmp_path: Path, found: Assets) -> N
 
 def test_a_flood_of_devices_is_held_back(client: Client) -> None:
     sessions = [client.begin() for _ in range(MOST_DEVICES)]
-    assert client.post("sessions", hello())[0] == 429
+    status, told = client.post("sessions", hello())
+    assert status == 429 and told["error"] == "16 devices are measuring. Try again when one has finished."
     client.post(f"{sessions[0]}/closed", {})
     client.begin()
+
+
+def test_devices_may_come_and_go_for_ever(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended sessions are forgotten, the first ones first; running ones and records never are."""
+    monkeypatch.setattr(laboratories, "MOST_SESSIONS", 20)
+    running = [laboratory.hello(take(Hello, hello()))["session"] for _ in range(2)]
+    measured_by(laboratory, 7)
+    for _ in range(50):
+        laboratory.closed(laboratory.hello(take(Hello, hello()))["session"])
+    assert len(laboratory.sessions) == 20 and len(laboratory.records) == 3
+    for session in running:
+        assert laboratory.ready(session, take(Ready, ready(0)))["agrees"]
+
+
+# --- who has no token ------------------------------------------------------------------------------
+
+
+@contextmanager
+def connected(client: Client, count: int, say: bytes = b"") -> Iterator[list[socket.socket]]:
+    """Connections that say no more than this."""
+    held: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            held.append(socket.create_connection(("127.0.0.1", client.port), timeout=20))
+            held[-1].sendall(say)
+        yield held
+    finally:
+        for each in held:
+            each.close()
+
+
+def closed(connection: socket.socket, seconds: float = 10) -> bool:
+    """Whether the lab closes it in this time."""
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(4096):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+@pytest.mark.parametrize("say", [b"", b"GET / HTTP/1.1\r\nHost: local"], ids=["silent", "half a head"])
+def test_connections_that_ask_nothing_stop_nobody(client: Client, say: bytes) -> None:
+    with connected(client, 300, say) as held:
+        assert client.get("about")[0] == 200 and client.begin()
+        assert sum(closed(each, 0.01) for each in held[:100]) == 100  # the first ones made room
+        assert not closed(held[-1], 0.1)
+
+
+def test_an_address_takes_no_other_addresss_place(laboratory: Laboratory, found: Assets) -> None:
+    with serving(laboratory, found, Bounds(in_all=8, per_address=4)) as client:
+        other = socket.create_connection(("127.0.0.1", client.port), timeout=20, source_address=("127.0.0.2", 0))
+        with other, connected(client, 6) as held:
+            assert [closed(each, 0.2) for each in held] == [True, True, False, False, False, False]
+            assert not closed(other, 0.1)
+
+
+def test_who_is_being_served_makes_no_room_for_who_is_not(laboratory: Laboratory, found: Assets) -> None:
+    with serving(laboratory, found, Bounds(per_address=3)) as client:
+        name = client.begin()
+        body = json.dumps(ready(0)).encode()
+        head = f"POST /{TOKEN}/{name}/ready HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", client.port), timeout=20) as slow:
+            slow.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:10])
+            time.sleep(0.2)
+            with connected(client, 10):
+                slow.sendall(body[10:])
+                assert slow.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "say", [b"", b"GET / HTTP/1.1\r\nHost: local", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"],
+    ids=["silent", "half a head", "an answer", "an answer before the body"],
+)  # fmt: skip
+def test_who_takes_its_time_is_hung_up_on(laboratory: Laboratory, found: Assets, say: bytes) -> None:
+    """Also one that sends a little now and then: the time is for the whole head, and an unread body buys none."""
+    with serving(laboratory, found, Bounds(idle=0.5)) as client, connected(client, 1, say) as [slow]:
+        begin = time.monotonic()
+        try:
+            while time.monotonic() - begin < 8:
+                slow.sendall(b"x")
+                time.sleep(0.1)
+        except OSError:
+            pass
+        assert 0.4 < time.monotonic() - begin < 6
+        assert client.get("about")[0] == 200
+
+
+def test_a_body_that_drips_is_not_waited_for(
+    laboratory: Laboratory, found: Assets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_BODY_SECONDS", 0.4)
+    head = f"POST /{TOKEN}/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with (
+        serving(laboratory, found) as client,
+        connected(client, 1, f"{head}Content-Length: 1000\r\n\r\n".encode()) as [slow],
+    ):
+        for _ in range(6):
+            slow.sendall(b" ")
+            time.sleep(0.1)
+        assert slow.recv(100).startswith(b"HTTP/1.1 408") and not laboratory.sessions
+
+
+@pytest.mark.parametrize("where", ["one header", "many headers", "the address"])
+def test_a_head_is_bounded(client: Client, where: str) -> None:
+    size = LARGEST_HEAD + 1000
+    headers = {"one header": [b"X: " + b"x" * size], "many headers": [b"X%d: x" % n for n in range(size // 4)]}
+    path = b"/the-token/" + (b"x" * size if where == "the address" else b"about")
+    head = b"\r\n".join([b"GET " + path + b" HTTP/1.1", b"Host: localhost", *headers.get(where, [])])
+    with connected(client, 1, head + b"\r\n\r\n") as [talking]:
+        answer = talking.recv(100)
+        assert answer.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400"))
+    with connected(client, 1) as [talking], pytest.raises(OSError):
+        for _ in range(2000):  # in pieces, without an end
+            talking.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 4096)
+            time.sleep(0.001)
+    assert client.get("about")[0] == 200
 
 
 def test_other_answers_are_said_loudly(
@@ -597,6 +750,18 @@ def test_other_answers_are_said_loudly(
         check(laboratory)
 
 
+def test_a_device_with_a_coarse_clock_is_told_so(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    session = client.begin(timer=5)
+    for job in range(3):
+        client.post(f"{session}/ready", ready(job))
+    for number in range(MIN_SAMPLES // BLOCK):
+        client.post(f"{session}/round", turns(number))
+    told = client.post(f"{session}/done", DONE)[1]
+    assert "a.tflite, b.tflite, c.onnx lasts fewer than 10 steps of the browser's clock" in told["doubt"]
+    assert told["doubt"].split() == capsys.readouterr().err.split()[-len(told["doubt"].split()) :]
+    assert client.post(f"{client.measure()}/done", DONE)[1]["doubt"] is None
+
+
 def test_numbers_that_are_none_disagree(client: Client, laboratory: Laboratory) -> None:
     session = client.measure(answers=[[None, 0.5, 0.5], [0.0, 0.0, 1.0]])
     assert client.post(f"{session}/done", DONE)[0] == 200
@@ -607,7 +772,7 @@ def test_a_device_on_which_no_file_runs(client: Client, laboratory: Laboratory) 
     session = client.begin()
     for job in range(3):
         assert client.post(f"{session}/failed", {"job": job, "error": "no wasm\x1b[2J"})[0] == 200
-    assert client.post(f"{session}/done", DONE) == (200, {"records": []})
+    assert client.post(f"{session}/done", DONE) == (200, {"records": [], "doubt": None})
     with pytest.raises(GateError, match="No file ran"):
         check(laboratory)
 

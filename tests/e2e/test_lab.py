@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Tab, browsing, chromium
+from browser import HANG, accessible, browsing, chromium, phone, visit, when
+from playwright.sync_api import Page
 from small import DROP, make_student
 
 from attar.data import DataSpec, read_photos
@@ -28,7 +29,8 @@ from attar.files import sha256
 from benchmarks import record
 from benchmarks.lab import assets
 from benchmarks.latency import MIN_SAMPLES
-from export import export
+from export import export, read_manifest
+from export.manifest import write_manifest
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxruntime", "uvicorn", "segno"):
     pytest.importorskip(package)
@@ -78,9 +80,9 @@ class Lab:
     url: str
     told: str
 
-    def hears(self, text: str, seconds: float = 60) -> str:
-        """Read its messages until one has this text."""
-        end = time.monotonic() + seconds
+    def hears(self, text: str) -> str:
+        """Read its messages until one has this text, or it ends."""
+        end = time.monotonic() + HANG
         assert self.process.stderr is not None
         while text not in self.told:
             ready, _, _ = select.select([self.process.stderr], [], [], max(0, end - time.monotonic()))
@@ -93,7 +95,7 @@ class Lab:
         """Exit code and the printed records; with `interrupt`, after Ctrl-C."""
         if interrupt:
             self.process.send_signal(signal.SIGINT)
-        printed, told = self.process.communicate(timeout=60)
+        printed, told = self.process.communicate(timeout=HANG)
         self.told += told
         return self.process.returncode, json.loads(printed)
 
@@ -114,35 +116,39 @@ def lab(exports: Path, cache: Path, *words: str) -> Iterator[Lab]:
         process.communicate()
 
 
-def begin(tab: Tab) -> None:
-    tab.wait("!document.getElementById('start').disabled")
-    tab.evaluate("document.getElementById('start').click()")
+NOW = "document.getElementById('now').textContent"
+IS_READY = "!document.getElementById('start').disabled"
 
 
-def ends(tab: Tab) -> str:
-    """What the page says at its end."""
-    tab.wait("document.getElementById('start').textContent === 'Measure again'")
-    return str(tab.evaluate("document.getElementById('now').textContent"))
+def begin(page: Page) -> None:
+    when(page, IS_READY)
+    page.locator("#start").click()
 
 
-def text(tab: Tab) -> str:
-    return str(tab.evaluate("document.body.innerText"))
+def ends(page: Page) -> str:
+    """What the page says at its end, good or bad."""
+    when(page, "document.getElementById('start').textContent === 'Measure again'")
+    return page.locator("#now").inner_text()
 
 
-def test_a_browser_measures_the_files_and_agrees_with_the_manifest(run: Path, cache: Path, tmp_path: Path) -> None:
-    with lab(run, cache, "--seconds", "1", "--once") as running, browsing(tmp_path / "profile") as browser:
-        tab = browser.open(running.url)
-        tab.look(390, 844)
-        tab.wait("!document.getElementById('start').disabled")
-        tab.press("Tab", 9)
-        assert tab.evaluate("document.activeElement.id") == "start"
-        tab.press("Enter", 13)
-        assert ends(tab) == "Done. 3 files measured; the lab has the results."
-        assert tab.evaluate("document.activeElement.id") == "start"
-        assert text(tab).count("agree\n") == 3 and tab.complaints() == []
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-        assert tab.evaluate("document.getElementById('start').offsetHeight") >= 48
-        loaded = tab.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+def text(page: Page) -> str:
+    return page.locator("body").inner_text()
+
+
+def test_a_browser_measures_the_files_and_agrees_with_the_manifest(run: Path, cache: Path) -> None:
+    complaints: list[str] = []
+    with lab(run, cache, "--seconds", "1", "--once") as running, browsing() as browser:
+        page = visit(browser, running.url, complaints, **phone())
+        when(page, IS_READY)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "start"
+        page.keyboard.press("Enter")
+        assert ends(page) == "Done. 3 files measured; the lab has the results."
+        assert page.evaluate("document.activeElement.id") == "start"
+        assert text(page).count("agree\n") == 3 and complaints == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("document.getElementById('start').offsetHeight") >= 48
+        loaded = page.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
         assert len(loaded) > 8 and all(name.startswith(running.url) for name in loaded if not name.startswith("blob:"))
         code, printed = running.end()
     assert code == 0
@@ -157,73 +163,72 @@ def test_a_browser_measures_the_files_and_agrees_with_the_manifest(run: Path, ca
         assert r.runtime["version"] == {"litert": "2.5.3", "onnx": "1.30.0"}[r.target.split(":")[0]]
 
 
-def test_what_a_screen_reader_meets_has_a_name(run: Path, cache: Path, tmp_path: Path) -> None:
-    with lab(run, cache, "--seconds", "30") as running, browsing(tmp_path / "profile") as browser:
-        tab = browser.open(running.url)
-        tab.wait("!document.getElementById('start').disabled")
-        assert ("button", "Start") in tab.accessible()
-        begin(tab)
-        tab.wait("document.getElementById('now').textContent.startsWith('Measuring')")
-        met = tab.accessible()
+def test_what_a_screen_reader_meets_has_a_name(run: Path, cache: Path) -> None:
+    with lab(run, cache, "--seconds", "30") as running, browsing() as browser:
+        page = visit(browser, running.url)
+        when(page, IS_READY)
+        assert ("button", "Start") in accessible(page)
+        begin(page)
+        when(page, f"{NOW}.startsWith('Measuring')")
+        met = accessible(page)
         assert {("button", "Stop"), ("progressbar", "Progress"), ("heading", "Files")} <= set(met)
         assert {("columnheader", "Answers"), ("columnheader", "Median"), ("heading", "This browser")} <= set(met)
         rows = [name for role, name in met if role == "rowheader"]
         assert [row.split(" ")[0] for row in rows] == ["litert-fp32.tflite", "litert-int8.tflite", "onnx-fp32.onnx"]
         assert all(name for role, name in met if role in ("button", "progressbar", "table", "link", "heading"))
-        assert "%" in tab.evaluate("document.querySelector('[role=status]').textContent")
-        begin(tab)  # which is Stop now
-        assert ends(tab) == "Stopped."
+        assert "%" in page.evaluate("document.querySelector('[role=status]').textContent")
+        begin(page)  # which is Stop now
+        assert ends(page) == "Stopped."
         running.hears("went away")
 
 
-def test_other_answers_than_the_manifests_are_loud_and_end_in_1(run: Path, cache: Path, tmp_path: Path) -> None:
+def test_other_answers_than_the_manifests_are_loud_and_end_in_1(run: Path, cache: Path) -> None:
     golden = json.loads((run / "golden/golden.json").read_text())
     rows = golden["files"]["litert-int8.tflite"]["probabilities"]
     rows[0] = rows[0][::-1] if rows[0][0] != rows[0][-1] else [1.0, 0.0, 0.0]
     (run / "golden/golden.json").write_text(json.dumps(golden))
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest["guide"]["golden"] = sha256(run / "golden")
-    (run / "manifest.json").write_text(json.dumps(manifest))
-    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(tmp_path / "profile") as browser:
-        tab = browser.open(running.url)
-        begin(tab)
-        ends(tab)
-        [alarm] = [name for role, name in tab.accessible() if role == "StaticText" and "gives other answers" in name]
-        assert "litert-int8.tflite" in alarm and "disagree" in text(tab)
+    manifest = read_manifest(run)
+    write_manifest(replace(manifest, guide={**manifest.guide, "golden": sha256(run / "golden")}), run)
+    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing() as browser:
+        page = visit(browser, running.url)
+        begin(page)
+        ends(page)
+        [alarm] = [name for role, name in accessible(page) if role == "StaticText" and "gives other answers" in name]
+        assert "litert-int8.tflite" in alarm and "disagree" in text(page)
         code, printed = running.end()
     assert code == 1 and "DISAGREES: litert-int8.tflite" in running.told and "Error: Other answers" in running.told
     assert [r["agreement"]["agrees"] for r in printed] == [True, False, True]
 
 
-def test_a_file_that_does_not_load_does_not_stop_the_others(run: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_file_that_does_not_load_does_not_stop_the_others(run: Path, cache: Path) -> None:
     broken = run / "litert-fp32.tflite"
     broken.write_bytes(b"\x00" * 64)
-    manifest = json.loads((run / "manifest.json").read_text())
+    manifest = read_manifest(run)
     golden = json.loads((run / "golden/golden.json").read_text())
-    golden["files"][broken.name]["sha256"] = manifest["files"][0]["sha256"] = sha256(broken)
+    golden["files"][broken.name]["sha256"] = sha256(broken)
     (run / "golden/golden.json").write_text(json.dumps(golden))
-    manifest["guide"]["golden"] = sha256(run / "golden")
-    (run / "manifest.json").write_text(json.dumps(manifest))
-    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(tmp_path / "profile") as browser:
-        tab = browser.open(running.url)
-        begin(tab)
-        assert ends(tab) == "Done. 2 files measured; the lab has the results."
-        assert "does not run" in text(tab)
+    files = (replace(manifest.files[0], sha256=sha256(broken)), *manifest.files[1:])
+    write_manifest(replace(manifest, files=files, guide={**manifest.guide, "golden": sha256(run / "golden")}), run)
+    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing() as browser:
+        page = visit(browser, running.url)
+        begin(page)
+        assert ends(page) == "Done. 2 files measured; the lab has the results."
+        assert "does not run" in text(page)
         code, printed = running.end()
     assert code == 0 and [r["file"] for r in printed] == ["litert-int8.tflite", "onnx-fp32.onnx"]
     assert "litert-fp32.tflite does not run: " in running.told
 
 
-def test_over_plain_http_there_is_one_thread_and_a_coarse_clock(run: Path, cache: Path, tmp_path: Path) -> None:
+def test_over_plain_http_there_is_one_thread_and_a_coarse_clock(run: Path, cache: Path) -> None:
     """A name that is not localhost is no secure context, as on a phone."""
     host = socket.gethostname().lower()
     rules = f"--host-resolver-rules=MAP {host} 127.0.0.1"
-    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(tmp_path / "profile", rules) as browser:
-        tab = browser.open(running.url.replace("127.0.0.1", host))
-        tab.wait("!document.getElementById('insecure').hidden")
-        begin(tab)
-        assert ends(tab).startswith("Done. 3 files")
-        assert "plain HTTP" in text(tab)
+    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(rules) as browser:
+        page = visit(browser, running.url.replace("127.0.0.1", host))
+        when(page, "!document.getElementById('insecure').hidden")
+        begin(page)
+        assert ends(page).startswith("Done. 3 files")
+        assert "plain HTTP" in text(page)
         code, printed = running.end()
     assert code == 0 and all(r["threads"] == 1 and r["device"]["secure"] is False for r in printed)
     for r in printed:
@@ -233,15 +238,15 @@ def test_over_plain_http_there_is_one_thread_and_a_coarse_clock(run: Path, cache
         assert r["p50"] * per > 10 * timer  # 50 were aimed at, by inferences that were slower or quicker
 
 
-def test_float_files_run_on_webgpu_too(run: Path, cache: Path, tmp_path: Path) -> None:
+def test_float_files_run_on_webgpu_too(run: Path, cache: Path) -> None:
     """On an adapter made of software: slow, but it is WebGPU."""
     flags = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
-    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(tmp_path / "profile", *flags) as browser:
-        tab = browser.open(running.url)
-        if not tab.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing(*flags) as browser:
+        page = visit(browser, running.url)
+        if not page.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
             pytest.skip("this Chromium has no WebGPU adapter made of software")
-        begin(tab)
-        assert ends(tab).startswith("Done. 5 files")
+        begin(page)
+        assert ends(page).startswith("Done. 5 files")
         code, printed = running.end()
     assert code == 0
     on_gpu = [r for r in printed if r["runtime"]["name"].endswith("(WebGPU)")]
@@ -249,40 +254,31 @@ def test_float_files_run_on_webgpu_too(run: Path, cache: Path, tmp_path: Path) -
     assert all(r["agreement"]["agrees"] and "swiftshader" in r["device"]["gpu"] for r in on_gpu)
 
 
-def test_a_closed_tab_and_two_phones_at_once(run: Path, cache: Path, tmp_path: Path) -> None:
-    with (
-        lab(run, cache, "--seconds", "1") as running,
-        browsing(tmp_path / "one") as one,
-        browsing(tmp_path / "two") as two,
-    ):
-        left = one.open(running.url)
+def test_a_closed_tab_and_two_phones_at_once(run: Path, cache: Path) -> None:
+    with lab(run, cache, "--seconds", "1") as running, browsing() as browser:
+        left = visit(browser, running.url)
         begin(left)
-        left.wait("document.getElementById('now').textContent.startsWith('Loading')")
+        when(left, f"{NOW}.startsWith('Loading')")
         left.close()
         running.hears("went away; too little was measured to keep. The lab goes on.")
-        tabs = [one.open(running.url), two.open(running.url)]
-        for tab in tabs:
-            begin(tab)
-        assert [ends(tab) for tab in tabs] == ["Done. 3 files measured; the lab has the results."] * 2
+        pages = [visit(browser, running.url), visit(browser, running.url)]
+        for page in pages:
+            begin(page)
+        assert [ends(page) for page in pages] == ["Done. 3 files measured; the lab has the results."] * 2
         code, printed = running.end(interrupt=True)
     assert code == 0 and len(printed) == 6 and sorted(r["target"] for r in printed) == sorted(TARGETS * 2)
     assert len(record.read(run.parent)) == 6
 
 
-def test_a_lost_connection_loses_nothing(run: Path, cache: Path, tmp_path: Path) -> None:
-    with lab(run, cache, "--seconds", "3", "--once") as running, browsing(tmp_path / "profile") as browser:
-        tab = browser.open(running.url)
-        tab.call("Network.enable")
-        begin(tab)
-        tab.wait("document.getElementById('now').textContent.startsWith('Measuring')")
-        tab.call(
-            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1
-        )
-        tab.wait("document.getElementById('now').textContent.startsWith('Connection lost.')")
-        tab.call(
-            "Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1
-        )
-        assert ends(tab).startswith("Done. 3 files")
+def test_a_lost_connection_loses_nothing(run: Path, cache: Path) -> None:
+    with lab(run, cache, "--seconds", "3", "--once") as running, browsing() as browser:
+        page = visit(browser, running.url)
+        begin(page)
+        when(page, f"{NOW}.startsWith('Measuring')")
+        page.context.set_offline(True)
+        when(page, f"{NOW}.startsWith('Connection lost.')")
+        page.context.set_offline(False)
+        assert ends(page).startswith("Done. 3 files")
         code, printed = running.end()
     assert code == 0 and all(len(r["samples"]) >= MIN_SAMPLES for r in printed)
 

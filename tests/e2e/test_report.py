@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import Tab, browsing
+from browser import accessible, browsing, phone, visit
+from playwright.sync_api import Browser
 from reported import comparison
 
 from benchmarks import write_report
@@ -43,49 +45,55 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tab(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Tab:  # type: ignore[misc]
-    with browsing(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser.open(page.as_uri())
+def browser() -> Iterator[Browser]:
+    with browsing() as browser:
+        yield browser
 
 
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("dark", [False, True])
-def test_it_fits_and_every_text_stands_out(tab: Tab, width: int, dark: bool) -> None:
-    tab.look(width, 900, dark)
+def test_it_fits_and_every_text_stands_out(page: Path, browser: Browser, width: int, dark: bool) -> None:
+    complaints: list[str] = []
+    wide = {"viewport": {"width": width, "height": 900}, "color_scheme": "dark" if dark else "light"}
+    tab = visit(browser, page.as_uri(), complaints, **(phone(dark) if width == 390 else wide))
     tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert tab.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") == dark
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     assert tab.evaluate(CONTRASTS) == []
     shown = "getComputedStyle(document.querySelector('.at-{}')).display !== 'none'"
     assert tab.evaluate(shown.format("narrow")) == (width == 390) != tab.evaluate(shown.format("wide"))
-    assert tab.complaints() == []
+    assert complaints == []
 
 
-def test_the_answer_is_on_a_phones_first_screen(tab: Tab) -> None:
-    tab.look(390, 844)
-    assert tab.evaluate("document.querySelector('h1').innerText") == "Which file to ship depends on the device"
+def test_the_answer_is_on_a_phones_first_screen(page: Path, browser: Browser) -> None:
+    tab = visit(browser, page.as_uri(), **phone())
+    assert tab.locator("h1").inner_text() == "Which file to ship depends on the device"
     assert tab.evaluate("document.querySelector('.take .file').getBoundingClientRect().bottom") < 844
-    assert tab.evaluate("document.querySelector('.take .file').innerText") == "litert-int8.tflite"
+    assert tab.locator(".take .file").first.inner_text() == "litert-int8.tflite"
 
 
-def test_what_a_screen_reader_meets_has_a_name_and_what_scrolls_a_place_in_the_order(tab: Tab) -> None:
-    met = tab.accessible()
+def test_what_a_screen_reader_meets_has_a_name_and_what_scrolls_a_place_in_the_order(
+    page: Path, browser: Browser
+) -> None:
+    tab = visit(browser, page.as_uri())
+    met = accessible(tab)
     assert all(name for role, name in met if role in ("table", "image", "heading", "region"))
     assert ("table", "Every model and file") in met and ("columnheader", "Type of operator") in met
     reached = "[...document.querySelectorAll('.wide')].every((each) => each.tabIndex === 0 && each.ariaLabel)"
     assert tab.evaluate(reached)
-    tab.press("Tab", 9)
+    tab.keyboard.press("Tab")
     assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-def test_nothing_is_fetched(tab: Tab) -> None:
-    names = tab.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+def test_nothing_is_fetched(page: Path, browser: Browser) -> None:
+    names = visit(browser, page.as_uri()).evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
     assert all(name.startswith("data:image/jpeg") for name in names)
 
 
-def test_hostile_names_run_nothing(page: Path, tab: Tab) -> None:
-    assert tab.evaluate("window.reached") is None and tab.evaluate("document.scripts.length") == 0
+def test_hostile_names_run_nothing(page: Path, browser: Browser) -> None:
+    tab = visit(browser, page.as_uri())
+    assert tab.evaluate("window.reached ?? null") is None and tab.evaluate("document.scripts.length") == 0
     hostile = replace(comparison().changes[0], label="<img src=x onerror='window.reached = 1'>")
     written = write_report(replace(comparison(), changes=(hostile,)), page.parent / "hostile")
-    tab.call("Page.navigate", url=written.as_uri())
-    tab.wait("location.href.includes('hostile') && document.readyState === 'complete'")
-    assert tab.evaluate("document.body.innerText.includes('onerror')") and tab.evaluate("window.reached") is None
+    tab.goto(written.as_uri())
+    assert "onerror" in tab.locator("body").inner_text() and tab.evaluate("window.reached ?? null") is None

@@ -52,7 +52,7 @@ async function start() {
   running = { models: [], stopped: false };
   hidden = 0;
   $("alarm").replaceChildren();
-  $("unsteady").hidden = true;
+  $("doubt").hidden = true;
   $("running").hidden = false;
   $("start").textContent = "Stop";
   $("start").className = "quiet";
@@ -83,9 +83,10 @@ async function measure() {
   const jobs = await loadAll(plan, photos, before.timer);
   if (jobs.length) await takeTurns(plan, jobs);
   tell("Sending the results…", 1);
-  const { records } = await say(address("done"), { conditions: await conditions(), hidden });
+  const { records, doubt } = await say(address("done"), { conditions: await conditions(), hidden });
   running.session = null;
-  $("unsteady").hidden = records.every((record) => record.steady);
+  $("doubt").hidden = doubt === null;
+  $("doubt").textContent = doubt ?? "";
   for (const record of records) showTimes(plan.jobs.findIndex((job) => same(job, record)), record.p50 / 1e6, record.p90 / 1e6, record);
   tell(records.length ? `Done. ${plural(records.length, "file")} measured; the lab has the results.` : "Done. No file ran here.", 1);
 }
