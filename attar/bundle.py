@@ -9,13 +9,14 @@ because only those packages know the architectures.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attar.errors import InputError
-from attar.files import digest_of, read_json, replacing, sha256, write_json
+from attar.files import digest_of, json_text, read_json, replacing, sha256, write_json
 from attar.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def write_bundle(
             "provenance": dict(provenance or {}),
             "metrics": dict(metrics or {}),
         }
-        write_json(folder / "bundle.json", document)
+        document = json.loads(json_text(document))
+        write_json(folder / "bundle.json", {**document, "sha256": digest_of(document)})
     return read_bundle(path)
 
 
@@ -119,6 +121,9 @@ def read_bundle(path: Path | str, kind: Kind | None = None) -> Bundle:
             f"{path / 'bundle.json'}: schema version {schema}, and this attar reads version {SCHEMA}. "
             "Use the attar that wrote it, or make the bundle again."
         )
+    told = document.pop("sha256", None)  # bundles of version 0.1 have none
+    if told is not None and told != digest_of(document):
+        raise InputError(f"{path / 'bundle.json'}: damaged or edited: its own checksum is another one. Make it again.")
     try:
         _check_types(document)
         bundle = Bundle(

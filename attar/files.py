@@ -180,18 +180,50 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+MAX_JSON = 1 << 28
+"""Bytes of a JSON file of ours: a manifest of ten thousand classes has one megabyte, a guide of golden answers ten."""
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing or damaged one is an `InputError` naming it."""
+    """Read a JSON file of ours.
+
+    Raises:
+        InputError: it is missing, no plain file, too large, cut short or damaged; or it holds what attar never writes:
+            a key twice, or numbers that are not finite.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no file. Remove it, and make it again.")
+        if (size := path.stat().st_size) > MAX_JSON:
+            raise InputError(f"{path}: {size >> 20} MB, which no file of this name has. Make it again.")
+        return json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors
         raise InputError(
             f"{path}: not readable as JSON ({error}). The file was cut short or edited; make it again."
         ) from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The same of a file that holds an object; an `InputError` if it holds something else."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds no JSON object. The file was edited; make it again.")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
 
 
 def _old(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def write(path: Path, **changes: Any) -> Bundle:
 
 def edit(path: Path, **changes: Any) -> None:
     document = json.loads((path / "bundle.json").read_text())
+    del document["sha256"]  # as version 0.1 wrote it
     document.update(changes)
     (path / "bundle.json").write_text(json.dumps({k: v for k, v in document.items() if v != "gone"}))
 
@@ -155,3 +157,21 @@ def test_a_failed_write_leaves_the_old_bundle(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write(tmp_path / "b", provenance={"path": object()})
     assert read_bundle(tmp_path / "b") == old and [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_three_hundred_flipped_bits_of_a_description_are_all_refused(tmp_path: Path) -> None:
+    whole = (write(tmp_path / "b").path / "bundle.json").read_bytes()
+    rng = random.Random(0)
+    for _ in range(300):
+        changed, bit = bytearray(whole), rng.randrange(8 * len(whole))
+        changed[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "b" / "bundle.json").write_bytes(changed)
+        try:
+            read_bundle(tmp_path / "b")
+        except InputError:
+            continue
+        # The name of the checksum itself, or white space.
+        value = json.loads(changed)
+        assert {k: v for k, v in value.items() if k in json.loads(whole)} | {"sha256": 0} == {
+            **json.loads(whole), "sha256": 0,
+        }  # fmt: skip

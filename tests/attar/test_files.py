@@ -234,8 +234,17 @@ def test_damaged_json(tmp_path: Path, content: bytes) -> None:
 def test_missing_json(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_json(tmp_path / "a.json")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_json(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    for place in (tmp_path, tmp_path / "fifo"):  # the second would be waited for
+        with pytest.raises(InputError, match="is no file"):
+            read_json(place)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '{"a": NaN}', "[-Infinity]", '{"b": {"a": 1, "a": 1}}'])
+def test_json_that_attar_never_writes(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"a\.json.*not readable as JSON"):
+        read_json(tmp_path / "a.json")
 
 
 def test_not_a_number_is_never_written(tmp_path: Path) -> None:
