@@ -81,7 +81,7 @@ class RunFolder:
     def was_trained(self) -> bool:
         """Whether something made from photos stands here, and will be trusted if the photos are the same."""
         made = (self.teacher / "bundle.json", self.student / "bundle.json")
-        return self.cache.is_dir() or any(path.is_file() for path in made)
+        return self.cache.is_dir() or any(path.is_file() for path in (*made, *self.path.glob("*.training.pt*")))
 
     @contextmanager
     def claimed(self, identity: dict[str, Any]) -> Iterator[None]:

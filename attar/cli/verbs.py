@@ -564,7 +564,7 @@ def _photos(recipe: Recipe, output: Path) -> Photos:
     from attar.runfolder import RunFolder
     from attar.sources import photos_of
 
-    return photos_of(recipe.data, RunFolder(output.parent).data)
+    return photos_of(recipe.data, RunFolder(output.parent).data, thorough=True)
 
 
 def _photos_of(student: Any, data: Path | None, unlabelled: bool = False) -> Photos:
@@ -720,7 +720,9 @@ def show(value: Any, as_json: bool, table: Any) -> None:
     if not is_first():
         return
     if as_json:
-        print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        # Bytes of a file's name that are no text are printed as JSON escapes them: \udce9.
+        print(text.encode("utf-8", "backslashreplace").decode())
     elif table is not None:
         from rich.console import Console
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from attar.cli.verbs import show
 from attar.errors import in_line, printable
 
 
@@ -23,3 +27,10 @@ def test_the_command_line_sends_no_control_character_of_a_name(tmp_path: Path) -
         capture_output=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 2 and b"\x1b" not in done.stderr and rb"no\x1b[31m" in done.stderr
+
+
+def test_json_of_a_name_that_is_no_text_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"path": os.fsdecode(b"caf\xe9 \x1b.png"), "label": "été"}
+    show(value, True, None)
+    text = capsys.readouterr().out
+    assert json.loads(text) == value and "été" in text and "\x1b" not in text
