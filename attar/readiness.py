@@ -115,9 +115,9 @@ def _chance(metrics: Mapping[str, Any]) -> str:
     low, high = (_percent(value) for value in metrics["top1_interval"])
     majority = metrics["majority"]
     return (
-        f"It is right on {_percent(metrics['top1'])} [{low}, {high}] of {metrics['images']} validation photos, and "
-        f"always answering {majority['label']!r} would be right on {_percent(majority['share'])}: it is not shown to "
-        "have learned anything."
+        f"The model is right on {_percent(metrics['top1'])} [{low}, {high}] of {metrics['images']} validation photos, "
+        f"and always answering {majority['label']!r} would be right on {_percent(majority['share'])}: it is not shown "
+        "to have learned anything."
     )
 
 
@@ -158,8 +158,8 @@ def _behind_training(metrics: Mapping[str, Any]) -> str | None:
     if gap < FAR or metrics["train_top1"] <= metrics.get("top1_interval", [0, metrics["top1"]])[1]:
         return None
     return (
-        f"It is right on {_percent(metrics['train_top1'])} of its training photos, {100 * gap:.1f} points more than on "
-        "others: more photos or stronger views may help."
+        f"The model is right on {_percent(metrics['train_top1'])} of its training photos, {100 * gap:.1f} points "
+        "more than on others: more photos or stronger views may help."
     )
 
 

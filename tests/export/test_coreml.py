@@ -96,22 +96,23 @@ def test_the_file_gives_what_the_student_gives(small, fp16):
     want, found = predict(small[0], images), coreml.open_runner(fp16).predict(images)
     assert found.dtype == np.float32 and found.shape == want.shape
     assert len(set(want.argmax(1))) > 1
-    assert cosines(found, want).min() >= 0.9999
+    assert cosines(found, want).min() >= 0.9995 and cosines(found, want).mean() >= 0.9999
     np.testing.assert_allclose(found.sum(1), 1, atol=2e-3)
 
 
-# Few steps of training leave a network so close to undecided that rounding to fp16 shows in its result. In fp32 only
-# the operators can differ, so that is where the slowest ones to settle are held to six nines.
+# Few steps of training leave a network so close to undecided that rounding to fp16 shows in its result, and each kind
+# of processor trains another network: the least of 20 cosines was 0.99988 on one. In fp32 only the operators can
+# differ, so that is where the slowest ones to settle are held to six nines.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "head", "precision", "cosine", "steps"),
     [
         ("mobilenetv2_050", "stock", "fp32", 0.999999, 12),
         ("tf_efficientnet_lite0", "dwsconv", "fp32", 0.999999, 12),
-        ("mobilenetv2_100", "dwsconv", "fp16", 0.9999, 60),
-        ("mobilenetv3_large_100", "dwsconv", "fp16", 0.9999, 30),
-        ("mobilenetv4_conv_small", "dwsconv", "fp16", 0.9999, 30),
-        ("mobilenetv4_hybrid_medium", "dwsconv", "fp16", 0.9999, 30),
+        ("mobilenetv2_100", "dwsconv", "fp16", 0.9995, 60),
+        ("mobilenetv3_large_100", "dwsconv", "fp16", 0.9995, 30),
+        ("mobilenetv4_conv_small", "dwsconv", "fp16", 0.9995, 30),
+        ("mobilenetv4_hybrid_medium", "dwsconv", "fp16", 0.9995, 30),
     ],
 )
 def test_every_family(name, head, precision, cosine, steps, tmp_path):
