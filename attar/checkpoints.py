@@ -8,12 +8,17 @@ import pickle
 import re
 from collections import Counter
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from attar.errors import InputError, did_you_mean
+
+_WEIGHTS = frozenset({".pth", ".pt", ".safetensors"})
+_SMALLEST = 1 << 20
+"""Bytes: what is smaller is a test's."""
 
 
 def read_state_dict(path: Path | str) -> dict[str, torch.Tensor]:
@@ -76,6 +81,19 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], *, sourc
     taken = {name: weights[name] for name in own if name in weights and own[name].shape == weights[name].shape}
     model.load_state_dict(taken, strict=False)
     return sorted(set(own) - set(taken))
+
+
+def installed_weights() -> list[str]:
+    """The weights that come with installed packages, each as `package://name/file`, for `checkpoint`."""
+    found = set()
+    for distribution in metadata.distributions():
+        for file in distribution.files or ():
+            package = file.parts[0]
+            if file.suffix in _WEIGHTS and package.isidentifier() and len(file.parts) > 1:
+                path = Path(str(distribution.locate_file(file)))
+                if path.is_file() and path.stat().st_size > _SMALLEST:
+                    found.add(f"package://{package}/{'/'.join(file.parts[1:])}")
+    return sorted(found)
 
 
 def unknown_model(name: str, known: list[str], what: str) -> InputError:

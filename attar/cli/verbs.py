@@ -146,6 +146,39 @@ def teachers(
 
     needs = list(needs_of(names or (), size=size, batch=batch))
     show([each.to_json() for each in needs], as_json, lambda: table(needs, batch))
+    _say_local_weights()
+
+
+@app.command()
+def students(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="timm models; by default those measured here.", show_default=False)
+    ] = None,
+    classes: Annotated[int, typer.Option(min=1, help="Classes that the head tells apart.")] = 100,
+    head: Annotated[str, typer.Option(help="dwsconv, or stock: timm's own.")] = "dwsconv",
+    as_json: Json = False,
+) -> None:
+    """Students: the image size they were made for, parameters, and pretrained weights.
+
+    Example: `attar students mobilenetv3_large_100 --classes 10000 --head stock`
+    """
+    from students.families import about_students, table
+
+    found = list(about_students(names or (), classes=classes, head=head))
+    show([each.to_json() for each in found], as_json, lambda: table(found))
+    _say_local_weights()
+
+
+def _say_local_weights() -> None:
+    """Weights that need no network, to be named as `checkpoint` of a teacher or student."""
+    from attar.checkpoints import installed_weights
+    from attar.console import say
+
+    local = installed_weights()
+    if local:
+        say("Weights that installed packages bring, for teacher.checkpoint or student.checkpoint:")
+        for each in local:
+            say(f"  {each}")
 
 
 @app.command()

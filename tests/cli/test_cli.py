@@ -16,6 +16,7 @@ VERBS = [
     "run",
     "teach",
     "teachers",
+    "students",
     "distill",
     "export",
     "verify",

