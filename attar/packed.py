@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,14 +71,30 @@ def expand(pattern: Path) -> list[Path]:
     return sorted(found)
 
 
+MOST_FILES = 100_000
+"""Names that one pattern may spell."""
+
+
 def _braces(text: str) -> Sequence[str]:
-    first = re.search(r"\{([^{}]*)\}", text)
-    if first is None:
-        return [text]
-    numbers = re.fullmatch(r"(\d+)\.\.(\d+)", first[1])
-    if numbers:
-        width = len(numbers[1]) if numbers[1].startswith("0") else 0
-        choices = [f"{number:0{width}d}" for number in range(int(numbers[1]), int(numbers[2]) + 1)]
-    else:
-        choices = first[1].split(",")
-    return [name for choice in choices for name in _braces(text[: first.start()] + choice + text[first.end() :])]
+    """The names that braces spell; refused before they are spelled if they are too many."""
+    parts = re.split(r"\{([^{}]*)\}", text)  # what stands between braces at odd places
+    choices = [_choices(text, part) if place % 2 else (part,) for place, part in enumerate(parts)]
+    if math.prod(map(len, choices)) > MOST_FILES:
+        raise InputError(f"{text}: spells over {MOST_FILES:,} names. Give the folder that the files lie in.")
+    found: list[str] = []
+    for chosen in itertools.product(*choices):
+        name = "".join(chosen)
+        found += _braces(name) if re.search(r"\{[^{}]*\}", name) else [name]  # braces in braces
+        if len(found) > MOST_FILES:
+            raise InputError(f"{text}: spells over {MOST_FILES:,} names. Give the folder that the files lie in.")
+    return found
+
+
+def _choices(text: str, inside: str) -> Sequence[str]:
+    numbers = re.fullmatch(r"(\d+)\.\.(\d+)", inside)
+    if not numbers:
+        return inside.split(",")
+    if max(map(len, numbers.groups())) > 18 or int(numbers[2]) - int(numbers[1]) >= MOST_FILES:
+        raise InputError(f"{text}: spells over {MOST_FILES:,} names. Give the folder that the files lie in.")
+    width = len(numbers[1]) if numbers[1].startswith("0") else 0
+    return [f"{number:0{width}d}" for number in range(int(numbers[1]), int(numbers[2]) + 1)]

@@ -114,8 +114,10 @@ def _samples(path: Path, stream: BinaryIO) -> dict[str, dict[str, Part]]:
                     raise InputError(f"{path}: {name} is in it twice. Keep one.")
                 sample[(dot + extension).lower()] = Part(name, member.offset_data, member.size)
             _refuse_ragged(path, stream, archive.offset)
-    except (tarfile.TarError, EOFError) as error:
-        raise InputError(f"{path}: cut short, compressed, or no tar file ({error}). Write it again.") from error
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise InputError(
+            f"{path}: cut short, compressed, or no tar file ({str(error)[:100]}). Write it again."
+        ) from error
     return samples
 
 

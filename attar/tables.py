@@ -21,7 +21,7 @@ import numpy as np
 from attar.console import track
 from attar.errors import InputError
 from attar.extras import require
-from attar.files import digest_of, read_json, replacing, user_cache
+from attar.files import digest_of, inside, read_object, replacing, user_cache
 from attar.found import Found, split_files
 from attar.images import Part
 from attar.shards import Classes, classes_of, label_of
@@ -39,19 +39,39 @@ def table_files(folder: Path) -> list[Path]:
     Raises:
         InputError: a file that `save_to_disk` lists is not there, or its rows were selected but not rewritten.
     """
-    if (folder / "dataset_dict.json").is_file():
-        splits = read_json(folder / "dataset_dict.json").get("splits") or []
-        return [path for split in splits for path in table_files(folder / str(split))]
+    described = folder / "dataset_dict.json"
+    if described.is_file():
+        splits = _names(described, read_object(described).get("splits"))
+        return [path for split in splits for path in _listed(inside(folder, split, described))]
     if not (folder / "state.json").is_file():
         return sorted(path for path in folder.rglob("*.parquet") if not path.name.startswith("."))
-    state = read_json(folder / "state.json")
+    return _listed(folder)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The Arrow files that a folder's state.json lists; none without one."""
+    described = folder / "state.json"
+    if not described.is_file():
+        return []
+    state = read_object(described)
     if state.get("_indices_data_files"):
         raise InputError(f"{folder}: written by an old version of datasets. Load it and save_to_disk it again.")
-    files = [folder / Path(str(item["filename"])).name for item in state.get("_data_files", [])]
+    entries = state.get("_data_files") or []
+    listed = entries if isinstance(entries, list) else [entries]
+    names = _names(described, [each.get("filename") if isinstance(each, dict) else each for each in listed])
+    files = [inside(folder, Path(name).name, described) for name in names]
     lost = next((path for path in files if not path.is_file()), None)
     if lost is not None:
         raise InputError(f"{lost}: no such file, but {folder / 'state.json'} lists it. Copy the whole folder.")
     return files
+
+
+def _names(described: Path, value: Any) -> list[str]:
+    """Names that a file of `datasets` lists, as text."""
+    names = value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{described}: lists no names of files. Copy the whole folder again, or save_to_disk it anew.")
+    return names
 
 
 def in_tables(files: Sequence[Path], labelled: bool = True) -> list[Found]:
@@ -121,8 +141,7 @@ def _rewrite(parquet: Path, arrow: Path) -> None:
 def _columns(path: Path, schema: Any, labelled: bool) -> tuple[str, str | None, Classes | None]:
     """The column of images, that of labels if there is one, and its classes if it says them."""
     pa = require("pyarrow")
-    told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = told.get("info", {}).get("features", {})
+    features = _features(schema)
     images = [field.name for field in schema if pa.types.is_struct(field.type) and "bytes" in _fields(field.type)]
     if len(images) != 1:
         raise InputError(
@@ -135,7 +154,20 @@ def _columns(path: Path, schema: Any, labelled: bool) -> tuple[str, str | None, 
     if not labels:
         return images[0], None, None
     names = (features.get(labels[0]) or {}).get("names")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise InputError(f"{path}: the names of its classes are no list of texts. Write the file again.")
     return images[0], labels[0], classes_of(names) if names else None
+
+
+def _features(schema: Any) -> dict[str, dict[str, Any]]:
+    """What `datasets` says of each column; nothing where it says it in another shape."""
+    try:
+        value: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        for key in ("info", "features"):
+            value = value.get(key) or {}
+        return {name: about for name, about in value.items() if isinstance(about, dict)}
+    except (ValueError, AttributeError, RecursionError):
+        return {}
 
 
 def _fields(struct: Any) -> list[str]:

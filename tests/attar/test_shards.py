@@ -8,6 +8,7 @@ import os
 import random
 import re
 import tarfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -332,3 +333,59 @@ def test_expand(tmp_path: Path) -> None:
         else:
             with pytest.raises(InputError, match=re.escape("b-10.tar")):
                 expand(tmp_path / pattern)
+
+
+# --- made to surprise ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-{0..300000000}.tar",
+        "x-" + "{0..9}" * 9 + ".tar",
+        "x-{1..99999999999999999999}.tar",
+        "{a,{0..99999},{1,2}{3..99999}}.tar",
+    ],
+)
+def test_a_pattern_of_too_many_names_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(InputError, match="spells over 100,000 names"):
+        expand(tmp_path / name)
+    assert time.monotonic() - start < 5
+
+
+def test_patterns_spell_as_in_a_shell(tmp_path: Path) -> None:
+    for name in ("a1", "a2", "b01", "b02", "c"):
+        (tmp_path / f"{name}.tar").write_bytes(b"")
+    assert [path.stem for path in expand(tmp_path / "{a{1..2},b{01..02},c}.tar")] == ["a1", "a2", "b01", "b02", "c"]
+
+
+def header(**fields: bytes) -> bytes:
+    """A tar header of one small file, some of its fields overwritten, its checksum made to fit."""
+    block = bytearray(tarfile.TarInfo("a.jpg").tobuf(tarfile.USTAR_FORMAT))
+    places = {"size": 124, "magic": 257, "type": 156, "mode": 100, "mtime": 136}
+    for name, value in fields.items():
+        block[places[name] : places[name] + len(value)] = value
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header(size=b"\x80" + b"\xff" * 11), header(size=b"\xff" * 12), header(size=b"\x80" + b"\0" * 3 + b"\x7f" * 8),
+        header(type=b"S") + b"\xff\xd8" * 256,
+        header(type=b"x", size=b"00000000010\0") + b"99 path=a\n".ljust(512, b"\0"),
+        header(type=b"x", size=b"00000000020\0") + b"16 GNU.sparse.map=x\n".ljust(512, b"\0") + header(),
+        header(type=b"x", size=b"00000000020\0") + b"20 GNU.sparse.size=y\n".ljust(512, b"\0") + header(),
+        header(type=b"L", size=b"77777777777\0") + b"a" * 512,
+        header(type=b"3"), header(type=b"6"), header(mtime=b"z" * 12),
+    ],
+)  # fmt: skip
+def test_strange_headers_are_one_error(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(content + b"\0" * 1024)
+    with pytest.raises(InputError) as caught:
+        read_photos(DataSpec(str(path)))
+    assert len(str(caught.value)) < 1000

@@ -16,6 +16,7 @@ from attar.files import user_cache
 from attar.images import open_photo
 from attar.preprocessing import Preprocessing
 from attar.provenance import data_of, provenance
+from attar.tables import table_files
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -192,3 +193,20 @@ def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(MissingExtra, match=r'pip install "attar\[datasets\]"'):
         read(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("state.json", "[]"), ("state.json", '{"_data_files": 5}'), ("state.json", '{"_data_files": [5]}'),
+        ("state.json", '{"_data_files": [{"filename": 3}]}'), ("state.json", '{"_data_files": [{"file": "a"}]}'),
+        ("state.json", '{"_data_files": [{"filename": "../../x.arrow"}]}'), ("state.json", "{"),
+        ("dataset_dict.json", "[1]"), ("dataset_dict.json", '{"splits": 5}'),
+        ("dataset_dict.json", '{"splits": ["."]}'), ("dataset_dict.json", '{"splits": ["../.."]}'),
+        ("dataset_dict.json", '{"splits": [null]}'),
+    ],
+)  # fmt: skip
+def test_descriptions_of_another_shape_are_one_error(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=name):
+        table_files(tmp_path)
