@@ -69,7 +69,10 @@ def run(recipe: Recipe, output: Path, continue_from: Path | None = None) -> Comp
             return None
         failed = export_files(recipe, photos, folder, student)
         say("Measuring latency ...")
-        benchmarks.bench(folder.exports, threads=recipe.bench.threads, seconds=recipe.bench.seconds, output=output)
+        how = recipe.bench
+        benchmarks.bench(
+            folder.exports, threads=how.threads, seconds=how.seconds, quick=how.quick, output=output
+        )  # fmt: skip
         say("Comparing teacher, student and files ...")
         comparison = benchmarks.compare(
             folder.exports,

@@ -69,6 +69,7 @@ def bench(
     output: Path | None = None,
     runtime: str | None = None,
     beside: Sequence[tuple[Record, Path]] = (),
+    quick: bool = False,
 ) -> list[Record]:
     """Measure every verified file that a runtime on this machine can run.
 
@@ -82,6 +83,7 @@ def bench(
             default each format has its own, and on a Mac Core ML files run on each of the compute units.
         beside: other files that take turns with these, each with an earlier record of it; their new records have
             samples only, and are returned and written nowhere.
+        quick: load each file in one fresh process instead of three, and do not profile it.
 
     Returns:
         One record a file and runtime, in the manifest's order, and then those of `beside`. Elsewhere than on a Mac Core
@@ -99,12 +101,14 @@ def bench(
     names = {runtime_for(each.runtime).NAME: each.runtime for each in own}
     candidates = [*own, *(_Candidate(known, path, names[known.runtime["name"]]) for known, path in beside)]
     device = {**describe(), "load_average": [load_average()]}
-    with bar("Loading in fresh processes", PROBES * len(own)) as step:
-        probes = [_probe_often(candidate, threads, step) for candidate in own] + [[]] * len(beside)
+    loads = 1 if quick else PROBES
+    say(_announced(len(own), loads, seconds, quick))
+    with bar("Loading in fresh processes", loads * len(own)) as step:
+        probes = [_probe_often(candidate, threads, step, loads) for candidate in own] + [[]] * len(beside)
     measured = measure([(each.runtime, each.path) for each in candidates], threads, seconds, cool_down)
     device["load_average"].append(load_average())
     with bar("Profiling", len(own)) as step:
-        profiles = [_profile(candidate, threads, step) for candidate in own] + [None] * len(beside)
+        profiles = [None if quick else _profile(candidate, threads, step) for candidate in own] + [None] * len(beside)
     about = {"device": device, "threads": threads, "measured": now(), "run": uuid.uuid4().hex, "block": BLOCK}
     records = [
         _record(candidate, warmup, taken, probe, profile, measured.waited, about)
@@ -252,13 +256,19 @@ def check_unchanged(exports: Path, entry: Any) -> None:
         raise InputError(f"{path}: changed since it was verified. Export it again.")
 
 
-def _probe_often(candidate: _Candidate, threads: int, step: Any) -> list[dict[str, int | None]]:
-    """Results of `PROBES` fresh processes, one after another."""
+def _announced(files: int, loads: int, seconds: float, quick: bool) -> str:
+    """What is about to be done, as it takes longer than the seconds that were asked for."""
+    text = f"{files} file(s): each is loaded in {loads} fresh process(es) and warmed up; all are timed by turns for "
+    return text + f"{seconds:g} seconds" + ("." if quick else "; then each is profiled.")
+
+
+def _probe_often(candidate: _Candidate, threads: int, step: Any, loads: int) -> list[dict[str, int | None]]:
+    """Results of so many fresh processes, one after another."""
     command = [sys.executable, "-m", "benchmarks.probe", candidate.runtime, str(candidate.path.resolve()), str(threads)]
     source = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     results = []
-    for _ in range(PROBES):
+    for _ in range(loads):
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
         if done.returncode != 0:
             reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]

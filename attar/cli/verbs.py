@@ -83,6 +83,9 @@ def run(
         Path | None,
         typer.Option(help="An earlier run: begin with its models, keep its validation photos.", show_default=False),
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure latency for two seconds, and do not look where it goes.")
+    ] = False,
     allow_duplicates: Duplicates = False, overrides: Set = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Photos to verified phone files and a report, in one command.
@@ -91,7 +94,8 @@ def run(
 
     Example: `attar run --data photos/ --output runs/flowers`
     """
-    _run(_recipe(recipe, data, overrides, allow_duplicates), output, as_json, continue_from)
+    short = ["bench.quick=true", "bench.seconds=2"] if quick else []
+    _run(_recipe(recipe, data, [*short, *(overrides or [])], allow_duplicates), output, as_json, continue_from)
 
 
 @app.command()

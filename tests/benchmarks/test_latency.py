@@ -99,3 +99,10 @@ def test_a_manifest_without_files(small: Any, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "files": []}))
     with pytest.raises(InputError, match="no verified file"):
         bench(tmp_path)
+
+
+def test_a_quick_measurement_loads_once_and_profiles_nothing(small: Any, tmp_path: Path, capsys: Any) -> None:
+    records = bench(small.exports, seconds=0.2, output=tmp_path, quick=True)
+    assert all(len(each.load) == 1 and each.operators is None and each.samples for each in records)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 file(s): each is loaded in 1 fresh process(es)" in said and "profiled" not in said
