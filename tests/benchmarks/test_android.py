@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from benchmarks.android.adb import DeviceError, DeviceLost, devices, find_adb
 from benchmarks.android.adb import Phone as Connected
 from benchmarks.android.folder import STALE, sweep
 from benchmarks.record import Record
+from export.manifest import read_manifest, write_manifest
 
 pytestmark = [needs_adb, runs_programs, pytest.mark.slow]
 LEAST = 3
@@ -50,11 +52,11 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def exports(small: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two LiteRT files, and an ONNX file that no phone runs."""
     folder = shutil.copytree(small.exports, tmp_path_factory.mktemp("android") / "exports")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    first = next(entry for entry in manifest["files"] if entry["target"] == "litert:fp32")
-    shutil.copy(folder / first["file"], folder / "again.tflite")
-    manifest["files"].insert(0, {**first, "file": "again.tflite", "target": "litert:again"})
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    manifest = read_manifest(folder)
+    first = next(entry for entry in manifest.files if entry.target == "litert:fp32")
+    shutil.copy(folder / first.file, folder / "litert-fp16.tflite")
+    again = replace(first, file="litert-fp16.tflite", target="litert:fp16")
+    write_manifest(replace(manifest, files=(again, *manifest.files)), folder)
     shutil.move(folder / "golden", folder.parent / "golden")  # for the tests that ask for it: it takes its time
     return folder
 
@@ -120,7 +122,7 @@ def test_files_are_measured_in_turns_and_nothing_stays(
     with plugged(tmp_path / "phone", features=features, watch=watch) as phone:
         records = run()
         assert left_on(phone) == []
-    assert recorded(tmp_path) == records and [r.target for r in records] == ["litert:again", "litert:fp32"]
+    assert recorded(tmp_path) == records and [r.target for r in records] == ["litert:fp16", "litert:fp32"]
     for r in records:
         assert len(r.samples) == 2 * LEAST and min(r.samples) > 1_000 and max(r.samples) < 10**9
         assert len(r.load) == len(r.first) == 2 and min(r.load) > 10_000 and r.warmup >= 2
@@ -205,7 +207,7 @@ def test_unplugged_while_files_are_copied(run: Any, phone: Phone, tmp_path: Path
 
 
 def test_storage_full(run: Any, phone: Phone, tmp_path: Path, exports: Path) -> None:
-    phone.space = (exports / "again.tflite").stat().st_size + 10_000  # the second file does not fit
+    phone.space = (exports / "litert-fp16.tflite").stat().st_size + 10_000  # the second file does not fit
     with pytest.raises(
         DeviceError, match=r"storage is full while copying litert-fp32.tflite \(.* MB\).*Free some space"
     ):
@@ -297,7 +299,7 @@ def test_a_file_that_the_gpu_leaves_to_the_cpu_is_not_measured_as_the_gpus(
 ) -> None:
     phone.environment["GPU"] = "1.tflite"
     assert [r.target for r in run(accelerator="gpu")] == ["litert:fp32"]
-    assert "again.tflite: not measured" in capsys.readouterr().err
+    assert "litert-fp16.tflite: not measured" in capsys.readouterr().err
 
 
 def test_the_answers_of_a_phone_are_held_against_those_here(run: Any, phone: Phone, golden: None) -> None:
@@ -326,7 +328,7 @@ def test_a_program_that_fails_when_asked_for_its_answers(
 ) -> None:
     phone.environment["GPU"] = "mute"
     assert [r.agreement for r in run(accelerator="gpu")] == [None, None]
-    assert "answers could not be checked: cannot write" in capsys.readouterr().err
+    assert "answers could not be checked: cannot write" in " ".join(capsys.readouterr().err.split())  # it is wrapped
 
 
 def test_a_program_that_cannot_be_asked_for_its_answers(run: Any, phone: Phone, golden: None) -> None:
@@ -344,7 +346,8 @@ def test_a_phone_without_a_gpu_for_them(
     phone.environment.update({"GPU": gpu} if gpu else {})
     with pytest.raises(DeviceError, match="no file ran on its gpu"):
         run(accelerator="gpu")
-    assert reason in capsys.readouterr().err and recorded(tmp_path) == [] and left_on(phone) == []
+    said = " ".join(capsys.readouterr().err.split())  # it is wrapped
+    assert reason in said and recorded(tmp_path) == [] and left_on(phone) == []
 
 
 def test_a_program_without_the_accelerator(run: Any, phone: Phone, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import json
 import shutil
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from attar.errors import InputError
 from benchmarks import bench, latency, record
 from benchmarks.latency import BLOCK, MAX_SAMPLES, MIN_SAMPLES, rounds, sample_interleaved
+from export.manifest import read_manifest, write_manifest
 
 
 class Counting:
@@ -95,8 +96,7 @@ def test_a_changed_file_is_refused_and_nothing_is_written(small: Any, tmp_path: 
 
 
 def test_a_manifest_without_files(small: Any, tmp_path: Path) -> None:
-    manifest = json.loads((small.exports / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "files": []}))
+    write_manifest(replace(read_manifest(small.exports), files=(), guide={}), tmp_path)
     with pytest.raises(InputError, match="no verified file"):
         bench(tmp_path)
 
