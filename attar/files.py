@@ -149,6 +149,20 @@ def inside(folder: Path, name: Any, source: Path) -> Path:
     return folder / name
 
 
+def require_writable(folder: Path, option: str) -> None:
+    """`InputError` unless files can be written to a folder, or it can be made; `option` names another one."""
+    existing = next((each for each in (folder, *folder.absolute().parents) if each.exists()), folder)
+    effective = os.access in os.supports_effective_ids
+    if not os.access(existing, os.W_OK, effective_ids=effective):
+        raise InputError(f"{folder}: nothing can be written there. Choose another folder with {option}.")
+
+
+def refuses_writing(error: BaseException) -> bool:
+    """Whether an error of `replacing` says that the place is read-only to this user."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():

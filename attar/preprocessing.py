@@ -5,7 +5,7 @@
 Everything after the uint8 image is inside the model or the exported file. A student's own
 normalization is fixed at `(x - 128) / 128`: the uint8 pixel then *is* the quantized tensor (scale
 1/128, zero point 128), every value is a binary fraction and so exact in fp16, and Core ML's image
-input takes it as scale 1/128 and bias -1 without an operator.
+input takes it as scale 1/128 and bias -1 (in the file: a cast, a mul and an add, all exact).
 """
 
 from __future__ import annotations

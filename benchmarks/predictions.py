@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from attar.files import digest_of, replacing
+from attar.errors import InputError
+from attar.files import digest_of, refuses_writing, replacing
 
 FOLDER = "predictions-cache"
 """Name of the store in an output folder; it can be deleted at any time."""
 
 
 class Predictions:
-    """A store of probabilities in `folder`."""
+    """A store of probabilities in `folder`; where that is read-only, nothing new is kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,8 +34,12 @@ class Predictions:
         probabilities = np.asarray(compute(), dtype=np.float32)
         if probabilities.shape != shape:
             raise ValueError(f"{probabilities.shape} probabilities where {shape} were expected")
-        with replacing(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, probabilities=probabilities)
+        try:
+            with replacing(path) as temporary, temporary.open("wb") as stream:
+                np.savez_compressed(stream, probabilities=probabilities)
+        except InputError as error:
+            if not refuses_writing(error):
+                raise  # in a read-only copy of a run they are computed anew each time
         return probabilities
 
 

@@ -27,6 +27,9 @@ IMAGE, PROBABILITIES = "image", "probabilities"
 """Names of the input and the output in a file written here."""
 
 OPSET = 18
+"""Version of ONNX's operators in every file: the oldest that torch's exporter writes without converting its graph, so
+that apps need no newer ONNX Runtime than they must (1.18, for the form of the file). Integer files keep it too. The
+`onnx` package's reference evaluator computes those from 19 on only: `onnx.version_converter` makes it such a copy."""
 
 
 class Deployable(nn.Module):
@@ -65,9 +68,21 @@ def build(student: Student, bundle: Bundle, precision: str, calibration: np.ndar
     model = onnx.load_model_from_string(content)
     if precision == "fp16":
         _halve_weights(model)
+    _drop_unused_domains(model)
     _describe(model, bundle, target)
     onnx.checker.check_model(model)
     return model
+
+
+def _drop_unused_domains(model: Any) -> None:
+    """Import only the sets of operators that the graph uses: the quantizer imports eight of Microsoft's besides.
+
+    A runtime that does not know a set which is imported may refuse the file, or warn of it.
+    """
+    used = {"", *(node.domain for node in model.graph.node)}
+    kept = [each for each in model.opset_import if each.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
 
 
 def _describe(model: Any, bundle: Bundle, target: str) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 from scipy.stats import binom
 
 from attar.bundle import Bundle
+from attar.console import say
 from attar.data import Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError
-from attar.files import digest_of, sha256, size
+from attar.files import digest_of, refuses_writing, sha256, size
 from attar.metrics import agreement, correct, paired_interval, top_k
 from export.folder import readiness_of
 from export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
@@ -229,7 +230,8 @@ def verify(
 ) -> Manifest:
     """Prove every file of an exports folder again, and write what was found into its manifest.
 
-    A file that fails stays on disk for a look, but no longer stands among the good ones.
+    A file that fails stays on disk for a look, but no longer stands among the good ones. In a read-only folder the
+    manifest stays as it is; the answer is the same.
 
     Args:
         exports: the folder.
@@ -271,11 +273,21 @@ def verify(
             manifest = manifest.with_failure(FailedEntry(entry.target, f"{entry.file}: {error}"))
             failures.append(f"{entry.target}: {entry.file}: {error}")
     manifest = replace(manifest, bundle={**manifest.bundle, "readiness": readiness_of(bundle, photos).to_json()})
-    write_manifest(manifest, exports)
+    _keep(manifest, exports)
     failures += [f"{file}: {problem}" for file, problem in changed]
     if failures:
         raise GateError(f"{exports}: {len(failures)} failed:\n  " + "\n  ".join(failures))
     return manifest
+
+
+def _keep(manifest: Manifest, exports: Path) -> None:
+    """Write what was found, where that can be done: a read-only copy can be proven all the same."""
+    try:
+        write_manifest(manifest, exports)
+    except InputError as error:
+        if not refuses_writing(error):
+            raise
+        say(f"{exports}: read-only, so what was found is not written into its manifest.")
 
 
 def changed_files(folder: Path, digests: Mapping[str, str]) -> list[tuple[str, str]]:

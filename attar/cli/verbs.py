@@ -500,14 +500,18 @@ def report(
     """
     from attar.console import say
     from attar.errors import InputError
+    from attar.files import require_writable
+    from attar.runfolder import exports_of
     from benchmarks import write_report
     from benchmarks.report import DEFAULT, check_formats, is_file
 
     check_formats(format or ())
     if format and output and is_file(output):
         raise InputError(f"--format with --output {output}: the file's ending says the format. Give one of the two.")
-    comparison, folder = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1), history, sensitivity)
-    path = write_report(comparison, output or folder.resolve().parent, format or DEFAULT)
+    output = output or exports_of(exports).resolve().parent
+    require_writable(output.parent if is_file(output) else output, "--output")  # before a minute of work
+    comparison, _ = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1), history, sensitivity)
+    path = write_report(comparison, output, format or DEFAULT)
     show(comparison.to_json(), as_json, None)
     say(f"Report: {path}")
 
