@@ -24,6 +24,7 @@ from attar.runfolder import RunFolder
 from benchmarks.inputs import photos_at
 from export import read_manifest
 from export.manifest import NAME
+from export.noise import captured
 from export.runner import open_runner
 from export.targets import FORMATS
 
@@ -134,7 +135,8 @@ def _file(path: Path) -> Model:
     if not path.exists():
         raise InputError(f"{path}: no such file.")
     try:
-        runner = open_runner(path)
+        with captured():  # runtimes say which delegates they make
+            runner = open_runner(path)
     except InputError:
         raise
     except Exception as error:  # runtimes raise anything on a damaged file

@@ -163,26 +163,31 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 def files_table(manifest: Manifest) -> Table:
     """For a person: every target, good or failed."""
     ready = manifest.readiness.ready
-    verdict = Text(str(manifest.readiness), style="" if ready else "bold red")
     title = Text(f"Exports of {manifest.bundle['name']}")
-    view = Table(title=title, title_justify="left", caption=verdict, caption_justify="left")
+    view = Table(title=title, title_justify="left", caption=_remarks(manifest), caption_justify="left")
     for heading in ("target", "file", "size", "agreement", "top-1", "largest error", "runtime", "verdict"):
         view.add_column(heading, justify="left" if heading in ("target", "file", "verdict") else "right")
     for item in manifest.files:
         about = item.verification
+        verdict = "verified*" if about.get("remark") else "[green]verified[/]" if ready else "verified"
         view.add_row(
             item.target, item.file, f"{item.bytes / 1e6:.2f} MB", f"{100 * about['agreement']:.1f}%",
             f"{100 * about['top1']:.1f}%", f"{about['max_abs_error']:.4f}",
-            f"≥ {item.min_runtime}" if item.min_runtime else "", _verdict(item, ready),
+            f"≥ {item.min_runtime}" if item.min_runtime else "", verdict,
         )  # fmt: skip
     for failure in manifest.failed:
         view.add_row(failure.target, "", "", "", "", "", "", "[red]failed[/]")
     return view
 
 
-def _verdict(entry: FileEntry, ready: bool) -> Text:
-    remark = entry.verification.get("remark")
-    return Text(f"verified, but {remark}" if remark else "verified", style="green" if ready and not remark else "")
+def _remarks(manifest: Manifest) -> Text:
+    """Below the table: what speaks against the student, and against single files."""
+    ready = manifest.readiness.ready
+    lines = [Text(str(manifest.readiness), style="" if ready else "bold red")] if str(manifest.readiness) else []
+    lines += [
+        Text(f"* {entry.target}: {remark}.") for entry in manifest.files if (remark := entry.verification.get("remark"))
+    ]
+    return Text("\n").join(lines)
 
 
 def _put(entries: Iterable[Any], entry: Any) -> tuple[Any, ...]:
