@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("path", [*sorted((ROOT / "recipes").glob("*.yaml")), ROOT / "attar" / "quickstart.yaml"])
 def test_our_own_recipes_are_valid(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.data.source and recipe.teacher is not None
+    assert recipe.teacher is not None and (recipe.data.source or path.stem == "few-photos")
 
 
 def test_what_is_resolved_reads_back_the_same(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from attar import yaml_text
 from attar.errors import InputError
 from attar.recipe import read_recipe
 
+# PyYAML itself writes some line breaks of Unicode as spaces.
+text = st.text(st.characters(min_codepoint=32, max_codepoint=0x1FFFF, exclude_categories=("Cc", "Cs", "Zl", "Zp")))
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(), below, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(text, below, max_size=3),
     max_leaves=10,
 )
 

@@ -30,6 +30,8 @@ def test_the_quickstart_keeps_its_promises(tmp_path: Path) -> None:
     assert set(rows) == {"teacher", "student", *targets} and report["failed"] == []
     for target in targets:
         assert abs(rows[target]["difference"]["value"]) <= 0.01, target
+    data = report.pop("data")  # of the photos; the report's file does not have it
     assert json.loads((tmp_path / "quickstart" / "report.json").read_text()) == report
+    assert (data["train"], data["val"]) == (1348, 449)
     assert report["choice"]["target"] in targets
     assert (tmp_path / "quickstart" / "report.html").stat().st_size < 5_000_000

@@ -143,7 +143,7 @@ def test_a_probe_of_two_classes(shapes: Path, tmp_path: Path) -> None:
     ("name", "options", "message"),
     [
         ("vit_smal_patch16_224", {}, "vit_small_patch16_224"),
-        ("vit_tiny_patch16_224", {"patchsize": 4}, "does not take"),
+        ("vit_tiny_patch16_224", {"patchsize": 4}, "does not work with the options"),
         ("hybrid_vit", {"dept": 2}, "unknown option 'dept'"),
         ("hybrid_vit", {"backbone": "efficientnet_lite00"}, "efficientnet_lite0"),
     ],
