@@ -82,7 +82,8 @@ def test_tensorflow_with_reference_kernels_agrees(exported, bundle, photos, monk
     entry = check(exported / file, Target("litert", file[7:].partition(".")[0]), reference(bundle, photos, 1000), DROP)
     kept = entry.verification["second_opinions"][elsewhere.TENSORFLOW]
     assert kept["evaluator"].startswith("TensorFlow 2.") and "reference" in kept["evaluator"]
-    assert kept["clear_agreement"] == 1 and kept["max_abs_difference"] < (0.1 if "int8" in file else 1e-5)
+    # One step of an integer moves a probability that is near a half by a tenth; each processor trains another student.
+    assert kept["clear_agreement"] == 1 and kept["max_abs_difference"] < (0.3 if "int8" in file else 1e-5)
 
 
 def test_a_process_that_crashes_or_fails_is_reported_with_what_it_said(exported):
