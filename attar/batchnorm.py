@@ -37,9 +37,10 @@ def norms_of(model: nn.Module) -> list[_BatchNorm]:
 def remeasure(model: nn.Module, pixels: np.ndarray) -> None:
     """Give the batch norms of `model` the statistics of `pixels`, uint8 (N, H, W, 3), N at least 2.
 
-    Each norm gets the mean over batches, weighed by their photos, of the batches' means and unbiased variances. Every
-    module but the norms is in evaluation mode meanwhile, so no random number is drawn. A norm that a forward pass does
-    not reach keeps what it had.
+    Each norm gets the mean over batches, weighed by their photos, of the batches' means and unbiased variances. A batch
+    takes every n-th photo: photos come sorted by class, and a batch of one class would lack the variance between
+    classes. Every module but the norms is in evaluation mode meanwhile, so no random number is drawn. A norm that a
+    forward pass does not reach keeps what it had.
     """
     norms = norms_of(model)
     if not norms:
@@ -50,7 +51,8 @@ def remeasure(model: nn.Module, pixels: np.ndarray) -> None:
     for norm in norms:
         norm.train()
     seen = 0
-    for part in np.array_split(pixels, -(-len(pixels) // BATCH)):
+    batches = -(-len(pixels) // BATCH)
+    for part in (pixels[first::batches] for first in range(batches)):
         seen += len(part)
         for norm in norms:
             norm.momentum = len(part) / seen  # the first batch replaces what was there

@@ -38,9 +38,20 @@ def test_statistics_are_the_photos_own(count: int) -> None:
     weight, bias = model.conv.weight.detach().numpy()[:, :, 0, 0].astype(np.float64), model.conv.bias.detach().numpy()
     features = images.astype(np.float64) @ weight.T + bias  # (N, 4, 4, 5)
     assert model.norm.running_mean.numpy() == pytest.approx(features.mean((0, 1, 2)), rel=1e-4)
-    parts = np.array_split(features, -(-count // batchnorm.BATCH))
+    batches = -(-count // batchnorm.BATCH)
+    parts = [features[first::batches] for first in range(batches)]
     within = [part.reshape(-1, 5).var(0, ddof=1) * len(part) / count for part in parts]
     assert model.norm.running_var.numpy() == pytest.approx(sum(within), rel=1e-4)
+
+
+def test_photos_sorted_by_class_give_what_mixed_ones_do() -> None:
+    """As photos stand in a data set: batches of one class each lack the variance between the classes."""
+    images = np.concatenate([pixels(128) // 8, 128 + pixels(128) // 8])  # a dark class and a bright one
+    model, mixed = Normed(), Normed()
+    mixed.load_state_dict(model.state_dict())
+    batchnorm.remeasure(model, images)
+    batchnorm.remeasure(mixed, images[np.random.default_rng(0).permutation(len(images))])
+    assert model.norm.running_var.numpy() == pytest.approx(mixed.norm.running_var.numpy(), rel=0.05)
 
 
 def test_nothing_else_changes() -> None:
