@@ -134,6 +134,15 @@ def read_rgb(
     return use_rgb(lambda image: image, path, part, max_pixels, side)
 
 
+def size_of(path: Path, part: Part | None = None) -> tuple[int, int] | None:
+    """Width and height that a photo's header tells, pixels; None if it tells none."""
+    try:
+        with open_photo(path, part) as stream, open_image(stream) as image:
+            return image.size
+    except Exception:  # decoders raise anything on damaged input; who reads the photo says what is wrong with it
+        return None
+
+
 def use_rgb(
     use: Callable[[Image.Image], T], path: Path, part: Part | None = None, max_pixels: int = MAX_PIXELS,
     side: int | None = None,

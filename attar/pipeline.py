@@ -51,7 +51,11 @@ def run(recipe: Recipe, output: Path, continue_from: Path | None = None) -> Comp
     identity |= {"continues": earlier.student.fingerprint} if earlier else {}
     with ranks.held(folder.claimed(identity)):
         photos = photos_of(
-            recipe.data, folder.data, thorough=folder.was_trained(), keep=earlier.folder.photos if earlier else None
+            recipe.data,
+            folder.data,
+            thorough=folder.was_trained(),
+            keep=earlier.folder.photos if earlier else None,
+            fit=recipe.student.fit,
         )
         if earlier is not None:
             earlier.tell(photos)

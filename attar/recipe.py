@@ -102,7 +102,11 @@ class TeachSpec(TrainSpec):
     pretrained: bool = Field(True, description="start from timm's weights, unless a checkpoint is given")
     checkpoint: str | None = Field(None, description="start from a local file, or package://<package>/<file>")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the architecture")
-    crop: float | None = Field(None, gt=0, le=1, description="share of the shorter side that evaluation keeps")
+    crop: float | None = Field(None, gt=0, le=1, description="share of the resized side that evaluation keeps")
+    fit: Literal["crop", "squash", "pad"] | None = Field(
+        None,
+        description="how evaluation makes a photo square; by default as its weights were trained (timm's crop_mode)",
+    )
     method: Literal["finetune", "lora", "probe", "zero_shot", "ensemble"] = "finetune"
     layer_decay: float = Field(0.75, gt=0, le=1, description="learning rate of each layer over that of the next")
     epochs: int = Field(10, ge=1, le=1_000_000, description="at least; see min_steps")
@@ -162,7 +166,10 @@ class DistillSpec(TrainSpec):
     drop_rate: float = Field(0.1, ge=0, lt=1)
     activation: Literal["stock", "relu"] = Field("stock", description="relu: another function, but faster in int8")
     size: int = Field(224, ge=32, le=4096, description="side of the image the student takes, pixels")
-    crop: float = Field(0.875, gt=0, le=1, description="share of the shorter side that evaluation keeps")
+    crop: float = Field(0.875, gt=0, le=1, description="share of the resized side that evaluation keeps")
+    fit: Literal["crop", "squash", "pad"] = Field(
+        "crop", description="how a photo becomes square: its centre, all of it distorted, or all of it between borders"
+    )
     loss: str = Field("kd", description="distillation loss")
     temperature: float | None = Field(None, gt=0, description="of that loss; by default its own, 3 for kd")
     weight: float = Field(0.7, ge=0, le=1, description="weight of the teacher against the labels")
@@ -202,6 +209,17 @@ class Recipe(_Strict):
     author: str | None = Field(None, description="whose model it is: written into every file")
     license: str | None = Field(None, description="its licence, such as CC-BY-4.0: written into every file")
     seed: int = Field(0, ge=0, lt=1 << 63)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _views_fit_the_student(cls, values: Any) -> Any:
+        """A student that sees photos distorted or between borders is trained on such views."""
+        if not isinstance(values, Mapping):
+            return values
+        student, views = values.get("student"), values.get("views", {})
+        if isinstance(student, Mapping) and "fit" in student and isinstance(views, Mapping) and "fit" not in views:
+            return {**values, "views": {**views, "fit": student["fit"]}}
+        return values
 
     @property
     def fingerprint(self) -> str:

@@ -20,6 +20,7 @@ from attar.console import say
 from attar.data import Photos, read_photos
 from attar.errors import InputError, MissingExtra, did_you_mean
 from attar.files import replacing, write_text
+from attar.shapes import warned_of
 
 if TYPE_CHECKING:
     from attar.recipe import DataPart
@@ -79,15 +80,23 @@ def write_source(name: str, folder: Path) -> Path:
     return SOURCES[name](folder)
 
 
-def photos_of(data: DataPart, folder: Path, thorough: bool = False, keep: Path | None = None) -> Photos:
+def photos_of(
+    data: DataPart, folder: Path, thorough: bool = False, keep: Path | None = None, fit: str = "crop"
+) -> Photos:
     """A recipe's photos, written under `folder` first if they come from a source; says what was found.
 
-    `thorough` as for `attar.data.read_photos`; `keep`: the list of photos of a run, which stay on their sides.
+    Args:
+        data: the recipe's.
+        folder: where a source writes its photos.
+        thorough: as for `attar.data.read_photos`.
+        keep: the list of photos of a run, which stay on their sides.
+        fit: how the student takes photos (`attar.preprocessing.FITS`), for the warning of long ones.
     """
     require_photos(data)
     with ranks.first_goes_first():
         path = write_source(data.source, folder) if data.source else Path(data.path or "")
         photos = read_photos(replace(data.spec(path), keep=str(keep) if keep else None), thorough)
+        photos = warned_of(photos, fit)
     for line in photos.block():
         say(line)
     return photos

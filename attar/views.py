@@ -26,13 +26,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 
 from attar import ranks
 from attar.data import Photo, in_threads
 from attar.errors import InputError
 from attar.files import digest_of
 from attar.images import use_rgb
+from attar.preprocessing import FITS, GREY
 
 if TYPE_CHECKING:  # recipes hold a view policy, and are read by commands that need no torch
     import torch
@@ -56,6 +57,9 @@ class ViewPolicy:
         cutmix: views with a box of another photo's pasted in (Yun et al., arXiv 1905.04899), of a share of the area
             from Beta(cutmix, cutmix); 0 switches it off. With both on, each takes half of the mixed views.
         mixed: share of the views that are mixed, if either is on.
+        fit: what a crop is drawn from (`attar.preprocessing.FITS`): the photo (`crop`), the photo distorted to a square
+            (`squash`), or the photo between grey borders that make it square (`pad`). In a recipe by default what
+            the student is evaluated with.
         repeats: views of a photo that are in one batch; an epoch then shows one in so many photos.
         count: number of distinct views of a photo; without repeats, epoch e sees view e modulo count.
         seed: start of the random numbers.
@@ -67,6 +71,7 @@ class ViewPolicy:
     vertical_flip: bool = False
     rotate: float = 0.0
     color: float = 0.2
+    fit: str = "crop"
     mixup: float = 0.0
     cutmix: float = 0.0
     mixed: float = 1.0
@@ -81,6 +86,7 @@ class ViewPolicy:
             "aspect": (1 <= self.aspect <= 10, "between 1 and 10"),
             "rotate": (0 <= self.rotate <= 180, "degrees between 0 and 180"),
             "color": (0 <= self.color < 1, "between 0 and 1: at 1 a view may be black"),
+            "fit": (self.fit in FITS, f"one of {', '.join(FITS)}"),
             "mixup": (0 <= self.mixup <= 100, "between 0 and 100"),
             "cutmix": (0 <= self.cutmix <= 100, "between 0 and 100"),
             "mixed": (0 <= self.mixed <= 1, "a share between 0 and 1"),
@@ -103,6 +109,7 @@ class ViewPolicy:
         """Identity of what is drawn: not of how many views, or in which order, because that changes no view."""
         # "drawn": views of version 0.1 broke the limits of area and aspect on long photos.
         ignored = {"count", "repeats"} if self.mixes else {"count", "repeats", "mixup", "cutmix", "mixed"}
+        ignored |= {"fit"} if self.fit == "crop" else set()  # which policies without it draw
         return digest_of({"drawn": 2, **{k: v for k, v in self.to_json().items() if k not in ignored}})
 
     def to_json(self) -> dict[str, Any]:
@@ -125,7 +132,8 @@ class ViewPolicy:
     def draw(self, photo: Image.Image, index: int, view: int, size: int) -> np.ndarray:
         """View number `view` of photo number `index` (RGB, any size) -> uint8 array (size, size, 3)."""
         rng = np.random.default_rng((self.seed, index, view))
-        box = self._crop(rng, photo.width, photo.height)
+        photo = _bordered(photo, size) if self.fit == "pad" else photo
+        box = self._box(rng, photo.width, photo.height)
         flips, angle = rng.random(2) < 0.5, rng.uniform(-1, 1) * self.rotate
         factors = 1 + rng.uniform(-1, 1, 3) * self.color
         image = photo.resize((size, size), Image.Resampling.BILINEAR, box=box)
@@ -158,6 +166,13 @@ class ViewPolicy:
         x, y = rng.random(2)
         box = (max(0.0, x - half), max(0.0, y - half), min(1.0, x + half), min(1.0, y + half))
         return Mix(partner, 1 - (box[2] - box[0]) * (box[3] - box[1]), box)
+
+    def _box(self, rng: np.random.Generator, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a photo that a view shows."""
+        if self.fit != "squash":
+            return self._crop(rng, width, height)
+        left, top, right, bottom = self._crop(rng, 1, 1)
+        return (left * width, top * height, right * width, bottom * height)
 
     def _crop(self, rng: np.random.Generator, width: int, height: int) -> tuple[float, float, float, float]:
         """A box whose area and aspect both keep their limits.
@@ -214,6 +229,15 @@ def shrunk(image: Image.Image, size: int) -> Image.Image:
         return image
     target = (round(image.width * scale), round(image.height * scale))
     return image.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def _bordered(image: Image.Image, size: int) -> Image.Image:
+    """An RGB photo in the middle of a grey square, no larger than views of `size` pixels need."""
+    image = ImageOps.contain(image, (stored_side(size),) * 2) if max(image.size) > stored_side(size) else image
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), GREY)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
 
 
 class PhotoStore:

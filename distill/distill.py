@@ -103,7 +103,7 @@ def distill(
     checkpoint = output.with_name(f"{output.name}.training.pt")
     identity = [identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None]
     identity += [start.fingerprint] if start else []
-    preprocessing = Preprocessing(spec.size, spec.crop)
+    preprocessing = Preprocessing(spec.size, spec.crop, fit=spec.fit)
     sample = TrainingSample(photos, preprocessing)
     trained = train(
         learner(student, spec, answers, seed, label_loss(spec, photos)), spec, loader, objective(goal, answers),

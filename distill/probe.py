@@ -244,7 +244,7 @@ def _right(
     if stored.is_file() and (found := read_json(stored)).get("key") == key:
         return np.array(found["right"], dtype=bool)
     checkpoint = output / f"{name}.training.pt"
-    preprocessing = Preprocessing(plan.spec.size, student.preprocessing.crop)
+    preprocessing = replace(student.preprocessing, size=plan.spec.size)
     fitted = _fit(plan, photos, preprocessing, teacher, cache, checkpoint, identity, f"Probing {name}")
     probabilities = predict(fitted.to(device()), load_pixels(photos.val, preprocessing), title=f"Evaluating {name}")
     right = probabilities.argmax(1) == labels_of(photos.val)

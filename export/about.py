@@ -36,8 +36,4 @@ def about(bundle: Bundle, target: str) -> dict[str, Any]:
 
 def in_words(bundle: Bundle) -> str:
     """The preprocessing in one sentence."""
-    how = bundle.preprocessing
-    return (
-        f"RGB image; shorter side resized to {how.resized} pixels (antialiased, {how.interpolation}), then the centre "
-        f"{how.size} x {how.size} pixels, as uint8. Normalization is inside the file."
-    )
+    return f"RGB image; {bundle.preprocessing.in_words()}, as uint8. Normalization is inside the file."

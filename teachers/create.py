@@ -33,6 +33,7 @@ def create_teacher(
     checkpoint: Path | str | None = None,
     options: Mapping[str, Any] | None = None,
     crop: float | None = None,
+    fit: str | None = None,
 ) -> Teacher:
     """A teacher by name.
 
@@ -43,7 +44,9 @@ def create_teacher(
         checkpoint: take the weights from this local safetensors or torch file instead; for `hybrid_vit`,
             the weights of its convolutional backbone.
         options: keyword arguments for the architecture, such as `img_size`, `patch_size`, `embed_dim`.
-        crop: share of the shorter side that evaluation keeps, in (0, 1]; by default what the weights came with.
+        crop: share of the resized side that evaluation keeps, in (0, 1]; by default what the weights came with.
+        fit: how evaluation makes a photo square, one of `attar.preprocessing.FITS`; by default what the weights came
+            with (`crop_mode` in timm).
 
     Raises:
         InputError: unknown name, an option the model does not take, or a checkpoint of another architecture.
@@ -55,7 +58,7 @@ def create_teacher(
         network = _create_timm(name, num_classes, options, pretrained=pretrained and checkpoint is None)
         if checkpoint is not None:
             _load_checkpoint(network, checkpoint, head=network.pretrained_cfg["classifier"])
-    return _tried(Teacher(network, {"num_classes": num_classes, **_about(network, name, options, crop)}))
+    return _tried(Teacher(network, {"num_classes": num_classes, **_about(network, name, options, crop, fit)}))
 
 
 def create_zero_shot(
@@ -66,6 +69,7 @@ def create_zero_shot(
     checkpoint: Path | str | None = None,
     options: Mapping[str, Any] | None = None,
     crop: float | None = None,
+    fit: str | None = None,
     scale: float = 100.0,
     bias: float = 0.0,
 ) -> Teacher:
@@ -77,7 +81,7 @@ def create_zero_shot(
         pretrained: as for `create_teacher`; one of this and `checkpoint` is needed, since nothing is trained.
         checkpoint: as for `create_teacher`, the tower's projection included.
         options: as for `create_teacher`.
-        crop: as for `create_teacher`.
+        crop, fit: as for `create_teacher`.
         scale: what cosines are multiplied by.
         bias: what is then added.
 
@@ -96,13 +100,17 @@ def create_zero_shot(
     compared: dict[str, Any] = {"dim": text.shape[1], "scale": scale, "bias": bias}
     network = ZeroShot(tower, len(text), **compared)
     network.text.copy_(text)
-    return Teacher(network, {"num_classes": len(text), **_about(tower, name, options, crop), "zero_shot": compared})
+    return Teacher(
+        network, {"num_classes": len(text), **_about(tower, name, options, crop, fit), "zero_shot": compared}
+    )
 
 
 def preprocessing_of(teacher: Teacher | Ensemble) -> Preprocessing:
     """How photos become the uint8 images that this teacher evaluates."""
     about = teacher.architecture
-    return Preprocessing(about["size"], about["crop"], about["interpolation"])
+    if "fit" not in about:  # made by attar 0.1
+        return Preprocessing(about["size"], about["crop"], about["interpolation"], geometry=1)
+    return Preprocessing(about["size"], about["crop"], about["interpolation"], about["fit"], tuple(about["fill"]))
 
 
 def load(bundle: Bundle | Path | str) -> Teacher | Ensemble:
@@ -152,17 +160,33 @@ def _rebuilt(about: dict[str, Any]) -> Teacher | Ensemble:
     return Teacher(_create_timm(name, classes, about["options"]), about)
 
 
-def _about(network: Any, name: str, options: dict[str, Any], crop: float | None) -> dict[str, Any]:
+def _about(network: Any, name: str, options: dict[str, Any], crop: float | None, fit: str | None) -> dict[str, Any]:
     """Name and options of an architecture, and how images are prepared for it: as its weights were trained."""
     config = timm.data.resolve_model_data_config(network)
-    size = options.get("img_size", config["input_size"][-1])
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InputError(f"teacher {name!r}: img_size {size!r} is not a number of pixels. attar's images are square.")
+    height, width = _shape(name, options.get("img_size", config["input_size"][-2:]))
     return {
-        "name": name, "options": options, "size": size,
+        "name": name, "options": options, "size": max(height, width),
+        **({} if height == width else {"shape": [height, width]}),
         "mean": list(config["mean"]), "std": list(config["std"]),
         "crop": crop or float(config["crop_pct"]), "interpolation": _interpolation(config["interpolation"]),
+        "fit": fit or _FITS[config.get("crop_mode") or "center"],
+        "fill": [round(255 * value) for value in config["mean"]],  # as timm pads
     }  # fmt: skip
+
+
+_FITS = {"center": "crop", "squash": "squash", "border": "pad"}
+"""timm's crop_mode -> `attar.preprocessing.FITS`."""
+
+
+def _shape(name: str, size: Any) -> tuple[int, int]:
+    """Height and width of what a network takes, pixels, from timm's `img_size`: a side, or both."""
+    sides = [size, size] if isinstance(size, int) else size
+    pixels = isinstance(sides, (list, tuple)) and len(sides) == 2
+    if not pixels or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
+        raise InputError(
+            f"teacher {name!r}: img_size {size!r} is neither a number of pixels nor [height, width] in pixels."
+        )
+    return int(sides[0]), int(sides[1])
 
 
 def _load_checkpoint(network: Any, checkpoint: Path | str, *, head: str = "(none)") -> None:

@@ -26,6 +26,10 @@ ENSEMBLE = "ensemble"
 """The name of its architecture."""
 
 
+_TAKEN = ("num_classes", "size", "crop", "interpolation", "fit", "fill")
+"""What an ensemble has of its member with the largest images."""
+
+
 class Ensemble(nn.Module):
     """uint8 images of any size -> log probabilities; each member resizes and normalizes them its own way.
 
@@ -34,7 +38,7 @@ class Ensemble(nn.Module):
         weights: positive, one a member; their sum is brought to 1.
 
     Attributes:
-        architecture: plain data that `teachers.load` rebuilds the module from. Size, crop and interpolation are those
+        architecture: plain data that `teachers.load` rebuilds the module from. Its preprocessing is that
             of the member that takes the largest images, and the others shrink what it is given.
         size: side of that member's images, pixels.
     """
@@ -49,7 +53,7 @@ class Ensemble(nn.Module):
         self.register_buffer("log_weights", torch.tensor(shares).log(), persistent=False)
         largest = max((member.architecture for member in members), key=lambda about: about["size"])
         self.architecture = {
-            "name": ENSEMBLE, **{key: largest[key] for key in ("num_classes", "size", "crop", "interpolation")},
+            "name": ENSEMBLE, **{key: largest[key] for key in _TAKEN if key in largest},
             "members": [member.architecture for member in members], "weights": shares,
         }  # fmt: skip
         self.size = int(largest["size"])

@@ -49,7 +49,7 @@ class Lesson:
         start = self.start
         teacher = create_teacher(
             spec.name, len(self.photos.labels), pretrained=spec.pretrained and start is None,
-            checkpoint=None if start else spec.checkpoint, options=spec.options, crop=spec.crop,
+            checkpoint=None if start else spec.checkpoint, options=spec.options, crop=spec.crop, fit=spec.fit,
         )  # fmt: skip
         if start is not None:
             warm_start(teacher, teacher.network, self.photos.labels, start)

@@ -17,9 +17,11 @@ class Teacher(nn.Module):
     """Takes uint8 images of any size, resizes and normalizes them its own way, gives logits.
 
     Attributes:
-        network: the timm model, normalized images (N, 3, size, size) -> logits (N, classes).
+        network: the timm model, normalized images (N, 3, *shape) -> logits (N, classes).
         architecture: plain data that `teachers.load` rebuilds the module from.
-        size: side of the square image that the network takes, pixels.
+        size: side of the square images that evaluation and views give it, pixels.
+        shape: height and width of what the network takes, pixels: both `size`, unless it takes images that are not
+            square. To those the square ones are distorted, in training as in evaluation.
     """
 
     mean: torch.Tensor
@@ -30,6 +32,8 @@ class Teacher(nn.Module):
         self.network = network
         self.architecture = architecture
         self.size = int(architecture["size"])
+        height, width = architecture.get("shape", (self.size, self.size))
+        self.shape = (int(height), int(width))
         for name in ("mean", "std"):
             values = torch.tensor(architecture[name], dtype=torch.float32).view(1, 3, 1, 1) * 255
             self.register_buffer(name, values, persistent=False)
@@ -37,8 +41,8 @@ class Teacher(nn.Module):
     def normalized(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 images (N, 3, H, W) -> what the network takes."""
         images = images.float()
-        if images.shape[-2:] != (self.size, self.size):
-            images = functional.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        if images.shape[-2:] != self.shape:
+            images = functional.interpolate(images, self.shape, mode="bilinear", antialias=True)
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ def zero_shot(lesson: Lesson) -> Fitted:
     text = read_text_embeddings(spec.text_embeddings, lesson.photos.labels)
     teacher = create_zero_shot(
         spec.name, text, pretrained=spec.pretrained, checkpoint=spec.checkpoint, options=spec.options, crop=spec.crop,
-        scale=spec.logit_scale, bias=spec.logit_bias,
+        fit=spec.fit, scale=spec.logit_scale, bias=spec.logit_bias,
     )  # fmt: skip
     return Fitted(teacher)
 

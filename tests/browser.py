@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +91,23 @@ def accessible(page: Page) -> list[tuple[str, str]]:
     nodes = tools.send("Accessibility.getFullAXTree")["nodes"]
     tools.detach()
     return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node.get("ignored")]
+
+
+def told_by(folder: Path) -> Any:
+    """Serve a folder, open its index.html in a browser, and return what the page's promise `told` holds in the end."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def guess_type(self, path: Any) -> str:
+            return "text/javascript" if str(path).endswith("js") else super().guess_type(path)
+
+        def log_message(self, *about: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with browsing() as browser:
+            return visit(browser, f"http://127.0.0.1:{server.server_address[1]}/index.html").evaluate("window.told")
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -605,7 +605,7 @@ def _photos(recipe: Recipe, output: Path) -> Photos:
     from attar.runfolder import RunFolder
     from attar.sources import photos_of
 
-    return photos_of(recipe.data, RunFolder(output.parent).data, thorough=True)
+    return photos_of(recipe.data, RunFolder(output.parent).data, thorough=True, fit=recipe.student.fit)
 
 
 def _photos_of(student: Any, data: Path | None, unlabelled: bool = False) -> Photos:

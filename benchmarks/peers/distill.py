@@ -87,7 +87,7 @@ class Clock:
     """Seconds of training, and top-1 on the validation photos after every epoch."""
 
     def __init__(self, work: Work) -> None:
-        find = validator(work.photos, Preprocessing(work.spec.size, work.spec.crop), "best")
+        find = validator(work.photos, Preprocessing(work.spec.size, work.spec.crop, fit=work.spec.fit), "best")
         assert find is not None
         self._top1: Callable[[nn.Module], float] = find
         self.epochs: list[dict[str, float]] = []

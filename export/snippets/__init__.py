@@ -1,7 +1,7 @@
 """Code to paste into an app: one snippet for each format and language, with a file's real name, tensors and sizes.
 
-Each `NAME.in` beside this module becomes `NAME`, its `<<WORDS>>` filled in. `canvas.js.in` and `bitmap.kt.in` are parts
-that two snippets share.
+Each `NAME.in` beside this module becomes `NAME`, its `<<WORDS>>` filled in. `photo.py.in`, `canvas.js.in` and
+`bitmap.kt.in` are parts that snippets share.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attar.preprocessing import Preprocessing
 from export.manifest import FileEntry, Manifest
+from export.snippets import square
 
 SNIPPETS = {
     "classify_litert.py": ("litert",),
@@ -25,7 +26,7 @@ SNIPPETS = {
 """Every snippet, and the formats it can load: it loads a file of the first that there is. (ONNX Runtime's build for
 phones reads only `.ort`, its full ones read both.)"""
 
-PARTS = {"CANVAS": "canvas.js", "BITMAP": "bitmap.kt"}
+PARTS = {"PHOTO": "photo.py", "CANVAS": "canvas.js", "BITMAP": "bitmap.kt"}
 
 
 def fill(manifest: Manifest) -> dict[str, str]:
@@ -50,15 +51,16 @@ def _template(name: str) -> str:
 def _filled(text: str, entry: FileEntry, manifest: Manifest) -> str:
     for word, part in PARTS.items():
         text = text.replace(f"<<{word}>>\n", _template(part))
-    how = manifest.preprocessing
+    how = Preprocessing.from_json(manifest.preprocessing)
     words = {
         "MODEL": entry.file,
         "STEM": Path(entry.file).stem,
         "INPUT": entry.signature["input"]["name"],
         "OUTPUT": entry.signature["output"]["name"],
-        "SIZE": how["size"],
-        "RESIZED": Preprocessing.from_json(how).resized,
-        "FILTER": how["interpolation"].upper(),
+        "SIZE": how.size,
+        "RESIZED": how.resized,
+        "FILTER": how.interpolation.upper(),
+        **square.words(how),
         "CLASSES": len(manifest.bundle["labels"]),
     }
     for word, value in words.items():

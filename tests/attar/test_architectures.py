@@ -63,7 +63,7 @@ def test_a_teachers_bundle_cannot_name_another_source(name: Any, teacher: Path, 
     "options",
     [
         {"pretrained": True}, {"checkpoint_path": "weights.pt"}, {"pretrained_cfg": {"hf_hub_id": "evil/x"}},
-        {"pretrained_cfg_overlay": {"file": "x"}}, {"cache_dir": "x"}, {"no_such": 1}, {"img_size": [32, 48]}, 5,
+        {"pretrained_cfg_overlay": {"file": "x"}}, {"cache_dir": "x"}, {"no_such": 1}, {"img_size": [32, 48, 3]}, 5,
     ],
 )  # fmt: skip
 def test_a_teachers_bundle_cannot_carry_such_options(options: Any, teacher: Path, tmp_path: Path) -> None:
@@ -77,7 +77,8 @@ def test_a_teachers_bundle_cannot_carry_such_options(options: Any, teacher: Path
     ("options", "message"),
     [
         ({"in_chans": 1}, "in_chans: 1"),
-        ({"img_size": [96, 128]}, "images are square"),
+        ({"img_size": [96, 128, 3]}, "img_size"),
+        ({"img_size": [96, 120]}, "96"),
         ({"img_size": 97}, "divisible by patch size"),
         ({"img_size": "96"}, "img_size"),
         ({"embed_dim": 65, "num_heads": 4}, "embed_dim"),

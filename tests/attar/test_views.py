@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import draw
+from PIL import Image
 from scipy.stats import kstest
 
 from attar.data import DataSpec, labels_of, read_photos
 from attar.errors import InputError
+from attar.files import digest_of
 from attar.recipe import read_recipe, validate
 from attar.views import Mix, PhotoStore, ViewLoader, ViewPolicy
 
@@ -35,8 +37,6 @@ def test_different_views_and_photos_differ() -> None:
 
 def test_a_larger_view_shows_the_same_crop() -> None:
     """The teacher's larger view, shrunk, is the student's view."""
-    from PIL import Image
-
     photo = draw("square", 2, size=256)
     for view in range(6):
         small = POLICY.draw(photo, 0, view, 32).astype(float)
@@ -293,3 +293,48 @@ def test_a_policy_that_cannot_be_drawn_is_refused_by_name(key: str, value: objec
         ViewPolicy(**{key: value})
     with pytest.raises(InputError, match=rf"views.*{key}( is |: Input should be a finite)"):
         validate({"views": {key: value}}, "recipe.yaml")
+
+
+def striped(width: int, height: int) -> Image.Image:
+    """Black, with a white stripe at its left end, a tenth of its width."""
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels[:, : width // 10] = 255
+    return Image.fromarray(pixels)
+
+
+def test_views_of_a_long_photo_squashed_and_between_borders() -> None:
+    plain = {"crop_area": (1.0, 1.0), "aspect": 1.0, "horizontal_flip": False, "color": 0.0}
+    squashed = ViewPolicy(fit="squash", **plain).draw(striped(500, 100), 0, 0, 50)
+    assert (squashed[:, :4] > 200).all() and (squashed[:, 7:] < 60).all()
+    bordered = ViewPolicy(fit="pad", **plain).draw(striped(500, 100), 0, 0, 50)
+    assert (bordered[:19] == 128).all() and (bordered[31:] == 128).all() and (bordered[21:29, :4] > 200).all()
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_their_crops_keep_area_and_aspect_of_the_square(fit: str) -> None:
+    policy = ViewPolicy(fit=fit, crop_area=(0.3, 0.6), aspect=1.2)
+    for view in range(300):
+        rng = np.random.default_rng(view)
+        left, top, right, bottom = policy._box(rng, 500, 100) if fit == "squash" else policy._box(rng, 100, 100)
+        width, height = (right - left) / (500 if fit == "squash" else 100), (bottom - top) / 100
+        assert width * height + 1e-9 >= 0.3 and width * height <= 0.6 + 1e-9
+        assert 1 / 1.2 - 1e-9 <= width / height <= 1.2 + 1e-9
+        assert 0 <= left < right <= (500.001 if fit == "squash" else 100.001) and 0 <= top < bottom <= 100.001
+
+
+def test_the_identity_of_views_knows_the_fit_and_old_caches_stay_valid() -> None:
+    assert ViewPolicy(fit="pad").fingerprint != ViewPolicy().fingerprint != ViewPolicy(fit="squash").fingerprint
+    old = {key: value for key, value in ViewPolicy().to_json().items() if key != "fit"}
+    ignored = ("count", "repeats", "mixup", "cutmix", "mixed")
+    assert ViewPolicy().fingerprint == digest_of({"drawn": 2, **{k: v for k, v in old.items() if k not in ignored}})
+
+
+def test_a_recipe_trains_on_what_its_student_is_evaluated_with() -> None:
+    assert validate({"student": {"fit": "squash"}}, "r").views.fit == "squash"
+    assert validate({"student": {"fit": "squash"}, "views": {"fit": "crop"}}, "r").views.fit == "crop"
+    assert validate({"student": {"fit": "pad"}, "views": {"rotate": 3}}, "r").views == ViewPolicy(fit="pad", rotate=3)
+    assert validate({}, "r").views.fit == "crop"
+    with pytest.raises(InputError, match=r"student\.fit.*'crop', 'squash' or 'pad'"):
+        validate({"student": {"fit": "stretch"}}, "r")
+    with pytest.raises(InputError, match=r"fit is one of crop, squash, pad, not border"):
+        validate({"views": {"fit": "border"}}, "r")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import http.server
 import importlib.util
 import json
 import py_compile
 import shutil
 import subprocess
 import sys
-import threading
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import browsing, visit
+from browser import told_by
 from PIL import Image
 from small import DROP, TARGETS
 
@@ -142,29 +139,9 @@ def test_the_litert_snippet_for_javascript_runs_in_a_browser(exported, golden, n
     (tmp_path / "node").symlink_to(node)
     (node / "pixels.json").write_text(json.dumps([image.ravel().tolist() for image in pixels]))
     (tmp_path / "index.html").write_text(PAGE.replace("FILE", file))
-    answer = run_page(tmp_path)
+    answer = told_by(tmp_path)
     np.testing.assert_allclose(answer["answers"], told["files"][file]["probabilities"], atol=1e-4)
     assert answer["shown"] == [pixels[0].size] * len(pixels)
-
-
-def run_page(folder: Path) -> dict[str, Any]:
-    """Serve a folder, open its page, and return what the page's promise `told` holds in the end."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def guess_type(self, path):
-            return "text/javascript" if str(path).endswith("js") else super().guess_type(path)
-
-        def log_message(self, *about):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with browsing() as browser:
-            return visit(browser, f"http://127.0.0.1:{server.server_address[1]}/index.html").evaluate("window.told")
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 # --- what holds the guide and the files together -------------------------------------------------

@@ -151,3 +151,62 @@ def test_a_probe_of_two_classes(shapes: Path, tmp_path: Path) -> None:
 def test_wrong_names_and_options(name: str, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         teachers.create_teacher(name, 3, options=options)
+
+
+# --- what a photo that is not square becomes -----------------------------------------------------
+
+CROP_MODES = [
+    ("eva_large_patch14_336.in22k_ft_in1k", "squash"),
+    ("eva02_base_patch14_448.mim_in22k_ft_in22k_in1k", "squash"),
+    ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "crop"),
+]
+
+
+@pytest.mark.parametrize(("name", "fit"), CROP_MODES)
+def test_evaluation_takes_photos_as_timms_weights_do(name: str, fit: str, tmp_path: Path) -> None:
+    from PIL import Image
+    from timm.data import create_transform, resolve_model_data_config
+
+    small = {"embed_dim": 48, "depth": 1, "num_heads": 2} | ({"img_size": 56} if "eva" in name else {})
+    teacher = teachers.create_teacher(name, 3, options=small)
+    config = resolve_model_data_config(teacher.network) | {"input_size": (3, teacher.size, teacher.size)}
+    how = preprocessing_of(teacher)
+    assert how.fit == fit
+    photo = Image.effect_noise((301, 200), 80).convert("RGB")
+    timms = create_transform(**config, is_training=False, normalize=False)(photo)
+    assert torch.equal(torch.from_numpy(how(photo)), timms.permute(1, 2, 0))
+    saved = teachers.save(teacher, tmp_path / "t", labels=["a", "b", "c"])
+    assert preprocessing_of(teachers.load(saved)) == saved.preprocessing == how
+
+
+def test_timms_border_pads_with_its_mean() -> None:
+    padded = [each for each in timm.list_pretrained() if timm.get_pretrained_cfg(each).crop_mode == "border"]
+    assert padded and {timm.get_pretrained_cfg(each).crop_mode for each in timm.list_pretrained()} == {
+        "center", "squash", "border"
+    }  # fmt: skip
+    about = {"name": "x", "size": 40, "crop": 1.0, "interpolation": "bicubic", "fit": "pad", "fill": [124, 116, 104]}
+    teacher = teachers.create_teacher("vit_tiny_patch16_224", 3, options=SMALL, fit="pad")
+    mean = timm.data.resolve_model_data_config(teacher.network)["mean"]
+    assert preprocessing_of(teacher).fill == tuple(round(255 * value) for value in mean)
+    teacher.architecture |= about
+    assert preprocessing_of(teacher).fill == (124, 116, 104)
+
+
+def test_a_teacher_of_0_1_keeps_its_pixels() -> None:
+    teacher = teachers.create_teacher("vit_tiny_patch16_224", 3, options=SMALL)
+    for key in ("fit", "fill"):  # which 0.1 did not write
+        del teacher.architecture[key]
+    assert preprocessing_of(teacher).geometry == 1
+
+
+def test_a_teacher_that_takes_no_squares(tmp_path: Path) -> None:
+    """It sees the same square images as others, distorted to its shape, in training as in evaluation."""
+    options = {**SMALL, "img_size": [48, 72], "patch_size": 12}
+    teacher = teachers.create_teacher("vit_tiny_patch16_224", 3, options=options).eval()
+    assert (teacher.size, teacher.shape) == (72, (48, 72))
+    images = torch.randint(0, 256, (2, 3, 72, 72), dtype=torch.uint8)
+    resized = torch.nn.functional.interpolate(images.float(), (48, 72), mode="bilinear", antialias=True)
+    assert torch.allclose(teacher(images), teacher.network((resized - teacher.mean) / teacher.std), atol=1e-5)
+    assert teacher.answers(images)["map"].shape[-2:] == (4, 6)
+    again = teachers.load(teachers.save(teacher, tmp_path / "t", labels=["a", "b", "c"]))
+    assert again.shape == (48, 72) and torch.allclose(again.eval()(images), teacher(images))
