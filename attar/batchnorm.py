@@ -5,8 +5,8 @@ steps that average still lags behind the weights, and so does the average of ave
 learned its classes and answer one of them for every photo. Here the weights stay, and each norm's statistics become
 those of a fixed set of training photos (Wu and Johnson, arXiv 2105.07576, section 3).
 
-The photos are cropped as evaluation crops them, not drawn as training views: what a norm sees of a random crop differs
-from what it sees of the whole photo (FixRes, arXiv 1906.06423).
+The photos are cropped as evaluation crops them. On training views the accuracy would be about the same, and there would
+have to be a view policy: `python -m benchmarks.batchnorm`.
 
 Nothing is random here, and nothing is written but the statistics, so a run that was interrupted ends in the same
 numbers.

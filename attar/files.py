@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -226,6 +226,20 @@ def read_object(path: Path) -> dict[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: holds no JSON object. The file was edited; make it again.")
+    return value
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object atomically, with the digest of all of it as its key `sha256`."""
+    value = json.loads(json_text(value))  # as it will be read
+    write_json(path, {**value, "sha256": digest_of(value)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What `write_sealed` wrote, without the digest; an `InputError` if a bit of it changed."""
+    value = read_object(path)
+    if value.pop("sha256", None) != digest_of(value):
+        raise InputError(f"{path}: damaged or edited: its own checksum is another one. Make it again.")
     return value
 
 

@@ -1,6 +1,6 @@
 """Over which photos batch norms are best measured anew: the table in docs/results.md.
 
-    python -m benchmarks.batchnorm --output runs/batchnorm --jobs 2          about an hour and a half on two cores
+    python -m benchmarks.batchnorm --output runs/batchnorm --jobs 2          about an hour on two cores
     python -m benchmarks.batchnorm --output runs/batchnorm-short --short     a few minutes, to see that it works
 
 Students are trained by labels alone on three quarters of the training photos of a recipe, and judged on the last
@@ -62,7 +62,6 @@ CASES = (
     Case("solar cells", "tf_efficientnet_lite0", 3, pretrained=True),
     Case("solar cells", "mobilenetv3_small_100", 12),
     Case("solar cells", "mobilenetv3_large_100", 12),
-    Case("solar cells", "mobilenetv3_small_100", 36),
 )
 
 

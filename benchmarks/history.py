@@ -99,6 +99,10 @@ class History:
         self._connection.executemany("INSERT OR IGNORE INTO places VALUES (?, ?)", sorted(pairs))
 
 
+class _Damaged(InputError):
+    """A measurement is not what it was; whoever knows the file adds its name."""
+
+
 @contextmanager
 def opened(path: Path, create: bool = False) -> Iterator[History]:
     """Open a database of measurements.
@@ -121,7 +125,9 @@ def opened(path: Path, create: bool = False) -> Iterator[History]:
             yield History(connection)
         finally:
             connection.close()
-    except (sqlite3.Error, OSError) as error:
+    except _Damaged as error:
+        raise InputError(f"{path}: {error}") from error
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: of a text that was damaged
         raise InputError(f"{path}: cannot be used as a database of measurements ({error}).") from error
 
 
@@ -179,7 +185,7 @@ def _read(row: tuple[str, ...]) -> Record:
             raise ValueError("its name is not the digest of its content")
         return record
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"A measurement in the database is damaged ({error}). Take a copy of the file from before, or merge the "
+        raise _Damaged(
+            f"a measurement in it is damaged ({error}). Take a copy of the file from before, or merge the "
             "databases of other labs into a new one."
         ) from error

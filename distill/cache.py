@@ -26,10 +26,10 @@ from filelock import FileLock
 
 from attar.console import say
 from attar.errors import GateError, InputError
-from attar.files import make_folder, read_json, replacing, sha256, write_json
+from attar.files import make_folder, read_sealed, replacing, sha256, write_sealed
 from distill.packing import MANY, TopK, choose
 
-SCHEMA = 1
+SCHEMA = 2
 LOGITS = "logits"
 
 
@@ -61,7 +61,7 @@ class TeacherCache:
         self._shards: dict[str, str] = {}
         self._open: dict[str, np.ndarray] = {}
         if self._index.is_file():
-            self._read(read_json(self._index))
+            self._read(self._described())
 
     def missing(self, views: Iterable[int], kinds: Sequence[str] = (LOGITS,)) -> list[int]:
         """Which of `views` are not stored yet, or lack one of `kinds`."""
@@ -182,18 +182,21 @@ class TeacherCache:
         stored = {self._path(view, kind).name: sha256(self._path(view, kind)) for kind in kinds}
         with FileLock(self.folder / ".lock"):  # other processes may add other views
             if self._index.is_file():
-                self._read(read_json(self._index))
+                self._read(self._described())
             self._shards |= stored
             shapes = {kind: list(shape) for kind, shape in self.shapes.items()}
             packed = {"top_k": asdict(self.packing)} if self.packing else {}
-            write_json(self._index, {**self._about, **packed, "kinds": shapes, "shards": self._shards})
+            write_sealed(self._index, {**self._about, **packed, "kinds": shapes, "shards": self._shards})
 
     def _shard(self, view: int, kind: str) -> np.ndarray:
         path = self._path(view, kind)
         if path.name not in self._open:
             if not path.is_file() or sha256(path) != self._shards.get(path.name):
                 raise InputError(f"{path}: missing or damaged. Remove {self.folder} to build the teacher cache again.")
-            self._open[path.name] = np.load(path, mmap_mode="r", allow_pickle=False)
+            shard = np.load(path, mmap_mode="r", allow_pickle=False)
+            if (shard.dtype, shard.shape) != (self._dtype(kind), (self.shape[0], *self._stored(kind))):
+                raise self._damaged(f"{path.name} holds {shard.dtype} {shard.shape}")
+            self._open[path.name] = shard
         return self._open[path.name]
 
     def _dtype(self, kind: str) -> np.dtype:
@@ -212,6 +215,15 @@ class TeacherCache:
     def _path(self, view: int, kind: str) -> Path:
         return self.folder / (f"view-{view:05d}.npy" if kind == LOGITS else f"view-{view:05d}.{kind}.npy")
 
+    def _described(self) -> dict[str, Any]:
+        try:
+            return read_sealed(self._index)
+        except InputError as error:
+            raise InputError(f"{error} Remove {self.folder} to build the teacher cache again.") from None
+
+    def _damaged(self, what: str) -> InputError:
+        return InputError(f"{self.folder}: damaged ({what}). Remove it to build the teacher cache again.")
+
     def _read(self, found: dict[str, Any]) -> None:
         names = {
             "schema": "schema version",
@@ -223,14 +235,12 @@ class TeacherCache:
         for key, name in names.items():
             if found.get(key) != self._about[key]:
                 raise self._other(name, found.get(key), self._about[key])
-        self.shapes |= {kind: tuple(shape) for kind, shape in found.get("kinds", {}).items()}
-        if "top_k" in found:
-            self.packing = TopK(**found["top_k"])
-        # Before there were kinds, a shard was listed by the number of its view.
-        self._shards = {
-            self._path(int(name), LOGITS).name if name.isdigit() else name: digest
-            for name, digest in found["shards"].items()
-        }
+        try:
+            self.shapes |= {kind: tuple(shape) for kind, shape in found["kinds"].items()}
+            self.packing = TopK(**found["top_k"]) if "top_k" in found else None
+            self._shards = dict(found["shards"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._damaged(repr(error)) from error
 
     def _other(self, name: str, found: object, wanted: object) -> InputError:
         return InputError(
