@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from attar.console import say
 from attar.errors import GateError, InputError
-from attar.files import make_folder, read_sealed, replacing, sha256, write_sealed
+from attar.files import make_folder, read_object, read_sealed, replacing, sha256, write_sealed
 from distill.packing import MANY, TopK, choose
 
 SCHEMA = 2
@@ -216,6 +216,8 @@ class TeacherCache:
         return self.folder / (f"view-{view:05d}.npy" if kind == LOGITS else f"view-{view:05d}.{kind}.npy")
 
     def _described(self) -> dict[str, Any]:
+        if (schema := read_object(self._index).get("schema")) != SCHEMA:  # attar 0.1's, which had no checksum
+            raise self._other("schema version", schema, SCHEMA)
         try:
             return read_sealed(self._index)
         except InputError as error:

@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from attar.errors import GateError, InputError
+from attar.files import write_sealed
 from distill.cache import TeacherCache
 
 ABOUT = {"teacher": "t", "data": "d", "views": "v", "shape": (6, 4)}
@@ -122,15 +124,25 @@ def test_another_kind_is_added_beside_what_is_there(tmp_path: Path) -> None:
     assert len(list((tmp_path / "c").glob("*.map.npy"))) == 3
 
 
-def test_a_cache_from_before_there_were_kinds_is_read(tmp_path: Path) -> None:
+def test_a_cache_of_attar_0_1_is_refused_as_such(tmp_path: Path) -> None:
     filled(tmp_path / "c", kinds=("logits",))
     index = tmp_path / "c" / "cache.json"
-    about = json.loads(index.read_text())
-    del about["kinds"]
-    about["shards"] = {str(int(name[5:10])): digest for name, digest in about["shards"].items()}
+    about = {**json.loads(index.read_text()), "schema": 1}
+    del about["sha256"]
     index.write_text(json.dumps(about))
-    cache = TeacherCache(tmp_path / "c", **ABOUT)
-    assert cache.missing(range(4)) == [3] and cache.logits(2, np.arange(6)).shape == (6, 4)
+    with pytest.raises(InputError, match=r"another schema version \(1, not 2\).*build it again"):
+        TeacherCache(tmp_path / "c", **ABOUT)
+
+
+@pytest.mark.parametrize("change", [{"kinds": {"logits": 4}}, {"shards": [1]}, {"top_k": {"k": 3}}, {"kinds": None}])
+def test_an_index_of_another_shape_is_damaged(tmp_path: Path, change: dict[str, Any]) -> None:
+    filled(tmp_path / "c", kinds=("logits",))
+    index = tmp_path / "c" / "cache.json"
+    about = {**json.loads(index.read_text()), **change}
+    del about["sha256"]
+    write_sealed(index, about)
+    with pytest.raises(InputError, match=r"damaged \(.*Remove it to build"):
+        TeacherCache(tmp_path / "c", **ABOUT)
 
 
 @pytest.mark.parametrize(
