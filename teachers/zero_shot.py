@@ -16,7 +16,9 @@ A class is found by its name, never by its row.
 
 from __future__ import annotations
 
+import math
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,12 +135,24 @@ def _from_safetensors(path: Path) -> Mapping[str, np.ndarray]:
     return {_normal(name): tensor.float().numpy() for name, tensor in tensors.items()}
 
 
+def _array(path: Path) -> np.ndarray:
+    """The array of a .npy file, which may not claim more than the file holds: the memory is taken before it is read."""
+    with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(stream)
+        if math.prod(shape) * dtype.itemsize > path.stat().st_size:
+            raise ValueError(f"it is cut short: shape {shape} of {dtype}")
+        stream.seek(0)
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+
 def _from_npy(path: Path) -> Mapping[str, np.ndarray]:
     listed = path.with_suffix(".txt")
     try:
-        rows = np.load(path, allow_pickle=False)
+        rows = _array(path)
         names = [_normal(line.strip()) for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # numpy raises anything on a damaged header
         raise InputError(
             f"{path}: needs an array of numbers, and beside it {listed.name} with a class's name a line ({error})."
         ) from error
@@ -147,6 +161,8 @@ def _from_npy(path: Path) -> Mapping[str, np.ndarray]:
         raise InputError(f"{listed}: names {_first(twice)} more than once.")
     if rows.ndim not in (2, 3) or len(rows) != len(names):
         raise InputError(f"{path}: an array of shape {rows.shape}, and {listed.name} has {len(names)} names.")
+    if rows.dtype.kind not in "fiu":
+        raise InputError(f"{path}: holds {rows.dtype}, not numbers.")
     return dict(zip(names, rows))
 
 

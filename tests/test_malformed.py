@@ -1,0 +1,27 @@
+"""A thousand malformed inputs go through every reader: no traceback, no hang, no memory without bounds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from malformed import READERS
+
+EACH = 92
+"""Inputs of each kind; eleven kinds make more than a thousand."""
+PEAK = 1_500_000_000
+"""Memory that a process may take, bytes."""
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_malformed_input_is_refused_in_words(kind: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("malformed.py")), kind, str(EACH), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert not told["wrong"], f"{len(told['wrong'])} of {EACH}; the first: {told['wrong'][0]}"
+    assert told["refused"] and told["refused"] + told["read"] == EACH
+    assert told["peak"] < PEAK
