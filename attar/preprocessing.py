@@ -81,7 +81,7 @@ class Preprocessing:
 
     @property
     def resized(self) -> int:
-        """Length of the side that `fit` speaks of, after resizing and before the crop, pixels."""
+        """Length of the side that `fit` names, after resizing and before the crop, pixels."""
         return max(self.size, math.floor(self.size / self.crop + (0.5 if self.geometry == 1 else 0.0)))
 
     def target(self, width: int, height: int) -> tuple[int, int]:
