@@ -7,7 +7,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,11 +28,20 @@ MAX_PIXELS = 100_000_000
 """Photos with more pixels are set aside."""
 
 MEMORY = 1 << 30
-"""Bytes that the photos being decoded in all threads may take together. One photo alone may take more: of the largest
-`MAX_PIXELS` allows, 0.7 GB with transparency, 1.3 GB as a progressive JPEG, 1.6 GB in 16-bit grey."""
+"""Bytes that the photos being decoded in all threads may take together. One photo alone may take up to `MAX_BYTES`."""
+
+MAX_BYTES = 1_500_000_000
+"""Photos that would take more while they are decoded are set aside: of the largest that `MAX_PIXELS` allows, those in
+formats whose decoders need much, such as JPEG 2000."""
 
 STRIP = 1 << 20
 """Pixels of a large image that are converted at a time."""
+
+PER_PIXEL = {"RGB": 8, "L": 5, "1": 5, "P": 6, "RGBA": 8, "LA": 8, "CMYK": 8, "YCbCr": 8, "LAB": 8}
+"""Pillow's mode -> bytes that a pixel takes at most: its own, and 4 of RGB or of itself turned upright."""
+
+PER_FORMAT = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 4}
+"""File format -> bytes a pixel that its decoder takes besides."""
 
 MAX_ASPECT = 100
 """Photos longer than this many times their width are set aside: resized by the shorter side, they explode."""
@@ -128,8 +137,8 @@ def read_rgb(
     Where several threads decode, `use_rgb` bounds what they take together.
 
     Raises:
-        UnreadableImage: not an image, cut short, empty, over `max_pixels` or `MAX_ASPECT`, or in a pixel
-            format without a defined 8-bit meaning (32-bit integer or float).
+        UnreadableImage: not an image, cut short, empty, over `max_pixels`, `MAX_ASPECT` or `MAX_BYTES`, or in a
+            pixel format without a defined 8-bit meaning (32-bit integer or float).
     """
     return use_rgb(lambda image: image, path, part, max_pixels, side)
 
@@ -157,10 +166,14 @@ def use_rgb(
             if side is not None:
                 scale = side / min(image.size)
                 image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-            with _MEMORY.taken(_bytes_of(image)):
+            needed = _bytes_of(image)
+            if needed > MAX_BYTES:
+                raise UnreadableImage(f"decoding it would take {needed / 1e9:.1f} GB, over {MAX_BYTES / 1e9:.1f}")
+            with _MEMORY.taken(needed):
                 image.load()
                 rgb = _to_rgb(_upright(image), image.format)
-                image.close()
+                if rgb is not image:
+                    image.close()
                 return use(rgb)
     except (UnreadableImage, AttarError):
         raise
@@ -179,13 +192,11 @@ def use_rgb(
 
 
 def _bytes_of(image: Image.Image) -> int:
-    """What decoding an image takes at its peak, bytes, from its header; the result is RGB, 3 bytes a pixel."""
-    each = 3 + {"1": 1, "L": 1, "P": 4, "RGB": 0, "RGBA": 4, "LA": 4, "CMYK": 4, "LAB": 3, "YCbCr": 3}.get(
-        image.mode, 13
-    )
+    """What decoding an image takes at its peak, bytes, from its header; measured in tests/attar/test_images.py."""
+    each = PER_PIXEL.get(image.mode, 10) + PER_FORMAT.get(image.format or "", 0)
     if image.info.get("progressive") or image.info.get("progression"):
         each += 6  # libjpeg keeps all coefficients
-    return each * image.width * image.height
+    return each * image.width * image.height + 24 * STRIP
 
 
 class _Memory:
@@ -213,10 +224,9 @@ _MEMORY = _Memory(MEMORY)
 
 def _upright(image: Image.Image) -> Image.Image:
     """The image as its EXIF orientation says; where EXIF is damaged and the pixels are sound, as it is."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # Pillow raises anything on damaged EXIF
-        return image
+    with suppress(Exception):  # Pillow raises anything on damaged EXIF
+        ImageOps.exif_transpose(image, in_place=True)  # else it copies an image that stands upright
+    return image
 
 
 def _refuse_shape(width: int, height: int, max_pixels: int) -> None:
@@ -228,30 +238,38 @@ def _refuse_shape(width: int, height: int, max_pixels: int) -> None:
 
 def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
-        # 16-bit grey; Pillow widens some PNG and PGM files to mode I.
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(np.minimum((values + 128) // 257, 255).astype(np.uint8)).convert("RGB")
+        return _by_strips(image, _from_grey16)  # Pillow widens some PNG and PGM files to mode I
     if image.mode in ("I", "F"):
         raise UnreadableImage(f"{'32-bit integer' if image.mode == 'I' else 'floating-point'} pixels")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        return _over_white(image)
+        return _by_strips(image, _over_white)
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB")) or image
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    """A transparent image over white, a strip at a time: whole copies of a large one would take gigabytes."""
+def _by_strips(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """An image converted a strip at a time: whole copies of a large one would take gigabytes."""
     result = Image.new("RGB", image.size)
     rows = max(1, STRIP // image.width)
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         if "transparency" in image.info:
             strip.info["transparency"] = image.info["transparency"]
-        strip = strip.convert("RGBA")
-        result.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top))
+        result.paste(to_rgb(strip), (0, top))
     return result
+
+
+def _from_grey16(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(np.minimum((values + 128) // 257, 255).astype(np.uint8)).convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """A transparent image over white."""
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _is_empty(path: Path, part: Part | None) -> bool:

@@ -1,6 +1,7 @@
 """Which file to take: the fastest one that meets what its user needs.
 
-Without any need it is the fastest that gives up no more than one point of the student's top-1.
+Without any need it is the fastest that gives up no more than one point of the student's top-1. Few photos cannot tell
+one point: then it is the fastest that is not shown to give up more.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from attar.metrics import RESOLVED
 from benchmarks.comparison import Choice, Needs, Row
 from benchmarks.units import megabytes, milliseconds, percent, points
 
@@ -17,9 +19,12 @@ TOLERANCE = 0.01
 """What a file may lose against the student and still be taken, share of images."""
 
 
-def choose(rows: Sequence[Row], needs: Needs | None = None) -> Choice:
-    """The file with the smallest median latency of those that meet the needs; by size where nothing was measured."""
-    needs = needs or Needs()
+def choose(rows: Sequence[Row], needs: Needs | None = None, images: int | None = None) -> Choice:
+    """The file with the smallest median latency of those that meet the needs; by size where nothing was measured.
+
+    `images` is the number of photos on which the rows were judged; by default as many as tell one point.
+    """
+    needs, few = needs or Needs(), images is not None and images < RESOLVED
     files = [row for row in rows if row.kind == "file"]
     if not files:
         return Choice(None, None, ("No file passed verification, so there is none to take.",))
@@ -27,9 +32,9 @@ def choose(rows: Sequence[Row], needs: Needs | None = None) -> Choice:
     if not fit:
         return Choice(None, None, (f"No file meets {needs}.", *_nearest(files, needs)))
     if str(needs):
-        choice = _fastest(fit if needs.min_top1 is not None else _near(fit) or fit, needs)
+        choice = _fastest(fit if needs.min_top1 is not None else _near(fit, few) or fit, needs, few)
         return replace(choice, reasons=(f"It meets what was asked for: {needs}.", *choice.reasons))
-    return _fastest(files, needs)
+    return _fastest(files, needs, few)
 
 
 def _nearest(files: Sequence[Row], needs: Needs) -> list[str]:
@@ -39,12 +44,17 @@ def _nearest(files: Sequence[Row], needs: Needs) -> list[str]:
     return [f"{row.about}: {' and '.join(why)}." for why, row in missed[:3] if len(why) == fewest]
 
 
-def _near(files: Sequence[Row]) -> list[Row]:
-    return [row for row in files if row.difference and row.difference.value >= -TOLERANCE - 1e-9]
+def _near(files: Sequence[Row], few: bool) -> list[Row]:
+    """Those that lose no more than the tolerance; of few photos, those that are not shown to lose more."""
+    return [row for row in files if _within(row) or (few and row.difference and row.difference.high >= -TOLERANCE)]
 
 
-def _fastest(files: Sequence[Row], needs: Needs) -> Choice:
-    near = list(files) if needs.min_top1 is not None else _near(files)
+def _within(row: Row) -> bool:
+    return row.difference is not None and row.difference.value >= -TOLERANCE - 1e-9
+
+
+def _fastest(files: Sequence[Row], needs: Needs, few: bool) -> Choice:
+    near = list(files) if needs.min_top1 is not None else _near(files, few)
     if not near:
         best = max(files, key=lambda row: row.top1.value)
         loss = points(best.difference.value) if best.difference else ""
@@ -53,6 +63,8 @@ def _fastest(files: Sequence[Row], needs: Needs) -> Choice:
         ))  # fmt: skip
     timed = [row for row in near if row.latency]
     bound = "" if needs.min_top1 is not None else " within one point of the student"
+    if bound and not all(map(_within, near)):
+        bound += ", as far as so few photos can tell"
     if not timed:
         best = min(near, key=lambda row: row.bytes)
         return Choice(best.about, best.name, (
@@ -94,7 +106,7 @@ def _apple(best: Row, near: Sequence[Row], bound: str) -> list[str]:
     if best in apple or not apple:
         return []
     small = min(apple, key=lambda row: row.bytes)
-    bound = bound and " within one point"
+    bound = bound and bound.replace(" of the student", "")
     return [f"For an iPhone, {small.about} is the smallest Core ML file{bound} ({megabytes(small.bytes)})."]
 
 

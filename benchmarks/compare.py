@@ -97,9 +97,9 @@ def compare(
     known = list(records) if records is not None else record.read(output)
     digests = {item.entry.sha256: item.name for item in answers if item.entry}
     rows = tuple(_row(item, answers, labels) for item in answers)
-    devices = devices_of(known, digests, rows, needs)
+    devices = devices_of(known, digests, rows, needs, len(chosen))
     rows = _timed(rows, host_of(devices))
-    choice = devices[0].choice if devices else choose(rows, needs)
+    choice = devices[0].choice if devices else choose(rows, needs, len(chosen))
     compared = _compared(rows, choice)
     return Comparison(
         title=f"{student.name} from {master.name}" if master else student.name,

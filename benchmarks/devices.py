@@ -27,7 +27,11 @@ _PHONES = ("Android", "iOS", "iPadOS")
 
 
 def devices_of(
-    records: Iterable[Record], digests: dict[str, str], rows: Sequence[Row], needs: Needs | None = None
+    records: Iterable[Record],
+    digests: dict[str, str],
+    rows: Sequence[Row],
+    needs: Needs | None = None,
+    images: int | None = None,
 ) -> tuple[Device, ...]:
     """The devices, phones first.
 
@@ -36,6 +40,7 @@ def devices_of(
         digests: SHA-256 -> target of the files that count; records of other content do not.
         rows: the files' accuracy and size.
         needs: what the file to take has to meet.
+        images: photos that the accuracy is of; see `benchmarks.choose.choose`.
     """
     by_device: dict[str, dict[tuple[str, str], Record]] = {}
     for each in records:
@@ -46,7 +51,7 @@ def devices_of(
     groups.sort(key=lambda group: max(each.measured for each in group), reverse=True)
     groups.sort(key=lambda group: _rank(group[0].device))
     names = _names([group[-1].device for group in groups])
-    return tuple(_device(name, group, digests, rows, needs) for name, group in zip(names, groups))
+    return tuple(_device(name, group, digests, rows, needs, images) for name, group in zip(names, groups))
 
 
 def host_of(devices: Sequence[Device]) -> Device | None:
@@ -83,7 +88,12 @@ def agrees(agreement: dict[str, Any] | None) -> bool | None:
 
 
 def _device(
-    name: str, group: Sequence[Record], digests: dict[str, str], rows: Sequence[Row], needs: Needs | None
+    name: str,
+    group: Sequence[Record],
+    digests: dict[str, str],
+    rows: Sequence[Row],
+    needs: Needs | None,
+    images: int | None,
 ) -> Device:
     about, kind = group[-1].device, kind_of(group[-1].device)
     order = [row.name for row in rows]
@@ -91,7 +101,7 @@ def _device(
     device = Device(name, kind, _about(about), tuple(timings), Choice(None, None, ()), _notes(group, digests))
     priced = [replace(row, latency=best.latency if (best := device.best(row.name)) else None) for row in rows]
     # Elsewhere only the files that ran there are in question; here also Core ML's, for an iPhone.
-    choice = choose([row for row in priced if row.latency or kind == HOST or row.kind != "file"], needs)
+    choice = choose([row for row in priced if row.latency or kind == HOST or row.kind != "file"], needs, images)
     chosen = device.best(choice.target or "")
     return replace(device, choice=_with_way(choice, chosen, device) if chosen else choice)
 

@@ -20,7 +20,7 @@ from attar.console import say
 from attar.data import Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError
 from attar.files import digest_of, refuses_writing, sha256, size
-from attar.metrics import agreement, correct, paired_interval, top_k
+from attar.metrics import RESOLVED, agreement, correct, paired_interval, top_k
 from export.folder import readiness_of
 from export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from export.runner import Evaluator, open_runner
@@ -64,10 +64,6 @@ LIMITS = {
 TORN = 0.1
 """A photo whose two most probable classes are nearer than this may flip by rounding alone: not counted in the
 agreement gate (the reported agreement counts every photo)."""
-
-RESOLVED = 500
-"""Photos on which one point of top-1 is five of them: from so many on, the loss that is measured decides. With fewer, a
-file is refused only if the loss is beyond its limit for more than chance: one of 12 photos is no 8.33 points."""
 
 ENOUGH = 5
 """The same of agreement: photos that may differ by the limit, from which on the share that is measured decides."""

@@ -1,4 +1,6 @@
-"""A process that gives one reader so many malformed inputs: `python malformed.py KIND COUNT FOLDER`.
+"""A process that gives one reader so many malformed inputs: `python -P malformed.py KIND COUNT FOLDER`.
+
+With -P, because tests/attar beside this file is not the package.
 
 Prints a JSON object: `refused` and `read`, counts; `wrong`, what ended in a traceback or took too long; `peak`, the
 largest memory of the process, bytes. The seed is the kind's name, so what fails once fails again.
@@ -9,7 +11,6 @@ from __future__ import annotations
 import io
 import json
 import random
-import resource
 import shutil
 import signal
 import sys
@@ -223,6 +224,7 @@ def main(kind: str, count: int, folder: Path) -> dict[str, Any]:
     """Give the reader its inputs, each in a folder of its own."""
     from attar.errors import AttarError
     from attar.images import UnreadableImage
+    from benchmarks.probe import peak_memory
 
     name, examples, read = READERS[kind]
     known, rng = examples(), random.Random(kind)
@@ -254,7 +256,7 @@ def main(kind: str, count: int, folder: Path) -> dict[str, Any]:
         finally:
             signal.alarm(0)
         told["slowest"] = max(told.get("slowest", 0.0), round(time.monotonic() - start, 2))
-    return {**told, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {**told, "peak": peak_memory()}
 
 
 if __name__ == "__main__":

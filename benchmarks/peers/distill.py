@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -48,6 +47,7 @@ from attar.views import PhotoStore, ViewLoader, ViewPolicy
 from benchmarks.cache import Both, with_live
 from benchmarks.device import describe
 from benchmarks.elpv import RECIPE, run_attar, settings
+from benchmarks.probe import peak_memory
 from distill.answers import teacher_answers
 from distill.distill import learner, objective
 from distill.losses import goal_of
@@ -255,7 +255,7 @@ def _in_this_process(options: argparse.Namespace) -> dict[str, Any]:
     seen = len(photos.train) // spec.batch_size * spec.batch_size
     return {
         **found, "images_per_second": seen * spec.epochs / found["epochs"][-1]["seconds"],
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_memory(),
     }  # fmt: skip
 
 

@@ -170,6 +170,21 @@ def test_the_fastest_file_within_one_point_is_chosen(small: Any) -> None:
     assert choose([]).file is None
 
 
+def test_few_photos_do_not_tell_one_point(small: Any) -> None:
+    """One of twelve photos is no loss of 8.3 points, nor is it none: the interval decides, and the reason says so."""
+    base = small.comparison.row("litert:fp32")
+    careful, quick, wrong = (
+        file_row(base, "litert:fp32", 0.0, 2.0),
+        replace(file_row(base, "litert:int8", 0.0, 1.0), difference=Interval(-1 / 12, -0.25, 0.0)),
+        replace(file_row(base, "onnx:int8", 0.0, 0.5), difference=Interval(-0.5, -0.75, -0.25)),
+    )  # fmt: skip
+    few = choose([careful, quick, wrong], images=12)
+    assert few.target == "litert:int8" and "as far as so few photos can tell" in few.reasons[0]
+    assert choose([careful, quick, wrong], images=500).target == "litert:fp32"
+    assert "so few photos" not in choose([careful, wrong], images=12).reasons[0]
+    assert "No file keeps within one point" in choose([wrong], images=12).reasons[0]
+
+
 def test_no_report_recommends_a_file_of_a_student_at_chance(small: Any) -> None:
     figures = {"top1": 0.5, "top1_interval": [0.3, 0.7], "images": 12, "steps": 36}
     poor = judged({**figures, "majority": {"label": "elm", "share": 0.4}})
