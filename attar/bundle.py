@@ -10,7 +10,8 @@ because only those packages know the architectures.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,6 +64,20 @@ class Bundle:
                 f"{weights}: its content does not match bundle.json (damaged or cut short). Make it again."
             )
         return load_file(weights)
+
+
+@contextmanager
+def rebuilding(bundle: Bundle) -> Iterator[None]:
+    """While a bundle's module is built and its weights are loaded: whatever fails is an error that names the bundle."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{bundle.path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"{bundle.path}: its weights do not fit the architecture in bundle.json ({bundle.name}). Either was "
+            "edited, or another version of timm built it; make the bundle again."
+        ) from error
 
 
 def write_bundle(

@@ -12,7 +12,6 @@ Every key has a default, unknown keys are errors, and what was resolved is store
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +23,7 @@ from attar import yaml_text
 from attar.data import DataSpec
 from attar.errors import InputError
 from attar.files import digest_of
+from attar.spellings import meant
 from attar.views import ViewPolicy
 
 MOST_PROBLEMS = 10
@@ -294,18 +294,16 @@ def _put(values: dict[str, Any], key: str, value: Any, option: str) -> None:
 def _explained(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        near = difflib.get_close_matches(str(problem["loc"][-1]), _keys(problem["loc"][:-1]), cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{place}: unknown key.{hint}"
+        *parts, key = map(str, problem["loc"])
+        return f"{place}: unknown key.{meant(key, parts[0] if parts else None, _KEYS)}"
     found = repr(problem["input"])
     found = found if len(found) <= 80 else f"{found[:80]}..."
     return f"{place}: {problem['msg'].removeprefix('Value error, ')} (found {found})."
 
 
-def _keys(place: Sequence[Any]) -> list[str]:
-    """The keys that are known at a place of the recipe."""
-    parts: dict[Any, Any] = {
-        "data": DataPart, "views": ViewPolicy, "teacher": TeachSpec, "student": DistillSpec, "bench": BenchPart,
-    }  # fmt: skip
-    part = parts.get(place[0], Recipe) if place else Recipe
-    return list(getattr(part, "model_fields", None) or part.__annotations__)
+_PARTS: dict[str | None, Any] = {
+    None: Recipe, "data": DataPart, "views": ViewPolicy, "teacher": TeachSpec, "student": DistillSpec,
+    "bench": BenchPart,
+}  # fmt: skip
+_KEYS = {part: list(getattr(kind, "model_fields", None) or kind.__annotations__) for part, kind in _PARTS.items()}
+"""The keys that are known in each part of the recipe."""

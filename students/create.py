@@ -11,7 +11,7 @@ import timm
 from torch import nn
 
 from attar import architectures
-from attar.bundle import Bundle, read_bundle, write_bundle
+from attar.bundle import Bundle, read_bundle, rebuilding, write_bundle
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError, did_you_mean
 from attar.hub import create_pretrained
@@ -121,17 +121,10 @@ def load(bundle: Bundle | Path | str) -> Student:
     if bundle.kind != "student":
         raise InputError(f"{bundle.path}: holds a {bundle.kind}, and a student is needed here.")
     weights = bundle.state_dict()
-    try:
+    with rebuilding(bundle):
         check_name(bundle.architecture["name"])  # it is as much a user's word as one on the command line
         student = build(bundle.architecture)
         student.load_state_dict(weights)
-    except InputError as error:
-        raise InputError(f"{bundle.path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise InputError(
-            f"{bundle.path}: its weights do not fit the architecture in bundle.json ({bundle.name}). Either was "
-            "edited, or another version of timm built it; make the bundle again."
-        ) from error
     return student.eval()
 
 

@@ -14,7 +14,7 @@ import timm
 import torch
 
 from attar import architectures
-from attar.bundle import Bundle, read_bundle, write_bundle
+from attar.bundle import Bundle, read_bundle, rebuilding, write_bundle
 from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError
 from attar.hub import create_pretrained
@@ -118,16 +118,9 @@ def load(bundle: Bundle | Path | str) -> Teacher | Ensemble:
     if not isinstance(bundle, Bundle):
         bundle = read_bundle(bundle, "teacher")
     weights = bundle.state_dict()
-    try:
+    with rebuilding(bundle):
         teacher = _rebuilt(bundle.architecture)
         teacher.load_state_dict(weights)
-    except InputError as error:
-        raise InputError(f"{bundle.path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise InputError(
-            f"{bundle.path}: its weights do not fit the architecture in bundle.json ({bundle.name}). Either was "
-            "edited, or another version of timm built it; make the bundle again."
-        ) from error
     return teacher.eval()
 
 
