@@ -21,7 +21,7 @@ demo: $(READY)
 	$(BIN)/attar quickstart
 
 test: lint
-	$(BIN)/pytest -n auto --dist loadfile -m "not optional"
+	$(BIN)/pytest -n auto --dist loadfile -m "not optional" --durations=40
 
 test-optional: $(OPTIONAL)/.ready
 	$(OPTIONAL)/bin/python -m pytest -m optional

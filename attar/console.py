@@ -30,8 +30,11 @@ err = Console(stderr=True, highlight=False, quiet=not ranks.is_first())
 
 
 def say(message: str) -> None:
-    """Print one message for a person (plain text: brackets are not markup, control characters are escaped)."""
-    err.print(printable(message), markup=False)
+    """Print one message for a person (plain text: brackets are not markup, control characters are escaped).
+
+    A terminal gets lines as wide as it is; a pipe or a log gets the message as one line, for who searches it.
+    """
+    err.print(printable(message), markup=False, soft_wrap=not err.is_terminal)
 
 
 def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,12 +62,12 @@ def require(module: str) -> ModuleType:
     `module` may be a submodule.
     """
     top = module.partition(".")[0]
+    # ONNX Runtime would count its uses, under a number that it keeps in the user's cache from its import on. What
+    # writes ONNX files may import it, so this stands before them too.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         with _hidden(_KEPT_APART.get(top)):
-            found = importlib.import_module(module)
-            if top == "onnxruntime":  # it would count its uses, under a number that it keeps in the user's cache
-                importlib.import_module(top).disable_telemetry_events()
-            return found
+            return importlib.import_module(module)
     except Exception as error:  # a broken installation raises more than ImportError
         raise _missing(module, f"is not installed or does not load ({error})") from error
 

@@ -11,7 +11,8 @@ What differs (`WAYS`) are the schedule and the batch norms: "0.1" has 10 epochs 
 and keeps the moving statistics; "0.1, norms" measures them anew (`attar.batchnorm`); the others do too, and have a
 least number of optimizer steps. Their teacher is the one of the present schedule.
 
-One process and one thread per training, `--jobs` at a time. What is there already is kept.
+One process and one thread per training, `--jobs` at a time. What is there already is kept, and so are the students of
+an earlier results.json that `--known` names.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/fewphotos"))
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only-known", action="store_true", help="train nothing: tabulate what is there")
     parser.add_argument("--way", action="append", choices=WAYS, help="only this one; may be repeated")
+    parser.add_argument("--known", type=Path, help="results.json of an earlier study: its students are not made again")
     parser.add_argument("--short", action="store_true", help="digits from scratch, 60 photos, one seed")
     options = parser.parse_args()
     ways = options.way or [*WAYS]
@@ -104,23 +107,36 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for data in {start.data for start in starts}:
         photos_for(data, options.output)
+    if options.known:
+        recall(read_json(options.known), options.output)
     # One group per teacher, so that none is fitted twice at a time.
+    jobs: list[Job] = []
     groups: dict[str, list[Job]] = {}
     for seed in range(seeds):
         for way in ways:
             for photos in counts:
                 for start in starts:
-                    job = Job(start, photos, seed, way)
-                    groups.setdefault(job.teacher, []).append(job)
+                    jobs.append(Job(start, photos, seed, way))
+                    groups.setdefault(jobs[-1].teacher, []).append(jobs[-1])
+    if options.only_known:
+        groups = {}
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"), initializer=single_thread) as pool:
         for lines in pool.map(_group, groups.values(), [options.output] * len(groups)):
             for line in lines:
                 say(line)
-    jobs = [job for group in groups.values() for job in group]
     results = {"device": describe(), "held_out": HELD_OUT, "seeds": seeds, "rows": summarized(jobs, options.output)}
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
+
+
+def recall(results: dict[str, Any], output: Path) -> None:
+    """Write each student of earlier results as if it had been trained into `output`."""
+    for row in results["rows"]:
+        start = next(each for each in STARTS if (each.data, each.name) == (row["data"], row["start"]))
+        for way, seeds in row["ways"].items():
+            for found in seeds:
+                write_json(output / f"{Job(start, row['photos'], found['seed'], way).folder}.json", found)
 
 
 def _group(jobs: list[Job], output: Path) -> list[str]:
@@ -205,7 +221,8 @@ def summarized(jobs: list[Job], output: Path) -> list[dict[str, Any]]:
             {"data": start.data, "start": start.name, "photos": job.photos, "size": start.size, "ways": {}},
         )
         row["student"] = read_recipe(start.student).student.name
-        row["ways"].setdefault(job.way, []).append(read_json(output / f"{job.folder}.json"))
+        if (file := output / f"{job.folder}.json").is_file():
+            row["ways"].setdefault(job.way, []).append({"seed": job.seed, **read_json(file)})
     return [rows[key] for key in sorted(rows)]
 
 
@@ -219,8 +236,8 @@ def markdown(results: dict[str, Any]) -> str:
         f"|---|---:|{'---:|' * (len(eras) + len(ways))}",
     ]
     for row in results["rows"]:
-        taught = " | ".join(_mean([seed["teacher"] for seed in row["ways"][way]]) for way in eras)
-        own = " | ".join(_mean([seed["student"] for seed in row["ways"][way]]) for way in ways)
+        taught = " | ".join(_mean([seed["teacher"] for seed in row["ways"].get(way, ())]) for way in eras)
+        own = " | ".join(_mean([seed["student"] for seed in row["ways"].get(way, ())]) for way in ways)
         lines.append(f"| {row['data']}, {row['start']}: {row['student']} | {row['photos']} | {taught} | {own} |")
     lines += [
         "",
@@ -232,6 +249,8 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def _mean(seeds: list[dict[str, Any]]) -> str:
+    if not seeds:
+        return ""
     chance = sum(seed["at_chance"] for seed in seeds)
     return f"{100 * np.mean([seed['top1'] for seed in seeds]):.1f}" + (f" ({chance})" if chance else "")
 

@@ -22,7 +22,7 @@ from benchmarks.page import render
 from benchmarks.picture import drawn, picture
 from benchmarks.record import Record
 from benchmarks.summary import markdown, markdown_table
-from benchmarks.units import estimate_text, interval_text, megabytes, milliseconds, number, percent
+from benchmarks.units import estimate_text, interval_text, milliseconds, number, percent
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -110,14 +110,14 @@ def records_table(found: Measurement) -> Table:
     runtimes = dict.fromkeys(map(_ran_by, found.records))
     threads = found.records[0].threads
     caption = (
-        f"Milliseconds. {', '.join(runtimes)}; {threads} thread{'s' if threads > 1 else ''}. Brackets: 95% intervals."
+        f"Milliseconds, and megabytes of memory. {', '.join(runtimes)}; {_threads(threads)}. Brackets: 95% intervals."
     )
     several = _in_several_runtimes(found.records)
     lines = [caption, *(f"{ratio}{f' in {ratio.runtime}' if several else ''}." for ratio in found.ratios)]
     table = Table(header_style="bold", caption=Text("\n".join(lines)), caption_justify="left")
     runs = list(dict.fromkeys(each.run for each in found.records))
     texts = [*(["Device"] if len(runs) > 1 else []), "Target", *(["Runtime"] if several else [])]
-    for title in (*texts, "p50", "", "p90", "p99", "Load", "First", "Memory"):
+    for title in (*texts, "p50", "", "p90", "p99", "Load", "First", "MB"):
         table.add_column(title, justify="left" if title in (*texts, "") else "right", no_wrap=True)
     for record in found.records:
         middle = [sorted(values)[len(values) // 2] / 1e6 for values in (record.load, record.first)]
@@ -128,7 +128,7 @@ def records_table(found: Measurement) -> Table:
             *([name] if len(runs) > 1 else []), record.target, *([record.runtime["name"]] if several else []),
             p50, interval_text(estimates[0], 1e-6), p90, p99,
             *map(number, middle),
-            megabytes(record.peak_memory) if record.peak_memory is not None else EMPTY,
+            number(record.peak_memory / 1e6) if record.peak_memory is not None else EMPTY,
         )  # fmt: skip
         table.add_row(*(Text(in_line(cell)) for cell in cells))
     return table
@@ -193,16 +193,21 @@ def history_table(records: Sequence[Record], tags: Mapping[str, Sequence[str]]) 
     from rich.text import Text
 
     table = Table(header_style="bold")
-    for title in ("Measured", "Tags", "Target", "Device", "Runtime", "Threads", "p50 ms", "File"):
+    for title in ("Measured", "Tags", "File", "Device", "Runtime", "p50 ms"):
         table.add_column(title)
     for each in records:
         p50 = number(each.percentiles["p50"] / 1e6)
         cells = (
-            each.measured[:19].replace("T", " "), ", ".join(tags.get(each.run, ())), each.target, _device(each),
-            f"{each.runtime['name']} {each.runtime['version']}", str(each.threads), p50, each.sha256[:12],
+            each.measured[:19].split("T"), [", ".join(tags.get(each.run, ()))], [each.target, each.sha256[:8]],
+            [_device(each)], [f"{each.runtime['name']} {each.runtime['version']}, {_threads(each.threads)}"], [p50],
         )  # fmt: skip
-        table.add_row(*(Text(in_line(cell)) for cell in cells))  # text is text: a tag may look like markup
+        # Text is text: a tag may look like markup.
+        table.add_row(*(Text("\n".join(map(in_line, lines))) for lines in cells))
     return table
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def _device(record: Record) -> str:

@@ -85,13 +85,16 @@ def table(needs: Sequence[Needs], batch: int) -> Any:
     """For a person: a `rich` table."""
     from rich.table import Table
 
-    shown = Table("Family", "timm model", "Size", "Parameters", "Weights", f"Batch of {batch}")
+    caption = (
+        f"Parameters in millions, memory in gigabytes: of the weights (fp32), and of a batch of {batch} (forward)."
+    )
+    shown = Table("Family", "timm model", "Size", "Params", "Weights", "Batch", caption=caption, caption_justify="left")
     shown.columns[1].no_wrap = True
     for column in shown.columns[2:]:
         column.justify = "right"
     for each in needs:
-        gigabytes = [f"{size / 1e9:.2f} GB" for size in (each.weights_bytes, each.batch_bytes)]
-        shown.add_row(each.family, each.name, str(each.size), f"{each.parameters / 1e6:.1f} M", *gigabytes)
+        gigabytes = [f"{size / 1e9:.2f}" for size in (each.weights_bytes, each.batch_bytes)]
+        shown.add_row(each.family, each.name, str(each.size), f"{each.parameters / 1e6:.1f}", *gigabytes)
     return shown
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 # Before torch loads: on a busy machine, spinning threads make everything many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a process for each core already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import skips

@@ -767,7 +767,17 @@ def show(value: Any, as_json: bool, table: Any) -> None:
     elif table is not None:
         from rich.console import Console
 
-        Console(highlight=False).print(table())
+        console, made = Console(highlight=False), table()
+        _fold(console, made)
+        console.print(made)
+
+
+def _fold(console: Any, made: Any) -> None:
+    """Let the cells of a table that is too wide take several lines: rich would cut them to `litert…`."""
+    columns = getattr(made, "columns", ())
+    if columns and console.measure(made, options=console.options.update(max_width=1000)).maximum > console.width:
+        for column in columns:
+            column.no_wrap, column.overflow = False, "fold"
 
 
 def _show_bundle(bundle: Any, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 
 from attar.errors import InputError, MissingExtra
 from attar.extras import OPTIONAL, Optional, require, version
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("optional", OPTIONAL, ids=lambda o: o.module)
@@ -31,7 +35,7 @@ def test_broken_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
 
 def test_every_extra_brings_what_it_says() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for optional in OPTIONAL:
         wanted = project["optional-dependencies"][optional.extra]
         assert any(line.startswith(optional.distribution) for line in wanted), optional
@@ -53,3 +57,15 @@ def test_what_must_be_kept_apart_is_hidden_while_the_other_is_imported(
     assert require("finder_of_others").other is None
     assert "other" not in sys.modules
     assert require("other").__name__ == "other"
+
+
+def test_onnx_runtime_keeps_no_number_of_its_user(tmp_path: Path) -> None:
+    """By itself it writes a device's id and a database of its uses into the user's cache, as soon as it is imported."""
+    code = (
+        "import attar.extras\n"
+        "runtime = attar.extras.require('onnxruntime')\n"
+        "runtime.SessionOptions(), runtime.get_available_providers()"
+    )
+    unset = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_"))}
+    done = subprocess.run([sys.executable, "-c", code], env={**unset, "HOME": str(tmp_path)}, cwd=ROOT, timeout=300)
+    assert done.returncode == 0 and not list(tmp_path.rglob("*"))

@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from unprivileged import bound_by_permissions
 
+from attar.cli.verbs import app
 from attar.files import sha256
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +36,7 @@ student:
   head_width: 64
   size: 32
   crop: 1.0
-  epochs: 60
+  epochs: 24
   batch_size: 6
   lr: 0.004
   checkpoint_seconds: 0
@@ -174,3 +176,68 @@ def test_single_verbs_on_a_finished_run(finished: Path, tmp_path: Path) -> None:
     code, out, err = attar("export", copy / "student", "-t", "onnx:int8", "--max-drop", "25", "--json")
     assert code == 0, err
     assert "onnx:int8" in [entry["target"] for entry in json.loads(out)["files"]]
+
+
+def sets(*overrides: str) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def verbs(run: Path, shapes: Path, output: Path) -> list[list[str]]:
+    """Every verb that ends by itself, as it is used on a finished run; each writes into `output`."""
+    student, exports, loose = str(run / "student"), run / "exports", ["--max-drop", "50"]
+    bench = ["bench", str(run), "--seconds", "0.2", "-o", str(output), "--history", str(output / "lab.sqlite")]
+    tiny = [
+        "teacher.name=vit_tiny_patch16_224",
+        "teacher.options={img_size: 48, patch_size: 12, embed_dim: 48, depth: 1, num_heads: 2}",
+    ]
+    small = ["student.name=mobilenetv4_conv_small_035", "student.size=32", "student.check_teacher=false"]
+    for part, overrides in (("teacher", tiny), ("student", small)):
+        overrides += [f"{part}.pretrained=false", f"{part}.epochs=1"]
+    return [
+        ["teach", "--data", str(shapes), "-o", str(output / "teacher"), *sets(*tiny)],
+        ["distill", "--data", str(shapes), "-o", str(output / "student"), *sets(*small)],
+        ["teachers", "vit_large_patch14_reg4_dinov2.lvd142m", "vit_so400m_patch14_siglip_224"],
+        ["students", "mobilenetv3_large_100", "tf_efficientnet_lite0"],
+        ["export", student, "-t", "onnx:fp32", "-o", str(output / "exports"), *loose],
+        ["verify", str(run), *loose],
+        [*bench, "--tag", "a-tag-that-is-longer-than-most", "--operators"],
+        [*bench, "--against", "a-tag-that-is-longer-than-most", "--fail-if", "p50 > 100x baseline"],
+        ["history", str(output / "lab.sqlite")],
+        ["compare", str(run)],
+        ["compare", str(exports / "litert-int8.tflite"), str(exports / "onnx-fp32.onnx")],
+        ["predict", str(run), str(shapes / "circle")],
+        ["report", str(run), "-o", str(output)],
+        ["shortfall", student, "-o", str(output / "shortfall")],
+        ["doctor"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["table", "json"])
+def test_every_verb_prints_tables_of_80_columns_or_json_alone(
+    as_json: bool, finished: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """In a pipe; `capfd` also hears what libraries print by themselves."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for words in verbs(finished, shapes, tmp_path):
+        app([*words, *(["--json"] if as_json else [])], standalone_mode=False)
+        printed = capfd.readouterr().out
+        if as_json:
+            assert json.loads(printed), words
+        else:
+            assert "\N{HORIZONTAL ELLIPSIS}" not in printed and max(map(len, printed.splitlines()), default=0) <= 80, (
+                words
+            )
+            assert printed or words[0] in ("teach", "distill", "report"), words
+
+
+@pytest.mark.parametrize("home", ["none", "read-only"])
+def test_verbs_need_no_home(home: str, finished: Path, shapes: Path, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CACHE_HOME")}
+    if home == "read-only":
+        (tmp_path / "home").mkdir(mode=0o555)
+        environment["HOME"] = str(tmp_path / "home")
+    for words in (["predict", finished, shapes / "circle" / "0.png"], ["verify", finished, "--max-drop", "50"]):
+        command = bound_by_permissions([sys.executable, "-m", "attar", *map(str, words)])
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
