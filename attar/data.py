@@ -277,7 +277,7 @@ def _without_copies(
     if groups:
         first, second = next(iter(groups.values()))[:2]
         warnings.append(
-            f"{sum(map(len, groups.values()))} photos are {len(groups)} photos and their copies, kept on one side "
+            f"{sum(map(len, groups.values()))} files are copies of {len(groups)} photo(s), kept on one side "
             f"(such as {in_line(first.name)} and {in_line(second.name)})"
         )
     return left, doubled, warnings

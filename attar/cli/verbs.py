@@ -662,9 +662,25 @@ def _compare_two(first: Path, second: Path, bundle: Path | None, data: Path | No
     from benchmarks.predict import open_model
 
     models = (open_model(first), open_model(second))
-    photos = _photos_of(_bundle_of(first, bundle), data)
+    photos = _photos_of(_judge(first, second, bundle), data)
     found = pair(models, photos, (str(first), str(second)))
     show(found.to_json(), as_json, lambda: tables(found))
+
+
+def _judge(first: Path, second: Path, bundle: Path | None) -> Any:
+    """The bundle whose validation photos judge both models: of two, the one that went on from the other.
+
+    It was not trained on the other's validation photos, nor is any of its own a training photo of the other.
+    """
+    from attar.errors import InputError
+
+    one = _bundle_of(first, bundle)
+    try:
+        two = _bundle_of(second, None)
+    except InputError:
+        return one
+    went_on = (two.provenance.get("continued_from") or {}).get("fingerprint") == one.fingerprint
+    return two if went_on and bundle is None else one
 
 
 def _bundle_of(model: Path, bundle: Path | None) -> Any:

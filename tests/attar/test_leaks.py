@@ -32,7 +32,7 @@ def test_copies_stay_on_one_side_of_attars_split(tmp_path: Path) -> None:
     assert len(sides) == 36
     assert all(sides[f"a/{n}.png"] == sides[f"a/{n}-again.png"] for n in range(12))
     assert photos.warnings == (
-        "24 photos are 12 photos and their copies, kept on one side (such as a/0-again.png and a/0.png)",
+        "24 files are copies of 12 photo(s), kept on one side (such as a/0-again.png and a/0.png)",
     )
     loose = read(tmp_path, allow_duplicates=True)
     assert loose.warnings == () and any(n.endswith("again.png") for n in names(loose)["val"])

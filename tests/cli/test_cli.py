@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,3 +192,24 @@ def test_a_folder_with_other_files_is_refused(shapes: Path, tmp_path: Path) -> N
     (tmp_path / "thesis.txt").write_text("mine")
     fails(attar("run", "--data", shapes, "-o", tmp_path), 2, "not a run of attar")
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_two_runs_are_judged_on_photos_that_neither_was_trained_on(tmp_path: Path) -> None:
+    """Of two, one of which went on from the other, on those that the later one held out."""
+    import students
+    from attar.cli.verbs import _judge
+    from attar.preprocessing import Preprocessing
+
+    def saved(name: str, **provenance: Any) -> Any:
+        student = students.create_student("mobilenetv4_conv_small_035", 2, head_width=8)
+        return students.save(
+            student, tmp_path / name, labels=("a", "b"), preprocessing=Preprocessing(32), provenance=provenance
+        )
+
+    old = saved("old")
+    new = saved("new", continued_from={"fingerprint": old.fingerprint})
+    other = saved("other")
+    assert _judge(old.path, new.path, None).path == _judge(new.path, old.path, None).path == new.path
+    assert _judge(old.path, other.path, None).path == old.path
+    assert _judge(old.path, new.path, other.path).path == other.path, "who names a bundle is believed"
+    assert _judge(old.path, tmp_path / "a.tflite", None).path == old.path
