@@ -17,7 +17,7 @@ from attar.bundle import Bundle, read_bundle
 from attar.console import track
 from attar.data import Photo, in_threads
 from attar.errors import InputError, did_you_mean
-from attar.files import inside
+from attar.files import inside, sha256
 from attar.images import UnreadableImage, use_rgb
 from attar.preprocessing import Preprocessing
 from attar.runfolder import RunFolder
@@ -134,6 +134,7 @@ def _chosen(exports: Path, target: str | None) -> str:
 def _file(path: Path) -> Model:
     if not path.exists():
         raise InputError(f"{path}: no such file.")
+    _refuse_changed(path)
     try:
         with captured():  # runtimes say which delegates they make
             runner = open_runner(path)
@@ -144,6 +145,15 @@ def _file(path: Path) -> Model:
     if not runner.preprocessing or not runner.labels:
         raise InputError(f"{path}: says nothing of its labels or preprocessing. Export it with attar.")
     return Model(path.name, runner.labels, Preprocessing.from_json(runner.preprocessing), runner.predict)
+
+
+def _refuse_changed(path: Path) -> None:
+    """A file whose manifest lies beside it is the one that was verified, or none that answers."""
+    if not (path.parent / NAME).is_file():
+        return
+    for entry in read_manifest(path.parent).files:
+        if entry.file == path.name and entry.sha256 != sha256(path):
+            raise InputError(f"{path}: its content changed since it was verified (SHA-256 differs). Export it again.")
 
 
 def _bundle(bundle: Bundle) -> Model:

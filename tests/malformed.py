@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import shutil
 import signal
 import sys
 import tarfile
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +169,88 @@ def _npy() -> bytes:
     return stream.getvalue()
 
 
+@cache
+def _models(folder: Path) -> Path:
+    """The bundles of a small student and a small teacher, and files of the student, made once."""
+    import students
+    import teachers
+    from attar.preprocessing import Preprocessing
+    from export.noise import captured
+    from export.targets import parse_targets
+
+    student = students.create_student("mobilenetv4_conv_small_035", 2, head_width=8).eval()
+    bundle = students.save(student, folder / "student", labels=("a", "b"), preprocessing=Preprocessing(32))
+    options = {"img_size": 32, "patch_size": 8, "depth": 1, "embed_dim": 48}
+    teacher = teachers.create_teacher("vit_tiny_patch16_224", 2, options=options)
+    teachers.save(teacher, folder / "teacher", labels=("a", "b"))
+    for target in parse_targets(["litert:fp32", "onnx:fp32"]):
+        with captured():
+            target.module.convert(
+                student, bundle, target.precision, np.zeros((1, 32, 32, 3), np.uint8), folder / target.file
+            )
+    return folder
+
+
+MODELS = Path(tempfile.gettempdir()) / f"attar-malformed-{os.getpid()}"
+
+
+def _document(kind: str) -> bytes:
+    """A bundle.json as version 0.1 wrote it, without a checksum, so that its shape is all there is to go by."""
+    document = json.loads((_models(MODELS) / kind / "bundle.json").read_text())
+    del document["sha256"]
+    return json.dumps(document).encode()
+
+
+def _bundle(kind: str) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        import students
+        import teachers
+
+        shutil.copy(_models(MODELS) / kind / "model.safetensors", path.parent)
+        (students if kind == "student" else teachers).load(path.parent)
+
+    return read
+
+
+def _exported(name: str) -> bytes:
+    return (_models(MODELS) / name).read_bytes()
+
+
+def _ask(path: Path) -> None:
+    from benchmarks.predict import predict
+
+    (path.parent / "photo.png").write_bytes(picture("PNG"))
+    predict(path, [path.parent / "photo.png"])
+
+
+COMMANDS = (
+    b"students mobilenetv3_small_100 --classes 100 --head stock", b"teachers vit_tiny_patch16_224 --size 224 --batch 2",
+    b"predict runs/x photo.png --top 3 --threshold 0.5", b"compare runs/x --max-ms 5 --min-top1 90",
+    b"history lab.sqlite --merge other.sqlite", b"bench runs/x --seconds 1 --threads 2 --fail-if p50>1.1x",
+    b"export runs/x/student -t litert:int8 --max-drop 1 --jobs 2", b"verify runs/x --max-drop 1 --data photos",
+    b"run recipe.yaml --data nowhere/ --set student.size=64 --output runs/x", b"report runs/x --format md -o r.html",
+)  # fmt: skip
+
+
+def _command(path: Path) -> None:
+    """The command line, its words separated by spaces, where none of the files that they name exists."""
+    import attar.cli
+    from attar.errors import InputError
+
+    words = path.read_bytes().decode("utf-8", "surrogateescape").replace("\0", "").split(" ")
+    sys.argv = ["attar", *words]
+    os.chdir(path.parent)
+    nothing = io.StringIO()
+    with redirect_stdout(nothing), redirect_stderr(nothing):
+        try:
+            attar.cli.main()
+        except SystemExit as end:
+            if end.code == 2:
+                raise InputError("refused") from end
+            if end.code:
+                raise RuntimeError(f"exit code {end.code} of {words}") from end
+
+
 STATE = b'{"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": "train"}'
 READERS: dict[str, tuple[str, Callable[[], list[bytes]], Callable[[Path], None]]] = {
     "recipe": ("r.yaml", lambda: [YAML], _recipe),
@@ -181,13 +267,47 @@ READERS: dict[str, tuple[str, Callable[[], list[bytes]], Callable[[Path], None]]
     "state.json": ("state.json", lambda: [STATE], _saved),
     "safetensors": ("w.safetensors", lambda: [weights()], _weights),
     "checkpoint": ("w.pth", lambda: [checkpoint()], _weights),
+    "student": ("bundle.json", lambda: [_document("student")], _bundle("student")),
+    "teacher": ("bundle.json", lambda: [_document("teacher")], _bundle("teacher")),
+    "tflite": ("m.tflite", lambda: [_exported("litert-fp32.tflite")], _ask),
+    "onnx": ("m.onnx", lambda: [_exported("onnx-fp32.onnx")], _ask),
+    "command": ("words.txt", lambda: [*COMMANDS], _command),
     "text embeddings": ("t.npy", lambda: [_npy()], _texts),
 }
 """Kind -> name of the file, whole examples of it, reader."""
 
 
+VALUES = (
+    None, True, 0, -1, 1e308, 10**30, "", "x" * 10_000, "../../x", "hf-hub:a/b", "\x1b[31m", [], [None], {}, {"a": {}},
+    [[]] * 50,
+)  # fmt: skip
+
+
+def reshaped(content: bytes, rng: random.Random) -> bytes:
+    """JSON with a value of another kind in one place, or without it, or with a key too many."""
+    document = json.loads(content)
+    places: list[tuple[Any, Any]] = []
+    left = [document]
+    while left:
+        here = left.pop()
+        keys: Any = here if isinstance(here, dict) else range(len(here))
+        places += [(here, key) for key in keys]
+        left += [here[key] for key in keys if isinstance(here[key], (dict, list))]
+    here, key = rng.choice(places)
+    match rng.randrange(4):
+        case 0:
+            del here[key]
+        case 1 if isinstance(here, dict):
+            here["another"] = rng.choice(VALUES)
+        case _:
+            here[key] = rng.choice(VALUES)
+    return json.dumps(document).encode()
+
+
 def malformed(content: bytes, rng: random.Random) -> bytes:
     """Something near it: bits flipped, bytes lost, doubled or put in, words in wrong places, an end cut off."""
+    if content.startswith(b'{"') and rng.random() < 0.7:
+        return reshaped(content, rng)
     changed = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
         place = rng.randrange(len(changed) + 1)
@@ -233,7 +353,8 @@ def main(kind: str, count: int, folder: Path) -> dict[str, Any]:
         whole = folder / f"whole-{number}"
         whole.mkdir(parents=True)
         (whole / name).write_bytes(example)
-        read(whole / name)
+        with suppress(AttarError) if kind == "command" else nullcontext():  # its files do not exist
+            read(whole / name)
     told: dict[str, Any] = {"refused": 0, "read": 0, "wrong": []}
     for number in range(count):
         place = folder / "input"
@@ -256,6 +377,7 @@ def main(kind: str, count: int, folder: Path) -> dict[str, Any]:
         finally:
             signal.alarm(0)
         told["slowest"] = max(told.get("slowest", 0.0), round(time.monotonic() - start, 2))
+    shutil.rmtree(MODELS, ignore_errors=True)
     return {**told, "peak": peak_memory()}
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -66,6 +67,18 @@ def test_every_kind_of_model_answers_alike(small: Any, album: Path, tmp_path: Pa
         assert [share for _, share in each.top] == pytest.approx([share for _, share in answers[0].top], abs=1e-4)
     assert predict(small.teacher.path, [album / "a.jpg"])[0].top
     assert open_model(small.exports, "onnx:fp32").name == "onnx-fp32.onnx"
+
+
+def test_a_file_that_changed_since_it_was_verified_does_not_answer(small: Any, album: Path, tmp_path: Path) -> None:
+    shutil.copytree(small.exports, tmp_path / "exports")
+    file = tmp_path / "exports" / "litert-fp32.tflite"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    for model in (file, tmp_path / "exports"):
+        with pytest.raises(InputError, match=r"litert-fp32.tflite: its content changed since it was verified"):
+            predict(model, [album])
+    predict(tmp_path / "exports" / "onnx-fp32.onnx", [album])
 
 
 def test_photos_are_found_anyhow_and_once(album: Path, tmp_path: Path) -> None:
