@@ -41,6 +41,8 @@ def read_csv(path: Path) -> Layout:
                 rows.append((reader.line_num, _fields(path, reader.line_num, header, cells)))
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not readable as CSV ({error}). Mend the line.") from error
+    if not rows:
+        raise InputError(f"{path}: names the columns {', '.join(header)} and no photo. Add a line for each photo.")
     words = {fields["split"] for _, fields in rows if fields["split"]}
     held = next((name for name in VAL_NAMES if name in words), None)
     found: list[Found] = []

@@ -368,7 +368,7 @@ def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[Found], 
     if len(labels) == 1:
         raise InputError(
             f"{root}: only one class ({labels[0]!r}) has readable photos, and a classifier needs two. "
-            "Put each class's photos into a folder of its own."
+            + (_inner_folders(root / labels[0], found) or "Put each class's photos into a folder of its own.")
         )
     lost = sorted({item.label for item in found} - set(labels))
     if lost:
@@ -378,6 +378,16 @@ def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[Found], 
             f"{root}: no photo of class {lost[0]!r} can be used. The first: {reason.path}: {reason.reason}. "
             f"Mend its photos or remove the class{f' (likewise {len(lost) - 1} more)' if len(lost) > 1 else ''}."
         )
+
+
+def _inner_folders(folder: Path, found: Sequence[Found]) -> str:
+    """What to say of an only class that has folders with photos: they may be the classes."""
+    below = [item.shown.relative_to(folder).parts for item in found if item.shown.is_relative_to(folder)]
+    names = sorted({parts[0] for parts in below if len(parts) > 1})
+    if len(names) < 2:
+        return ""
+    some = ", ".join(map(in_line, names[:3])) + (", ..." if len(names) > 3 else "")
+    return f"It holds folders with photos ({some}): if these are the classes, give {folder}."
 
 
 def _refuse_odd_labels(root: Path, labels: Sequence[str]) -> None:

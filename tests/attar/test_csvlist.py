@@ -50,7 +50,7 @@ def test_csv_without_split(tmp_path: Path) -> None:
     [
         ([("file", "class"), ("a.png", "a")], "columns path,label"),
         ([], "columns path,label"),
-        ([("path", "label")], "no images found"),
+        ([("path", "label")], "names the columns path, label and no photo"),
         ([("path", "label"), ("a.png", "")], "line 2: needs a path, a label"),
         ([("path", "label", "split"), ("a.png", "a", "later")], "line 2: needs .* split of train, val"),
         ([("path", "label"), ("a.png", "a"), (), ("./a.png", "b")], "line 4: ./a.png is listed twice"),
@@ -107,6 +107,7 @@ def test_utf_16_as_spreadsheets_write_it(encoding: str, tmp_path: Path) -> None:
         ("path,label\n" + "x" * 200_000 + ",a\n", "line 2: not readable as CSV .field larger than field limit"),
         ("path|label\na/0.png|a\n", "must name the columns path,label"),
         ("path,label\na/0.png\n", "line 2: needs a path, a label"),
+        ("path, label\n\n", "names the columns path, label and no photo"),
     ],
 )
 def test_lines_that_are_not_what_they_seem(text: str, match: str, tmp_path: Path) -> None:
