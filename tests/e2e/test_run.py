@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from unprivileged import bound_by_permissions
 
-from attar.cli.verbs import app
+from attar.cli import main
 from attar.files import sha256
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,27 @@ def attar(*words: object) -> tuple[int, str, str]:
     process = start(*words)
     out, err = process.communicate(timeout=600)
     return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`attar` without a process of its own, which takes seconds to load torch; libraries are heard too (`capfd`)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["attar", *map(str, words)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capfd.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+Attar = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -128,15 +150,15 @@ def test_killed_at_every_stage_it_ends_in_the_same_student(recipe: Path, finishe
     assert (output / "report.html").is_file()
 
 
-def test_a_folder_of_another_run_is_refused(recipe: Path, finished: Path) -> None:
+def test_a_folder_of_another_run_is_refused(recipe: Path, finished: Path, here: Attar) -> None:
     before = sha256(finished)
-    code, _, err = attar("run", recipe, "-o", finished, "--set", "seed=1")
+    code, _, err = here("run", recipe, "-o", finished, "--set", "seed=1")
     assert code == 2 and "another run" in err
     assert sha256(finished) == before
 
 
 @pytest.mark.parametrize("target", ["litert:int8", "coreml:fp16", "onnx:fp32"])
-def test_one_changed_byte_is_caught_and_named(target: str, finished: Path, tmp_path: Path) -> None:
+def test_one_changed_byte_is_caught_and_named(target: str, finished: Path, tmp_path: Path, here: Attar) -> None:
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
     manifest = json.loads((copy / "exports" / "manifest.json").read_text())
@@ -146,34 +168,34 @@ def test_one_changed_byte_is_caught_and_named(target: str, finished: Path, tmp_p
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
-    code, _, err = attar("verify", copy)
+    code, _, err = here("verify", copy)
     assert code == 1 and name in err
     after = json.loads((copy / "exports" / "manifest.json").read_text())
     assert target not in [entry["target"] for entry in after["files"]]
 
 
-def test_single_verbs_on_a_finished_run(finished: Path, tmp_path: Path) -> None:
+def test_single_verbs_on_a_finished_run(finished: Path, tmp_path: Path, here: Attar) -> None:
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
-    code, out, err = attar("verify", copy / "exports", "--json")
+    code, out, err = here("verify", copy / "exports", "--json")
     assert code == 0 and len(json.loads(out)["files"]) == 3, err
     lab = ("--history", copy / "lab.sqlite")
-    code, out, err = attar("bench", copy, "--seconds", "0.5", "--threads", "2", *lab, "--tag", "v1", "--json")
+    code, out, err = here("bench", copy, "--seconds", "0.5", "--threads", "2", *lab, "--tag", "v1", "--json")
     records = json.loads(out)["records"]
     assert code == 0 and all(len(r["samples"]) >= 5 and r["threads"] == 2 for r in records), err
     half = ("--against", "v1", "--fail-if", "size > 0.5x baseline")
-    code, out, err = attar("bench", copy, "--seconds", "0.1", "--threads", "2", *lab, *half)
+    code, out, err = here("bench", copy, "--seconds", "0.1", "--threads", "2", *lab, *half)
     assert code == 1 and "Slower or larger than the baseline: " in err and "failed" in out, err
-    code, out, err = attar("history", copy / "lab.sqlite", "--json")
+    code, out, err = here("history", copy / "lab.sqlite", "--json")
     assert code == 0 and [each["tags"] for each in json.loads(out)] == [["v1"]] * len(records) + [[]] * len(records), (
         err
     )
-    code, out, err = attar("compare", copy, "--json")
+    code, out, err = here("compare", copy, "--json")
     assert code == 0 and json.loads(out), err
     (copy / "report.html").unlink()
-    code, _, err = attar("report", copy)
+    code, _, err = here("report", copy)
     assert code == 0 and (copy / "report.html").stat().st_size < 5_000_000, err
-    code, out, err = attar("export", copy / "student", "-t", "onnx:int8", "--max-drop", "25", "--json")
+    code, out, err = here("export", copy / "student", "-t", "onnx:int8", "--max-drop", "25", "--json")
     assert code == 0, err
     assert "onnx:int8" in [entry["target"] for entry in json.loads(out)["files"]]
 
@@ -214,14 +236,12 @@ def verbs(run: Path, shapes: Path, output: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["table", "json"])
 def test_every_verb_prints_tables_of_80_columns_or_json_alone(
-    as_json: bool, finished: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    """In a pipe; `capfd` also hears what libraries print by themselves."""
+    as_json: bool, finished: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Attar
+) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     for words in verbs(finished, shapes, tmp_path):
-        app([*words, *(["--json"] if as_json else [])], standalone_mode=False)
-        printed = capfd.readouterr().out
+        code, printed, err = here(*words, *(["--json"] if as_json else []))
+        assert code == 0, err
         if as_json:
             assert json.loads(printed), words
         else:
@@ -231,13 +251,13 @@ def test_every_verb_prints_tables_of_80_columns_or_json_alone(
             assert printed or words[0] in ("teach", "distill", "report"), words
 
 
-@pytest.mark.parametrize("home", ["none", "read-only"])
-def test_verbs_need_no_home(home: str, finished: Path, shapes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("home", "verb"), [("none", "predict"), ("read-only", "verify")])
+def test_verbs_need_no_home(home: str, verb: str, finished: Path, shapes: Path, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "XDG_CACHE_HOME")}
     if home == "read-only":
         (tmp_path / "home").mkdir(mode=0o555)
         environment["HOME"] = str(tmp_path / "home")
-    for words in (["predict", finished, shapes / "circle" / "0.png"], ["verify", finished, "--max-drop", "50"]):
-        command = bound_by_permissions([sys.executable, "-m", "attar", *map(str, words)])
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
+    more = {"predict": [shapes / "circle" / "0.png"], "verify": ["--max-drop", "50"]}[verb]
+    command = bound_by_permissions([sys.executable, "-m", "attar", *map(str, [verb, finished, *more])])
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
