@@ -27,7 +27,7 @@ from attar.sources import photos_of, require_photos
 from attar.training import scheduled
 from benchmarks.compare import Comparison
 from distill import distill
-from distill.distill import require_balance, require_comparisons, require_labels
+from distill.checks import require_balance, require_comparisons, require_labels
 from distill.losses import goal_of
 from students.create import check_name
 

@@ -43,7 +43,7 @@ from benchmarks.device import describe, load_average
 from benchmarks.elpv import RECIPE
 from distill.answers import ask, teacher_answers
 from distill.cache import TeacherCache
-from distill.distill import learner, objective
+from distill.fit import learner, objective
 from distill.losses import goal_of
 from export.verify import spread
 

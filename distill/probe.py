@@ -8,7 +8,7 @@ on alone changes it too. A change whose interval includes zero is no evidence, a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,19 @@ import numpy as np
 
 import students
 from attar import ranks
-from attar.balance import label_loss
 from attar.bundle import Bundle
 from attar.console import say
 from attar.data import Photos, labels_of, load_pixels
 from attar.errors import InputError
-from attar.evaluation import TrainingSample
 from attar.extras import version
 from attar.files import digest_of, make_folder, read_json, write_json
 from attar.inference import device, predict
 from attar.keeping import discard
 from attar.metrics import paired_interval
-from attar.preprocessing import Preprocessing
 from attar.recipe import DistillSpec, validate
-from attar.training import train
-from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
-from distill.answers import identity_of, teacher_answers
-from distill.distill import learner, lesson, objective
-from distill.losses import goal_of
+from attar.views import ViewPolicy
+from distill.answers import identity_of
+from distill.fit import Task, fit
 from students.widen import widened
 
 SHARE = 0.1
@@ -243,47 +238,14 @@ def _right(
     stored = output / f"{name}.json"
     if stored.is_file() and (found := read_json(stored)).get("key") == key:
         return np.array(found["right"], dtype=bool)
-    checkpoint = output / f"{name}.training.pt"
     preprocessing = replace(student.preprocessing, size=plan.spec.size)
-    fitted = _fit(plan, photos, preprocessing, teacher, cache, checkpoint, identity, f"Probing {name}")
+    task = Task(
+        photos, plan.spec, preprocessing, plan.views, teacher, cache, seed=0, checkpoint=output / f"{name}.training.pt",
+        identity=identity, title=f"Probing {name}", first=plan.first,
+    )  # fmt: skip
+    fitted = fit(copy.deepcopy(plan.student), task).student  # several plans start from it
     probabilities = predict(fitted.to(device()), load_pixels(photos.val, preprocessing), title=f"Evaluating {name}")
     right = probabilities.argmax(1) == labels_of(photos.val)
     write_json(stored, {"key": key, "right": right.astype(int).tolist()})
-    discard(checkpoint)
+    discard(task.checkpoint)
     return right
-
-
-def _fit(
-    plan: Plan, photos: Photos, preprocessing: Preprocessing, teacher: Bundle | None, cache: Path, checkpoint: Path,
-    identity: Any, title: str,
-) -> students.Student:  # fmt: skip
-    spec, goal, seed = plan.spec, goal_of(plan.spec), 0
-    seen, labels = lesson(photos, goal, teacher)
-    store = PhotoStore(seen, spec.size)
-    loader = ViewLoader(store, labels, plan.views, size=spec.size, batch_size=spec.batch_size, seed=seed)
-    answers = None
-    if teacher is not None:
-        last = plan.first + spec.epochs
-        answers = teacher_answers(
-            teacher, photos, plan.views, cache, epochs=last, kinds=goal.kinds, temperature=goal.temperature
-        )
-    student = copy.deepcopy(plan.student)  # several plans start from it
-    trained = train(
-        learner(student, spec, answers, seed, label_loss(spec, photos)), spec, _From(loader, plan.first),
-        objective(goal, answers),
-        seed=seed, checkpoint=checkpoint, identity=identity, title=title,
-        remeasure=TrainingSample(photos, preprocessing).remeasure,
-    )  # fmt: skip
-    fitted: Any = trained.model.student
-    return fitted
-
-
-class _From:
-    """A loader that begins at a later epoch."""
-
-    def __init__(self, loader: ViewLoader, first: int) -> None:
-        self._loader, self._first = loader, first
-        self.batch_size, self.steps = loader.batch_size, loader.steps
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        return self._loader.epoch(self._first + epoch, start)

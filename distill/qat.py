@@ -13,6 +13,7 @@ What is written is a plain student again, whose weights bear rounding better.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,17 @@ from torch.nn.utils import parametrize
 
 import students
 from attar import ranks
-from attar.balance import label_loss
 from attar.bundle import Bundle, read_bundle
-from attar.data import Photos, labels_of
+from attar.data import Photos
 from attar.errors import InputError
-from attar.evaluation import TrainingSample, evaluate, validator
-from attar.inference import device
+from attar.evaluation import TrainingSample
 from attar.keeping import discard
-from attar.provenance import provenance
 from attar.recipe import DistillSpec
-from attar.training import scheduled, train
-from attar.views import PhotoStore, ViewLoader, ViewPolicy
-from distill.answers import identity_of, teacher_answers
-from distill.distill import about_teacher, learner, lesson, objective, require_balance, require_comparisons
-from distill.losses import goal_of
-from distill.useless import refuse_useless
+from attar.training import scheduled
+from attar.views import ViewPolicy
+from distill.answers import identity_of
+from distill.distill import cache_of, save
+from distill.fit import Task, fit, steps_of
 from students import DWSConvHead, Student
 from students.create import build
 
@@ -177,7 +174,6 @@ def quantization_aware(
     Raises:
         InputError: the student or teacher has other labels; a cache or checkpoint of another run.
     """
-    goal = goal_of(spec)
     views = views or ViewPolicy()
     parent = read_bundle(student, "student") if isinstance(student, Path) else student
     teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
@@ -186,48 +182,19 @@ def quantization_aware(
     if parent.labels != photos.labels:
         raise InputError(f"{parent.path}: its classes are not those of {photos.spec.path}. Give the student's photos.")
     preprocessing = parent.preprocessing
-    require_balance(spec, goal, taught=teacher is not None)
-    seen, labels = lesson(photos, goal, teacher)
-    loader = ViewLoader(
-        PhotoStore(seen, preprocessing.size), labels, views,
-        size=preprocessing.size, batch_size=spec.batch_size, seed=seed,
-    )  # fmt: skip
-    views.photos_in(loader.batch_size)  # before the teacher is asked
-    require_comparisons(spec, goal, loader.batch_size, taught=teacher is not None)
-    spec = scheduled(spec, loader.steps)
+    spec = scheduled(spec, steps_of(spec, photos, teacher))
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
-    spec = spec.model_copy(update={"name": parent.name, "size": preprocessing.size, **schedule})
-    answers = None
-    if teacher is not None:
-        folder = cache or output.with_name(f"{output.name}.teacher-cache")
-        answers = teacher_answers(
-            teacher, photos, views, folder, epochs=spec.epochs, kinds=goal.kinds, temperature=goal.temperature,
-            compile=spec.compile_teacher,
-        )  # fmt: skip
-        if spec.check_teacher and goal.labels and "logits" in goal.kinds:
-            refuse_useless(answers, labels_of(photos.train), teacher)
-    sample, plain = TrainingSample(photos, preprocessing), students.load(parent)
-    sample.remeasure(plain)
-    checkpoint = output.with_name(f"{output.name}.training.pt")
-    trained = train(
-        learner(QuantizationAware(plain), spec, answers, seed, label_loss(spec, photos)), spec, loader,
-        objective(goal, answers), seed=seed, checkpoint=checkpoint, title=f"Training {parent.name} for integers",
-        validate=validator(photos, preprocessing, spec.select),
+    task = Task(
+        photos, spec.model_copy(update={"name": parent.name, "size": preprocessing.size, **schedule}), preprocessing,
+        views, teacher, cache or cache_of(output), seed, checkpoint=output.with_name(f"{output.name}.training.pt"),
         identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
+        title=f"Training {parent.name} for integers",
     )  # fmt: skip
-    aware: Any = trained.model.student
-    plain = aware.plain()
-    metrics = evaluate(plain.to(device()), photos, preprocessing, "Evaluating the student", sample)
-    steps = parent.metrics.get("steps")
-    metrics |= {} if steps is None else {"steps": steps + spec.epochs * loader.steps}
-    bundle = students.save(
-        plain.cpu(), output, labels=photos.labels, preprocessing=preprocessing,
-        metrics={**metrics, "history": trained.history},
-        provenance=provenance(
-            photos, seed, {"student": spec.model_dump(), "views": views.to_json()},
-            teacher=about_teacher(teacher) if teacher else None,
-            quantization_aware={"parent": {"name": parent.name, "fingerprint": parent.fingerprint}},
-        ),
-    )  # fmt: skip
-    discard(checkpoint)
+    plain = students.load(parent)
+    TrainingSample(photos, preprocessing).remeasure(plain)
+    fitted = fit(QuantizationAware(plain), task, remeasure=False)
+    fitted = replace(fitted, student=fitted.student.plain())
+    about = {"quantization_aware": {"parent": {"name": parent.name, "fingerprint": parent.fingerprint}}}
+    bundle = save(fitted, task, output, about=about, steps=parent.metrics.get("steps"))
+    discard(task.checkpoint)
     return bundle

@@ -49,7 +49,7 @@ from benchmarks.device import describe
 from benchmarks.elpv import RECIPE, run_attar, settings
 from benchmarks.probe import peak_memory
 from distill.answers import teacher_answers
-from distill.distill import learner, objective
+from distill.fit import learner, objective
 from distill.losses import goal_of
 from export.verify import spread
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from attar.errors import InputError
 from attar.recipe import DistillSpec
-from distill.distill import require_comparisons
+from distill.checks import require_comparisons
 from distill.losses import LOSSES, goal_of, loss_named
 from distill.losses.attention import attention
 from distill.losses.base import UNKNOWN, attention_map, coarser, resampled, whitened

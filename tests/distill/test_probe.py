@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import distill.fit
 import distill.probe
 import students
 import teachers
@@ -76,7 +77,7 @@ def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_
     student, teacher = bundles(made)
     seen: dict[str, tuple[list[int], int, int]] = {}
     killed, starts = [], []
-    train = distill.probe.train
+    train = distill.fit.train
 
     def watched(model: torch.nn.Module, spec: DistillSpec, loader: object, *rest: object, **more: object) -> object:
         views = [int(next(iter(loader.epoch(epoch))).view[0]) for epoch in range(spec.epochs)]
@@ -89,7 +90,7 @@ def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_
         assert spec.lr == pytest.approx(0.1 * STUDENT.lr)
         return train(model, spec, loader, *rest, **more)
 
-    monkeypatch.setattr(distill.probe, "train", watched)
+    monkeypatch.setattr(distill.fit, "train", watched)
     with pytest.raises(KeyboardInterrupt):
         probe(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
     assert set(seen) == {"Probing control", "Probing views"}
@@ -107,7 +108,7 @@ def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(distill.probe, "train", refuse)
+    monkeypatch.setattr(distill.fit, "train", refuse)
     assert probe(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache") == found
 
 

@@ -20,7 +20,7 @@ from attar.files import sha256
 from attar.inference import predict, to_tensor
 from attar.recipe import DistillSpec
 from attar.views import ViewPolicy
-from distill import qat as module
+from distill import fit as module
 from distill import quantization_aware
 from distill.qat import QuantizationAware, RoundedActivation, RoundedWeights
 
@@ -151,6 +151,12 @@ def test_a_run_that_is_cut_off_ends_in_the_same_weights(
     again = quantization_aware(parent, photos, spec, tmp_path / "b", views=VIEWS)
     assert sha256(again.path / "model.safetensors") == sha256(bundle.path / "model.safetensors")
     assert sha256(again.path / "model.safetensors") != sha256(parent.path / "model.safetensors")
+
+
+def test_its_best_epoch_is_kept_if_asked_for(parent: Bundle, photos: Photos, tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"select": "best", "epochs": 30})  # three of them for integers
+    bundle = quantization_aware(parent, photos, spec, tmp_path / "best", views=VIEWS)
+    assert len(bundle.metrics["history"]) == 3 and bundle.provenance["recipe"]["student"]["select"] == "best"
 
 
 def test_photos_of_other_classes_are_refused(parent: Bundle, shapes: Path, tmp_path: Path) -> None:

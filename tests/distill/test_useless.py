@@ -13,7 +13,7 @@ from attar.data import DataSpec, Photos, read_photos
 from attar.errors import InputError
 from attar.recipe import DistillSpec, TeachSpec
 from attar.views import ViewPolicy
-from distill import distill
+from distill import distill, quantization_aware
 from distill.useless import problem
 
 
@@ -89,4 +89,7 @@ def test_a_student_of_a_teacher_in_another_order_is_refused_before_it_is_trained
         distill(photos, spec, tmp_path / "student", teacher=wrong, views=views)
     assert not (tmp_path / "student").exists() and not (tmp_path / "student.training.pt").exists()
     forced = spec.model_copy(update={"check_teacher": False})
-    assert distill(photos, forced, tmp_path / "student", teacher=wrong, views=views).labels == photos.labels
+    student = distill(photos, forced, tmp_path / "student", teacher=wrong, views=views)
+    assert student.labels == photos.labels
+    with pytest.raises(InputError, match="in another order"):
+        quantization_aware(student, photos, spec, tmp_path / "integers", teacher=wrong, views=views)

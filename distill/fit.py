@@ -1,0 +1,180 @@
+"""Training a student by labels and a teacher: the one way for distilling, for integers and for probing.
+
+    loss = label weight · cross-entropy(labels) + sum of weight · distillation loss(teacher)
+
+on views that teacher and student share. The teacher runs once for every view of every photo, before training, and its
+answers are read from the cache from then on: by every epoch, student and seed. Only then are the student's photos
+decoded, so that those of one of the two are in memory at a time.
+
+With a label weight of zero the labels are never read, and photos without any may take part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from attar import ranks
+from attar.balance import LabelLoss, label_loss
+from attar.bundle import Bundle
+from attar.data import Photo, Photos, labels_of
+from attar.evaluation import TrainingSample, validator
+from attar.preprocessing import Preprocessing
+from attar.recipe import DistillSpec
+from attar.training import train
+from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
+from distill.answers import teacher_answers
+from distill.cache import TeacherCache
+from distill.checks import require_balance, require_comparisons, require_labels
+from distill.learner import Learner
+from distill.losses import Goal, goal_of
+from distill.losses.base import UNKNOWN
+from distill.useless import refuse_useless
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a student learns from, and for how long.
+
+    Attributes:
+        photos: the training and validation photos.
+        spec: its losses and its schedule, as many epochs as there will be.
+        preprocessing: how a photo becomes its input when it is evaluated.
+        views: the view policy.
+        teacher: a teacher's bundle with the same labels; None for labels alone.
+        cache: folder of the teacher cache.
+        seed: of dropout and the order of photos.
+        checkpoint: file that an interrupted training continues from.
+        identity: plain data; a checkpoint of another one is refused.
+        title: for the progress bar.
+        first: number of the first epoch, and so of its first view.
+    """
+
+    photos: Photos
+    spec: DistillSpec
+    preprocessing: Preprocessing
+    views: ViewPolicy
+    teacher: Bundle | None
+    cache: Path
+    seed: int
+    checkpoint: Path
+    identity: Any
+    title: str
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained student, the history of its epochs, its optimizer steps, and training photos to evaluate it on."""
+
+    student: Any
+    history: list[dict[str, Any]]
+    steps: int
+    sample: TrainingSample
+
+
+def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
+    """Train a student (or one that wraps it, as for integers) in place.
+
+    Args:
+        student: uint8 images (N, 3, H, W) -> logits, with `answers` for its losses.
+        task: what it learns from.
+        remeasure: give its batch norms the statistics of training photos in the end and before each evaluation;
+            not where the training is of the function with the statistics that it has.
+
+    Raises:
+        InputError: a teacher with other labels or useless answers; a batch that the losses or views cannot take; a
+            cache or checkpoint of another training.
+    """
+    spec, views, photos, goal = task.spec, task.views, task.photos, goal_of(task.spec)
+    seen, labels = lesson(photos, goal, task.teacher)
+    batch_size = min(spec.batch_size, len(seen))
+    views.photos_in(batch_size)
+    require_balance(spec, goal, taught=task.teacher is not None)
+    require_comparisons(spec, goal, batch_size, taught=task.teacher is not None)
+    answers = _answers(task, goal)
+    loader = ViewLoader(
+        PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=batch_size, seed=task.seed
+    )
+    sample = TrainingSample(photos, task.preprocessing)
+    trained = train(
+        learner(student, spec, answers, task.seed, label_loss(spec, photos)), spec, _From(loader, task.first),
+        objective(goal, answers), seed=task.seed, checkpoint=task.checkpoint, identity=task.identity, title=task.title,
+        validate=validator(photos, task.preprocessing, spec.select),
+        remeasure=sample.remeasure if remeasure and ranks.is_first() else None,
+    )  # fmt: skip
+    fitted: Any = trained.model
+    return Fitted(fitted.student, trained.history, spec.epochs * loader.steps, sample)
+
+
+def steps_of(spec: DistillSpec, photos: Photos, teacher: Bundle | None) -> int:
+    """Optimizer steps in an epoch; the incomplete last batch is left out."""
+    seen, _ = lesson(photos, goal_of(spec), teacher)
+    return len(seen) // min(spec.batch_size, len(seen))
+
+
+def _answers(task: Task, goal: Goal) -> TeacherCache | None:
+    """The teacher's answers to the views of this training, if there is a teacher."""
+    if task.teacher is None:
+        return None
+    answers = teacher_answers(
+        task.teacher, task.photos, task.views, task.cache, epochs=task.first + task.spec.epochs, kinds=goal.kinds,
+        temperature=goal.temperature, compile=task.spec.compile_teacher,
+    )  # fmt: skip
+    if task.spec.check_teacher and goal.labels and "logits" in goal.kinds:  # the labelled photos come first in it
+        refuse_useless(answers, labels_of(task.photos.train), task.teacher)
+    return answers
+
+
+def lesson(photos: Photos, goal: Goal, teacher: Bundle | None) -> tuple[tuple[Photo, ...], np.ndarray]:
+    """The photos a student is shown, and their labels int64 (photos,), all `UNKNOWN` where the goal ignores them."""
+    require_labels(photos.spec.unlabelled, goal, taught=teacher is not None)
+    if teacher is None or goal.labels:
+        return photos.train, labels_of(photos.train)
+    seen = photos.train + photos.unlabelled
+    return seen, np.full(len(seen), UNKNOWN, dtype=np.int64)
+
+
+def learner(
+    student: nn.Module,
+    spec: DistillSpec,
+    answers: TeacherCache | None,
+    seed: int,
+    supervised: LabelLoss | None = None,
+) -> Learner:
+    """The student as it is trained, with what its losses learn beside it; `supervised` is by default not balanced."""
+    torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not
+    goal = goal_of(spec) if answers is not None else None
+    shapes = answers.shapes if answers is not None else {}
+    supervised = supervised or LabelLoss(spec.label_smoothing)
+    return Learner(student, goal, size=spec.size, teacher=shapes, supervised=supervised)
+
+
+def objective(goal: Goal, answers: TeacherCache | None) -> Callable[[nn.Module, Batch], torch.Tensor]:
+    """The loss as a function of (`Learner`, batch), for `attar.training.train`."""
+
+    def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
+        if answers is None:
+            return model(batch.images, batch.labels)
+        stored = answers.answers(batch.view, batch.index, goal.kinds)
+        soft = {kind: torch.from_numpy(answer).to(batch.images.device) for kind, answer in stored.items()}
+        return model(batch.images, batch.labels, soft)
+
+    return loss_of
+
+
+class _From:
+    """A loader that begins at a later epoch."""
+
+    def __init__(self, loader: ViewLoader, first: int) -> None:
+        self._loader, self._first = loader, first
+        self.batch_size, self.steps = loader.batch_size, loader.steps
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        return self._loader.epoch(self._first + epoch, start)
