@@ -103,7 +103,7 @@ class Sharded(Replicated):
     """Ranks with a part of the model each. What the first rank gets back is whole; the others' copy stays untrained."""
 
     def __init__(self) -> None:
-        self._fabric = ranks.fabric(shard=True)
+        self._fabric = ranks.fabric(shard_blocks)
 
     def place(self, model: nn.Module) -> nn.Module:
         """See `One`. A copy is trained, because a sharded module cannot be made plain again."""

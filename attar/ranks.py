@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import cache
@@ -25,6 +25,7 @@ from attar.errors import AttarError, GateError, InputError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from torch import nn
     from torch.distributed import ProcessGroup
 
 S = TypeVar("S")
@@ -149,8 +150,8 @@ def lost(error: BaseException) -> AttarError | None:
 
 
 @cache
-def fabric(shard: bool = False) -> Any:
-    """Lightning Fabric for this job, launched: DDP, or with `shard` FSDP 2 (`attar.engines`)."""
+def fabric(shard: Callable[[nn.Module, Any], nn.Module] | None = None) -> Any:
+    """Lightning Fabric for this job, launched: DDP, or FSDP 2 with what spreads a model over a device mesh."""
     import logging
 
     import torch
@@ -168,11 +169,7 @@ def fabric(shard: bool = False) -> Any:
         )
     limit = {"timeout": timedelta(seconds=LOST_SECONDS)}
     if shard:
-        from attar.engines import shard_blocks
-
-        strategy = strategies.ModelParallelStrategy(
-            shard_blocks, data_parallel_size=count(), tensor_parallel_size=1, **limit
-        )
+        strategy = strategies.ModelParallelStrategy(shard, data_parallel_size=count(), tensor_parallel_size=1, **limit)
     else:
         strategy = strategies.DDPStrategy(**limit)
     made = lightning.Fabric(

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,26 @@ def test_imports_point_down_the_table(path: Path) -> None:
                 continue
             assert package in MAY_IMPORT[module.partition(".")[0]], f"{module} imports {name}, line {node.lineno}"
             assert not is_top(name), f"{module} imports {name}, line {node.lineno}"
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Not within functions either; what is imported for type checkers alone does not count."""
+    modules = {module_of(path) for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for path in FILES:
+        names = {name for node in at_run_time(ast.parse(path.read_text(encoding="utf-8"))) for name in imports(node)}
+        found = {name if name in modules else name.rpartition(".")[0] for name in names}
+        graph[module_of(path)] = (found & modules) - {module_of(path)}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes but those of `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from at_run_time(child)
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
