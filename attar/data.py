@@ -391,7 +391,7 @@ def _inner_folders(folder: Path, found: Sequence[Found]) -> str:
 
 
 def _refuse_odd_labels(root: Path, labels: Sequence[str]) -> None:
-    """Labels travel inside phone files, one a line, as UTF-8."""
+    """Labels travel inside phone files, one per line, as UTF-8."""
     for label in labels:
         if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in label):
             raise InputError(f"{root}: class {label!r}: its name is not one line of UTF-8 text. Rename it.")

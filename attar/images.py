@@ -38,10 +38,10 @@ STRIP = 1 << 20
 """Pixels of a large image that are converted at a time."""
 
 PER_PIXEL = {"RGB": 8, "L": 5, "1": 5, "P": 6, "RGBA": 8, "LA": 8, "CMYK": 8, "YCbCr": 8, "LAB": 8}
-"""Pillow's mode -> bytes that a pixel takes at most: its own, and 4 of RGB or of itself turned upright."""
+"""Pillow's mode -> bytes per pixel at most: its own, and 4 of RGB or of itself turned upright."""
 
 PER_FORMAT = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 4}
-"""File format -> bytes a pixel that its decoder takes besides."""
+"""File format -> bytes per pixel that its decoder takes besides."""
 
 MAX_ASPECT = 100
 """Photos longer than this many times their width are set aside: resized by the shorter side, they explode."""

@@ -164,7 +164,7 @@ def fabric(shard: Callable[[nn.Module, Any], nn.Module] | None = None) -> Any:
     gpus = torch.cuda.device_count()
     if 0 < gpus < local_count():
         raise InputError(
-            f"{local_count()} ranks on a machine with {gpus} GPU(s). Start one rank a GPU (torchrun "
+            f"{local_count()} ranks on a machine with {gpus} GPU(s). Start one rank per GPU (torchrun "
             f'--nproc-per-node {gpus}), or set CUDA_VISIBLE_DEVICES="" to train on the CPU.'
         )
     limit = {"timeout": timedelta(seconds=LOST_SECONDS)}

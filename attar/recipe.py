@@ -115,7 +115,7 @@ class TeachSpec(TrainSpec):
     lora_rank: int = Field(8, ge=1, le=4096, description="lora: rank of what is added to each matrix")
     lora_alpha: float = Field(16.0, gt=0, description="lora: what is added is scaled by alpha / rank")
     lora_mlp: bool = Field(False, description="lora: adapt the MLPs' matrices too, not only the attention's")
-    text_embeddings: str | None = Field(None, description="zero_shot: a file of one embedding or more a class")
+    text_embeddings: str | None = Field(None, description="zero_shot: a file of one or more embeddings per class")
     logit_scale: float = Field(100.0, gt=0, description="zero_shot: what cosines are multiplied by")
     logit_bias: float = Field(0.0, description="zero_shot: what is added to them (SigLIP)")
     members: tuple[str, ...] = Field((), description="ensemble: folders of teacher bundles")

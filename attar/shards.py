@@ -2,7 +2,7 @@
 
     shards/train-000.tar:  0001.jpg 0001.cls   a class number or name
                            0002.png 0002.json  {"label": 7} or {"class_name": "rose"}
-    shards/classes.txt     names the class numbers, one a line from 0 on; labels.txt works as well
+    shards/classes.txt     names the class numbers, one per line from 0 on; labels.txt works as well
 
 Files of one sample share their name up to its first dot, and may lie anywhere in their shard.
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # recipes hold a view policy, and are read by commands that n
     import torch
 
 STORE_BYTES = 4 << 30
-"""Decoded photos are kept in memory up to this many bytes a machine; the rest are decoded at each use."""
+"""Decoded photos are kept in memory up to this many bytes per machine; the rest are decoded at each use."""
 
 
 @dataclass(frozen=True)

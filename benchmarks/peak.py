@@ -1,4 +1,4 @@
-"""The best that this machine does: multiply-adds a second in LiteRT, and bytes a second of copying.
+"""The best that this machine does: multiply-adds per second in LiteRT, and bytes per second of copying.
 
 Arithmetic is measured with a file made for it: a chain of 1x1 convolutions whose weights and images stay in a core's
 cache, the operator that XNNPACK does best, in float and in int8. A phone file that came near these rates would have

@@ -1,4 +1,4 @@
-"""The teacher's answers, stored once: a folder of memory-mapped shards, one a view and kind of answer.
+"""The teacher's answers, stored once: a folder of memory-mapped shards, one per view and kind of answer.
 
     cache.json             whose answers to what: teacher, photos, view policy; SHA-256 of every shard
     view-00003.npy         float16 logits (training photos, classes) for view 3 of every photo

@@ -93,7 +93,7 @@ def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
             cache or checkpoint of another training.
     """
     spec, views, photos, goal = task.spec, task.views, task.photos, goal_of(task.spec)
-    seen, labels = lesson(photos, goal, task.teacher)
+    seen, labels = training_set(photos, goal, task.teacher)
     batch_size = min(spec.batch_size, len(seen))
     views.photos_in(batch_size)
     require_balance(spec, goal, taught=task.teacher is not None)
@@ -115,7 +115,7 @@ def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
 
 def steps_of(spec: DistillSpec, photos: Photos, teacher: Bundle | None) -> int:
     """Optimizer steps in an epoch; the incomplete last batch is left out."""
-    seen, _ = lesson(photos, goal_of(spec), teacher)
+    seen, _ = training_set(photos, goal_of(spec), teacher)
     return len(seen) // min(spec.batch_size, len(seen))
 
 
@@ -132,7 +132,7 @@ def _answers(task: Task, goal: Goal) -> TeacherCache | None:
     return answers
 
 
-def lesson(photos: Photos, goal: Goal, teacher: Bundle | None) -> tuple[tuple[Photo, ...], np.ndarray]:
+def training_set(photos: Photos, goal: Goal, teacher: Bundle | None) -> tuple[tuple[Photo, ...], np.ndarray]:
     """The photos a student is shown, and their labels int64 (photos,), all `UNKNOWN` where the goal ignores them."""
     require_labels(photos.spec.unlabelled, goal, taught=teacher is not None)
     if teacher is None or goal.labels:

@@ -80,7 +80,7 @@ def choose(logits: np.ndarray, temperature: float, bound: float = BOUND) -> TopK
         None if that k would take more than half of what all logits take.
     """
     packing = TopK(8, logits.shape[1], temperature)
-    while packing.dtype.itemsize <= packing.classes:  # half of two bytes a class
+    while packing.dtype.itemsize <= packing.classes:  # half of two bytes per class
         error = divergence(logits, packing.unpack(packing.pack(logits)), temperature)
         if error <= bound:
             return replace(packing, divergence=error)

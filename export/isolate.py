@@ -36,7 +36,7 @@ class Limits:
     Attributes:
         seconds: time.
         memory: resident memory in bytes; None for a fair share of nine tenths of the machine's.
-        workers: processes at a time; None for one a core, while each has `_ROOM` of memory.
+        workers: processes at a time; None for one per core, while each has `_ROOM` of memory.
     """
 
     seconds: float = 1800

@@ -9,7 +9,7 @@ which makes sigmoid(logits) its probability of a match; in a softmax over classe
 Two kinds of file:
 
     text.safetensors        a tensor a class, named as the class: (dim,), or (prompts, dim)
-    text.npy, text.txt      (classes, dim) or (classes, prompts, dim), and beside it the classes' names, one a line
+    text.npy, text.txt      (classes, dim) or (classes, prompts, dim), and beside it the classes' names, one per line
 
 A class is found by its name, never by its row.
 """
@@ -108,7 +108,7 @@ def read_text_embeddings(path: Path | str, labels: Sequence[str]) -> torch.Tenso
         if names:
             raise InputError(
                 f"{path}: text embeddings {which} {_first(names)} ({len(names)} of {len(found)} in the file, "
-                f"{len(labels)} classes of photos). Make the file with one embedding or more a class, under its name."
+                f"{len(labels)} classes of photos). Make the file with embeddings for each class, under its name."
             )
     shapes = Counter(values.shape[-1:] for values in found.values())
     if len(shapes) > 1 or any(values.ndim not in (1, 2) or not values.size for values in found.values()):

@@ -236,7 +236,7 @@ def export(
         typer.Option(min=0.1, help="Gigabytes that one target may take; by default its share of the machine's."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Targets at a time; by default one a core.")
+        int | None, typer.Option("--jobs", "-j", min=1, help="Targets at a time; by default one per core.")
     ] = None,
     author: Annotated[
         str | None, typer.Option(help="Whose model it is: written into every file.", show_default=False)

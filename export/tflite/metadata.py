@@ -75,7 +75,7 @@ def build(facts: Mapping[str, Any], *, image: str, output: str, words: str) -> b
     """
     t = _Tables()
     target = facts["target"]
-    labels = t.table({0: t.text(LABELS), 1: t.text("Class names, one a line"), 2: ("byte", _TENSOR_AXIS_LABELS)}, 5)
+    labels = t.table({0: t.text(LABELS), 1: t.text("Class names, one per line"), 2: ("byte", _TENSOR_AXIS_LABELS)}, 5)
     facts_file = t.table({0: t.text(ABOUT), 1: t.text("Where the model comes from"), 2: ("byte", _UNKNOWN)}, 5)
     side = facts["preprocessing"]["size"]
     graph = t.table({2: t.tables([_image(t, image, side, words)]), 3: t.tables([_probabilities(t, output, labels)])}, 7)
