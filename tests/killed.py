@@ -56,19 +56,40 @@ def work(photos: Photos, checkpoint: Path, result: Path) -> None:
     result.write_text(json.dumps({"weights": weights.hex(), "history": trained.history}))
 
 
-def attempt(photos: Photos, folder: Path, seconds: float | None) -> bool:
-    """Train in a process that is killed after so many seconds; whether it came to its end."""
+def attempt(photos: Photos, folder: Path, writes: int | None, delay: float = 0.0) -> bool:
+    """Train in a process; whether it came to its end.
+
+    It is killed `delay` seconds after it has written so many checkpoints: by what it does, because on a busy machine no
+    number of seconds is right.
+    """
+    checkpoint = folder / "x.training.pt"
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)
         try:
-            work(photos, folder / "x.training.pt", folder / "result.json")
+            work(photos, checkpoint, folder / "result.json")
         finally:
             os._exit(0 if (folder / "result.json").exists() else 1)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
+    if writes is None:
+        return os.waitpid(child, 0)[1] == 0
+    seen = _written(checkpoint)
+    while writes and (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        now = _written(checkpoint)
+        writes, seen = writes - (now != seen), now
+    if writes:
+        return ended[1] == 0
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
     return os.waitpid(child, 0)[1] == 0
+
+
+def _written(path: Path) -> tuple[int, int]:
+    """Something that is another after each time a file is written."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return about.st_ino, about.st_mtime_ns
 
 
 def main(path: Path, folder: Path) -> None:
@@ -76,14 +97,11 @@ def main(path: Path, folder: Path) -> None:
     whole, killed = folder / "whole", folder / "killed"
     whole.mkdir()
     killed.mkdir()
-    started = time.monotonic()
     assert attempt(photos, whole, None)
-    span = time.monotonic() - started
     random = np.random.default_rng()
     steps: list[int] = []
     for _ in range(KILLS):
-        ended = attempt(photos, killed, 0.05 + float(random.uniform(0, span / 5)))
-        if ended:
+        if attempt(photos, killed, int(random.integers(1, 4)), float(random.uniform(0, 0.01))):
             break
         left = killed / "x.training.pt"
         steps.append(torch.load(left, weights_only=True)["step"] if left.exists() else 0)
