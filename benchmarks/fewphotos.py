@@ -241,11 +241,17 @@ def markdown(results: dict[str, Any]) -> str:
         lines.append(f"| {row['data']}, {row['start']}: {row['student']} | {row['photos']} | {taught} | {own} |")
     lines += [
         "",
-        f"Top-1, %, on {results['held_out']} held-out photos, mean of {results['seeds']} seed(s). In parentheses: how "
-        "many of them are at chance (the 95% interval does not lie above the commonest class). "
+        f"Top-1, %, on {results['held_out']} held-out photos, mean of {_seeds(results, ways)} seed(s). In parentheses: "
+        "how many of them are at chance (the 95% interval does not lie above the commonest class). "
         f"{results['device']['cpu']}, {results['device']['cores']} cores.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _seeds(results: dict[str, Any], ways: list[str]) -> str:
+    """How many seeds a cell has; `up to` so many while a study is unfinished."""
+    counts = {len(row["ways"].get(way, ())) for row in results["rows"] for way in ways}
+    return f"{'up to ' if len(counts) > 1 else ''}{max(counts)}"
 
 
 def _mean(seeds: list[dict[str, Any]]) -> str:
