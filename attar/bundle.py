@@ -120,6 +120,11 @@ def write_bundle(
     return read_bundle(path)
 
 
+def as_bundle(given: Bundle | Path | str, kind: Kind | None = None) -> Bundle:
+    """A bundle as it is, or read from where it lies."""
+    return given if isinstance(given, Bundle) else read_bundle(given, kind)
+
+
 def read_bundle(path: Path | str, kind: Kind | None = None) -> Bundle:
     """Read a bundle's description; weights are read by `Bundle.state_dict`.
 

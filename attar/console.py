@@ -20,12 +20,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from attar import ranks
 from attar.errors import printable
+from attar.train import distributed
 
 T = TypeVar("T")
 
-err = Console(stderr=True, highlight=False, quiet=not ranks.is_first())
+err = Console(stderr=True, highlight=False, quiet=not distributed.is_first())
 """Messages for a person, from the first rank only."""
 
 

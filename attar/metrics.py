@@ -77,8 +77,8 @@ def two_way_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, fl
     Searle, Casella and McCulloch, Variance Components, 1992, section 4.4). Their variances come from the mean squares,
     one below zero counts as zero, and Student's t has Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946).
     Unlike a bootstrap of both (Owen, arXiv 0712.1111), which counts the rest three times and for seeds has only the few
-    that there are, it holds the truth about as often as it says with five seeds: `python -m benchmarks.seeds`.
-    With one seed it speaks of photos alone. Fewer than two photos are a `ValueError`.
+    that there are, it holds the truth about as often as it says with five seeds: `python -m
+    attar.benchmarks.studies.seeds`. With one seed it speaks of photos alone. Fewer than two photos are a `ValueError`.
     """
     from scipy.stats import t
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attar import __version__, ranks
-from attar.data import DataSpec, Photos
+from attar import __version__
+from attar.data.photos import DataSpec, Photos
 from attar.errors import InputError
 from attar.extras import version
 from attar.files import digest_of
+from attar.train import distributed
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
 
@@ -44,7 +45,7 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
 def agree_on(photos: Photos, seed: int, **more: Any) -> None:
     """Make sure that all ranks are about to do the same work: an `InputError` names what differs."""
     versions = {name: version(name) for name in _PACKAGES}
-    ranks.agree({"photos": photos.fingerprint, "seed": seed, "attar": __version__, "packages": versions, **more})
+    distributed.agree({"photos": photos.fingerprint, "seed": seed, "attar": __version__, "packages": versions, **more})
 
 
 def _computed_on() -> dict[str, Any]:
@@ -55,7 +56,7 @@ def _computed_on() -> dict[str, Any]:
 
     where = device()
     name = torch.cuda.get_device_name() if where.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": where.type, "name": name, "threads": torch.get_num_threads(), "ranks": ranks.count()}
+    return {"device": where.type, "name": name, "threads": torch.get_num_threads(), "ranks": distributed.count()}
 
 
 def _unlabelled(photos: Photos) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ def judged(metrics: Mapping[str, Any], teacher: Mapping[str, Any] | None = None)
     """Judge a model by its bundle's metrics, and beside them those of its teacher, if it had one.
 
     Args:
-        metrics: as `attar.evaluation.evaluate` makes them, and `steps`, the number of optimizer steps.
+        metrics: as `attar.train.evaluation.evaluate` makes them, and `steps`, the number of optimizer steps.
         teacher: the same of the teacher.
     """
     if "top1" not in metrics:  # made by hand, and never evaluated

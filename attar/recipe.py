@@ -1,7 +1,7 @@
 """The recipe: one YAML file that tells a whole run, validated before anything starts.
 
     data:    {path: photos/}            or {source: elpv}; val_fraction, seed
-    views:   {crop_area: [0.35, 1.0]}   attar.views.ViewPolicy
+    views:   {crop_area: [0.35, 1.0]}   attar.data.views.ViewPolicy
     teacher: {name: vit_small_patch16_224, pretrained: true, epochs: 10}   TeachSpec
     student: {name: mobilenetv4_conv_small, size: 224, epochs: 60}         DistillSpec
     targets: [litert:int8, coreml:fp16]
@@ -20,11 +20,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from attar import yaml_text
-from attar.data import DataSpec
+from attar.data.photos import DataSpec
+from attar.data.views import ViewPolicy
 from attar.errors import InputError
 from attar.files import digest_of
 from attar.spellings import meant
-from attar.views import ViewPolicy
 
 MOST_PROBLEMS = 10
 """Wrong keys that one message names."""
@@ -52,12 +52,12 @@ class DataPart(_Strict):
         return self
 
     def spec(self, path: Path | str) -> DataSpec:
-        """What `attar.data.read_photos` takes, for the photos at `path`."""
+        """What `attar.data.photos.read_photos` takes, for the photos at `path`."""
         return DataSpec(str(path), self.val_fraction, self.seed, self.unlabelled, self.classes, self.allow_duplicates)
 
 
 class TrainSpec(_Strict):
-    """How to train: `attar.training`."""
+    """How to train: `attar.train.loop`."""
 
     epochs: int = Field(30, ge=1, le=1_000_000, description="at least; see min_steps")
     min_steps: int = Field(
@@ -74,7 +74,7 @@ class TrainSpec(_Strict):
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 switches clipping off")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     balance: Literal["none", "class_balanced", "logit_adjusted"] = Field(
-        "none", description="how the labels' loss makes up for rare classes: attar.balance"
+        "none", description="how the labels' loss makes up for rare classes: attar.train.balance"
     )
     tau: float = Field(1.0, gt=0, description="of logit_adjusted: strength; 1 is consistent with balanced accuracy")
     beta: float = Field(0.9999, ge=0, lt=1, description="of class_balanced: 0 weighs all alike, near 1 by count")
@@ -136,7 +136,7 @@ class TeachSpec(TrainSpec):
 class LossPart(BaseModel):
     """One of several losses. Keys other than these are the loss's own options: see docs/methods.md.
 
-    They are checked where the losses are known, in `distill.losses`, before anything starts.
+    They are checked where the losses are known, in `attar.distill.losses`, before anything starts.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -150,7 +150,7 @@ class LossPart(BaseModel):
 
 
 class DistillSpec(TrainSpec):
-    """Which student, and how to fit it: `distill.distill`.
+    """Which student, and how to fit it: `attar.distill.distill`.
 
     Either one loss, `weight · loss + (1 - weight) · labels`, or several, `label_weight · labels + sum of
     weight · loss`:

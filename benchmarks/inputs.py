@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from attar.data import Photo
+from attar.data.archives import in_packed, is_packed
+from attar.data.images import SUFFIXES
+from attar.data.photos import Photo
 from attar.errors import InputError
-from attar.images import SUFFIXES
-from attar.packed import in_packed, is_packed
 
 _NONE = -1
 """The label of a photo without one."""

@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from attar.benchmarks.inputs import photos_at
 from attar.bundle import Bundle, read_bundle
 from attar.console import track
-from attar.data import Photo, in_threads
+from attar.data.images import UnreadableImage, use_rgb
+from attar.data.photos import Photo, in_threads
 from attar.errors import InputError, did_you_mean
+from attar.export import read_manifest
+from attar.export.capture_output import captured
+from attar.export.manifest import NAME
+from attar.export.runner import open_runner
+from attar.export.targets import FORMATS
 from attar.files import inside, sha256
-from attar.images import UnreadableImage, use_rgb
 from attar.preprocessing import Preprocessing
 from attar.runfolder import RunFolder
-from benchmarks.inputs import photos_at
-from export import read_manifest
-from export.manifest import NAME
-from export.noise import captured
-from export.runner import open_runner
-from export.targets import FORMATS
 
 BATCH = 256
 """Photos that are in memory at once, as the model takes them."""
@@ -74,13 +74,19 @@ class Prediction:
 
 
 def predict(
-    model: Path, photos: Sequence[Path], *, top: int = 3, threshold: float = 0.0, target: str | None = None
+    model: Path | str,
+    photos: Path | str | Sequence[Path | str],
+    *,
+    top: int = 3,
+    threshold: float = 0.0,
+    target: str | None = None,
 ) -> list[Prediction]:
     """Ask a model about photos.
 
     Args:
         model: a run, a bundle, an exports folder, or an exported file.
-        photos: photos, folders of them (laid out anyhow), CSV files with a column `path`, shards or tables.
+        photos: one or several of: photos, folders of them (laid out anyhow), CSV files with a column `path`, shards
+            or tables.
         top: answers for each photo, at most.
         threshold: least probability of an answer that counts as sure, in [0, 1].
         target: which file of an exports folder, such as `litert:int8`; by default the first.
@@ -90,8 +96,9 @@ def predict(
     """
     if top < 1 or not 0 <= threshold <= 1:
         raise InputError(f"top {top} is at least 1, and threshold {threshold} is between 0 and 1.")
-    found = photos_at(photos)
-    asked = open_model(model, target)
+    places = [photos] if isinstance(photos, Path | str) else photos
+    found = photos_at([Path(place) for place in places])
+    asked = open_model(Path(model), target)
     answers = list(_answers(asked, found, min(top, len(asked.labels)), threshold))
     if all(each.problem for each in answers):
         raise InputError(
@@ -157,8 +164,7 @@ def _refuse_changed(path: Path) -> None:
 
 
 def _bundle(bundle: Bundle) -> Model:
-    import students
-    import teachers
+    from attar import students, teachers
     from attar.inference import device
     from attar.inference import predict as ask
 

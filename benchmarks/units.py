@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.intervals import Estimate
+from attar.benchmarks.latency.intervals import Estimate
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -4,7 +4,7 @@
     view-00003.npy         float16 logits (training photos, classes) for view 3 of every photo
     view-00003.map.npy     float16 (training photos, D, h, w) of another kind, if a loss needs it
 
-Of many classes only the most probable are stored (`distill.packing`).
+Of many classes only the most probable are stored (`attar.distill.topk_logits`).
 
 Any other teacher, data or policy is an error that names the difference; nothing is ever silently
 stale. A shard appears whole or not at all, so an interrupted build continues where it stopped; a kind
@@ -25,9 +25,9 @@ import numpy as np
 from filelock import FileLock
 
 from attar.console import say
+from attar.distill.topk_logits import MANY, TopK, choose
 from attar.errors import GateError, InputError
 from attar.files import make_folder, read_object, read_sealed, replacing, sha256, write_sealed
-from distill.packing import MANY, TopK, choose
 
 SCHEMA = 2
 LOGITS = "logits"

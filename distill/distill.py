@@ -8,31 +8,31 @@ from typing import Any
 
 import torch
 
-import students
-from attar import ranks
-from attar.bundle import Bundle, read_bundle
-from attar.data import Photos
-from attar.evaluation import evaluate
+from attar import students
+from attar.bundle import Bundle, as_bundle, read_bundle
+from attar.data.photos import Photos
+from attar.data.views import ViewPolicy
+from attar.distill.fit import Fitted, Task, fit, steps_of
+from attar.distill.teacher_outputs import identity_of
 from attar.inference import device
-from attar.keeping import discard
 from attar.preprocessing import Preprocessing
 from attar.provenance import agree_on, provenance
 from attar.recipe import DistillSpec
-from attar.training import scheduled
-from attar.views import ViewPolicy
-from attar.warmstart import about, warm_start
-from distill.answers import identity_of
-from distill.fit import Fitted, Task, fit, steps_of
+from attar.train import distributed
+from attar.train.checkpoints import discard
+from attar.train.evaluation import evaluate
+from attar.train.loop import scheduled
+from attar.train.warm_start import about, warm_start
 
 
-def distill(
+def distill_student(
     photos: Photos,
     spec: DistillSpec,
-    output: Path,
+    output: Path | str,
     *,
-    teacher: Bundle | Path | None = None,
+    teacher: Bundle | Path | str | None = None,
     views: ViewPolicy | None = None,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     seed: int = 0,
     start: Bundle | None = None,
 ) -> Bundle:
@@ -46,14 +46,15 @@ def distill(
         views: the view policy.
         cache: folder of the teacher cache; by default `<output>.teacher-cache`.
         seed: of the student's first weights, dropout and the order of photos.
-        start: an earlier student, whose weights this one begins with (`attar.warmstart`).
+        start: an earlier student, whose weights this one begins with (`attar.train.warm_start`).
 
     Raises:
         InputError: the teacher has other labels; unlabelled photos for a student that needs labels; a cache or
             checkpoint of another run.
     """
     views = views or ViewPolicy()
-    teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
+    output = Path(output)
+    teacher = as_bundle(teacher, "teacher") if teacher else None
     agree_on(
         photos, seed, recipe=spec.model_dump(), views=views.to_json(), teacher=teacher and teacher.fingerprint,
         unlabelled=photos.unlabelled_fingerprint, start=start and start.fingerprint,
@@ -61,7 +62,7 @@ def distill(
     spec = scheduled(spec, steps_of(spec, photos, teacher))
     task = Task(
         photos, spec, Preprocessing(spec.size, spec.crop, fit=spec.fit), views, teacher,
-        cache or cache_of(output), seed,
+        Path(cache) if cache else cache_of(output), seed,
         checkpoint=output.with_name(f"{output.name}.training.pt"),
         identity=[
             identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None,
@@ -70,7 +71,7 @@ def distill(
         title=f"Training {spec.name}",
     )  # fmt: skip
     fitted = fit(_begun(spec, photos, seed, start), task)
-    with ranks.first_alone() as writes:
+    with distributed.first_alone() as writes:
         if writes:
             save(fitted, task, output, about={"continued_from": about(start)} if start else {})
             discard(task.checkpoint)
@@ -94,7 +95,7 @@ def save(fitted: Fitted, task: Task, output: Path, *, about: Mapping[str, Any], 
     """Evaluate a trained student and write its bundle.
 
     Args:
-        fitted: what `distill.fit.fit` gave; its student is a plain one.
+        fitted: what `attar.distill.fit.fit` gave; its student is a plain one.
         task: what it was trained by.
         output: folder of the bundle.
         about: what else goes into the provenance.

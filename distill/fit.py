@@ -20,22 +20,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from attar import ranks
-from attar.balance import LabelLoss, label_loss
 from attar.bundle import Bundle
-from attar.data import Photo, Photos, labels_of
-from attar.evaluation import TrainingSample, validator
+from attar.data.photos import Photo, Photos, labels_of
+from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
+from attar.distill.cache import TeacherCache
+from attar.distill.checks import require_balance, require_comparisons, require_labels
+from attar.distill.losses import DistillObjective, objective_of
+from attar.distill.losses.base import UNKNOWN
+from attar.distill.module import DistillationModule
+from attar.distill.teacher_check import refuse_useless
+from attar.distill.teacher_outputs import teacher_answers
 from attar.preprocessing import Preprocessing
 from attar.recipe import DistillSpec
-from attar.training import train
-from attar.views import Batch, PhotoStore, ViewLoader, ViewPolicy
-from distill.answers import teacher_answers
-from distill.cache import TeacherCache
-from distill.checks import require_balance, require_comparisons, require_labels
-from distill.learner import Learner
-from distill.losses import Goal, goal_of
-from distill.losses.base import UNKNOWN
-from distill.useless import refuse_useless
+from attar.train import distributed
+from attar.train.balance import LabelLoss, label_loss
+from attar.train.evaluation import TrainingSample, validator
+from attar.train.loop import train
 
 
 @dataclass(frozen=True)
@@ -92,22 +92,23 @@ def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
         InputError: a teacher with other labels or useless answers; a batch that the losses or views cannot take; a
             cache or checkpoint of another training.
     """
-    spec, views, photos, goal = task.spec, task.views, task.photos, goal_of(task.spec)
-    seen, labels = training_set(photos, goal, task.teacher)
+    spec, views, photos, objective = task.spec, task.views, task.photos, objective_of(task.spec)
+    seen, labels = training_set(photos, objective, task.teacher)
     batch_size = min(spec.batch_size, len(seen))
     views.photos_in(batch_size)
-    require_balance(spec, goal, taught=task.teacher is not None)
-    require_comparisons(spec, goal, batch_size, taught=task.teacher is not None)
-    answers = _answers(task, goal)
+    require_balance(spec, objective, taught=task.teacher is not None)
+    require_comparisons(spec, objective, batch_size, taught=task.teacher is not None)
+    answers = _answers(task, objective)
     loader = ViewLoader(
         PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=batch_size, seed=task.seed
     )
     sample = TrainingSample(photos, task.preprocessing)
     trained = train(
-        learner(student, spec, answers, task.seed, label_loss(spec, photos)), spec, _From(loader, task.first),
-        objective(goal, answers), seed=task.seed, checkpoint=task.checkpoint, identity=task.identity, title=task.title,
+        distillation_module(student, spec, answers, task.seed, label_loss(spec, photos)),
+        spec, _From(loader, task.first), loss_function(objective, answers),
+        seed=task.seed, checkpoint=task.checkpoint, identity=task.identity, title=task.title,
         validate=validator(photos, task.preprocessing, spec.select),
-        remeasure=sample.remeasure if remeasure and ranks.is_first() else None,
+        remeasure=sample.remeasure if remeasure and distributed.is_first() else None,
     )  # fmt: skip
     fitted: Any = trained.model
     return Fitted(fitted.student, trained.history, spec.epochs * loader.steps, sample)
@@ -115,54 +116,60 @@ def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
 
 def steps_of(spec: DistillSpec, photos: Photos, teacher: Bundle | None) -> int:
     """Optimizer steps in an epoch; the incomplete last batch is left out."""
-    seen, _ = training_set(photos, goal_of(spec), teacher)
+    seen, _ = training_set(photos, objective_of(spec), teacher)
     return len(seen) // min(spec.batch_size, len(seen))
 
 
-def _answers(task: Task, goal: Goal) -> TeacherCache | None:
+def _answers(task: Task, objective: DistillObjective) -> TeacherCache | None:
     """The teacher's answers to the views of this training, if there is a teacher."""
     if task.teacher is None:
         return None
     answers = teacher_answers(
-        task.teacher, task.photos, task.views, task.cache, epochs=task.first + task.spec.epochs, kinds=goal.kinds,
-        temperature=goal.temperature, compile=task.spec.compile_teacher,
+        task.teacher, task.photos, task.views, task.cache, epochs=task.first + task.spec.epochs, kinds=objective.kinds,
+        temperature=objective.temperature, compile=task.spec.compile_teacher,
     )  # fmt: skip
-    if task.spec.check_teacher and goal.labels and "logits" in goal.kinds:  # the labelled photos come first in it
+    if (
+        task.spec.check_teacher and objective.labels and "logits" in objective.kinds
+    ):  # the labelled photos come first in it
         refuse_useless(answers, labels_of(task.photos.train), task.teacher)
     return answers
 
 
-def training_set(photos: Photos, goal: Goal, teacher: Bundle | None) -> tuple[tuple[Photo, ...], np.ndarray]:
-    """The photos a student is shown, and their labels int64 (photos,), all `UNKNOWN` where the goal ignores them."""
-    require_labels(photos.spec.unlabelled, goal, taught=teacher is not None)
-    if teacher is None or goal.labels:
+def training_set(
+    photos: Photos, objective: DistillObjective, teacher: Bundle | None
+) -> tuple[tuple[Photo, ...], np.ndarray]:
+    """The photos a student is shown, and their labels int64 (photos,), all `UNKNOWN` where they have no weight."""
+    require_labels(photos.spec.unlabelled, objective, taught=teacher is not None)
+    if teacher is None or objective.labels:
         return photos.train, labels_of(photos.train)
     seen = photos.train + photos.unlabelled
     return seen, np.full(len(seen), UNKNOWN, dtype=np.int64)
 
 
-def learner(
+def distillation_module(
     student: nn.Module,
     spec: DistillSpec,
     answers: TeacherCache | None,
     seed: int,
     supervised: LabelLoss | None = None,
-) -> Learner:
+) -> DistillationModule:
     """The student as it is trained, with what its losses learn beside it; `supervised` is by default not balanced."""
     torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not
-    goal = goal_of(spec) if answers is not None else None
+    objective = objective_of(spec) if answers is not None else None
     shapes = answers.shapes if answers is not None else {}
     supervised = supervised or LabelLoss(spec.label_smoothing)
-    return Learner(student, goal, size=spec.size, teacher=shapes, supervised=supervised)
+    return DistillationModule(student, objective, size=spec.size, teacher=shapes, supervised=supervised)
 
 
-def objective(goal: Goal, answers: TeacherCache | None) -> Callable[[nn.Module, Batch], torch.Tensor]:
-    """The loss as a function of (`Learner`, batch), for `attar.training.train`."""
+def loss_function(
+    objective: DistillObjective, answers: TeacherCache | None
+) -> Callable[[nn.Module, Batch], torch.Tensor]:
+    """The loss as a function of (`DistillationModule`, batch), for `attar.train.loop.train`."""
 
     def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
         if answers is None:
             return model(batch.images, batch.labels)
-        stored = answers.answers(batch.view, batch.index, goal.kinds)
+        stored = answers.answers(batch.view, batch.index, objective.kinds)
         soft = {kind: torch.from_numpy(answer).to(batch.images.device) for kind, answer in stored.items()}
         return model(batch.images, batch.labels, soft)
 

@@ -3,9 +3,9 @@
 Weights are rounded to 8 bits for each output channel, activations to 8 bits for each tensor, where the LiteRT
 quantizer rounds them; gradients pass the rounding unchanged and stop where it clips (Jacob et al., arXiv 1712.05877,
 section 3). Batch norms keep their statistics: in the file they are constants. They are measured on training photos
-before it begins (`attar.batchnorm`), not after: what is trained is the function with these very constants. A norm after
-a convolution need not be folded into it first, as there: its factor multiplies a whole channel, and so the channel's
-scale, and the integers are the same.
+before it begins (`attar.train.batchnorm`), not after: what is trained is the function with these very constants. A norm
+after a convolution need not be folded into it first, as there: its factor multiplies a whole channel, and so the
+channel's scale, and the integers are the same.
 
 What is written is a plain student again, whose weights bear rounding better.
 """
@@ -23,21 +23,21 @@ from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import nn
 from torch.nn.utils import parametrize
 
-import students
-from attar import ranks
-from attar.bundle import Bundle, read_bundle
-from attar.data import Photos
+from attar import students
+from attar.bundle import Bundle, as_bundle
+from attar.data.photos import Photos
+from attar.data.views import ViewPolicy
+from attar.distill.distill import cache_of, save
+from attar.distill.fit import Task, fit, steps_of
+from attar.distill.teacher_outputs import identity_of
 from attar.errors import InputError
-from attar.evaluation import TrainingSample
-from attar.keeping import discard
 from attar.recipe import DistillSpec
-from attar.training import scheduled
-from attar.views import ViewPolicy
-from distill.answers import identity_of
-from distill.distill import cache_of, save
-from distill.fit import Task, fit, steps_of
-from students import DWSConvHead, Student
-from students.create import build
+from attar.students import DWSConvHead, Student
+from attar.students.create import build
+from attar.train import distributed
+from attar.train.checkpoints import discard
+from attar.train.evaluation import TrainingSample
+from attar.train.loop import scheduled
 
 SHARE = 0.1
 """Of the recipe's epochs, and of its learning rate: the student has learned already."""
@@ -149,14 +149,14 @@ def _places(student: Student) -> Iterator[tuple[nn.Module, bool]]:
 
 
 def quantization_aware(
-    student: Bundle | Path,
+    student: Bundle | Path | str,
     photos: Photos,
     spec: DistillSpec,
-    output: Path,
+    output: Path | str,
     *,
-    teacher: Bundle | Path | None = None,
+    teacher: Bundle | Path | str | None = None,
     views: ViewPolicy | None = None,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     seed: int = 0,
 ) -> Bundle:
     """Train a student on for its integer file, and write the new one's bundle to `output`.
@@ -175,9 +175,9 @@ def quantization_aware(
         InputError: the student or teacher has other labels; a cache or checkpoint of another run.
     """
     views = views or ViewPolicy()
-    parent = read_bundle(student, "student") if isinstance(student, Path) else student
-    teacher = read_bundle(teacher, "teacher") if isinstance(teacher, Path) else teacher
-    if ranks.count() > 1:
+    parent, output = as_bundle(student, "student"), Path(output)
+    teacher = as_bundle(teacher, "teacher") if teacher else None
+    if distributed.count() > 1:
         raise InputError("Training for integers runs in one process. Start it without torchrun.")
     if parent.labels != photos.labels:
         raise InputError(f"{parent.path}: its classes are not those of {photos.spec.path}. Give the student's photos.")
@@ -186,7 +186,8 @@ def quantization_aware(
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
     task = Task(
         photos, spec.model_copy(update={"name": parent.name, "size": preprocessing.size, **schedule}), preprocessing,
-        views, teacher, cache or cache_of(output), seed, checkpoint=output.with_name(f"{output.name}.training.pt"),
+        views, teacher, Path(cache) if cache else cache_of(output), seed,
+        checkpoint=output.with_name(f"{output.name}.training.pt"),
         identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
         title=f"Training {parent.name} for integers",
     )  # fmt: skip

@@ -11,8 +11,8 @@ from typing import Any
 
 from attar import __version__
 from attar.bundle import Bundle
-from export.about import about, in_words
-from export.manifest import FileEntry, Manifest
+from attar.export.manifest import FileEntry, Manifest
+from attar.export.metadata import about, in_words
 
 SHOWN_LABELS = 50
 

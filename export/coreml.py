@@ -2,7 +2,7 @@
 
 The file takes an RGB image and gives the label and every class's probability. `coreml:fp16` computes in
 half precision; `w8`, `lut6` and `lut4` are the same program with weights stored in 8, 6 or 4 bits; `w8a8`
-has weights and activations of 8 bits, calibrated without a Mac (`export.mil.activations`); and `fp32`
+has weights and activations of 8 bits, calibrated without a Mac (`attar.export.mil.activations`); and `fp32`
 computes in single precision (which keeps it off the Neural Engine).
 """
 
@@ -25,14 +25,14 @@ from torch import nn
 
 from attar.bundle import Bundle
 from attar.errors import InputError
+from attar.export.metadata import about, in_words
+from attar.export.mil import Program, read_program
+from attar.export.mil.activations import quantize_activations
 from attar.extras import require
 from attar.files import replacing
 from attar.inference import to_tensor
 from attar.preprocessing import MEAN, STD
-from export.about import about, in_words
-from export.mil import Program, read_program
-from export.mil.activations import quantize_activations
-from students import Student
+from attar.students import Student
 
 PRECISIONS = ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8")
 """What `convert` can write."""
@@ -210,7 +210,7 @@ def _describe(model: Any, bundle: Bundle, precision: str) -> None:
 
 
 class ReferenceRunner:
-    """A Core ML file evaluated by attar's reference evaluator, on any machine (`export.mil`)."""
+    """A Core ML file evaluated by attar's reference evaluator, on any machine (`attar.export.mil`)."""
 
     evaluator = "attar Core ML reference evaluator"
     partitions = None

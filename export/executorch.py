@@ -1,8 +1,8 @@
 """ExecuTorch: a student as a .pte program for its XNNPACK delegate, and running one.
 
 Input: one uint8 image (1, H, W, 3). Output: float32 probabilities (1, classes). A .pte file has no place for
-metadata, so the program has a second method, `about`, that returns what `export.about` knows: JSON text in UTF-8,
-as a uint8 tensor.
+metadata, so the program has a second method, `about`, that returns what `attar.export.metadata` knows: JSON text in
+UTF-8, as a uint8 tensor.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from attar.bundle import Bundle
+from attar.export.metadata import about
+from attar.export.onnx import IMAGE, PROBABILITIES, Deployable
 from attar.extras import require, version
-from export.about import about
-from export.onnx import IMAGE, PROBABILITIES, Deployable
-from students import Student
+from attar.students import Student
 
 ABOUT = "about"
 """The method that returns what a program says of itself."""
@@ -64,7 +64,7 @@ def _integer(program: Any, calibration: np.ndarray) -> torch.nn.Module:
 
 
 class ExecuTorchRunner:
-    """A .pte file in ExecuTorch's runtime; see `export.runner.Runner`."""
+    """A .pte file in ExecuTorch's runtime; see `attar.export.runner.Runner`."""
 
     partitions: dict[str, Any] | None = None
 

@@ -16,15 +16,16 @@ import numpy as np
 from attar import __version__
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
-from attar.data import Photos, load_pixels
+from attar.data.photos import Photos, load_pixels
 from attar.errors import AttarError, GateError, InputError, MissingExtra
+from attar.export.folder import Folder
+from attar.export.guide import write_guide
+from attar.export.limits import Limits
+from attar.export.manifest import FileEntry, Manifest
+from attar.export.supervisor import Supervisor
+from attar.export.targets import FORMATS, Target, choose_targets
+from attar.export.worker import Job, save_arrays
 from attar.files import digest_of, make_folder, scratch
-from export.folder import Folder
-from export.guide import write_guide
-from export.isolate import Limits, Supervisor
-from export.manifest import FileEntry, Manifest
-from export.targets import FORMATS, Target, choose_targets
-from export.worker import Job, save_arrays
 
 CALIBRATION = 200
 """Training photos that int8 ranges are taken from, evenly spread over them."""
@@ -33,7 +34,7 @@ BATCH = 8
 """Fewer calibration images than this say too little about ranges."""
 
 
-def export(
+def export_student(
     bundle: Bundle | Path | str,
     targets: Sequence[str],
     output: Path | str,
@@ -118,7 +119,7 @@ def _check(student: Bundle, photos: Photos, calibration: np.ndarray | None, targ
     if calibration is not None and (calibration.dtype != np.uint8 or calibration.shape[1:] != (size, size, 3)):
         raise InputError(
             f"calibration: {calibration.dtype} images of shape {calibration.shape}, and the student takes uint8 images "
-            f"of shape (N, {size}, {size}, 3). Use attar.data.load_pixels with the student's preprocessing."
+            f"of shape (N, {size}, {size}, 3). Use attar.data.photos.load_pixels with the student's preprocessing."
         )
     count = len(photos.train if calibration is None else calibration)
     if count < BATCH and any(target.calibrated for target in targets):
@@ -148,7 +149,7 @@ def _keys(
 
 def _prepare(space: Path, student: Bundle, photos: Photos, calibration: np.ndarray | None, limit: int) -> None:
     """Lay out what every target's process reads: the student's own answers, and calibration images."""
-    from export.verify import reference, spread
+    from attar.export.verify import reference, spread
 
     known = reference(student, photos, limit)
     if calibration is None:

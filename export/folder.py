@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from attar.bundle import Bundle
-from attar.data import Photos
+from attar.data.photos import Photos
 from attar.errors import InputError
+from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
+from attar.export.targets import FORMATS, Target
 from attar.files import digest_of, remove, replacing, sha256
 from attar.readiness import Readiness, of_bundle
-from export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
-from export.targets import FORMATS, Target
 
 
 class Folder:

@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 
 from attar.bundle import Bundle
-from attar.data import Photos
+from attar.data.photos import Photos
+from attar.export import card, snippets
+from attar.export.capture_output import captured
+from attar.export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, Manifest
+from attar.export.runner import open_runner
+from attar.export.verify import Reference, changed_files, reference
 from attar.files import read_json, remove, replacing, sha256, write_json, write_text
-from export import card, snippets
-from export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, Manifest
-from export.noise import captured
-from export.runner import open_runner
-from export.verify import Reference, changed_files, reference
 
 GOLDEN_PHOTOS = 6
 

@@ -19,21 +19,21 @@ from torch import nn
 
 from attar.bundle import Bundle
 from attar.errors import InputError
+from attar.export.artifact_cache import shared
+from attar.export.metadata import about, in_words
+from attar.export.tflite import arm, graph, metadata, subprocess_runner, versions
+from attar.export.tflite.layers import Layer, layers
+from attar.export.tflite.quantize import ATTENTION, Plan, Quantization, pattern_of
 from attar.extras import require, version
 from attar.preprocessing import MEAN, STD
-from export.about import about, in_words
-from export.shared import shared
-from export.tflite import arm, elsewhere, graph, metadata, versions
-from export.tflite.layers import Layer, layers
-from export.tflite.quantize import ATTENTION, Plan, Quantization, pattern_of
-from students import Student
-from students.rewrites import has_hard_swish, phone_safe
+from attar.students import Student
+from attar.students.rewrites import has_hard_swish, phone_safe
 
 IMAGE, PROBABILITIES = "image", "probabilities"
 """Names of the input and the output in a file written here."""
 
 BY_PLAN = ("int8", "int8+fp")
-"""Precisions that are quantized by plan: `convert` takes the plain one, `export.recovery` finds one that passes."""
+"""Precisions that are quantized by plan: `convert` takes the plain one, `attar.export.recovery` finds another."""
 
 
 class _ChannelsLast(nn.Module):
@@ -67,7 +67,7 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
 
 
 class ByPlan:
-    """A student's integer files, one for each plan; see `export.recovery`.
+    """A student's integer files, one for each plan; see `attar.export.recovery`.
 
     Args: as of `convert`.
     """
@@ -166,7 +166,7 @@ def _algorithm(name: str) -> Any:
 
 
 class LiteRTRunner:
-    """A .tflite file in LiteRT's interpreter with XNNPACK; see `export.runner.Runner`."""
+    """A .tflite file in LiteRT's interpreter with XNNPACK; see `attar.export.runner.Runner`."""
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self._interpreter = require("ai_edge_litert.interpreter").Interpreter(str(path), num_threads=threads)
@@ -193,14 +193,18 @@ def open_runner(path: Path, threads: int = 1) -> LiteRTRunner:
     return LiteRTRunner(path, threads)
 
 
-def second_opinions(path: Path) -> dict[str, Callable[[], elsewhere.Elsewhere]]:
+def second_opinions(path: Path) -> dict[str, Callable[[], subprocess_runner.Elsewhere]]:
     """Other evaluators of a .tflite file that this machine has: TensorFlow's own kernels, written for clarity."""
-    return {elsewhere.TENSORFLOW: partial(elsewhere.tensorflow, path)} if elsewhere.has_tensorflow() else {}
+    return (
+        {subprocess_runner.TENSORFLOW: partial(subprocess_runner.tensorflow, path)}
+        if subprocess_runner.has_tensorflow()
+        else {}
+    )
 
 
-def arm_opinions(path: Path) -> dict[str, Callable[[], elsewhere.Elsewhere]]:
+def arm_opinions(path: Path) -> dict[str, Callable[[], subprocess_runner.Elsewhere]]:
     """The ARM kernels of LiteRT, which phones run, on an emulated ARM; nothing to add where this machine is one."""
-    return {} if arm.native() else {elsewhere.ARM: partial(elsewhere.arm, path)}
+    return {} if arm.native() else {subprocess_runner.ARM: partial(subprocess_runner.arm, path)}
 
 
 def min_runtime(path: Path) -> str | None:

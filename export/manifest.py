@@ -17,26 +17,26 @@ from rich.table import Table
 from rich.text import Text
 
 from attar.errors import InputError
+from attar.export.targets import FORMATS, Target
 from attar.files import digest_of, inside, read_json, write_json
 from attar.readiness import Readiness
-from export.targets import FORMATS, Target
 
 SCHEMA = 2
 """Version 1, of attar 0.1, had no checksum of itself."""
 NAME = "manifest.json"
 CARD, LABELS, GOLDEN, SNIPPETS = "MODEL_CARD.md", "labels.json", "golden", "snippets"
 GUIDE = (CARD, LABELS, GOLDEN, SNIPPETS)
-"""What explains the files (`export.guide`)."""
+"""What explains the files (`attar.export.guide`)."""
 STRICT = ConfigDict(strict=True, extra="forbid")
 
 
 @with_config(STRICT)
 @dataclass(frozen=True)
 class FileEntry:
-    """A verified file. `verification` is what `export.verify.check` measured, `key` what it was made from and by.
+    """A verified file. `verification` is what `attar.export.verify.check` measured, `key` what it was made from and by.
 
     `min_runtime` is the oldest runtime that runs it, where the format tells: for LiteRT a version of TFLite.
-    `recovery` is how `export.recovery` kept integers accurate (None: it was not needed to).
+    `recovery` is how `attar.export.recovery` kept integers accurate (None: it was not needed to).
     """
 
     target: str
@@ -106,7 +106,7 @@ class Manifest:
         return {*self.guide, *(entry.file for entry in self.files)}
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path | str) -> Manifest:
     """Read an exports folder's manifest.
 
     Raises:

@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from attar.bundle import Bundle
+from attar.export.artifact_cache import shared
+from attar.export.metadata import about, in_words
 from attar.extras import require, version
 from attar.preprocessing import MEAN, STD
-from export.about import about, in_words
-from export.shared import shared
-from students import Student
+from attar.students import Student
 
 IMAGE, PROBABILITIES = "image", "probabilities"
 """Names of the input and the output in a file written here."""
@@ -60,7 +60,7 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
 
 
 def build(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, target: str) -> Any:
-    """The `onnx.ModelProto` of a student, checked, with what `export.about` knows in its metadata_props."""
+    """The `onnx.ModelProto` of a student, checked, with what `attar.export.metadata` knows in its metadata_props."""
     onnx = require("onnx")
     content = shared(f"float onnx {bundle.fingerprint}", lambda: _float_content(student, bundle))
     if precision == "int8":
@@ -169,7 +169,7 @@ def _Images(base: Any, calibration: np.ndarray) -> Any:
 
 
 class OnnxRunner:
-    """An .onnx file in ONNX Runtime on the CPU; see `export.runner.Runner`."""
+    """An .onnx file in ONNX Runtime on the CPU; see `attar.export.runner.Runner`."""
 
     partitions: dict[str, Any] | None = None
 

@@ -1,7 +1,7 @@
 """ONNX Runtime's own form (.ort): an ONNX graph already optimized, which its small mobile builds can load.
 
-The same inputs, outputs and metadata as `export.onnx`. There is no `fp16`: optimizing folds half-size weights back
-to full ones. See "ORT format models" in ONNX Runtime's documentation.
+The same inputs, outputs and metadata as `attar.export.onnx`. There is no `fp16`: optimizing folds half-size weights
+back to full ones. See "ORT format models" in ONNX Runtime's documentation.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from attar.bundle import Bundle
+from attar.export import onnx
+from attar.export.onnx import open_runner
 from attar.extras import require
-from export import onnx
-from export.onnx import open_runner
-from students import Student
+from attar.students import Student
 
 __all__ = ["convert", "open_runner"]
 
 
 def convert(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, destination: Path) -> None:
-    """Write an .ort file; arguments as in `export.onnx.convert`, `precision` one of `fp32` and `int8`."""
+    """Write an .ort file; arguments as in `attar.export.onnx.convert`, `precision` one of `fp32` and `int8`."""
     model = onnx.build(student, bundle, precision, calibration, f"ort:{precision}")
     runtime = require("onnxruntime")
     options = runtime.SessionOptions()

@@ -20,17 +20,17 @@ import numpy as np
 
 from attar.console import track
 from attar.errors import GateError
-from export.manifest import FileEntry
-from export.noise import captured
-from export.runner import open_runner
-from export.tflite.quantize import Plan
-from export.verify import Reference, measure
+from attar.export.capture_output import captured
+from attar.export.manifest import FileEntry
+from attar.export.runner import open_runner
+from attar.export.tflite.quantize import Plan
+from attar.export.verify import Reference, measure
 
 RANGES = {
     "whole": "whole ranges", "average": "average ranges", "percentile": "percentile ranges",
     "mse": "least-squares ranges",
 }  # fmt: skip
-"""Estimators of ranges (`export.tflite.ranges`), and what they are called. No one is best for every student."""
+"""Estimators of ranges (`attar.export.tflite.ranges`), and what they are called. No one is best for every student."""
 
 TOOLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("clipped weights (OCTAV)", {"weights": "octav"}),
@@ -42,7 +42,7 @@ TOOLS: tuple[tuple[str, dict[str, Any]], ...] = (
 RANKED = 64
 """Calibration images that tools and layers are ranked on, evenly spread."""
 
-DROWNING = 0.01
+OUTLIER_SHARE = 0.01
 """A layer that alone does more than this share of the worst one's harm counts among the worst."""
 
 
@@ -191,7 +191,7 @@ def scan(files: Files, plan: Plan) -> list[LayerScore]:
 
 def _again(files: Files, plans: Sequence[Plan], scores: Sequence[LayerScore]) -> Plan:
     """The best plan once the worst layers are float: their harm drowned what the tools do for the others."""
-    worst = tuple(item.layer for item in scores if item.score > DROWNING * scores[0].score)
+    worst = tuple(item.layer for item in scores if item.score > OUTLIER_SHARE * scores[0].score)
     return min(dict.fromkeys(plans), key=lambda plan: files.divergence(replace(plan, keep_float=worst)))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from attar.errors import InputError
-from export.targets import FORMATS
+from attar.export.targets import FORMATS
 
 
 class Evaluator(Protocol):
@@ -41,7 +41,7 @@ class Runner(Evaluator, Protocol):
     partitions: dict[str, Any] | None
 
 
-def open_runner(path: Path, threads: int = 1) -> Runner:
+def open_runner(path: Path | str, threads: int = 1) -> Runner:
     """Load an exported file by its suffix.
 
     Raises:
@@ -49,6 +49,7 @@ def open_runner(path: Path, threads: int = 1) -> Runner:
     """
     import importlib
 
+    path = Path(path)
     for form in FORMATS.values():
         if path.suffix == f".{form.suffix}":
             runner: Runner = importlib.import_module(form.module).open_runner(path, threads)

@@ -15,7 +15,8 @@
 `litert:all` means every precision of a format that this machine can write, and `all` every format's.
 
 A new format is a module of this package with `convert` and `open_runner`, and one line in `FORMATS`. It may have
-`second_opinions` (see `export.verify`) and `min_runtime` (a path to the oldest runtime that runs the file, or None).
+`second_opinions` (see `attar.export.verify`) and `min_runtime` (a path to the oldest runtime that runs the file, or
+None).
 """
 
 from __future__ import annotations
@@ -41,15 +42,17 @@ class Format:
 
 FORMATS = {
     "litert": Format(
-        "export.litert",
+        "attar.export.litert",
         ("fp32", "fp16", "w8", "dyn8", "int8", "int8+fp"),
         "tflite",
         ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
     ),
-    "coreml": Format("export.coreml", ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8"), "mlpackage", ("coremltools",)),
-    "onnx": Format("export.onnx", ("fp32", "fp16", "int8"), "onnx", ("onnx", "onnxscript", "onnxruntime")),
-    "ort": Format("export.ort", ("fp32", "int8"), "ort", ("onnx", "onnxscript", "onnxruntime")),
-    "executorch": Format("export.executorch", ("fp32", "int8"), "pte", ("executorch", "torchao")),
+    "coreml": Format(
+        "attar.export.coreml", ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8"), "mlpackage", ("coremltools",)
+    ),
+    "onnx": Format("attar.export.onnx", ("fp32", "fp16", "int8"), "onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "ort": Format("attar.export.ort", ("fp32", "int8"), "ort", ("onnx", "onnxscript", "onnxruntime")),
+    "executorch": Format("attar.export.executorch", ("fp32", "int8"), "pte", ("executorch", "torchao")),
 }
 
 

@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy.stats import binom
 
-from attar.bundle import Bundle
+from attar.bundle import Bundle, as_bundle
 from attar.console import say
-from attar.data import Photos, labels_of, load_pixels
+from attar.data.photos import Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError
+from attar.export.folder import readiness_of
+from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
+from attar.export.runner import Evaluator, open_runner
+from attar.export.targets import Target, parse_targets
 from attar.files import digest_of, refuses_writing, sha256, size
 from attar.metrics import RESOLVED, agreement, correct, paired_interval, top_k
-from export.folder import readiness_of
-from export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
-from export.runner import Evaluator, open_runner
-from export.targets import Target, parse_targets
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Limits:
     Attributes:
         max_abs: largest difference of any probability of any photo.
         mean_abs: mean over photos of the largest difference in each.
-        agreement: least share of photos with the same top-1, on photos where the student is not torn: see `TORN`.
+        agreement: least share of photos with the same top-1, on photos where the student is not torn: see `MIN_MARGIN`.
     """
 
     max_abs: float
@@ -61,7 +61,7 @@ LIMITS = {
     "lut4": Limits(1.0, 0.2, 0.9),
 }
 
-TORN = 0.1
+MIN_MARGIN = 0.1
 """A photo whose two most probable classes are nearer than this may flip by rounding alone: not counted in the
 agreement gate (the reported agreement counts every photo)."""
 
@@ -74,7 +74,7 @@ CHANCE = 0.05
 OPINION_PHOTOS = 32
 """Photos, evenly spread, that a second evaluator is asked about: reference kernels take up to a second a photo."""
 
-DRIFT = 1.5, 1e-3
+REVERIFY_TOLERANCE = 1.5, 1e-3
 """How much a file's mean error may grow between two verifications on the same photos: times the first, plus the second.
 The same file on another processor's kernels stays within it."""
 
@@ -91,7 +91,7 @@ class Reference:
 
 def reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
     """Run the student on up to `limit` validation photos, evenly spread over them."""
-    import students
+    from attar import students
     from attar.inference import predict
 
     if photos.labels != bundle.labels:
@@ -204,7 +204,7 @@ def measure(found: np.ndarray, known: Reference) -> dict[str, Any]:
     error = np.abs(found - expected)
     cosine = (found * expected).sum(1) / (np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1) + 1e-12)
     two = np.sort(expected, axis=1)[:, -2:]
-    clear = two[:, 1] - two[:, 0] >= TORN
+    clear = two[:, 1] - two[:, 0] >= MIN_MARGIN
     right, own = correct(expected, known.labels), correct(found, known.labels)
     return {
         "images": len(expected),
@@ -222,7 +222,13 @@ def measure(found: np.ndarray, known: Reference) -> dict[str, Any]:
 
 
 def verify(
-    exports: Path, *, bundle: Bundle, photos: Photos, max_drop: float = 1.0, limit: int = 1000, arm: bool = False
+    exports: Path | str,
+    *,
+    bundle: Bundle | Path | str,
+    photos: Photos,
+    max_drop: float = 1.0,
+    limit: int = 1000,
+    arm: bool = False,
 ) -> Manifest:
     """Prove every file of an exports folder again, and write what was found into its manifest.
 
@@ -235,13 +241,14 @@ def verify(
         photos: the student's photos.
         max_drop: points of top-1 that a file may lose against its student.
         limit: validation photos to verify on, at most.
-        arm: also run LiteRT files on an emulated ARM, see `export.tflite.arm`.
+        arm: also run LiteRT files on an emulated ARM, see `attar.export.tflite.arm`.
 
     Raises:
         InputError: no manifest, the exports belong to another bundle, or `arm` cannot be had here.
         GateError: at least one file failed; the text names each, and why.
     """
     exports = Path(exports)
+    bundle = as_bundle(bundle, "student")
     manifest = read_manifest(exports)
     if manifest.bundle["fingerprint"] != bundle.fingerprint:
         raise InputError(f"{exports}: made from another student than {bundle.path}. Export again, or give --bundle.")
@@ -330,7 +337,7 @@ def _as_listed(entry: FileEntry, found: FileEntry) -> None:
 
 def _require_arm(exports: Path, manifest: Manifest) -> None:
     """Find out before any work that there is something to run on ARM, and an ARM to run it on."""
-    from export.tflite import arm
+    from attar.export.tflite import arm
 
     if not any(entry.target.startswith("litert:") for entry in manifest.files):
         raise InputError(f"{exports}: --arm runs LiteRT files, and there is none here. Export a litert target.")
@@ -343,7 +350,7 @@ def _steady(before: FileEntry, now: FileEntry) -> None:
     was, is_now = before.verification, now.verification
     if was["images"] != is_now["images"]:
         return
-    times, plus = DRIFT
+    times, plus = REVERIFY_TOLERANCE
     if is_now["mean_abs_error"] > times * was["mean_abs_error"] + plus:
         raise GateError(
             f"it is not the file that was verified: its probabilities are off by {is_now['mean_abs_error']:.4f} on "

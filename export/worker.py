@@ -17,10 +17,10 @@ import numpy as np
 
 from attar.bundle import Bundle
 from attar.errors import AttarError, GateError
+from attar.export import artifact_cache
+from attar.export.capture_output import captured
+from attar.export.targets import FORMATS, Format, Target
 from attar.files import replacing
-from export import shared
-from export.noise import captured
-from export.targets import FORMATS, Format, Target
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ def _outcome(job: Job, target: Target) -> dict[str, Any]:
 
 
 def _make(job: Job, target: Target) -> dict[str, Any]:
-    import students
-    from export.make import make
-    from export.verify import Reference
+    from attar import students
+    from attar.export.convert_and_verify import make
+    from attar.export.verify import Reference
 
-    shared.folder = job.folder
+    artifact_cache.folder = job.folder
     arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
     calibration = arrays.pop("calibration")
     known = Reference(job.bundle, **arrays)

@@ -12,13 +12,13 @@ from torch import nn
 
 from attar import architectures
 from attar.bundle import Bundle, read_bundle, rebuilding, write_bundle
-from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError, did_you_mean
 from attar.hub import create_pretrained
 from attar.preprocessing import Preprocessing
-from students.fold import fold_normalization
-from students.head import DWSConvHead
-from students.student import Student, WithHead
+from attar.pretrained import load_weights, read_state_dict, unknown_model
+from attar.students.fold import fold_normalization
+from attar.students.head import DWSConvHead
+from attar.students.student import Student, WithHead
 
 FAMILIES = (
     "mobilenetv2_*",

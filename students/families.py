@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import timm
 import torch
 
-from students.create import check_name, create_student
+from attar.students.create import check_name, create_student
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +22,7 @@ MEASURED = (
     "tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "mobilenetv4_conv_medium",
     "mobilenetv4_hybrid_medium", "tf_efficientnet_lite3", "tf_efficientnet_lite4", "mobilenetv4_conv_large",
 )  # fmt: skip
-"""Any other model of `students.create.FAMILIES` may do as well."""
+"""Any other model of `attar.students.create.FAMILIES` may do as well."""
 
 
 @dataclass(frozen=True)

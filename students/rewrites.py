@@ -23,7 +23,7 @@ from torch import fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from students.attention import Attend, PlainAttention
+from attar.students.attention import Attend, PlainAttention
 
 HARD_SWISHES = (nn.Hardswish, HardSwish)
 HARD_SIGMOIDS = (nn.Hardsigmoid, HardSigmoid)

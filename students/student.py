@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from attar.middle import middle, reductions_of
+from attar.mid_features import middle, reductions_of
 from attar.preprocessing import MEAN, STD
 
 
@@ -31,7 +31,7 @@ class Student(nn.Module):
     def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """uint8 images -> `logits` (N, classes), `pooled` (N, D), what the classifier sees, and two maps (N, C, h, w).
 
-        `map` is the backbone's last one, before the head, whichever the head is; `middle` see `attar.middle`.
+        `map` is the backbone's last one, before the head, whichever the head is; `middle` see `attar.mid_features`.
         """
         network: Any = self.network
         backbone = getattr(network, "backbone", network)

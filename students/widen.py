@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from attar.errors import InputError
-from students.create import build
-from students.student import Student
+from attar.students.create import build
+from attar.students.student import Student
 
 _COPIED = ("pointwise.weight", "bn2.weight", "bn2.bias", "bn2.running_mean", "bn2.running_var")
 

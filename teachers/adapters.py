@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from attar.errors import InputError
-from teachers.teacher import Teacher
+from attar.teachers.teacher import Teacher
 
 
 class LowRank(nn.Module):

@@ -15,14 +15,14 @@ import torch
 
 from attar import architectures
 from attar.bundle import Bundle, read_bundle, rebuilding, write_bundle
-from attar.checkpoints import load_weights, read_state_dict, unknown_model
 from attar.errors import InputError
 from attar.hub import create_pretrained
 from attar.preprocessing import Preprocessing
-from teachers.ensemble import ENSEMBLE, Ensemble
-from teachers.hybrid import HYBRID, create_hybrid
-from teachers.teacher import Teacher
-from teachers.zero_shot import ZeroShot
+from attar.pretrained import load_weights, read_state_dict, unknown_model
+from attar.teachers.ensemble import ENSEMBLE, Ensemble
+from attar.teachers.hybrid import HYBRID, create_hybrid
+from attar.teachers.teacher import Teacher
+from attar.teachers.zero_shot import ZeroShot
 
 
 def create_teacher(
@@ -38,7 +38,7 @@ def create_teacher(
     """A teacher by name.
 
     Args:
-        name: any timm model, with or without a pretrained tag, or `hybrid_vit` (see `teachers.hybrid`).
+        name: any timm model, with or without a pretrained tag, or `hybrid_vit` (see `attar.teachers.hybrid`).
         num_classes: length of the logits.
         pretrained: take timm's weights from the hub (needs the network).
         checkpoint: take the weights from this local safetensors or torch file instead; for `hybrid_vit`,
@@ -73,7 +73,7 @@ def create_zero_shot(
     scale: float = 100.0,
     bias: float = 0.0,
 ) -> Teacher:
-    """A teacher that compares images with text (`teachers.zero_shot`).
+    """A teacher that compares images with text (`attar.teachers.zero_shot`).
 
     Args:
         name: a timm image tower, such as `vit_base_patch16_clip_224.openai` or `vit_base_patch16_siglip_224`.

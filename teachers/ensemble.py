@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from attar.errors import InputError
-from teachers.teacher import Teacher
+from attar.teachers.teacher import Teacher
 
 ENSEMBLE = "ensemble"
 """The name of its architecture."""

@@ -18,8 +18,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from attar.checkpoints import unknown_model
 from attar.errors import InputError
+from attar.pretrained import unknown_model
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "ViT": (

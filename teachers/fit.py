@@ -6,23 +6,23 @@ from pathlib import Path
 
 import torch
 
-from attar import ranks
 from attar.bundle import Bundle, read_bundle
-from attar.data import Photos
+from attar.data.photos import Photos
+from attar.data.views import ViewPolicy
 from attar.errors import InputError
-from attar.evaluation import TrainingSample, evaluate
 from attar.files import remove
 from attar.inference import device
-from attar.keeping import discard
 from attar.provenance import agree_on, provenance
 from attar.recipe import TeachSpec
-from attar.views import ViewPolicy
-from attar.warmstart import about
-from teachers.create import preprocessing_of, save
-from teachers.finetune import finetune, lora
-from teachers.lesson import Lesson, Method
-from teachers.probe import probe
-from teachers.untrained import ensemble, zero_shot
+from attar.teachers.context import FitContext, Method
+from attar.teachers.create import preprocessing_of, save
+from attar.teachers.finetune import finetune, lora
+from attar.teachers.linear_probe import probe
+from attar.teachers.untrained import ensemble, zero_shot
+from attar.train import distributed
+from attar.train.checkpoints import discard
+from attar.train.evaluation import TrainingSample, evaluate
+from attar.train.warm_start import about
 
 METHODS: dict[str, Method] = {
     "finetune": finetune,
@@ -39,14 +39,15 @@ TRAINED = ("finetune", "lora")
 
 
 def teach(
-    photos: Photos, spec: TeachSpec, output: Path, *, views: ViewPolicy | None = None, seed: int = 0,
+    photos: Photos, spec: TeachSpec, output: Path | str, *, views: ViewPolicy | None = None, seed: int = 0,
     start: Bundle | None = None,
 ) -> Bundle:  # fmt: skip
     """Fit a teacher to `photos` and write its bundle to `output`.
 
-    A method of `TRAINED` begins with the weights of the teacher `start`, if one is given (`attar.warmstart`).
+    A method of `TRAINED` begins with the weights of the teacher `start`, if one is given (`attar.train.warm_start`).
 
-    What was interrupted continues from files beside `output` (`teachers.lesson`); they go when the bundle is written.
+    What was interrupted continues from files beside `output` (`attar.teachers.context`); they go when the bundle is
+    written.
     """
     views = views or ViewPolicy()
     if spec.balance != "none" and spec.method not in ("finetune", "lora"):
@@ -54,10 +55,11 @@ def teach(
     start = start if spec.method in TRAINED else None
     agree_on(photos, seed, recipe=spec.model_dump(), views=views.to_json(), start=start and start.fingerprint)
     torch.manual_seed(seed)
-    lesson = Lesson(photos, spec, views, seed, output, start)
-    fitted = METHODS[spec.method](lesson)
+    output = Path(output)
+    context = FitContext(photos, spec, views, seed, output, start)
+    fitted = METHODS[spec.method](context)
     teacher = fitted.teacher
-    with ranks.first_alone() as writes:
+    with distributed.first_alone() as writes:
         if writes:
             preprocessing = preprocessing_of(teacher)
             sample = fitted.sample or TrainingSample(photos, preprocessing)
@@ -71,6 +73,6 @@ def teach(
                     **({"continued_from": about(start)} if start else {}),
                 ),
             )  # fmt: skip
-            discard(lesson.checkpoint)
-            remove(lesson.features)
+            discard(context.checkpoint)
+            remove(context.features)
     return read_bundle(output, "teacher")

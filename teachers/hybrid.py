@@ -20,10 +20,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from attar import architectures
-from attar.checkpoints import load_weights, read_state_dict
 from attar.errors import InputError, did_you_mean
 from attar.hub import create_pretrained
-from attar.middle import middle, reductions_of
+from attar.mid_features import middle, reductions_of
+from attar.pretrained import load_weights, read_state_dict
 
 HYBRID = "hybrid_vit"
 """The name that `create_teacher` knows this architecture by."""

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from attar.errors import InputError
-from attar.middle import middle, reductions_of
-from teachers.hybrid import maps_inside
+from attar.mid_features import middle, reductions_of
+from attar.teachers.hybrid import maps_inside
 
 
 class Teacher(nn.Module):
@@ -60,7 +60,8 @@ class Teacher(nn.Module):
         `logits` (N, classes); `pooled` (N, D), what the classifier sees; `map` (N, D, h, w): of a ViT the patch tokens
         after the last block, laid out as the image, before the final norm (which makes every token equally long, so
         that no attention is left in their lengths) and without class and register tokens; of a convolutional network
-        its last feature map; `middle` (N, D, h, w), the map in the middle (`attar.middle`), likewise without norm.
+        its last feature map; `middle` (N, D, h, w), the map in the middle (`attar.mid_features`), likewise without
+        norm.
 
         Raises:
             InputError: timm gives no feature map of this architecture.

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attar import ranks
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
-from attar.data import Photos
+from attar.data.photos import Photos
 from attar.errors import InputError
-from teachers.create import create_zero_shot, load
-from teachers.ensemble import Ensemble
-from teachers.lesson import Fitted, Lesson
-from teachers.zero_shot import read_text_embeddings
+from attar.teachers.context import FitContext, Fitted
+from attar.teachers.create import create_zero_shot, load
+from attar.teachers.ensemble import Ensemble
+from attar.teachers.zero_shot import read_text_embeddings
+from attar.train import distributed
 
 
-def zero_shot(lesson: Lesson) -> Fitted:
-    """A teacher that compares photos with the classes' names (`teachers.zero_shot`)."""
-    spec = lesson.spec
+def zero_shot(context: FitContext) -> Fitted:
+    """A teacher that compares photos with the classes' names (`attar.teachers.zero_shot`)."""
+    spec = context.spec
     assert spec.text_embeddings is not None  # the recipe is validated
-    text = read_text_embeddings(spec.text_embeddings, lesson.photos.labels)
+    text = read_text_embeddings(spec.text_embeddings, context.photos.labels)
     teacher = create_zero_shot(
         spec.name, text, pretrained=spec.pretrained, checkpoint=spec.checkpoint, options=spec.options, crop=spec.crop,
         fit=spec.fit, scale=spec.logit_scale, bias=spec.logit_bias,
@@ -27,13 +27,13 @@ def zero_shot(lesson: Lesson) -> Fitted:
     return Fitted(teacher)
 
 
-def ensemble(lesson: Lesson) -> Fitted:
-    """Several teachers' bundles as one that holds them all (`teachers.ensemble`)."""
-    spec, photos = lesson.spec, lesson.photos
+def ensemble(context: FitContext) -> Fitted:
+    """Several teachers' bundles as one that holds them all (`attar.teachers.ensemble`)."""
+    spec, photos = context.spec, context.photos
     members = [read_bundle(Path(path), "teacher") for path in spec.members]
     for member in members:
         _refuse_other_labels(member, photos)
-    ranks.agree({"the ensemble's members": [member.fingerprint for member in members]})
+    distributed.agree({"the ensemble's members": [member.fingerprint for member in members]})
     teacher = Ensemble([load(member) for member in members], spec.weights or [1.0] * len(members))
     about = [
         {

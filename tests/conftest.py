@@ -14,8 +14,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there is a process for each core alre
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import skips
-from pictures import SHAPES, draw
+
+from helpers import skips
+from helpers.pictures import SHAPES, draw
 
 # coremltools imports TensorFlow where there is one, and the two crash beside torch: see attar.extras. A test that wants
 # TensorFlow's opinion of a file takes this away.

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 
+from attar.benchmarks.latency import history, record
 from attar.bundle import read_bundle, write_bundle
+from attar.data.photolist import read_list, write_list
+from attar.distill.cache import TeacherCache
 from attar.errors import AttarError
 from attar.files import digest_of, write_json
-from attar.keeping import Checkpoints
-from attar.photolist import read_list, write_list
 from attar.preprocessing import Preprocessing
 from attar.runfolder import RunFolder
-from benchmarks import history, record
-from distill.cache import TeacherCache
+from attar.train.checkpoints import Checkpoints
 
 EACH = 125
 """Corruptions of each kind of file; nine kinds make more than a thousand."""

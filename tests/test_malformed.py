@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from malformed import READERS
+
+from helpers.malformed import READERS
 
 EACH = 70
 """Inputs of each kind; sixteen kinds make more than a thousand."""
@@ -18,7 +19,14 @@ PEAK = 1_500_000_000
 
 @pytest.mark.parametrize("kind", READERS)
 def test_malformed_input_is_refused_in_words(kind: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", str(Path(__file__).with_name("malformed.py")), kind, str(EACH), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-P",
+        str(Path(__file__).parent / "helpers" / "malformed.py"),
+        kind,
+        str(EACH),
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])

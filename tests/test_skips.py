@@ -56,7 +56,7 @@ def test_a_skip_in_ci_is_a_failure_that_says_what_is_missing(suite: Path, words:
     assert re.search(r"1 failed, 1 passed, 1 xfailed.* 3 errors", told)
     for reason in ("no Chromium is installed", "no adb", "npm is not installed", "a_package_that_is_not_there"):
         assert reason in told
-    assert "tests/skips.py" in told
+    assert "tests/helpers/skips.py" in told
 
 
 def test_a_file_that_skips_as_a_whole_fails_ci_by_itself(suite: Path) -> None:
@@ -66,7 +66,9 @@ def test_a_file_that_skips_as_a_whole_fails_ci_by_itself(suite: Path) -> None:
 
 def test_an_allowed_skip_is_a_skip(suite: Path) -> None:
     (suite / "test_whole.py").unlink()
-    (suite / "allow.py").write_text("import skips\nskips.ALLOWED['test_some.py::test_asks_*'] = 'shown here'\n")
+    (suite / "allow.py").write_text(
+        "from helpers import skips\nskips.ALLOWED['test_some.py::test_asks_*'] = 'shown here'\n"
+    )
     code, told = ran(suite, "true", "-p", "allow")
     assert code == 0 and "1 passed, 3 skipped, 1 xfailed" in told
 

@@ -6,10 +6,10 @@ import os
 import sys
 import traceback
 
-from attar import ranks
 from attar.cli import predict as predict  # registers its verb
 from attar.cli.verbs import app
 from attar.errors import AttarError, InputError, printable
+from attar.train import distributed
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended."""
@@ -42,7 +42,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        _end(ranks.lost(error) or explained(error))
+        _end(distributed.lost(error) or explained(error))
 
 
 class Unexpected(AttarError):
@@ -66,10 +66,10 @@ def explained(error: Exception) -> AttarError:
 
 
 def _end(error: AttarError) -> None:
-    ranks.tell_once()
+    distributed.tell_once()
     if os.environ.get(DEBUG):
         traceback.print_exc()
     print(f"Error: {printable(error)}", file=sys.stderr)
     # Not sys.exit: it would wait for threads that wait for ranks that are gone.
     sys.stderr.flush()
-    os._exit(error.exit_code) if ranks.count() > 1 else sys.exit(error.exit_code)
+    os._exit(error.exit_code) if distributed.count() > 1 else sys.exit(error.exit_code)

@@ -38,8 +38,8 @@ def examine() -> dict[str, Any]:
 
 
 def _adb() -> str | None:
+    from attar.benchmarks.android.adb import find_adb
     from attar.errors import InputError
-    from benchmarks.android.adb import find_adb
 
     try:
         return find_adb()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from benchmarks.predict import Prediction
+    from attar.benchmarks.predict import Prediction
 
 
 @app.command()
@@ -43,10 +43,10 @@ def predict(
 
     Example: `attar predict runs/attar/exports/litert-int8.tflite holiday/ --threshold 0.7`
     """
+    from attar.benchmarks.predict import predict
     from attar.console import say
     from attar.errors import InputError
     from attar.files import json_text, write_text
-    from benchmarks.predict import predict
 
     if output is not None and output.suffix not in (".csv", ".json"):
         raise InputError(f"--output {output}: name a .csv or a .json file.")

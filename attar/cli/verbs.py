@@ -13,9 +13,9 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from attar.data import Photos
+    from attar.benchmarks.latency.gate import Judgement
+    from attar.data.photos import Photos
     from attar.recipe import Recipe
-    from benchmarks.gate import Judgement
 
 app = typer.Typer(
     help="Distil a large vision teacher into a phone-sized student, export it, prove it, measure it.",
@@ -72,7 +72,7 @@ def quickstart(output: Output = Path("quickstart"), as_json: Json = False) -> No
     """
     from attar.recipe import read_recipe
 
-    recipe = read_recipe(Path(__file__).parents[1] / "quickstart.yaml")
+    recipe = read_recipe(Path(__file__).with_name("quickstart.yaml"))
     _run(recipe, output, as_json)
 
 
@@ -116,7 +116,7 @@ def teach(
     Example: `attar teach --data photos/ --set teacher.name=vit_base_patch16_224 --set teacher.method=probe`
     """
     from attar.errors import InputError
-    from teachers import teach
+    from attar.teachers import teach
 
     joined = {"members": [str(path) for path in ensemble or ()], "weights": weight or ()}
     given = [f"teacher.{key}={json.dumps(value)}" for key, value in joined.items() if value]
@@ -146,7 +146,7 @@ def teachers(
 
     Example: `attar teachers vit_large_patch14_reg4_dinov2 --size 224`
     """
-    from teachers.families import needs_of, table
+    from attar.teachers.families import needs_of, table
 
     needs = list(needs_of(names or (), size=size, batch=batch))
     show([each.to_json() for each in needs], as_json, lambda: table(needs, batch))
@@ -166,7 +166,7 @@ def students(
 
     Example: `attar students mobilenetv3_large_100 --classes 10000 --head stock`
     """
-    from students.families import about_students, table
+    from attar.students.families import about_students, table
 
     found = list(about_students(names or (), classes=classes, head=head))
     show([each.to_json() for each in found], as_json, lambda: table(found))
@@ -175,8 +175,8 @@ def students(
 
 def _say_local_weights() -> None:
     """Weights that need no network, to be named as `checkpoint` of a teacher or student."""
-    from attar.checkpoints import installed_weights
     from attar.console import say
+    from attar.pretrained import installed_weights
 
     local = installed_weights()
     if local:
@@ -205,7 +205,7 @@ def distill(
 
     Example: `attar distill --teacher runs/attar/teacher --data photos/ --set student.name=mobilenetv3_small_100`
     """
-    from distill import distill, quantization_aware
+    from attar.distill import distill_student, quantization_aware
 
     made = _recipe(recipe, data, overrides, allow_duplicates)
     _refuse_existing(output)
@@ -215,7 +215,7 @@ def distill(
     if qat is not None:
         bundle = quantization_aware(qat, photos, made.student, output, **how)
     else:
-        bundle = distill(photos, made.student, output, **how)
+        bundle = distill_student(photos, made.student, output, **how)
     _show_bundle(bundle, as_json)
 
 
@@ -254,15 +254,15 @@ def export(
     Example: `attar export runs/attar/student -t litert:int8 -t coreml:fp16`
     """
     from attar.bundle import read_bundle
+    from attar.export import Limits, choose_targets, export_student
     from attar.recipe import Recipe
-    from export import Limits, choose_targets, export
 
     student = read_bundle(bundle, "student")
     names = target or list(Recipe().targets)
     choose_targets(names)  # before the photos are read
     output = output or bundle.resolve().parent / "exports"
     limits = Limits(time_limit, None if memory_limit is None else int(memory_limit * 1e9), jobs)
-    manifest = export(
+    manifest = export_student(
         student, names, output, photos=_photos_of(student, data), max_drop=max_drop, force=force, limits=limits,
         author=author, license=license,
     )  # fmt: skip
@@ -284,8 +284,8 @@ def verify(
 
     Example: `attar verify runs/attar/exports`
     """
+    from attar.export import verify
     from attar.runfolder import exports_of
-    from export import verify
 
     folder = exports_of(exports)
     student = _student_of(folder, bundle)
@@ -322,17 +322,17 @@ def bench(
 
     Example: `attar bench runs/attar/exports --threads 2`
     """
+    from attar.benchmarks.latency.session import Tracking, measurement
+    from attar.benchmarks.report.report import judgements_table, operators_table, records_table
     from attar.console import say
     from attar.runfolder import exports_of
-    from benchmarks.measurement import Tracking, measurement
-    from benchmarks.report import judgements_table, operators_table, records_table
 
     folder = exports_of(exports)
     how: dict[str, Any] = {"threads": threads, "seconds": seconds, "cool_down": cool_down}
     how["output"] = output or folder.resolve().parent
     tracking, elsewhere = Tracking(history, tag, against, tuple(fail_if or ())), None
     if runtime == Where.android:
-        from benchmarks.android import bench as elsewhere  # type: ignore[assignment]
+        from attar.benchmarks.android import bench as elsewhere  # type: ignore[assignment]
 
         how |= {"device": device, "accelerator": accelerator, "tool": benchmark_model}
     else:
@@ -364,9 +364,9 @@ def history(
 
     Example: `attar history lab.sqlite --merge colleague.sqlite`
     """
+    from attar.benchmarks.latency.history import opened
+    from attar.benchmarks.report.report import history_table
     from attar.console import say
-    from benchmarks.history import opened
-    from benchmarks.report import history_table
 
     with opened(path, create=bool(merge) and not path.exists()) as lab:
         for other in merge or ():
@@ -403,12 +403,12 @@ def lab(
 
     Example: `attar lab runs/attar --host 0.0.0.0`
     """
+    from attar.benchmarks.lab import assets, check, lab, results_table
+    from attar.benchmarks.latency.session import Keeper, Tracking
+    from attar.benchmarks.report.report import judgements_table
     from attar.console import say
     from attar.errors import InputError
     from attar.runfolder import exports_of
-    from benchmarks.lab import assets, check, lab, results_table
-    from benchmarks.measurement import Keeper, Tracking
-    from benchmarks.report import judgements_table
 
     if install:
         say(f"Installed: {assets.install().folder}")
@@ -461,7 +461,7 @@ def compare(
             raise InputError(f"{given[0]}: two models are compared by their answers alone. Leave such options out.")
         _compare_two(model, other, bundle, data, as_json)
         return
-    from benchmarks.report import terminal_table
+    from attar.benchmarks.report.report import terminal_table
 
     comparison, _ = _compare(model, teacher, bundle, data, (max_ms, max_mb, min_top1))
     show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
@@ -498,12 +498,12 @@ def report(
 
     Example: `attar report runs/attar --max-ms 5 --format html --format md`
     """
+    from attar.benchmarks import write_report
+    from attar.benchmarks.report.report import DEFAULT, check_formats, is_file
     from attar.console import say
     from attar.errors import InputError
     from attar.files import require_writable
     from attar.runfolder import exports_of
-    from benchmarks import write_report
-    from benchmarks.report import DEFAULT, check_formats, is_file
 
     check_formats(format or ())
     if format and output and is_file(output):
@@ -541,20 +541,20 @@ def shortfall(
 
     Example: `attar shortfall runs/attar/student --baseline runs/labels-alone/student`
     """
+    from attar.benchmarks.report.error_analysis import shortfall
+    from attar.benchmarks.report.error_analysis_page import probe_table, terminal_table, to_json, write_shortfall
     from attar.bundle import read_bundle
     from attar.console import say
     from attar.runfolder import beside
-    from benchmarks.shortfall import shortfall
-    from benchmarks.shortfall_page import probe_table, terminal_table, to_json, write_shortfall
 
     bundle, teacher = read_bundle(student, "student"), teacher or beside(student, "teacher")
-    master = read_bundle(teacher, "teacher") if teacher else None
+    teacher_bundle = read_bundle(teacher, "teacher") if teacher else None
     output = output or student.resolve().parent / "shortfall"
     photos = _photos_of(bundle, data, unlabelled=probe)
     found = shortfall(
-        bundle, photos, output, teacher=master, baseline=read_bundle(baseline, "student") if baseline else None
+        bundle, photos, output, teacher=teacher_bundle, baseline=read_bundle(baseline, "student") if baseline else None
     )
-    tried = _probe(bundle, photos, output, master, cache) if probe else None
+    tried = _probe(bundle, photos, output, teacher_bundle, cache) if probe else None
     path = write_shortfall(found, output, tried)
     show(to_json(found, tried), as_json, lambda: terminal_table(found))
     if tried is not None and not as_json:
@@ -578,11 +578,11 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _run(recipe: Recipe, output: Path, as_json: bool, continue_from: Path | None = None) -> None:
+    from attar.benchmarks.report.report import terminal_table
+    from attar.cli.pipeline import run
     from attar.console import say
     from attar.files import read_json
-    from attar.pipeline import run
     from attar.runfolder import RunFolder
-    from benchmarks.report import terminal_table
 
     comparison = run(recipe, output, continue_from)
     if comparison is None:  # in ranks other than the first
@@ -602,8 +602,8 @@ def _recipe(path: Path | None, data: Path | None, overrides: list[str] | None, d
 
 def _photos(recipe: Recipe, output: Path) -> Photos:
     """The recipe's photos; what a source writes goes beside the output, as in a run's folder."""
+    from attar.data.builtin import photos_of
     from attar.runfolder import RunFolder
-    from attar.sources import photos_of
 
     return photos_of(recipe.data, RunFolder(output.parent).data, thorough=True, fit=recipe.student.fit)
 
@@ -612,7 +612,7 @@ def _photos_of(student: Any, data: Path | None, unlabelled: bool = False) -> Pho
     """The photos a bundle was made from, or others the user gives, split the same way; unlabelled ones if asked."""
     from dataclasses import replace
 
-    from attar.data import DataSpec, read_photos
+    from attar.data.photos import DataSpec, read_photos
     from attar.errors import InputError
     from attar.provenance import data_of
 
@@ -635,8 +635,8 @@ def _photos_of(student: Any, data: Path | None, unlabelled: bool = False) -> Pho
 
 def _warn_of_changes(student: Any, photos: Photos) -> None:
     """Figures of other photos than the student's own are no figures of what was held out."""
+    from attar.cli.continuing import what_changed
     from attar.console import say
-    from attar.continuing import what_changed
     from attar.runfolder import RunFolder
 
     made_from = (student.provenance.get("data") or {}).get("fingerprint")
@@ -650,16 +650,16 @@ def _warn_of_changes(student: Any, photos: Photos) -> None:
 
 def _student_of(exports: Path, bundle: Path | None) -> Any:
     from attar.bundle import read_bundle
+    from attar.export import read_manifest
     from attar.runfolder import beside
-    from export import read_manifest
 
     recorded = Path(read_manifest(exports).bundle["path"])
     return read_bundle(bundle or beside(exports, "student") or exports / recorded, "student")
 
 
 def _compare_two(first: Path, second: Path, bundle: Path | None, data: Path | None, as_json: bool) -> None:
-    from benchmarks.pairwise import pair, tables
-    from benchmarks.predict import open_model
+    from attar.benchmarks.predict import open_model
+    from attar.benchmarks.report.pairwise import pair, tables
 
     models = (open_model(first), open_model(second))
     photos = _photos_of(_judge(first, second, bundle), data)
@@ -686,8 +686,8 @@ def _judge(first: Path, second: Path, bundle: Path | None) -> Any:
 def _bundle_of(model: Path, bundle: Path | None) -> Any:
     """The bundle that a model is or was made from: it says which photos it was validated on."""
     from attar.bundle import read_bundle
+    from attar.export.manifest import NAME
     from attar.runfolder import RunFolder
-    from export.manifest import NAME
 
     if bundle is not None or (model / "bundle.json").is_file():
         return read_bundle(bundle or model)
@@ -700,11 +700,11 @@ def _compare(
     exports: Path, teacher: Path | None, bundle: Path | None, data: Path | None,
     needs: tuple[float | None, float | None, float | None], history: Path | None = None, sensitivity: bool = False,
 ) -> tuple[Any, Path]:  # fmt: skip
+    from attar.benchmarks.latency.record import read
+    from attar.benchmarks.report.compare import compare
+    from attar.benchmarks.report.recommend import Needs
+    from attar.export import read_manifest
     from attar.runfolder import beside, exports_of
-    from benchmarks import compare
-    from benchmarks.choose import Needs
-    from benchmarks.record import read
-    from export import read_manifest
 
     folder = exports_of(exports)
     output = folder.resolve().parent
@@ -712,7 +712,7 @@ def _compare(
     photos = _photos_of(student, data)
     records = [*_kept_in(history), *read(output)]
     if sensitivity:
-        from benchmarks.sensitivity import measure
+        from attar.benchmarks.report.sensitivity import measure
 
         measure(student, photos, read_manifest(folder).files, output)
     comparison = compare(
@@ -725,7 +725,7 @@ def _compare(
 
 def _kept_in(history: Path | None) -> list[Any]:
     """The records of a database of measurements."""
-    from benchmarks.history import opened
+    from attar.benchmarks.latency.history import opened
 
     if history is None:
         return []
@@ -734,9 +734,9 @@ def _kept_in(history: Path | None) -> list[Any]:
 
 
 def _probe(student: Any, photos: Photos, output: Path, teacher: Any, cache: Path | None) -> dict[str, Any]:
-    """What `distill.probe` finds, with the student's own teacher if it has one, and its cache where it is kept."""
+    """What `attar.distill.trials` finds, with the student's own teacher if it has one, and its cache."""
+    from attar.distill.trials import probe
     from attar.runfolder import RunFolder
-    from distill.probe import probe
 
     taught = teacher if student.provenance.get("teacher") else None
     path = student.path
@@ -772,7 +772,7 @@ def _refuse_existing(output: Path) -> None:
 
 def show(value: Any, as_json: bool, table: Any) -> None:
     """A result: as JSON on stdout, or as the table that `table` makes, in the first rank."""
-    from attar.ranks import is_first
+    from attar.train.distributed import is_first
 
     if not is_first():
         return
@@ -811,7 +811,7 @@ def _show_bundle(bundle: Any, as_json: bool) -> None:
 
 def _show_manifest(manifest: Any, folder: Path, as_json: bool) -> None:
     from attar.console import say
-    from export.manifest import files_table
+    from attar.export.manifest import files_table
 
     show(manifest.to_json(), as_json, lambda: files_table(manifest))
     say(f"Files: {folder}")

@@ -1,5 +1,5 @@
 """Latency of LiteRT files on Android phones, by adb and the official `benchmark_model`."""
 
-from benchmarks.android.measure import ACCELERATORS, bench
+from attar.benchmarks.android.measure import ACCELERATORS, bench
 
 __all__ = ["ACCELERATORS", "bench"]

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from attar.data.images import open_image
 from attar.files import read_json
-from attar.images import open_image
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.android.adb import Phone
+from attar.benchmarks.android.adb import Phone
 
 _CPUS = "/sys/devices/system/cpu"
 _NO_THROTTLING = 0

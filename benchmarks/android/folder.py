@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from attar.benchmarks.android.adb import DeviceError, Phone
 from attar.console import say
-from benchmarks.android.adb import DeviceError, Phone
 
 ROOT = "/data/local/tmp"
 """The one place where adb may write and run programs on any phone."""

@@ -1,7 +1,8 @@
 """Latency of the exported LiteRT files on Android phones, all of them interleaved in one run.
 
-The files take turns as on this machine (`benchmarks.latency`): in every round each file has one turn, in an order
-shuffled anew, so that a phone that grows hot slows all of them alike. A turn is one start of `benchmark_model`.
+The files take turns as on this machine (`attar.benchmarks.latency.measure`): in every round each file has one turn, in
+an order shuffled anew, so that a phone that grows hot slows all of them alike. A turn is one start of
+`benchmark_model`.
 
 A file that the chosen accelerator does not take, or that does not run at all, is named and left out; its time on the
 CPU would be sold as the accelerator's. A phone's records are written when it has been measured whole, or not at all.
@@ -21,18 +22,18 @@ from typing import Any
 
 import numpy as np
 
+from attar.benchmarks.android.adb import DeviceError, Listed, Phone, choose, find_adb, settled, unready
+from attar.benchmarks.android.agreement import agreement, read_golden
+from attar.benchmarks.android.benchmark_model import DELEGATES, RUNS, Output, outside
+from attar.benchmarks.android.device import conditions, describe, fast_cores, pairs, pin_to, read_cores, throttled
+from attar.benchmarks.android.folder import private_folder
+from attar.benchmarks.android.runner import NotRunning, Runner
+from attar.benchmarks.android.tool import Tool, find_tool
+from attar.benchmarks.latency import record
+from attar.benchmarks.latency.measure import MAX_SAMPLES, MIN_SAMPLES, check_unchanged, now, rounds
+from attar.benchmarks.latency.record import Record
 from attar.console import bar, say
 from attar.errors import AttarError, InputError, did_you_mean
-from benchmarks import record
-from benchmarks.android.adb import DeviceError, Listed, Phone, choose, find_adb, settled, unready
-from benchmarks.android.agreement import agreement, read_golden
-from benchmarks.android.benchmark_model import DELEGATES, RUNS, Output, outside
-from benchmarks.android.device import conditions, describe, fast_cores, pairs, pin_to, read_cores, throttled
-from benchmarks.android.folder import private_folder
-from benchmarks.android.runner import NotRunning, Runner
-from benchmarks.android.tool import Tool, find_tool
-from benchmarks.latency import MAX_SAMPLES, MIN_SAMPLES, check_unchanged, now, rounds
-from benchmarks.record import Record
 
 ACCELERATORS = tuple(DELEGATES)
 """What a phone can be asked to run a file on."""
@@ -129,7 +130,7 @@ def bench(
 
 
 def _entries(exports: Path) -> list[Any]:
-    from export import read_manifest
+    from attar.export import read_manifest
 
     entries = []
     for entry in read_manifest(exports).files:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from benchmarks.android import benchmark_model
-from benchmarks.android.adb import DeviceError, Done, Phone
-from benchmarks.android.benchmark_model import Output, Unreadable
-from benchmarks.android.folder import tracked
+from attar.benchmarks.android import benchmark_model
+from attar.benchmarks.android.adb import DeviceError, Done, Phone
+from attar.benchmarks.android.benchmark_model import Output, Unreadable
+from attar.benchmarks.android.folder import tracked
 
 LOADING = 60
 """Seconds that a start may take beside its two phases; a GPU compiles its kernels then."""

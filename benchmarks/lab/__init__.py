@@ -12,6 +12,6 @@
 - `page/`: what the browser loads
 """
 
-from benchmarks.lab.serve import check, lab, results_table
+from attar.benchmarks.lab.serve import check, lab, results_table
 
 __all__ = ["check", "lab", "results_table"]

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from benchmarks.latency import BLOCK
+from attar.benchmarks.latency.measure import BLOCK
 
 LONGEST = 60_000_000_000
 """No sample, loading or first inference lasts a minute, in nanoseconds."""

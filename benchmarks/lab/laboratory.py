@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attar.benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round
+from attar.benchmarks.lab.plan import Plan
+from attar.benchmarks.lab.session import Session
+from attar.benchmarks.latency import record
+from attar.benchmarks.latency.record import Record
+from attar.benchmarks.latency.stability import of_run
 from attar.console import say
 from attar.errors import AttarError
-from benchmarks import record
-from benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round
-from benchmarks.lab.plan import Plan
-from benchmarks.lab.session import Session
-from benchmarks.record import Record
-from benchmarks.verdict import of_run
 
 MOST_DEVICES = 16
 """Measuring at once. Others are asked to wait."""

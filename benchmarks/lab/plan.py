@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from attar.benchmarks.lab.agreement import Expected
+from attar.benchmarks.latency.measure import BLOCK, MAX_SAMPLES, MIN_SAMPLES, check_unchanged, rounds
 from attar.console import say
+from attar.data.images import open_image
 from attar.errors import InputError
 from attar.files import read_json
-from attar.images import open_image
-from benchmarks.lab.agreement import Expected
-from benchmarks.latency import BLOCK, MAX_SAMPLES, MIN_SAMPLES, check_unchanged, rounds
 
 RUNTIMES = {
     "litert": ("LiteRT.js", "@litertjs/core"),
@@ -99,8 +99,8 @@ def make_plan(exports: Path, *, seconds: float, threads: int, versions: Mapping[
     Raises:
         InputError: no manifest, no file for a browser, a changed file, or no golden vectors of these files.
     """
-    from export.guide import GOLDEN, is_current
-    from export.manifest import read_manifest
+    from attar.export.guide import GOLDEN, is_current
+    from attar.export.manifest import read_manifest
 
     if threads < 1 or not seconds > 0:
         raise InputError(f"threads {threads}, seconds {seconds}: both must be positive.")

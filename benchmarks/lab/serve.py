@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attar.benchmarks.lab.assets import find
+from attar.benchmarks.lab.laboratory import Laboratory
+from attar.benchmarks.lab.plan import make_plan
+from attar.benchmarks.lab.visitor import name
+from attar.benchmarks.latency.record import Record
+from attar.benchmarks.units import number
 from attar.console import err, say
 from attar.errors import GateError, InputError
 from attar.extras import require
-from benchmarks.lab.assets import find
-from benchmarks.lab.laboratory import Laboratory
-from benchmarks.lab.plan import make_plan
-from benchmarks.lab.visitor import name
-from benchmarks.record import Record
-from benchmarks.units import number
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -115,7 +115,7 @@ def _table(title: str, records: Sequence[Record]) -> Table:
 def _server(laboratory: Laboratory, assets: Any, token: str, once: bool, certificate: Any, key: Any) -> Any:
     import uvicorn
 
-    from benchmarks.lab.server import make_app, make_config
+    from attar.benchmarks.lab.server import make_app, make_config
 
     def after() -> None:
         server.should_exit = once

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.lab import visitor
-from benchmarks.lab.agreement import judge
-from benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round
-from benchmarks.lab.plan import RUNTIMES, Job, Plan
-from benchmarks.latency import BLOCK, MAX_SAMPLES, MIN_SAMPLES
-from benchmarks.record import Record
+from attar.benchmarks.lab import visitor
+from attar.benchmarks.lab.agreement import judge
+from attar.benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round
+from attar.benchmarks.lab.plan import RUNTIMES, Job, Plan
+from attar.benchmarks.latency.measure import BLOCK, MAX_SAMPLES, MIN_SAMPLES
+from attar.benchmarks.latency.record import Record
 
 
 @dataclass

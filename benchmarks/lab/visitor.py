@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from benchmarks.lab.inbox import Device
+from attar.benchmarks.lab.inbox import Device
 
 KIND = "browser"
 

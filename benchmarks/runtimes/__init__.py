@@ -74,20 +74,20 @@ class Profiled:
 
 
 COREML = {
-    "coreml": "benchmarks.runtimes.coreml:ALL",
-    "coreml-cpu": "benchmarks.runtimes.coreml:CPU_ONLY",
-    "coreml-gpu": "benchmarks.runtimes.coreml:CPU_AND_GPU",
-    "coreml-ne": "benchmarks.runtimes.coreml:CPU_AND_NE",
+    "coreml": "attar.benchmarks.runtimes.coreml:ALL",
+    "coreml-cpu": "attar.benchmarks.runtimes.coreml:CPU_ONLY",
+    "coreml-gpu": "attar.benchmarks.runtimes.coreml:CPU_AND_GPU",
+    "coreml-ne": "attar.benchmarks.runtimes.coreml:CPU_AND_NE",
 }
 """Core ML's compute units: on a Mac its files run on each of them."""
 
 RUNTIMES = {
-    "litert": "benchmarks.runtimes.litert",
-    "onnx": "benchmarks.runtimes.onnx",
-    "ort": "benchmarks.runtimes.onnx",
-    "executorch": "benchmarks.runtimes.executorch",
-    "litert-compiled": "benchmarks.runtimes.litert_compiled",
-    "tensorflow": "benchmarks.runtimes.tensorflow",
+    "litert": "attar.benchmarks.runtimes.litert",
+    "onnx": "attar.benchmarks.runtimes.onnx",
+    "ort": "attar.benchmarks.runtimes.onnx",
+    "executorch": "attar.benchmarks.runtimes.executorch",
+    "litert-compiled": "attar.benchmarks.runtimes.litert_compiled",
+    "tensorflow": "attar.benchmarks.runtimes.tensorflow",
     **(COREML if sys.platform == "darwin" else {}),
 }
 """Export format, or name of one of the `OTHERS` or of `COREML` -> what runs it: a module, or an object in one."""
@@ -96,11 +96,11 @@ OTHERS = {"litert-compiled": "litert", "tensorflow": "litert"}
 """Runtimes to choose instead of the one that has a format's name -> the format that they run."""
 
 PROFILERS = {
-    "litert": "benchmarks.runtimes.litert_profile",
-    "onnx": "benchmarks.runtimes.onnx",
-    "ort": "benchmarks.runtimes.onnx",
-    "executorch": "benchmarks.runtimes.executorch",
-    "litert-compiled": "benchmarks.runtimes.litert_profile",
+    "litert": "attar.benchmarks.runtimes.litert_profile",
+    "onnx": "attar.benchmarks.runtimes.onnx",
+    "ort": "attar.benchmarks.runtimes.onnx",
+    "executorch": "attar.benchmarks.runtimes.executorch",
+    "litert-compiled": "attar.benchmarks.runtimes.litert_profile",
 }
 """As in `RUNTIMES` -> the module whose `profile(path, threads, runs)` gives `Profiled` inferences. Its `named(rows,
 path)` gives their operators, in the order they ran, the names of the graph's layers, if they have none."""

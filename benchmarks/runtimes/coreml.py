@@ -29,7 +29,7 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class CoreML:
-    """Core ML on the devices that `unit` allows: a runtime, as `benchmarks.runtimes.Runtime` describes one."""
+    """Core ML on the devices that `unit` allows: a runtime, as `attar.benchmarks.runtimes.Runtime` describes one."""
 
     unit: str
 

@@ -2,7 +2,8 @@
 
 The Python classes of ai-edge-litert have no profiler. The C library inside the same package has one (LiteRT's
 CompiledModel; litert/c/litert_profiler.h), so the few functions that it takes are called here directly. They run the
-same XNNPACK as the interpreter that is timed. A wrong call would end the process: `benchmarks.operators` gives it one.
+same XNNPACK as the interpreter that is timed. A wrong call would end the process: `attar.benchmarks.latency.op_profile`
+gives it one.
 
 Times are whole microseconds, rounded down by XNNPACK: an operator that takes less than one counts as nothing.
 
@@ -22,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from attar.benchmarks.latency.work import work_of
+from attar.benchmarks.runtimes import Profiled, some_image
 from attar.extras import require
-from benchmarks.runtimes import Profiled, some_image
-from benchmarks.work import work_of
 
 _CPU = 1
 _OPERATOR, _IN_DELEGATE, _OF_DELEGATE = 2, 4, 8
@@ -66,7 +67,7 @@ def named(rows: Sequence[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
 
 def _layers(path: Path) -> list[tuple[bool, str]]:
     """(depthwise, name) of the graph's convolutions and matrix products, in the order they run."""
-    from export.tflite.layers import CONV, DEPTHWISE, LINEAR, place
+    from attar.export.tflite.layers import CONV, DEPTHWISE, LINEAR, place
 
     weighted = [each for each in work_of(path) if each.kind in (CONV, DEPTHWISE, LINEAR)]
     return [(each.kind == DEPTHWISE, place(each.name)) for each in weighted]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from attar.benchmarks.runtimes import Profiled, some_image
 from attar.extras import require
 from attar.extras import version as installed
-from benchmarks.runtimes import Profiled, some_image
 
 NAME = "ONNX Runtime (CPU)"
 _KERNEL = "_kernel_time"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import warnings
 
+from attar.benchmarks.runtimes.litert import LiteRTSession
 from attar.extras import require
 from attar.extras import version as installed
-from benchmarks.runtimes.litert import LiteRTSession
 
 NAME = "TensorFlow Lite (XNNPACK)"
 

@@ -8,18 +8,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from attar.distill.losses.attention import Attention
+from attar.distill.losses.base import Loss
+from attar.distill.losses.crd import CRD
+from attar.distill.losses.dist import DIST
+from attar.distill.losses.dkd import DKD
+from attar.distill.losses.feature import Feature
+from attar.distill.losses.hard import Hard
+from attar.distill.losses.hint import Hint
+from attar.distill.losses.kd import KD
+from attar.distill.losses.rkd import RKD
 from attar.errors import InputError, did_you_mean
 from attar.recipe import DistillSpec
-from distill.losses.attention import Attention
-from distill.losses.base import Loss
-from distill.losses.crd import CRD
-from distill.losses.dist import DIST
-from distill.losses.dkd import DKD
-from distill.losses.feature import Feature
-from distill.losses.hard import Hard
-from distill.losses.hint import Hint
-from distill.losses.kd import KD
-from distill.losses.rkd import RKD
 
 LOSSES: dict[str, type[Loss]] = {
     "kd": KD,
@@ -43,7 +43,7 @@ class Weighted:
 
 
 @dataclass(frozen=True)
-class Goal:
+class DistillObjective:
     """What a student that has a teacher is trained for: `labels` · cross-entropy + the weighted losses.
 
     Attributes:
@@ -66,8 +66,8 @@ class Goal:
         return max((getattr(loss, "temperature", 1.0) for loss in read), default=1.0)
 
 
-def goal_of(spec: DistillSpec) -> Goal:
-    """The goal that a recipe's student part describes, `loss` and `weight` or `losses` and `label_weight`.
+def objective_of(spec: DistillSpec) -> DistillObjective:
+    """The objective that a recipe's student part describes, `loss` and `weight` or `losses` and `label_weight`.
 
     Raises:
         InputError: an unknown loss or option, or a value out of range.
@@ -77,10 +77,10 @@ def goal_of(spec: DistillSpec) -> Goal:
             Weighted(part.weight, loss_named(part.name, part.options, f"student.losses.{place}"))
             for place, part in enumerate(spec.losses)
         )
-        return Goal(1.0 if spec.label_weight is None else spec.label_weight, losses)
+        return DistillObjective(1.0 if spec.label_weight is None else spec.label_weight, losses)
     options = {} if spec.temperature is None else {"temperature": spec.temperature}
     losses = (Weighted(spec.weight, loss_named(spec.loss, options, "student")),)
-    return Goal(1 - spec.weight if spec.label_weight is None else spec.label_weight, losses)
+    return DistillObjective(1 - spec.weight if spec.label_weight is None else spec.label_weight, losses)
 
 
 def loss_named(name: str, options: Mapping[str, Any], where: str) -> Loss:

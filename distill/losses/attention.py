@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from distill.losses.base import Answers, Loss, attention_map, coarser, resampled
+from attar.distill.losses.base import Answers, Loss, attention_map, coarser, resampled
 
 
 class Attention(Loss):
@@ -22,7 +22,7 @@ class Attention(Loss):
     teacher: ClassVar = ("attention",)
     student: ClassVar = ("map",)
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, learned: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `attention`."""
         return attention(attention_map(student["map"]), teacher["attention"])
 

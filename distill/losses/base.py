@@ -6,7 +6,8 @@ A loss reads *answers*, dictionaries of tensors for one batch:
     pooled      (N, D)        student and teacher: what the classifier sees
     map         (N, D, h, w)  student: its backbone's last feature map
                               teacher: `whitened` patch tokens, or last feature map, laid out as the image
-    middle      (N, D, h, w)  student and teacher: the feature map in the middle (`attar.middle`); teacher: `whitened`
+    middle      (N, D, h, w)  student and teacher: the feature map in the middle (`attar.mid_features`)
+                              teacher: `whitened`
     attention   (N, h, w)     teacher: `attention_map` of its feature map
 
 The widths D and the grids of the two need not agree. The teacher's answers come from its cache, which stores what the
@@ -51,13 +52,13 @@ class Loss(BaseModel, ABC):
         """Photos that a part of a batch must have for the loss to say anything; more than 1 if it compares photos."""
         return 1
 
-    def learned(self, student: Shapes, teacher: Shapes) -> nn.Module:
+    def projector(self, student: Shapes, teacher: Shapes) -> nn.Module:
         """What is trained along with the student, such as a projector, and dropped afterwards; mostly nothing."""
         return nn.Identity()
 
     @abstractmethod
     def __call__(
-        self, student: Answers, teacher: Answers, labels: torch.Tensor, learned: nn.Module
+        self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module
     ) -> torch.Tensor:  # fmt: skip
         """The mean over the batch, a scalar.
 
@@ -66,7 +67,7 @@ class Loss(BaseModel, ABC):
             teacher: the teacher's answers, the same type, without.
             labels: class indices, int64 (N,); `UNKNOWN` where there is none. Of a mixed view, the class with the
                 larger share.
-            learned: what `learned` made.
+            learned: what `projector` made.
         """
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from distill.losses.base import UNKNOWN, Answers, Loss, Shapes
+from attar.distill.losses.base import UNKNOWN, Answers, Loss, Shapes
 
 
 class CRD(Loss):
@@ -33,15 +33,15 @@ class CRD(Loss):
         """One photo has no other to be told from."""
         return 2
 
-    def learned(self, student: Shapes, teacher: Shapes) -> nn.Module:
+    def projector(self, student: Shapes, teacher: Shapes) -> nn.Module:
         """Linear projections of both, teacher's too, as in the paper."""
         widths = {"student": student["pooled"][0], "teacher": teacher["pooled"][0]}
         return nn.ModuleDict({who: nn.Linear(width, self.width) for who, width in widths.items()})
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, learned: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `crd`."""
-        assert isinstance(learned, nn.ModuleDict)
-        s, t = learned["student"](student["pooled"]), learned["teacher"](teacher["pooled"])
+        assert isinstance(projector, nn.ModuleDict)
+        s, t = projector["student"](student["pooled"]), projector["teacher"](teacher["pooled"])
         return crd(s, t, labels, self.temperature)
 
 

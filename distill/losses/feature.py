@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from distill.losses.base import Answers, Loss, Shapes, coarser, resampled
+from attar.distill.losses.base import Answers, Loss, Shapes, coarser, resampled
 
 
 class Feature(Loss):
@@ -27,13 +27,13 @@ class Feature(Loss):
     metric: Literal["cosine", "smooth_l1"] = "cosine"
     beta: float = Field(2.0, gt=0, description="smooth_l1: where the square ends and the straight line begins")
 
-    def learned(self, student: Shapes, teacher: Shapes) -> nn.Module:
+    def projector(self, student: Shapes, teacher: Shapes) -> nn.Module:
         """A 1x1 convolution from the student's channels to the teacher's."""
         return nn.Conv2d(student[self.student[0]][0], teacher[self.teacher[0]][0], 1)
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, learned: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `feature`."""
-        return feature(learned(student[self.student[0]]), teacher[self.teacher[0]], self.metric, self.beta)
+        return feature(projector(student[self.student[0]]), teacher[self.teacher[0]], self.metric, self.beta)
 
 
 def feature(student: torch.Tensor, teacher: torch.Tensor, metric: str = "cosine", beta: float = 2.0) -> torch.Tensor:

@@ -6,14 +6,14 @@ paper fits the hint alone first, and here it is one term of the sum throughout; 
 the teacher's features whitened, not the square of the difference.
 
 Of a convolutional network the middle map is the last one finer than its last (1/16 of the image's side); of a ViT the
-tokens after half its blocks; of a hybrid ViT a map of its convolutional part (`attar.middle`).
+tokens after half its blocks; of a hybrid ViT a map of its convolutional part (`attar.mid_features`).
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from distill.losses.feature import Feature
+from attar.distill.losses.feature import Feature
 
 
 class Hint(Feature):

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
+from attar.export.mil.program import Range, read_program
 from attar.extras import require
-from export.mil.program import Range, read_program
 
 _LEAST_SCALE = 2.0**-20
 """Of a value that was zero on every image, say; some bits above the least fp16 number."""

@@ -5,9 +5,9 @@ https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.de
 Every docstring names the operator and the first release of the specification that has this form.
 
 A function takes the operator's inputs by their MIL names and returns its output (or a tuple of them).
-Tensors are float32 (holding fp16 values where the program says fp16; see `export.mil.program.HALF`), int32,
+Tensors are float32 (holding fp16 values where the program says fp16; see `attar.export.mil.program.HALF`), int32,
 int8, uint8 or bool; constants that are no tensors in the program come as plain Python values. Rounding to
-the declared type is the caller's, `export.mil.program`.
+the declared type is the caller's, `attar.export.mil.program`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
-"""MIL operator name -> function. `export.mil.weights` adds the constant expressions of weights."""
+"""MIL operator name -> function. `attar.export.mil.weights` adds the constant expressions of weights."""
 
 
 def operator(function: Callable[..., Any]) -> Callable[..., Any]:

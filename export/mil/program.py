@@ -2,7 +2,7 @@
 
 Core ML itself runs on Apple's systems only, so elsewhere a file would ship without ever having been run.
 Here the file is read back from disk, the compressed weights included, and its operators are evaluated
-one by one (`export.mil.ops`, `export.mil.weights`).
+one by one (`attar.export.mil.ops`, `attar.export.mil.weights`).
 
 **Precision.** Where the program declares an output fp16, the operator is computed in float32 from fp16
 values and its result is rounded to fp16, once. That is an ideal fp16 machine: the Neural Engine and the
@@ -31,11 +31,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import export.mil.weights  # noqa: F401  (enters the constant expressions of weights into OPERATORS)
+import attar.export.mil.weights  # noqa: F401  (enters the constant expressions of weights into OPERATORS)
 from attar.console import track
 from attar.errors import InputError, did_you_mean
+from attar.export.mil.ops import OPERATORS
 from attar.extras import require
-from export.mil.ops import OPERATORS
 
 HALF = {
     *("relu", "relu6", "thresholded_relu", "abs", "identity", "maximum", "minimum", "select", "clip", "max_pool"),

@@ -1,7 +1,7 @@
 """The constant expressions that hold compressed weights: how the file's integers become numbers.
 
-They have no activations among their inputs, so `export.mil.program` evaluates each once, when a file is
-opened. Specification: MIL `constexpr_ops` of iOS16 and iOS18 (see `export.mil.ops`).
+They have no activations among their inputs, so `attar.export.mil.program` evaluates each once, when a file is
+opened. Specification: MIL `constexpr_ops` of iOS16 and iOS18 (see `attar.export.mil.ops`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from export.mil.ops import operator
+from attar.export.mil.ops import operator
 
 
 @operator

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from attar.export.manifest import FileEntry, Manifest
+from attar.export.snippets import square
 from attar.preprocessing import Preprocessing
-from export.manifest import FileEntry, Manifest
-from export.snippets import square
 
 SNIPPETS = {
     "classify_litert.py": ("litert",),

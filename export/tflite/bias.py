@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from export.tflite.layers import Layer, drop_unread, layers, set_input
+from attar.export.tflite.layers import Layer, drop_unread, layers, set_input
 
 
 def correct_biases(model: Any, rounded: Sequence[Layer], means: Mapping[str, np.ndarray]) -> None:

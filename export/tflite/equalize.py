@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from export.tflite.layers import LINEAR, NONE, RELU, Layer, drop_unread, kind_of, layers, set_input
+from attar.export.tflite.layers import LINEAR, NONE, RELU, Layer, drop_unread, kind_of, layers, set_input
 
 SWEEPS = 20
 """Passes over all pairs, at most: neighbouring pairs share a layer, so equalizing one disturbs the other."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from attar.extras import require
-from students.rewrites import PLACE
+from attar.students.rewrites import PLACE
 
 CONV, DEPTHWISE, LINEAR = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
 
@@ -152,7 +152,7 @@ def drop_unread(model: Any) -> None:
 
 
 def place(tensor: str) -> str:
-    """`...;;export.litert._ChannelsLast/torch.nn.modules.conv.Conv2d_blocks-2-0-conv_pw;1` in short.
+    """`...;;attar.export.litert._ChannelsLast/torch.nn.modules.conv.Conv2d_blocks-2-0-conv_pw;1` in short.
 
     The converter names a tensor after the modules that made it, each as class and attribute, the first of them last.
     """

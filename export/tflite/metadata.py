@@ -68,7 +68,7 @@ def build(facts: Mapping[str, Any], *, image: str, output: str, words: str) -> b
     """The ModelMetadata flatbuffer of an image classifier with a uint8 input and a label file.
 
     Args:
-        facts: what `export.about.about` says of the file.
+        facts: what `attar.export.metadata.about` says of the file.
         image: name of the input tensor.
         output: name of the output tensor.
         words: the preprocessing as a person reads it.
@@ -147,7 +147,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a .tflite file says of where it came from, as `export.about.about` wrote it; empty if it says nothing."""
+    """Where a .tflite file says it came from, as `attar.export.metadata.about` wrote it; empty if it says nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
             return dict(json.loads(archive.read(ABOUT)))

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from attar.export.tflite import graph, ranges
+from attar.export.tflite.bias import correct_biases
+from attar.export.tflite.equalize import equalize
+from attar.export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
-from export.tflite import graph, ranges
-from export.tflite.bias import correct_biases
-from export.tflite.equalize import equalize
-from export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers
-from students.attention import Attend
+from attar.students.attention import Attend
 
 ATTENTION = f".*{Attend.__name__}.*"
 """The quantizer's pattern for operators of attention: the converter names tensors after their modules."""
@@ -31,10 +31,10 @@ class Plan:
     """How a file is quantized; plain data.
 
     Attributes:
-        ranges: of activations: `whole`, `average`, `percentile` or `mse`, see `export.tflite.ranges`.
+        ranges: of activations: `whole`, `average`, `percentile` or `mse`, see `attar.export.tflite.ranges`.
         weights: `min_max`, or `octav` (clipped for the least squared error, arXiv 2206.06501).
-        equalize: see `export.tflite.equalize`.
-        correct_bias: see `export.tflite.bias`.
+        equalize: see `attar.export.tflite.equalize`.
+        correct_bias: see `attar.export.tflite.bias`.
         keep_float: names of layers that stay float.
     """
 

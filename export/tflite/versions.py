@@ -3,8 +3,8 @@
 Every operator code carries a version, and a runtime refuses a version that it does not know. The version follows
 from the types of the operator's tensors and from its options (TensorFlow, lite/tools/versioning/op_version.cc), and
 the first runtime that knows it is listed (runtime_version.cc beside it). The converter fills in both, but rewriting a
-graph's tensors, as the quantizer and `export.tflite.graph` do, leaves them as they were for the float graph. So they
-are worked out again here, for the operators that our students use.
+graph's tensors, as the quantizer and `attar.export.tflite.graph` do, leaves them as they were for the float graph. So
+they are worked out again here, for the operators that our students use.
 """
 
 from __future__ import annotations

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-import students
-import teachers
+from attar import students, teachers
 from attar.bundle import read_bundle
 from attar.errors import InputError
 from attar.files import read_json, write_json
 from attar.preprocessing import Preprocessing
-from students.create import create_student, save
-from teachers.create import create_teacher
-from teachers.create import save as save_teacher
+from attar.students.create import create_student, save
+from attar.teachers.create import create_teacher
+from attar.teachers.create import save as save_teacher
 
 FOREIGN = ["hf-hub:evil/x", "hf_hub:evil/x", "local-dir:/etc", "no_such_model", 7, None, ["x"]]
 

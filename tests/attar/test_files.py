@@ -13,10 +13,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from unprivileged import without_root
 
 from attar.errors import InputError
 from attar.files import digest_of, read_json, replacing, sha256, size, write_json, write_text
+from helpers.unprivileged import without_root
 
 
 def names(folder: Path) -> list[str]:

@@ -11,8 +11,7 @@ import pytest
 import timm
 import torch
 
-import students
-import teachers
+from attar import students, teachers
 from attar.errors import InputError
 from attar.hub import create_pretrained
 
@@ -29,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 )
 def test_weights_that_cannot_be_fetched_are_one_clear_error(make: str, tmp_path: Path) -> None:
     # The client reads its settings when it is imported: hence a process, with an empty cache and no network.
-    code = f"import students, teachers\nfrom attar.errors import InputError\ntry:\n    {make}\n"
+    code = f"from attar import students, teachers\nfrom attar.errors import InputError\ntry:\n    {make}\n"
     code += "except InputError as error:\n    print(error)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -61,7 +60,7 @@ def test_options_of_another_architecture_are_refused() -> None:
 
 def test_a_hub_that_does_not_answer_is_given_up_within_seconds(tmp_path: Path) -> None:
     code = (
-        "import time, teachers\nfrom attar.errors import InputError\nstart = time.monotonic()\ntry:\n"
+        "import time\nfrom attar import teachers\nfrom attar.errors import InputError\nstart = time.monotonic()\ntry:\n"
         "    teachers.create_teacher('vit_tiny_patch16_224', 3, pretrained=True)\n"
         "except InputError as error:\n    print(time.monotonic() - start, error)"
     )

@@ -13,7 +13,9 @@ from attar.recipe import Recipe, read_recipe, validate, write_recipe
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("path", [*sorted((ROOT / "recipes").glob("*.yaml")), ROOT / "attar" / "quickstart.yaml"])
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "recipes").glob("*.yaml")), ROOT / "attar" / "cli" / "quickstart.yaml"]
+)
 def test_our_own_recipes_are_valid(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.teacher is not None and (recipe.data.source or path.stem == "few-photos")

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-import export
+from attar import export
+from attar.benchmarks import bench
+from attar.benchmarks.latency.record import Record
+from attar.benchmarks.report.compare import compare
+from attar.benchmarks.report.comparison import READY, Comparison
 from attar.bundle import Bundle
-from attar.data import DataSpec, Photos, read_photos
+from attar.data.photos import DataSpec, Photos, read_photos
 from attar.preprocessing import Preprocessing
-from benchmarks import bench, compare
-from benchmarks.comparison import READY, Comparison
-from benchmarks.record import Record
-from students import create_student
-from students import save as save_student
-from teachers import create_teacher
-from teachers import save as save_teacher
+from attar.students import create_student
+from attar.students import save as save_student
+from attar.teachers import create_teacher
+from attar.teachers import save as save_teacher
 
 TARGETS = ["litert:fp32", "onnx:fp32"]
 
@@ -53,7 +54,7 @@ def small(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Small:
         create_student("mobilenetv3_small_050", 3), folder / "student",
         labels=photos.labels, preprocessing=Preprocessing(32),
     )  # fmt: skip
-    export.export(student, TARGETS, folder / "exports", photos=photos)
+    export.export_student(student, TARGETS, folder / "exports", photos=photos)
     records = bench(folder / "exports", seconds=0.2)
     comparison = compare(folder / "exports", bundle=student.path, teacher=teacher.path, photos=photos)
     assert not comparison.readiness.ready  # it is untrained; most tests are about the report of a student that is not

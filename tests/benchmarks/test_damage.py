@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from attar.benchmarks.latency import record
+from attar.benchmarks.latency.history import opened
+from attar.benchmarks.report.report import history_table
 from attar.errors import InputError
-from benchmarks import record
-from benchmarks.history import opened
-from benchmarks.report import history_table
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attar.data import load_pixels
+from attar.benchmarks.inputs import photos_at
+from attar.benchmarks.predict import open_model, predict
+from attar.data.photos import load_pixels
 from attar.errors import InputError
+from attar.export import read_manifest
+from attar.export.runner import open_runner
 from attar.files import write_json
-from benchmarks.inputs import photos_at
-from benchmarks.predict import open_model, predict
-from export import read_manifest
-from export.runner import open_runner
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attar.distill.cache import TeacherCache
 from attar.errors import GateError, InputError
 from attar.files import write_sealed
-from distill.cache import TeacherCache
 
 ABOUT = {"teacher": "t", "data": "d", "views": "v", "shape": (6, 4)}
 RNG = np.random.default_rng(0)

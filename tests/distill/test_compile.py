@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-import teachers
-from attar.data import DataSpec, Photos, read_photos
+from attar import teachers
+from attar.data.photos import DataSpec, Photos, read_photos
+from attar.data.views import ViewPolicy
+from attar.distill import distill_student
+from attar.distill.cache import TeacherCache
+from attar.distill.teacher_outputs import teacher_answers
 from attar.recipe import DistillSpec
-from attar.views import ViewPolicy
-from distill import distill
-from distill.answers import teacher_answers
-from distill.cache import TeacherCache
 
 OPTIONS = {"img_size": 48, "patch_size": 12, "embed_dim": 32, "depth": 1, "num_heads": 2}
 VIEWS = ViewPolicy(count=1)
@@ -72,9 +72,9 @@ def test_the_recipe_asks_for_it(photos: Photos, tmp_path: Path, monkeypatch: pyt
         name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=18, head_width=32,
         check_teacher=False,
     )  # fmt: skip
-    distill(photos, spec, tmp_path / "without", teacher=bundle, views=VIEWS)
+    distill_student(photos, spec, tmp_path / "without", teacher=bundle, views=VIEWS)
     assert not asked
-    distill(
+    distill_student(
         photos, spec.model_copy(update={"compile_teacher": True}), tmp_path / "with", teacher=bundle, views=VIEWS
     )  # fmt: skip
     assert asked == ["answers", "forward"]

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-import students
-import teachers
+from attar import students, teachers
 from attar.bundle import Bundle, read_bundle
-from attar.data import DataSpec, Photos, load_pixels, read_photos
+from attar.data.photos import DataSpec, Photos, load_pixels, read_photos
+from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.distill import distill_student
+from attar.distill.teacher_outputs import teacher_answers
 from attar.errors import InputError
 from attar.files import sha256
 from attar.inference import predict
 from attar.provenance import data_of
 from attar.recipe import DistillSpec, TeachSpec, validate
-from attar.views import PhotoStore, ViewLoader, ViewPolicy
-from distill import distill
-from distill.answers import teacher_answers
 
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
 TEACHER = TeachSpec(
@@ -43,7 +42,7 @@ def teacher(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_a_student_bundle_from_end_to_end(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
-    bundle = distill(photos, STUDENT, tmp_path / "student", teacher=teacher, views=VIEWS, seed=3)
+    bundle = distill_student(photos, STUDENT, tmp_path / "student", teacher=teacher, views=VIEWS, seed=3)
     assert bundle.labels == photos.labels and bundle.provenance["teacher"]["fingerprint"] == teacher.fingerprint
     assert bundle.provenance["data"]["fingerprint"] == photos.fingerprint and bundle.provenance["seed"] == 3
     student = students.load(bundle)
@@ -57,7 +56,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_teacher_changes_them(
     photos: Photos, teacher: Bundle, tmp_path: Path
 ) -> None:
     def weights(name: str, **options: object) -> str:
-        bundle = distill(photos, STUDENT, tmp_path / name, views=VIEWS, cache=tmp_path / "cache", **options)
+        bundle = distill_student(photos, STUDENT, tmp_path / name, views=VIEWS, cache=tmp_path / "cache", **options)
         return sha256(bundle.path / "model.safetensors")
 
     first = weights("a", teacher=teacher)
@@ -67,14 +66,16 @@ def test_the_same_seed_gives_the_same_weights_and_the_teacher_changes_them(
 
 
 def test_a_bundle_says_all_it_takes_to_make_it_again(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
-    bundle = distill(photos, STUDENT, tmp_path / "a", teacher=teacher, views=VIEWS, seed=3)
+    bundle = distill_student(photos, STUDENT, tmp_path / "a", teacher=teacher, views=VIEWS, seed=3)
     about = read_bundle(tmp_path / "a").provenance
     assert about["teacher"]["fingerprint"] == teacher.fingerprint and about["computed_on"]["ranks"] == 1
     assert about["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0] and about["command"]
     recipe = validate(about["recipe"], "provenance")
     again = read_photos(data_of(about))
     assert again.fingerprint == about["data"]["fingerprint"]
-    made = distill(again, recipe.student, tmp_path / "b", teacher=teacher, views=recipe.views, seed=about["seed"])
+    made = distill_student(
+        again, recipe.student, tmp_path / "b", teacher=teacher, views=recipe.views, seed=about["seed"]
+    )
     assert sha256(made.path / "model.safetensors") == sha256(bundle.path / "model.safetensors")
 
 
@@ -99,13 +100,13 @@ def test_a_teacher_of_other_classes_is_refused_before_training(
         (renamed / folder.name.upper()).symlink_to(folder)
     other = read_photos(DataSpec(str(renamed)))
     with pytest.raises(InputError, match=r"CIRCLE.*attar teach"):
-        distill(other, STUDENT, tmp_path / "student", teacher=teacher, views=VIEWS)
+        distill_student(other, STUDENT, tmp_path / "student", teacher=teacher, views=VIEWS)
     assert not (tmp_path / "student").exists()
 
 
 def test_a_students_bundle_is_no_teacher(photos: Photos, tmp_path: Path) -> None:
-    student = distill(photos, STUDENT, tmp_path / "s", views=VIEWS)
+    student = distill_student(photos, STUDENT, tmp_path / "s", views=VIEWS)
     with pytest.raises(InputError, match="holds a student"):
-        distill(photos, STUDENT, tmp_path / "s2", teacher=student.path, views=VIEWS)
+        distill_student(photos, STUDENT, tmp_path / "s2", teacher=student.path, views=VIEWS)
     with pytest.raises(InputError, match="holds a student"):
         read_bundle(student.path, "teacher")

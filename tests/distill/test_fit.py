@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-import teachers
-from attar.data import DataSpec, read_photos
+from attar import teachers
+from attar.data.photos import DataSpec, read_photos
+from attar.data.views import PhotoStore, ViewPolicy
+from attar.distill import distill_student
 from attar.recipe import DistillSpec
-from attar.views import PhotoStore, ViewPolicy
-from distill import distill
 
 
 def test_the_photos_of_teacher_and_student_are_not_in_memory_together(
@@ -37,5 +37,5 @@ def test_the_photos_of_teacher_and_student_are_not_in_memory_together(
         name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=12, head_width=8,
         check_teacher=False,
     )  # fmt: skip
-    distill(photos, spec, tmp_path / "student", teacher=bundle, views=ViewPolicy(count=1))
+    distill_student(photos, spec, tmp_path / "student", teacher=bundle, views=ViewPolicy(count=1))
     assert len(made) == 2

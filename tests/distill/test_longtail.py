@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pictures import draw
 
-import students
-import teachers
-from attar.data import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar import students, teachers
+from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.distill import distill_student
+from attar.distill.module import DistillationModule
 from attar.errors import InputError
 from attar.files import sha256
 from attar.inference import predict
 from attar.recipe import DistillSpec, TeachSpec, read_recipe
-from attar.views import PhotoStore, ViewLoader, ViewPolicy
-from distill import distill
-from distill.learner import Learner
+from helpers.pictures import draw
 
 VIEWS = ViewPolicy(crop_area=(0.9, 1.0), color=0.0, count=4)
 STUDENT = {
@@ -44,7 +43,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 @pytest.mark.slow
 def test_balancing_finds_the_rare_class(photos: Photos, tmp_path: Path) -> None:
     def recall(balance: str) -> np.ndarray:
-        bundle = distill(photos, DistillSpec(**STUDENT, balance=balance), tmp_path / balance, views=VIEWS)
+        bundle = distill_student(photos, DistillSpec(**STUDENT, balance=balance), tmp_path / balance, views=VIEWS)
         predicted = predict(students.load(bundle), load_pixels(photos.val, bundle.preprocessing)).argmax(1)
         labels = labels_of(photos.val)
         return np.array([(predicted[labels == c] == c).mean() for c in range(3)])
@@ -63,7 +62,7 @@ def test_balance_and_mixed_views_change_training_of_student_and_teacher(shapes: 
 
     def student(balance: str) -> str:
         spec = DistillSpec(**{**STUDENT, "epochs": 1, "batch_size": 15}, balance=balance)
-        return sha256(distill(photos, spec, tmp_path / balance, views=mixed).path / "model.safetensors")
+        return sha256(distill_student(photos, spec, tmp_path / balance, views=mixed).path / "model.safetensors")
 
     assert len({student(balance) for balance in ("none", "class_balanced", "logit_adjusted")}) == 3
 
@@ -78,7 +77,7 @@ def test_balance_and_mixed_views_change_training_of_student_and_teacher(shapes: 
 
 
 def test_a_student_without_labels_and_a_probe_are_not_balanced(shapes: Path, tmp_path: Path) -> None:
-    from attar.pipeline import check
+    from attar.cli.pipeline import check
 
     given = [f"data.path={shapes}", "student.balance=logit_adjusted", "student.weight=1.0"]
     with pytest.raises(InputError, match=r"student\.balance: logit_adjusted.*label_weight above 0"):
@@ -103,14 +102,14 @@ def test_repeated_views_train_from_the_cache_and_resume_exactly(
     spec = DistillSpec(**{**STUDENT, "epochs": 2, "batch_size": 18, "checkpoint_seconds": 0.0}, check_teacher=False)
     views = ViewPolicy(count=4, repeats=2)
     arguments = {"teacher": teacher, "cache": tmp_path / "cache"}
-    whole = distill(photos, spec, tmp_path / "a", views=views, **arguments)
+    whole = distill_student(photos, spec, tmp_path / "a", views=views, **arguments)
     assert len(list((tmp_path / "cache").glob("view-*.npy"))) == 2  # what two epochs show
 
-    model, forward, steps = teachers.load(teacher), Learner.forward, 0
+    model, forward, steps = teachers.load(teacher), DistillationModule.forward, 0
     shown = ViewLoader(PhotoStore(photos.train, 32), labels_of(photos.train), views, size=32, batch_size=18, seed=0)
     drawn = iter([*shown.epoch(0), *shown.epoch(1)])
 
-    def cut_off(self: Learner, images: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def cut_off(self: DistillationModule, images: torch.Tensor, *rest: Any) -> torch.Tensor:
         nonlocal steps
         steps += 1
         if steps == 2:
@@ -120,14 +119,14 @@ def test_repeated_views_train_from_the_cache_and_resume_exactly(
         torch.testing.assert_close(rest[1]["logits"], live, atol=0.02, rtol=0.02)
         return forward(self, images, *rest)
 
-    monkeypatch.setattr(Learner, "forward", cut_off)
+    monkeypatch.setattr(DistillationModule, "forward", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        distill(photos, spec, tmp_path / "b", views=views, **arguments)
+        distill_student(photos, spec, tmp_path / "b", views=views, **arguments)
     monkeypatch.undo()
-    again = distill(photos, spec, tmp_path / "b", views=views, **arguments)
+    again = distill_student(photos, spec, tmp_path / "b", views=views, **arguments)
     assert sha256(again.path / "model.safetensors") == sha256(whole.path / "model.safetensors")
-    plain = distill(photos, spec, tmp_path / "c", views=ViewPolicy(count=4), **arguments)
+    plain = distill_student(photos, spec, tmp_path / "c", views=ViewPolicy(count=4), **arguments)
     assert sha256(plain.path / "model.safetensors") != sha256(whole.path / "model.safetensors")
     with pytest.raises(InputError, match=r"views\.repeats"):
-        distill(photos, spec, tmp_path / "d", views=ViewPolicy(count=4, repeats=4), teacher=teacher)
+        distill_student(photos, spec, tmp_path / "d", views=ViewPolicy(count=4, repeats=4), teacher=teacher)
     assert not (tmp_path / "d.teacher-cache").exists()

@@ -11,19 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attar.distill.checks import require_comparisons
+from attar.distill.losses import LOSSES, loss_named, objective_of
+from attar.distill.losses.attention import attention
+from attar.distill.losses.base import UNKNOWN, attention_map, coarser, resampled, whitened
+from attar.distill.losses.crd import crd
+from attar.distill.losses.dist import dist
+from attar.distill.losses.dkd import dkd
+from attar.distill.losses.feature import feature
+from attar.distill.losses.hard import hard
+from attar.distill.losses.kd import kd
+from attar.distill.losses.rkd import rkd
 from attar.errors import InputError
 from attar.recipe import DistillSpec
-from distill.checks import require_comparisons
-from distill.losses import LOSSES, goal_of, loss_named
-from distill.losses.attention import attention
-from distill.losses.base import UNKNOWN, attention_map, coarser, resampled, whitened
-from distill.losses.crd import crd
-from distill.losses.dist import dist
-from distill.losses.dkd import dkd
-from distill.losses.feature import feature
-from distill.losses.hard import hard
-from distill.losses.kd import kd
-from distill.losses.rkd import rkd
 
 PHOTOS, CLASSES = 5, 4
 RNG = np.random.default_rng(7)
@@ -177,19 +177,19 @@ def learned_by(name: str) -> tuple[object, torch.nn.Module]:
     torch.manual_seed(0)
     loss = loss_named(name, {}, "here")
     shapes = [{kind: tuple(a.shape[1:]) for kind, a in batch(who).items()} for who in ("student", "teacher")]
-    return loss, loss.learned(*shapes).double()
+    return loss, loss.projector(*shapes).double()
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("labels", [LABELS, np.full(PHOTOS, UNKNOWN)], ids=["labels", "none"])
 def test_the_gradient_reaches_the_student_and_what_is_learned(name: str, labels: np.ndarray) -> None:
-    loss, learned = learned_by(name)
+    loss, projector = learned_by(name)
     student, teacher = batch("student", grad=True), batch("teacher")
-    kinds, weights = loss.student, list(learned.parameters())
+    kinds, weights = loss.student, list(projector.parameters())
     teacher = {kind: teacher[kind] for kind in loss.teacher}  # it reads no more than it says
 
     def value(*inputs: torch.Tensor) -> torch.Tensor:
-        return loss(dict(zip(kinds, inputs)), teacher, tensor(labels), learned)
+        return loss(dict(zip(kinds, inputs)), teacher, tensor(labels), projector)
 
     assert torch.autograd.gradcheck(value, [student[kind] for kind in kinds])
     value(*(student[kind] for kind in kinds)).backward()
@@ -199,17 +199,17 @@ def test_the_gradient_reaches_the_student_and_what_is_learned(name: str, labels:
 
 @pytest.mark.parametrize("name", ["kd", "dkd", "dist", "attention", "rkd"])
 def test_nothing_is_lost_where_the_student_is_the_teacher(name: str) -> None:
-    loss, learned = learned_by(name)
+    loss, projector = learned_by(name)
     teacher = batch("teacher")
     teacher["attention"] = attention_map(teacher["map"])
-    assert float(loss(teacher, teacher, tensor(LABELS), learned)) == pytest.approx(0, abs=1e-9)
-    assert float(loss(batch("student"), teacher, tensor(LABELS), learned)) > 1e-3
+    assert float(loss(teacher, teacher, tensor(LABELS), projector)) == pytest.approx(0, abs=1e-9)
+    assert float(loss(batch("student"), teacher, tensor(LABELS), projector)) > 1e-3
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_finite_at_extremes(name: str) -> None:
     """Far-off logits, and photos that look all the same to the student: values and gradients."""
-    loss, learned = learned_by(name)
+    loss, projector = learned_by(name)
     far = torch.tensor([[300.0, *[-300.0] * (CLASSES - 1)]] * PHOTOS)
     extreme = {"logits": far, "pooled": torch.zeros(PHOTOS, 6), "map": torch.zeros(PHOTOS, 6, 3, 2)}
     extreme["middle"] = torch.zeros(PHOTOS, 5, 4, 4)
@@ -217,7 +217,7 @@ def test_finite_at_extremes(name: str) -> None:
     teacher = {kind: value.float() for kind, value in batch("teacher").items()} | {
         "logits": -extreme["logits"].detach()
     }
-    value = loss(student, teacher, tensor(LABELS), learned.float())
+    value = loss(student, teacher, tensor(LABELS), projector.float())
     value.backward()
     assert torch.isfinite(value) and all(torch.isfinite(student[kind].grad).all() for kind in loss.student)
 
@@ -236,7 +236,7 @@ def test_a_projector_learns_a_teacher_that_is_linear_in_the_student(name: str, k
     loss = loss_named(name, {"metric": "smooth_l1"}, "here")
     student = torch.randn(16, 6, 4, 4)
     teacher = torch.einsum("nchw,dc->ndhw", student, torch.randn(3, 6))
-    projector = loss.learned({kind: (6, 4, 4)}, {kind: (3, 4, 4)})
+    projector = loss.projector({kind: (6, 4, 4)}, {kind: (3, 4, 4)})
     optimizer = torch.optim.Adam(projector.parameters(), lr=0.05)
     for _ in range(300):
         value = loss({kind: student}, {kind: teacher}, torch.zeros(16), projector)
@@ -295,17 +295,20 @@ def test_whitening_and_attention_ignore_scale(scale: float, offset: float) -> No
 # --- recipes -------------------------------------------------------------------------------------
 
 
-def goal(**student: object) -> object:
-    return goal_of(DistillSpec(**student))
+def objective(**student: object) -> object:
+    return objective_of(DistillSpec(**student))
 
 
 def test_one_loss_or_several() -> None:
-    default = goal()
+    default = objective()
     assert default.labels == pytest.approx(0.3) and default.kinds == ("logits",)
     assert [(w.weight, w.loss.model_dump()) for w in default.losses] == [(0.7, {"temperature": 3.0})]
-    assert goal(loss="dkd").losses[0].loss.temperature == 4.0 and goal(temperature=5).losses[0].loss.temperature == 5
-    assert goal(label_weight=0).labels == 0 and goal(weight=1).labels == 0
-    two = goal(losses=[{"name": "dkd", "weight": 0.7, "beta": 2}, {"name": "feature"}, {"name": "attention"}])
+    assert (
+        objective(loss="dkd").losses[0].loss.temperature == 4.0
+        and objective(temperature=5).losses[0].loss.temperature == 5
+    )
+    assert objective(label_weight=0).labels == 0 and objective(weight=1).labels == 0
+    two = objective(losses=[{"name": "dkd", "weight": 0.7, "beta": 2}, {"name": "feature"}, {"name": "attention"}])
     assert two.labels == 1 and two.kinds == ("logits", "map", "attention")
     assert [w.weight for w in two.losses] == [0.7, 1, 1] and two.losses[0].loss.beta == 2
 
@@ -324,7 +327,7 @@ def test_one_loss_or_several() -> None:
 )
 def test_a_wrong_loss_is_named_before_training(student: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        goal(**student)
+        objective(**student)
 
 
 def test_the_table_of_methods_is_the_registry() -> None:
@@ -352,11 +355,11 @@ def test_losses_that_compare_photos_refuse_parts_with_too_few(
     losses: list[dict[str, object]], batch_size: int, accumulate: int, photos: int
 ) -> None:
     spec = DistillSpec.model_validate({"losses": losses, "batch_size": batch_size, "accumulate": accumulate})
-    goal = goal_of(spec)
+    objective = objective_of(spec)
     with pytest.raises(InputError, match=rf"compares photos .* {photos} photo\(s\) in each"):
-        require_comparisons(spec, goal, batch_size, taught=True)
-    require_comparisons(spec, goal, batch_size, taught=False)
-    require_comparisons(spec, goal, 3 * accumulate, taught=True)
+        require_comparisons(spec, objective, batch_size, taught=True)
+    require_comparisons(spec, objective, batch_size, taught=False)
+    require_comparisons(spec, objective, 3 * accumulate, taught=True)
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
@@ -370,7 +373,7 @@ def test_what_a_loss_asks_for_is_what_it_needs(name: str) -> None:
         shapes = {"logits": (5,), "pooled": (6,), "map": (6, 2, 2), "middle": (6, 2, 2), "attention": (2, 2)}
         student = {kind: torch.randn(count, *shape, requires_grad=True) for kind, shape in shapes.items()}
         teacher = {kind: torch.randn(count, *shape) for kind, shape in shapes.items()}
-        value = loss(student, teacher, torch.arange(count) % 5, loss.learned(shapes, shapes))
+        value = loss(student, teacher, torch.arange(count) % 5, loss.projector(shapes, shapes))
         value.backward()
         return sum(float(t.grad.abs().sum()) for t in student.values() if t.grad is not None)
 

@@ -11,19 +11,18 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import students
-import teachers
+from attar import students, teachers
 from attar.bundle import Bundle
-from attar.data import DataSpec, Photos, read_photos
+from attar.data.photos import DataSpec, Photos, read_photos
+from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.distill import distill_student, quantization_aware
+from attar.distill.cache import TeacherCache
+from attar.distill.losses import LOSSES, objective_of
+from attar.distill.losses.base import attention_map, whitened
+from attar.distill.module import DistillationModule
 from attar.errors import InputError
 from attar.files import sha256
 from attar.recipe import DistillSpec, TeachSpec, read_recipe
-from attar.views import PhotoStore, ViewLoader, ViewPolicy
-from distill import distill, quantization_aware
-from distill.cache import TeacherCache
-from distill.learner import Learner
-from distill.losses import LOSSES, goal_of
-from distill.losses.base import attention_map, whitened
 
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
 MIXED = replace(VIEWS, mixup=0.8, cutmix=1.0)
@@ -56,7 +55,7 @@ def teacher(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def cache(photos: Photos, teacher: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The answers that `TWO` needs, made by training a first student; the second is in each test."""
     folder = tmp_path_factory.mktemp("c")
-    distill(photos, spec(losses=TWO), folder / "first", teacher=teacher, views=VIEWS, cache=folder / "cache")
+    distill_student(photos, spec(losses=TWO), folder / "first", teacher=teacher, views=VIEWS, cache=folder / "cache")
     return folder
 
 
@@ -78,13 +77,13 @@ def test_a_second_student_never_runs_the_teacher_and_is_the_same(
     photos: Photos, teacher: Bundle, cache: Path, tmp_path: Path, no_teacher: None
 ) -> None:
     two = spec(losses=TWO)
-    second = distill(photos, two, tmp_path / "s", teacher=teacher, views=VIEWS, cache=cache / "cache")
+    second = distill_student(photos, two, tmp_path / "s", teacher=teacher, views=VIEWS, cache=cache / "cache")
     assert weights(second) == weights(cache / "first")
-    other = distill(photos, two, tmp_path / "o", teacher=teacher, views=VIEWS, cache=cache / "cache", seed=1)
+    other = distill_student(photos, two, tmp_path / "o", teacher=teacher, views=VIEWS, cache=cache / "cache", seed=1)
     assert weights(other) != weights(second)
     with pytest.raises(AssertionError, match="the teacher ran"):
         rkd = spec(losses=[{"name": "rkd"}])
-        distill(photos, rkd, tmp_path / "r", teacher=teacher, views=VIEWS, cache=cache / "cache")
+        distill_student(photos, rkd, tmp_path / "r", teacher=teacher, views=VIEWS, cache=cache / "cache")
 
 
 def test_projectors_stay_behind(photos: Photos, cache: Path) -> None:
@@ -99,22 +98,22 @@ def test_killed_and_started_again_it_ends_in_the_same_weights(
 ) -> None:
     """What the losses learn is checkpointed too: a projector that began anew would change the student."""
     arguments = {"teacher": teacher, "views": VIEWS, "cache": cache / "cache"}
-    forward, steps = Learner.forward, 0
+    forward, steps = DistillationModule.forward, 0
 
-    def cut_off(self: Learner, *inputs: torch.Tensor) -> torch.Tensor:
+    def cut_off(self: DistillationModule, *inputs: torch.Tensor) -> torch.Tensor:
         nonlocal steps
         steps += 1
         if steps > step:
             raise KeyboardInterrupt
         return forward(self, *inputs)
 
-    monkeypatch.setattr(Learner, "forward", cut_off)
+    monkeypatch.setattr(DistillationModule, "forward", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        distill(photos, spec(losses=TWO), tmp_path / "s", **arguments)
+        distill_student(photos, spec(losses=TWO), tmp_path / "s", **arguments)
     monkeypatch.undo()
     stored = torch.load(tmp_path / "s.training.pt", weights_only=True)
-    assert stored["step"] == step and any(key.startswith("learned.") for key in stored["model"])
-    assert weights(distill(photos, spec(losses=TWO), tmp_path / "s", **arguments)) == weights(cache / "first")
+    assert stored["step"] == step and any(key.startswith("projectors.") for key in stored["model"])
+    assert weights(distill_student(photos, spec(losses=TWO), tmp_path / "s", **arguments)) == weights(cache / "first")
 
 
 def test_a_checkpoint_of_other_losses_is_refused(
@@ -123,14 +122,14 @@ def test_a_checkpoint_of_other_losses_is_refused(
     arguments = {"teacher": teacher, "views": VIEWS, "cache": cache / "cache"}
     monkeypatch.setattr(students, "save", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        distill(photos, spec(losses=TWO), tmp_path / "s", **arguments)
+        distill_student(photos, spec(losses=TWO), tmp_path / "s", **arguments)
     with pytest.raises(InputError, match="another run"):
-        distill(photos, spec(losses=TWO[:1]), tmp_path / "s", **arguments)
+        distill_student(photos, spec(losses=TWO[:1]), tmp_path / "s", **arguments)
 
 
 def test_every_loss_trains(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
     everything = [{"name": name, "weight": 0.1} for name in LOSSES]
-    bundle = distill(photos, spec(losses=everything), tmp_path / "s", teacher=teacher, views=VIEWS)
+    bundle = distill_student(photos, spec(losses=everything), tmp_path / "s", teacher=teacher, views=VIEWS)
     assert all(np.isfinite(epoch["loss"]) for epoch in bundle.metrics["history"])
     assert [part["name"] for part in bundle.provenance["recipe"]["student"]["losses"]] == list(LOSSES)
     kinds = {path.name.split(".")[1] for path in (tmp_path / "s.teacher-cache").glob("view-00000.*.npy")}
@@ -150,7 +149,7 @@ def test_training_for_integers_takes_several_losses(
 def test_stored_answers_are_the_teachers_own(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
     """To mixed views as well: drawn again here, in another order and batch."""
     every = spec(losses=[{"name": name} for name in ("kd", "rkd", "feature", "hint", "attention")], epochs=1)
-    distill(photos, every, tmp_path / "s", teacher=teacher, views=MIXED)
+    distill_student(photos, every, tmp_path / "s", teacher=teacher, views=MIXED)
     stored = TeacherCache(
         tmp_path / "s.teacher-cache", teacher=teacher.fingerprint, data=photos.fingerprint, views=MIXED.fingerprint,
         shape=(len(photos.train), len(photos.labels)),
@@ -163,27 +162,31 @@ def test_stored_answers_are_the_teachers_own(photos: Photos, teacher: Bundle, tm
             live = model.answers(batch.images)
         live["attention"] = attention_map(live["map"])
         live |= {kind: whitened(live[kind]) for kind in ("map", "middle")}
-        for kind, answer in stored.answers(0, batch.index, goal_of(every).kinds).items():
+        for kind, answer in stored.answers(0, batch.index, objective_of(every).kinds).items():
             assert np.allclose(answer, live[kind].numpy(), atol=0.06), kind
 
 
 def test_mixed_views_train_by_mixed_labels(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
     arguments = {"teacher": teacher, "views": MIXED, "cache": tmp_path / "cache"}
-    first = distill(photos, spec(losses=TWO), tmp_path / "a", **arguments)
-    assert weights(first) == weights(distill(photos, spec(losses=TWO), tmp_path / "b", **arguments))
+    first = distill_student(photos, spec(losses=TWO), tmp_path / "a", **arguments)
+    assert weights(first) == weights(distill_student(photos, spec(losses=TWO), tmp_path / "b", **arguments))
     student = students.create_student(STUDENT["name"], 3, head_width=32).eval()
     images, shares = torch.randint(0, 256, (4, 3, 32, 32)), torch.rand(4, 3)
-    found = Learner(student, None, size=32, teacher={})(images, shares)
+    found = DistillationModule(student, None, size=32, teacher={})(images, shares)
     expected = -(shares * torch.log_softmax(student(images), 1)).sum(1).mean()
     torch.testing.assert_close(found, expected)
     with pytest.raises(InputError, match="another view policy"):
-        distill(photos, spec(losses=TWO), tmp_path / "c", teacher=teacher, views=VIEWS, cache=tmp_path / "cache")
+        distill_student(
+            photos, spec(losses=TWO), tmp_path / "c", teacher=teacher, views=VIEWS, cache=tmp_path / "cache"
+        )
 
 
 def test_the_loss_is_the_weighted_sum(photos: Photos) -> None:
     torch.manual_seed(0)
     student = students.create_student(STUDENT["name"], 3, head_width=32).eval()
-    goal = goal_of(spec(losses=[{"name": "kd", "weight": 0.5}, {"name": "hard", "weight": 2}], label_weight=0.25))
+    objective = objective_of(
+        spec(losses=[{"name": "kd", "weight": 0.5}, {"name": "hard", "weight": 2}], label_weight=0.25)
+    )
     images, labels = torch.randint(0, 256, (4, 3, 32, 32)), torch.tensor([0, 2, 1, 1])
     soft = {"logits": torch.randn(4, 3)}
     logits = student(images)
@@ -194,10 +197,10 @@ def test_the_loss_is_the_weighted_sum(photos: Photos) -> None:
         ),
         torch.nn.functional.cross_entropy(logits, soft["logits"].argmax(1)),
     ]  # fmt: skip
-    learner = Learner(student, goal, size=32, teacher={"logits": (3,)})
-    found = learner(images, labels, soft)
+    distillation_module = DistillationModule(student, objective, size=32, teacher={"logits": (3,)})
+    found = distillation_module(images, labels, soft)
     torch.testing.assert_close(found, 0.25 * parts[0] + 0.5 * parts[1] + 2 * parts[2])
-    assert torch.equal(learner(images), logits)
+    assert torch.equal(distillation_module(images), logits)
 
 
 # --- without labels ------------------------------------------------------------------------------
@@ -218,15 +221,15 @@ def test_labels_are_never_read(photos: Photos, teacher: Bundle, more: Path, tmp_
     student = spec(losses=[{"name": "dkd"}, {"name": "crd"}], label_weight=0, epochs=1)
     wide = read_photos(replace(photos.spec, unlabelled=str(more)))
     arguments = {"teacher": teacher, "views": MIXED, "cache": tmp_path / "cache"}
-    bundle = distill(wide, student, tmp_path / "a", **arguments)
+    bundle = distill_student(wide, student, tmp_path / "a", **arguments)
     about = bundle.provenance["data"]["unlabelled"]
     assert about == {"path": str(more), "photos": 18, "fingerprint": wide.unlabelled_fingerprint}
     wrong = replace(wide, train=tuple(replace(photo, label=0) for photo in wide.train))
-    assert weights(distill(wrong, student, tmp_path / "b", **arguments)) == weights(bundle)
-    narrow = distill(photos, student, tmp_path / "c", teacher=teacher, views=MIXED)
+    assert weights(distill_student(wrong, student, tmp_path / "b", **arguments)) == weights(bundle)
+    narrow = distill_student(photos, student, tmp_path / "c", teacher=teacher, views=MIXED)
     assert weights(narrow) != weights(bundle) and narrow.provenance["data"]["unlabelled"] is None
     with pytest.raises(InputError, match="another photos"):
-        distill(photos, student, tmp_path / "d", **arguments)
+        distill_student(photos, student, tmp_path / "d", **arguments)
 
 
 def test_photos_without_labels_and_a_student_that_needs_them(
@@ -234,16 +237,16 @@ def test_photos_without_labels_and_a_student_that_needs_them(
 ) -> None:
     wide = read_photos(replace(photos.spec, unlabelled=str(more)))
     with pytest.raises(InputError, match=r"more: .*no labels.*weight 0\.3\. Set student\.label_weight=0"):
-        distill(wide, spec(), tmp_path / "s", teacher=teacher)
+        distill_student(wide, spec(), tmp_path / "s", teacher=teacher)
     with pytest.raises(InputError, match=r"more: .*without a teacher"):
-        distill(wide, spec(weight=1.0), tmp_path / "s")
+        distill_student(wide, spec(weight=1.0), tmp_path / "s")
     with pytest.raises(InputError, match="all have weight 0"):
-        distill(photos, spec(weight=0.0, label_weight=0.0), tmp_path / "s", teacher=teacher)
+        distill_student(photos, spec(weight=0.0, label_weight=0.0), tmp_path / "s", teacher=teacher)
     assert not (tmp_path / "s").exists() and not (tmp_path / "s.teacher-cache").exists()
 
 
 def test_a_run_finds_it_before_the_teacher_is_fitted(shapes: Path, more: Path, tmp_path: Path) -> None:
-    from attar.pipeline import check
+    from attar.cli.pipeline import check
 
     given = [f"data.path={shapes}", f"data.unlabelled={more}", "student.name=mobilenetv3_small_050"]
     with pytest.raises(InputError, match="label_weight=0"):
@@ -256,4 +259,4 @@ def test_a_run_finds_it_before_the_teacher_is_fitted(shapes: Path, more: Path, t
 def test_a_cache_of_another_teacher_is_refused(photos: Photos, cache: Path, tmp_path: Path) -> None:
     other = teachers.teach(photos, TEACHER.model_copy(update={"lr": 2e-3}), tmp_path / "teacher", views=VIEWS)
     with pytest.raises(InputError, match="another teacher"):
-        distill(photos, spec(losses=TWO), tmp_path / "s", teacher=other, views=VIEWS, cache=cache / "cache")
+        distill_student(photos, spec(losses=TWO), tmp_path / "s", teacher=other, views=VIEWS, cache=cache / "cache")

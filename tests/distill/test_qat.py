@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-import students
+from attar import students
 from attar.bundle import Bundle
-from attar.data import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar.data.views import ViewPolicy
+from attar.distill import fit as module
+from attar.distill import quantization_aware
+from attar.distill.qat import QuantizationAware, RoundedActivation, RoundedWeights
 from attar.errors import InputError
 from attar.files import sha256
 from attar.inference import predict, to_tensor
 from attar.recipe import DistillSpec
-from attar.views import ViewPolicy
-from distill import fit as module
-from distill import quantization_aware
-from distill.qat import QuantizationAware, RoundedActivation, RoundedWeights
 
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
 SPEC = DistillSpec(name="ignored", epochs=20, lr=1e-2, batch_size=12)
@@ -129,7 +129,7 @@ def test_a_run_that_is_cut_off_ends_in_the_same_weights(
     assert bundle.provenance["recipe"]["student"]["name"] == parent.name
     students.load(bundle)
 
-    made, steps = module.objective, 0
+    made, steps = module.loss_function, 0
 
     def cut_off(*arguments: object) -> object:
         loss_of = made(*arguments)
@@ -143,7 +143,7 @@ def test_a_run_that_is_cut_off_ends_in_the_same_weights(
 
         return counted
 
-    monkeypatch.setattr(module, "objective", cut_off)
+    monkeypatch.setattr(module, "loss_function", cut_off)
     with pytest.raises(KeyboardInterrupt):
         quantization_aware(parent, photos, spec, tmp_path / "b", views=VIEWS)
     monkeypatch.undo()
@@ -171,10 +171,10 @@ def test_photos_of_other_classes_are_refused(parent: Bundle, shapes: Path, tmp_p
 def test_the_simulation_harms_as_much_as_the_integer_file(parent: Bundle, photos: Photos, tmp_path: Path) -> None:
     for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
         pytest.importorskip(package)
-    from export.litert import ByPlan, open_runner
-    from export.noise import captured
-    from export.recovery import divergence
-    from export.tflite.quantize import Plan
+    from attar.export.capture_output import captured
+    from attar.export.litert import ByPlan, open_runner
+    from attar.export.recovery import divergence
+    from attar.export.tflite.quantize import Plan
 
     pixels = load_pixels(photos.train, parent.preprocessing)
     student = students.load(parent)

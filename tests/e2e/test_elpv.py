@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.elpv import RECIPE, SHORT
+from attar.benchmarks.studies.elpv import RECIPE, SHORT
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import HANG, accessible, browsing, chromium, phone, visit, when
 from playwright.sync_api import Page
-from small import DROP, make_student
 
-from attar.data import DataSpec, read_photos
+from attar.benchmarks.lab import assets
+from attar.benchmarks.latency import record
+from attar.benchmarks.latency.measure import MIN_SAMPLES
+from attar.data.photos import DataSpec, read_photos
 from attar.errors import InputError
+from attar.export import export_student, read_manifest
+from attar.export.manifest import write_manifest
 from attar.files import sha256
-from benchmarks import record
-from benchmarks.lab import assets
-from benchmarks.latency import MIN_SAMPLES
-from export import export, read_manifest
-from export.manifest import write_manifest
+from helpers.browser import HANG, accessible, browsing, chromium, phone, visit, when
+from helpers.small import DROP, make_student
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxruntime", "uvicorn", "segno"):
     pytest.importorskip(package)
@@ -62,7 +62,7 @@ def exports(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     photos = read_photos(DataSpec(str(shapes)))
     student = make_student("mobilenetv3_small_050", photos, folder / "student")
-    export(student, TARGETS, folder / "exports", photos=photos, max_drop=DROP)
+    export_student(student, TARGETS, folder / "exports", photos=photos, max_drop=DROP)
     return folder / "exports"
 
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from pictures import draw
 
 from attar.bundle import read_bundle
-from attar.photolist import read_list
+from attar.data.photolist import read_list
+from helpers.pictures import draw
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """

@@ -26,7 +26,7 @@ def test_the_quickstart_keeps_its_promises(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in report["rows"]}
     assert rows["teacher"]["top1"]["value"] >= 0.98
     assert rows["student"]["top1"]["value"] >= 0.97
-    targets = read_recipe(ROOT / "attar" / "quickstart.yaml").targets
+    targets = read_recipe(ROOT / "attar" / "cli" / "quickstart.yaml").targets
     assert set(rows) == {"teacher", "student", *targets} and report["failed"] == []
     for target in targets:
         assert abs(rows[target]["difference"]["value"]) <= 0.01, target

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import accessible, browsing, phone, visit
 from playwright.sync_api import Browser
-from reported import comparison
 
-from benchmarks import write_report
+from attar.benchmarks import write_report
+from helpers.browser import accessible, browsing, phone, visit
+from helpers.reported import comparison
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from unprivileged import bound_by_permissions
 
 from attar.cli import main
 from attar.files import sha256
+from helpers.unprivileged import bound_by_permissions
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small import DROP, TARGETS, make_student
 
 from attar.bundle import Bundle
-from attar.data import DataSpec, Photos, read_photos
-from export import export
+from attar.data.photos import DataSpec, Photos, read_photos
+from attar.export import export_student
+from helpers.small import DROP, TARGETS, make_student
 
 
 @pytest.fixture(scope="session")
@@ -26,5 +26,5 @@ def bundle(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def exported(bundle: Bundle, photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of `TARGETS`, with their guide."""
     folder = tmp_path_factory.mktemp("exports") / "exports"
-    export(bundle, TARGETS, folder, photos=photos, max_drop=DROP)
+    export_student(bundle, TARGETS, folder, photos=photos, max_drop=DROP)
     return folder

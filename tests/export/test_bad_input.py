@@ -8,15 +8,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import misbehaving
 import numpy as np
 import pytest
-from small import DROP, SIDE, make_student
 
 from attar.errors import GateError, InputError
+from attar.export import export_student, read_manifest
+from attar.export.targets import FORMATS
 from attar.files import sha256
-from export import export, read_manifest
-from export.targets import FORMATS
+from helpers import misbehaving
+from helpers.small import DROP, SIDE, make_student
 
 for package in ("litert_torch", "coremltools", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def exported(bundle, photos, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exports") / "exports"
-    export(bundle, ["onnx:fp32"], folder, photos=photos, max_drop=DROP)
+    export_student(bundle, ["onnx:fp32"], folder, photos=photos, max_drop=DROP)
     return folder
 
 
@@ -44,7 +44,7 @@ def untouched(exported):
 def test_labels_that_are_not_the_students(bundle, photos, untouched, count):
     labels = (*photos.labels, "fourth")[:count]
     with pytest.raises(InputError, match=f"{count} labels for a student of 3 classes"):
-        export(replace(bundle, labels=labels), ["onnx:int8"], untouched, photos=photos, force=True)
+        export_student(replace(bundle, labels=labels), ["onnx:int8"], untouched, photos=photos, force=True)
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_labels_that_are_not_the_students(bundle, photos, untouched, count):
 )
 def test_calibration_images_that_do_not_fit(bundle, photos, untouched, images, problem):
     with pytest.raises(InputError, match=problem):
-        export(bundle, ["onnx:int8"], untouched, photos=photos, calibration=images)
+        export_student(bundle, ["onnx:int8"], untouched, photos=photos, calibration=images)
 
 
 def test_too_few_training_photos_matter_to_integers_only(bundle, photos, untouched):
     few = replace(photos, train=photos.train[:7])
     with pytest.raises(InputError, match="onnx:int8"):
-        export(bundle, ["onnx:fp32", "onnx:int8"], untouched, photos=few, max_drop=DROP)
-    assert export(bundle, ["onnx:fp32"], untouched, photos=few, max_drop=DROP).files
+        export_student(bundle, ["onnx:fp32", "onnx:int8"], untouched, photos=few, max_drop=DROP)
+    assert export_student(bundle, ["onnx:fp32"], untouched, photos=few, max_drop=DROP).files
 
 
 def test_an_operator_that_no_phone_has(bundle, photos, untouched, tmp_path, monkeypatch):
@@ -76,7 +76,7 @@ def test_an_operator_that_no_phone_has(bundle, photos, untouched, tmp_path, monk
     other = make_student("mobilenetv3_small_050", photos, tmp_path / "other", seed=1)
     targets = [f"bad:unsupported-{name}" for name in ("litert", "coreml", "onnx")]
     with pytest.raises(GateError) as caught:
-        export(other, targets, untouched, photos=photos, max_drop=DROP, force=True)
+        export_student(other, targets, untouched, photos=photos, max_drop=DROP, force=True)
     for target in targets:
         assert f"{target}: the converter failed" in str(caught.value)
     assert str(caught.value).count("linalg_svd") >= len(targets)
@@ -86,10 +86,10 @@ DISK = """
 import subprocess, sys
 from pathlib import Path
 from attar.bundle import read_bundle
-from attar.data import DataSpec, read_photos
+from attar.data.photos import DataSpec, read_photos
 from attar.errors import InputError
 from attar.files import sha256, size
-from export import export
+from attar.export import export_student
 exported, bundle, data, disk = map(Path, sys.argv[1:])
 def mount(*options):
     if subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", disk], stderr=subprocess.DEVNULL).returncode:
@@ -100,7 +100,7 @@ before = sha256(disk / "exports")
 photos = read_photos(DataSpec(str(data)))
 for problem in ("the disk is full", "the file system is read-only"):
     try:
-        export(bundle, ["onnx:fp16"], disk / "exports", photos=photos, max_drop=20.0)
+        export_student(bundle, ["onnx:fp16"], disk / "exports", photos=photos, max_drop=20.0)
         sys.exit(f"no error, though {problem}")
     except InputError as error:
         assert problem in str(error), error
@@ -125,5 +125,5 @@ def test_a_full_and_a_read_only_disk(exported, bundle, shapes, tmp_path):
 
 def test_a_folder_that_cannot_be_made(bundle, photos, exported):
     with pytest.raises(InputError, match="a file stands where a folder is needed"):
-        export(bundle, ["onnx:fp32"], exported / "manifest.json" / "exports", photos=photos)
+        export_student(bundle, ["onnx:fp32"], exported / "manifest.json" / "exports", photos=photos)
     assert read_manifest(exported).files

@@ -15,15 +15,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import students
+from attar import students
 from attar.bundle import Bundle
 from attar.errors import InputError
+from attar.export import coreml
+from attar.export.metadata import about
+from attar.export.mil.activations import coverable
 from attar.files import sha256
 from attar.inference import predict, to_tensor
 from attar.preprocessing import Preprocessing
-from export import coreml
-from export.about import about
-from export.mil.activations import coverable
 
 ct = pytest.importorskip("coremltools")
 
@@ -394,7 +394,7 @@ def test_wrong_input_is_refused(small, fp16, tmp_path):
 
 
 def test_opening_a_file_is_silent(fp16):
-    script = f"from pathlib import Path; from export.coreml import open_runner; open_runner(Path({str(fp16)!r}))"
+    script = f"from pathlib import Path; from attar.export.coreml import open_runner; open_runner(Path({str(fp16)!r}))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("", "")
 

@@ -7,16 +7,16 @@ import sys
 
 import numpy as np
 import pytest
-from small import SIDE, make_student
 
-from attar.data import DataSpec, load_pixels, read_photos
+from attar.benchmarks.latency.op_profile import profile_of
+from attar.benchmarks.runtimes import runtime_for
+from attar.data.photos import DataSpec, load_pixels, read_photos
+from attar.export import export_student
+from attar.export.capture_output import captured
+from attar.export.runner import open_runner
 from attar.inference import predict
-from benchmarks.operators import profile_of
-from benchmarks.runtimes import runtime_for
-from export import export
-from export.noise import captured
-from export.runner import open_runner
-from students import load
+from attar.students import load
+from helpers.small import SIDE, make_student
 
 pytest.importorskip("executorch")
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def test_a_student_as_pte_files(shapes, tmp_path):
     photos = read_photos(DataSpec(str(shapes)))
     bundle = make_student("mobilenetv3_small_050", photos, tmp_path / "bundle")
-    manifest = export(bundle, ["executorch:all"], tmp_path / "exports", photos=photos, max_drop=20.0)
+    manifest = export_student(bundle, ["executorch:all"], tmp_path / "exports", photos=photos, max_drop=20.0)
     plain, integer = manifest.files
     assert (plain.target, integer.target) == ("executorch:fp32", "executorch:int8")
     assert integer.bytes < 0.6 * plain.bytes and plain.verification["max_abs_error"] < 1e-3

@@ -11,22 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import DROP, SIDE, TARGETS, make_student
 
-import students
-from attar.data import load_pixels
+from attar import students
+from attar.data.photos import load_pixels
 from attar.errors import GateError, InputError
+from attar.export import Limits, export_student, litert, onnx, read_manifest, targets, verify
+from attar.export.capture_output import captured
+from attar.export.export import _keys
+from attar.export.manifest import write_manifest
+from attar.export.runner import open_runner
+from attar.export.targets import parse_targets
+from attar.export.verify import reference
 from attar.extras import version
 from attar.files import sha256
 from attar.inference import predict
 from attar.preprocessing import Preprocessing
-from export import Limits, export, litert, onnx, read_manifest, targets, verify
-from export.export import _keys
-from export.manifest import write_manifest
-from export.noise import captured
-from export.runner import open_runner
-from export.targets import parse_targets
-from export.verify import reference
+from helpers.small import DROP, SIDE, TARGETS, make_student
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
@@ -86,15 +86,15 @@ def test_quantized_files_are_smaller(exported):
 
 def test_exporting_again_makes_nothing_again(exports, bundle, photos):
     before = {path.name: path.stat().st_mtime_ns for path in exports.iterdir() if path.name != "manifest.json"}
-    manifest = export(bundle, TARGETS, exports, photos=photos, max_drop=DROP)
+    manifest = export_student(bundle, TARGETS, exports, photos=photos, max_drop=DROP)
     after = {path.name: path.stat().st_mtime_ns for path in exports.iterdir() if path.name != "manifest.json"}
     assert before == after and len(manifest.files) == len(TARGETS)
 
 
 def test_where_nothing_is_to_be_made_torch_is_not_loaded(exports, bundle, shapes):
     code = (
-        "import sys; from attar.data import *; from export import export; words = sys.argv[1:];"
-        f"export(words[0], {TARGETS}, words[1], photos=read_photos(DataSpec(words[2])), max_drop={DROP});"
+        "import sys; from attar.data.photos import *; from attar.export import export_student; words = sys.argv[1:];"
+        f"export_student(words[0], {TARGETS}, words[1], photos=read_photos(DataSpec(words[2])), max_drop={DROP});"
         "assert not {'torch', 'timm', 'onnx', 'litert_torch'} & set(sys.modules)"
     )
     before = sha256(exports)
@@ -127,7 +127,7 @@ def test_a_file_is_known_by_all_that_it_is_made_from(bundle, photos, monkeypatch
 def test_a_newer_converter_makes_its_files_again(exports, bundle, photos, monkeypatch):
     monkeypatch.setattr(targets, "version", lambda name: "0.1" if name == "onnxruntime" else version(name))
     before = {entry.target: entry for entry in read_manifest(exports).files}
-    export(bundle, ["onnx:fp16", "litert:fp32"], exports, photos=photos, max_drop=DROP)
+    export_student(bundle, ["onnx:fp16", "litert:fp32"], exports, photos=photos, max_drop=DROP)
     after = {entry.target: entry for entry in read_manifest(exports).files}
     assert [name for name in before if before[name].key != after[name].key] == ["onnx:fp16"]
     # The process that makes files sees what is really installed.
@@ -137,7 +137,7 @@ def test_a_newer_converter_makes_its_files_again(exports, bundle, photos, monkey
 def test_a_damaged_file_is_made_again(exports, bundle, photos):
     good = sha256(exports / "onnx-fp32.onnx")
     (exports / "onnx-fp32.onnx").write_bytes(b"damaged")
-    export(bundle, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
+    export_student(bundle, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
     assert sha256(exports / "onnx-fp32.onnx") == good
     verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
 
@@ -149,7 +149,7 @@ def test_verifying_good_files_passes_and_prints_nothing(exports, bundle, photos,
 
 
 def test_exporting_prints_no_noise_of_converters(bundle, photos, tmp_path, capfd):
-    export(bundle, ["litert:fp16", "onnx:fp32"], tmp_path / "exports", photos=photos, max_drop=DROP)
+    export_student(bundle, ["litert:fp16", "onnx:fp32"], tmp_path / "exports", photos=photos, max_drop=DROP)
     out, err = capfd.readouterr()
     assert out == "" and [line.split()[-1] for line in err.splitlines()] == ["litert:fp16", "onnx:fp32"]
 
@@ -212,7 +212,7 @@ def test_swapped_labels_are_found_out(exports, bundle, photos, tmp_path, target)
 def test_a_failed_target_keeps_its_good_file(exports, bundle, photos):
     before = sha256(exports)
     with pytest.raises(GateError, match="onnx:fp32"):  # asked for anew, because of the other drop
-        export(bundle, ["onnx:fp32"], exports, photos=photos, max_drop=DROP / 2, limits=Limits(seconds=0))
+        export_student(bundle, ["onnx:fp32"], exports, photos=photos, max_drop=DROP / 2, limits=Limits(seconds=0))
     assert sha256(exports) == before
 
 
@@ -238,11 +238,11 @@ def test_a_label_of_two_lines_is_refused_for_tflite(bundle, tmp_path):
 def test_a_folder_of_another_student_is_kept_unless_forced(exports, photos, tmp_path):
     other = make_student("mobilenetv4_conv_small_035", photos, tmp_path / "other", seed=1)
     with pytest.raises(InputError, match="--force"):
-        export(other, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
+        export_student(other, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
     assert len(read_manifest(exports).files) == len(TARGETS)
     with pytest.raises(InputError, match="another student"):
         verify(exports, bundle=other, photos=photos, max_drop=DROP)
-    manifest = export(other, ["onnx:fp32"], exports, photos=photos, max_drop=DROP, force=True)
+    manifest = export_student(other, ["onnx:fp32"], exports, photos=photos, max_drop=DROP, force=True)
     assert [entry.target for entry in manifest.files] == ["onnx:fp32"]
     assert set(listed(exports)) == {"manifest.json", "onnx-fp32.onnx", *manifest.guide}
 
@@ -251,9 +251,9 @@ def test_bad_folders_are_named(bundle, photos, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty"):
-        export(bundle, ["onnx:fp32"], tmp_path / "mine", photos=photos)
+        export_student(bundle, ["onnx:fp32"], tmp_path / "mine", photos=photos)
     with pytest.raises(InputError, match="a file stands there"):
-        export(bundle, ["onnx:fp32"], tmp_path / "mine" / "thesis.txt", photos=photos)
+        export_student(bundle, ["onnx:fp32"], tmp_path / "mine" / "thesis.txt", photos=photos)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 

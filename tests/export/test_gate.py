@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attar.errors import GateError
-from export.verify import LIMITS, Reference, _gate, measure
+from attar.export.verify import LIMITS, Reference, _gate, measure
 
 
 def measured(images: int, lost: int, won: int = 0, sure: float = 0.9) -> dict[str, Any]:

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import told_by
 from PIL import Image
-from small import DROP, TARGETS
 
+from attar.data.images import read_rgb
 from attar.errors import GateError
-from attar.images import read_rgb
-from export import card, export, read_manifest, snippets, verify
-from export.guide import write_guide
-from export.noise import captured
-from export.runner import open_runner
+from attar.export import card, export_student, read_manifest, snippets, verify
+from attar.export.capture_output import captured
+from attar.export.guide import write_guide
+from attar.export.runner import open_runner
+from helpers.browser import told_by
+from helpers.small import DROP, TARGETS
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
@@ -205,7 +205,7 @@ def test_the_guide_is_made_again_only_when_it_must_be(exported, bundle, photos, 
     (folder / "golden/0.png").unlink()
     with pytest.raises(GateError, match="golden"):
         verify(folder, bundle=bundle, photos=photos, max_drop=DROP)
-    assert export(bundle, TARGETS, folder, photos=photos, max_drop=DROP).guide == manifest.guide
+    assert export_student(bundle, TARGETS, folder, photos=photos, max_drop=DROP).guide == manifest.guide
     verify(folder, bundle=bundle, photos=photos, max_drop=DROP)
     fewer = replace(manifest, files=manifest.files[:1])
     assert write_guide(fewer, folder, bundle, photos).guide != manifest.guide

@@ -9,17 +9,18 @@ import sys
 import time
 from pathlib import Path
 
-import misbehaving
 import pytest
-from small import DROP
 
 from attar.errors import GateError
+from attar.export import Limits, export_student, read_manifest, supervisor_process
+from attar.export.export import _prepare
+from attar.export.limits import Resolved
+from attar.export.supervisor_process import resident
+from attar.export.targets import FORMATS, Target
+from attar.export.worker import Job
 from attar.files import sha256
-from export import Limits, export, read_manifest, supervisor
-from export.export import _prepare
-from export.supervisor import Resolved, resident
-from export.targets import FORMATS, Target
-from export.worker import Job
+from helpers import misbehaving
+from helpers.small import DROP
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
@@ -34,7 +35,7 @@ def registered(monkeypatch) -> None:
 
 def fails(bundle, photos, folder: Path, targets: list[str], **limits) -> str:
     with pytest.raises(GateError) as caught:
-        export(bundle, targets, folder, photos=photos, max_drop=DROP, limits=Limits(**limits))
+        export_student(bundle, targets, folder, photos=photos, max_drop=DROP, limits=Limits(**limits))
     return str(caught.value)
 
 
@@ -81,14 +82,14 @@ def test_memory_of_a_group_counts_children():
 
 EXPORTER = """
 import signal, sys
-import misbehaving
-from attar.data import DataSpec, read_photos
-from export import export
-from export.targets import FORMATS
+from helpers import misbehaving
+from attar.data.photos import DataSpec, read_photos
+from attar.export import export_student
+from attar.export.targets import FORMATS
 FORMATS["bad"] = misbehaving.FORMAT
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore Ctrl-C
 bundle, data, output = sys.argv[1:]
-export(bundle, ["bad:sleep"], output, photos=read_photos(DataSpec(data)))
+export_student(bundle, ["bad:sleep"], output, photos=read_photos(DataSpec(data)))
 """
 
 
@@ -160,20 +161,20 @@ def test_what_a_killed_export_left_is_tidied_away(bundle, photos, tmp_path):
     dead.wait()
     (folder / f".tmp-{dead.pid}-scratch").mkdir(parents=True)
     (folder / f".tmp-{dead.pid}-scratch" / "onnx-fp32.onnx").write_text("half")
-    export(bundle, ["onnx:fp32"], folder, photos=photos, max_drop=DROP)
+    export_student(bundle, ["onnx:fp32"], folder, photos=photos, max_drop=DROP)
     stands = {path.name for path in folder.iterdir()}
     assert stands == {"manifest.json", "onnx-fp32.onnx", *read_manifest(folder).guide}
 
 
 @pytest.mark.slow
 def test_where_forking_is_not_safe_processes_start_afresh(bundle, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(supervisor, "FORKS", False)
+    monkeypatch.setattr(supervisor_process, "FORKS", False)
     _prepare(tmp_path, bundle, photos, None, 1000)
     targets = (Target("bad", "fp32"), Target("bad", "exit"))
     job = Job(bundle, targets, dict(FORMATS), tmp_path, tmp_path, DROP)
     leash, held = os.pipe()
     events: list[dict] = []
-    supervisor.supervise(job, Resolved(300, 8 * 10**9, 2), events.append, leash)
+    supervisor_process.supervise(job, Resolved(300, 8 * 10**9, 2), events.append, leash)
     os.close(leash), os.close(held)
     assert [event["target"] for event in events[:2]] == ["bad:fp32", "bad:exit"]
     ended = {event["target"]: event for event in events[2:]}

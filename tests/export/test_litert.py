@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pictures import SHAPES, draw
 from timm.layers import HardSwish, LayerScale2d
 
-import students
+from attar import students
+from attar.export import litert
+from attar.export.capture_output import captured
+from attar.export.targets import FORMATS
+from attar.export.tflite import graph
+from attar.export.tflite.layers import layers
 from attar.preprocessing import Preprocessing
-from export import litert
-from export.noise import captured
-from export.targets import FORMATS
-from export.tflite import graph
-from export.tflite.layers import layers
+from helpers.pictures import SHAPES, draw
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
     pytest.importorskip(package)

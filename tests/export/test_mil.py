@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from attar.errors import InputError
-from export.coreml import _read
-from export.mil import Program, read_program
-from export.mil.ops import OPERATORS
-from export.mil.program import HALF
+from attar.export.coreml import _read
+from attar.export.mil import Program, read_program
+from attar.export.mil.ops import OPERATORS
+from attar.export.mil.program import HALF
 
 ct = pytest.importorskip("coremltools")
 from coremltools.converters.mil.mil import Builder as mb  # noqa: E402

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attar.data import load_pixels
-from export.onnx import OPSET, PROBABILITIES, open_runner
+from attar.data.photos import load_pixels
+from attar.export.onnx import OPSET, PROBABILITIES, open_runner
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)

@@ -12,15 +12,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-import students
-from export.noise import captured
-from export.tflite import graph
-from export.tflite.bias import correct_biases
-from export.tflite.equalize import equalize, pairs
-from export.tflite.layers import NONE, RELU, constant, drop_unread, layers, set_input
-from export.tflite.quantize import Plan, Quantization
-from export.tflite.ranges import Activation, average, least_squares, observe, percentile, quantized, whole
-from students.rewrites import phone_safe
+from attar import students
+from attar.export.capture_output import captured
+from attar.export.tflite import graph
+from attar.export.tflite.bias import correct_biases
+from attar.export.tflite.equalize import equalize, pairs
+from attar.export.tflite.layers import NONE, RELU, constant, drop_unread, layers, set_input
+from attar.export.tflite.quantize import Plan, Quantization
+from attar.export.tflite.ranges import Activation, average, least_squares, observe, percentile, quantized, whole
+from attar.students.rewrites import phone_safe
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
     pytest.importorskip(package)
@@ -32,7 +32,7 @@ def float_file(name: str) -> bytes:
     """The float .tflite of a student whose channels differ by two orders of magnitude."""
     import litert_torch
 
-    from export.litert import _ChannelsLast
+    from attar.export.litert import _ChannelsLast
 
     torch.manual_seed(0)
     student = students.create_student(name, 5).eval()

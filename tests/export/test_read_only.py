@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from unprivileged import bound_by_permissions
 
-from export.manifest import NAME
+from attar.export.manifest import NAME
+from helpers.unprivileged import bound_by_permissions
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)

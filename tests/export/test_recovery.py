@@ -12,18 +12,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import SHAPES, draw
 
-import students
+from attar import students
 from attar.bundle import Bundle
-from attar.data import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
 from attar.errors import GateError
+from attar.export import export_student, read_manifest, verify
+from attar.export.manifest import FileEntry
+from attar.export.recovery import RANGES, TOOLS, Try, divergence, recover
+from attar.export.tflite.quantize import Plan
 from attar.inference import to_tensor
 from attar.preprocessing import Preprocessing
-from export import export, read_manifest, verify
-from export.manifest import FileEntry
-from export.recovery import RANGES, TOOLS, Try, divergence, recover
-from export.tflite.quantize import Plan
+from helpers.pictures import SHAPES, draw
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
     pytest.importorskip(package)
@@ -92,7 +92,9 @@ def entry_of(folder: Path, target: str):
 @pytest.mark.slow
 def test_a_student_that_quantizes_well_keeps_nothing_float(student, photos, tmp_path):
     bundle = save(student, photos, tmp_path / "student")
-    manifest = export(bundle, ["litert:int8", "litert:int8+fp"], tmp_path / "exports", photos=photos, max_drop=DROP)
+    manifest = export_student(
+        bundle, ["litert:int8", "litert:int8+fp"], tmp_path / "exports", photos=photos, max_drop=DROP
+    )
     for entry in manifest.files:
         tried = [item["tool"] for item in entry.recovery["tries"]]
         nearest = min(entry.recovery["ranges"], key=entry.recovery["ranges"].get)
@@ -106,7 +108,7 @@ def test_equalization_is_found_where_it_is_what_helps(student, photos, tmp_path)
     hard = copy_of(student)
     spread(hard.network.head.bn1, hard.network.head.pointwise, 4)
     bundle = save(hard, photos, tmp_path / "student")
-    export(bundle, ["litert:int8"], tmp_path / "exports", photos=photos, max_drop=DROP)
+    export_student(bundle, ["litert:int8"], tmp_path / "exports", photos=photos, max_drop=DROP)
     entry = entry_of(tmp_path / "exports", "litert:int8")
     tries = {item["tool"]: item for item in entry.recovery["tries"]}
     before = list(tries.values())[: list(tries).index("cross-layer equalization")]
@@ -128,7 +130,7 @@ def test_a_mixed_file_keeps_the_layers_float_that_need_it_and_no_others(student,
     folder = tmp_path / "exports"
     targets = ["litert:fp32", "litert:int8", "litert:int8+fp"]
     with pytest.raises(GateError, match=r"litert:int8: .*All tools were tried.*\+fp") as failure:
-        export(bundle, targets, folder, photos=photos, max_drop=DROP)
+        export_student(bundle, targets, folder, photos=photos, max_drop=DROP)
     mixed, whole = entry_of(folder, "litert:int8+fp"), entry_of(folder, "litert:fp32")
     kept = {item["layer"] for item in mixed.recovery["layers"] if item["float"]}
     # Other layers may have to pay for what the gate asks on so few photos.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-import browser
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from attar.export import snippets
+from attar.export.snippets import square
 from attar.preprocessing import FITS, Preprocessing
-from export import snippets
-from export.snippets import square
+from helpers import browser
 
 SHAPES = ((64, 64), (97, 40), (40, 97), (331, 50), (7, 90), (33, 32))
 HOWS = [Preprocessing(32, crop, fit=fit, fill=(1, 2, 3)) for fit, crop in product(FITS, (1.0, 0.9))]

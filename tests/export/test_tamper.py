@@ -18,17 +18,17 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from small import DROP, TARGETS
 
-import students
-from attar.data import load_pixels
+from attar import students
+from attar.data.photos import load_pixels
 from attar.errors import GateError, InputError
+from attar.export import export_student, litert, read_manifest, verify
+from attar.export.capture_output import captured
+from attar.export.manifest import NAME, files_table, write_manifest
+from attar.export.targets import parse_targets
+from attar.export.verify import changed_files
 from attar.files import digest_of, sha256
-from export import export, litert, read_manifest, verify
-from export.manifest import NAME, files_table, write_manifest
-from export.noise import captured
-from export.targets import parse_targets
-from export.verify import changed_files
+from helpers.small import DROP, TARGETS
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
@@ -45,7 +45,7 @@ def exports(exported, tmp_path) -> Path:
 def with_core_ml(exported, bundle, photos, tmp_path_factory) -> Path:
     pytest.importorskip("coremltools")
     folder = shutil.copytree(exported, tmp_path_factory.mktemp("tamper") / "exports")
-    export(bundle, [*TARGETS, "coreml:fp16"], folder, photos=photos, max_drop=DROP)
+    export_student(bundle, [*TARGETS, "coreml:fp16"], folder, photos=photos, max_drop=DROP)
     return folder
 
 
@@ -179,7 +179,9 @@ def test_a_nearly_equal_student_is_found_out(exports, bundle, photos, tmp_path, 
             weight.add_(0.2 * weight.std() * torch.randn(weight.shape, generator=generator) if weight.ndim > 1 else 0.0)
     images = load_pixels(photos.train, bundle.preprocessing)
     file = parse_targets([target])[0].file
-    monkeypatch.setattr("export.shared._latest", ("", b""))  # it goes by the bundle, which is another's here
+    monkeypatch.setattr(
+        "attar.export.artifact_cache._latest", ("", b"")
+    )  # it goes by the bundle, which is another's here
     put(exports, file, converted(bundle, target, images, tmp_path / file, other))
     refused(exports, bundle, photos, file, "diverges|not the file that was verified")
 
@@ -298,7 +300,7 @@ def test_a_foreign_manifest_leads_nowhere_outside_its_folder(exports, bundle, ph
         manifest = replace(manifest, files=(replace(manifest.files[0], file=name), *manifest.files[1:]))
     write_manifest(manifest, exports)
     with pytest.raises(InputError, match=r"not inside|no file of"):
-        export(bundle, ["onnx:fp32"], exports, photos=photos, max_drop=DROP, force=True)
+        export_student(bundle, ["onnx:fp32"], exports, photos=photos, max_drop=DROP, force=True)
     assert victim.read_text() == "mine"
 
 
@@ -321,7 +323,7 @@ def test_a_student_at_chance_is_told_of_beside_its_files(exports, bundle, photos
     """By `attar export` and `verify`, in manifest, table and card: files that repeat it are no better."""
     poor = {"top1": 0.3, "top1_interval": [0.1, 0.5], "images": 12, "steps": 20}
     student = replace(bundle, metrics=poor)
-    manifest = export(student, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
+    manifest = export_student(student, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
     assert not manifest.readiness.ready and "20 steps" in manifest.readiness.reasons[1]
     assert "**Do not ship yet.**" in (exports / "MODEL_CARD.md").read_text()
     for told in (manifest, verify(exports, bundle=student, photos=photos, max_drop=DROP)):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attar.errors import InputError, MissingExtra
-from export import targets
-from export.targets import FORMATS, TARGETS, Target, choose_targets, parse_targets, require_targets
+from attar.export import targets
+from attar.export.targets import FORMATS, TARGETS, Target, choose_targets, parse_targets, require_targets
 
 NAMES = [str(target) for target in TARGETS]
 

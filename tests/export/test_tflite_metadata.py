@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from flatbuffers.number_types import Float32Flags, Int8Flags, Uint32Flags
 
-import students
+from attar import students
+from attar.export import litert, read_manifest
+from attar.export.capture_output import captured
+from attar.export.tflite import graph, metadata, versions
 from attar.preprocessing import Preprocessing
-from export import litert, read_manifest
-from export.noise import captured
-from export.tflite import graph, metadata, versions
 
 pytest.importorskip("ai_edge_litert")
 

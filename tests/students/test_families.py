@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from attar.checkpoints import installed_weights, read_state_dict
 from attar.errors import InputError
-from students.create import create_student
-from students.families import MEASURED, about_students
+from attar.pretrained import installed_weights, read_state_dict
+from attar.students.create import create_student
+from attar.students.families import MEASURED, about_students
 
 
 def test_the_figures_are_those_of_the_student() -> None:

@@ -12,8 +12,8 @@ from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, Mu
 from torch import fx, nn
 from torch.nn import functional
 
-from students import create_student
-from students.rewrites import (
+from attar.students import create_student
+from attar.students.rewrites import (  # fmt: skip
     FLOAT,
     HARD_SIGMOIDS,
     HARD_SWISHES,
@@ -28,7 +28,7 @@ from students.rewrites import (
     spell_hard_sigmoid,
     spell_hard_swish,
     trace,
-)  # fmt: skip
+)
 
 NAMES = [
     "mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv3_large_100", "mobilenetv4_conv_small_035",

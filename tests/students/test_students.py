@@ -13,8 +13,8 @@ from torch import nn
 from attar.bundle import write_bundle
 from attar.errors import InputError
 from attar.preprocessing import MEAN, STD, Preprocessing
-from students import FAMILIES, DWSConvHead, create_student, load, save
-from students.fold import fold_normalization
+from attar.students import FAMILIES, DWSConvHead, create_student, load, save
+from attar.students.fold import fold_normalization
 
 SMALLEST = {
     "mobilenetv2_*": "mobilenetv2_035", "mobilenetv3_*": "mobilenetv3_small_050",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from attar.recipe import read_recipe
-from teachers.families import FAMILIES, needs_of
-from teachers.fit import METHODS
+from attar.teachers.families import FAMILIES, needs_of
+from attar.teachers.fit import METHODS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line) for line in PAGE.splitlines() if line.startswith("attar teach ")]

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-import teachers
+from attar import teachers
 from attar.bundle import Bundle, read_bundle
-from attar.data import DataSpec, Photos, read_photos
+from attar.data.photos import DataSpec, Photos, read_photos
+from attar.data.views import ViewPolicy
+from attar.distill import distill_student
+from attar.distill.cache import TeacherCache
 from attar.errors import InputError
 from attar.files import write_json
 from attar.recipe import DistillSpec, TeachSpec, validate
-from attar.views import ViewPolicy
-from distill import distill
-from distill.cache import TeacherCache
-from teachers.create import preprocessing_of
+from attar.teachers.create import preprocessing_of
 
 SMALL = {"patch_size": 12, "embed_dim": 32, "depth": 1, "num_heads": 2}
 MEMBERS = {
@@ -112,7 +112,9 @@ STUDENT = {
 
 def test_a_student_learns_from_it_through_the_cache(both: Bundle, photos: Photos, tmp_path: Path) -> None:
     views = ViewPolicy(count=1)
-    student = distill(photos, DistillSpec(**STUDENT), tmp_path / "s", teacher=both, views=views, cache=tmp_path / "c")
+    student = distill_student(
+        photos, DistillSpec(**STUDENT), tmp_path / "s", teacher=both, views=views, cache=tmp_path / "c"
+    )
     assert student.provenance["teacher"]["fingerprint"] == both.fingerprint
     assert student.provenance["teacher"]["members"] == [architecture for architecture, *_ in MEMBERS.values()]
     about = json.loads((tmp_path / "c" / "cache.json").read_text())
@@ -126,7 +128,7 @@ def test_a_student_learns_from_it_through_the_cache(both: Bundle, photos: Photos
 
 def test_features_are_refused_before_training(both: Bundle, photos: Photos, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"deit_tiny_patch16_224, vit_base.*logits only"):
-        distill(photos, DistillSpec(**STUDENT, loss="feature"), tmp_path / "s", teacher=both)
+        distill_student(photos, DistillSpec(**STUDENT, loss="feature"), tmp_path / "s", teacher=both)
 
 
 def relabelled(labels: Callable[[list[str]], list[str]], bundle: Bundle, output: Path) -> Bundle:

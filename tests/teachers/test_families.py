@@ -13,15 +13,15 @@ from timm.layers import resample_abs_pos_embed
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-import teachers
+from attar import teachers
 from attar.bundle import Bundle
-from attar.data import DataSpec, Photos, read_photos
+from attar.data.photos import DataSpec, Photos, read_photos
+from attar.data.views import ViewPolicy
+from attar.distill import distill_student
 from attar.errors import InputError
 from attar.recipe import DistillSpec, TeachSpec
-from attar.views import ViewPolicy
-from distill import distill
-from teachers.families import FAMILIES as FAMILIES_NAMED
-from teachers.families import needs_of
+from attar.teachers.families import FAMILIES as FAMILIES_NAMED
+from attar.teachers.families import needs_of
 
 VIEWS = ViewPolicy(crop_area=(0.8, 1.0), count=1)
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 2}
@@ -69,7 +69,7 @@ def test_it_trains_and_a_student_learns_every_kind_of_answer(name: str, photos: 
         name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=18, head_width=32,
         losses=FIVE, check_teacher=False,
     )  # fmt: skip
-    student = distill(photos, how, tmp_path / "s", teacher=bundle, views=VIEWS, cache=tmp_path / "cache")
+    student = distill_student(photos, how, tmp_path / "s", teacher=bundle, views=VIEWS, cache=tmp_path / "cache")
     assert student.provenance["teacher"]["fingerprint"] == bundle.fingerprint
     kinds = {path.name.split(".")[1] for path in (tmp_path / "cache").glob("view-00000.*.npy")}
     assert kinds == {"map", "middle", "pooled", "attention"}

@@ -11,13 +11,13 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-import teachers
-from attar.data import DataSpec, Photos, read_photos
+from attar import teachers
+from attar.data.photos import DataSpec, Photos, read_photos
+from attar.data.views import ViewPolicy
 from attar.errors import InputError
 from attar.recipe import TeachSpec
-from attar.views import ViewPolicy
-from teachers.adapters import adapt, merge
-from teachers.teacher import Teacher
+from attar.teachers.adapters import adapt, merge
+from attar.teachers.teacher import Teacher
 
 SMALL = {"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 2, "num_heads": 2}
 VIEWS = ViewPolicy(crop_area=(0.8, 1.0), count=2)

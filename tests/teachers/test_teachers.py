@@ -9,14 +9,14 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-import teachers
-from attar.data import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar import teachers
+from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar.data.views import ViewPolicy
 from attar.errors import InputError
-from attar.evaluation import evaluate
 from attar.inference import predict
 from attar.recipe import TeachSpec
-from attar.views import ViewPolicy
-from teachers.create import preprocessing_of
+from attar.teachers.create import preprocessing_of
+from attar.train.evaluation import evaluate
 
 SMALL = {"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 2, "num_heads": 2}
 

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-import teachers
-from attar.data import DataSpec, Photos, read_photos
+from attar import teachers
+from attar.data.photos import DataSpec, Photos, read_photos
+from attar.data.views import ViewPolicy
+from attar.distill import distill_student
 from attar.errors import InputError
 from attar.recipe import DistillSpec, TeachSpec, validate
-from attar.views import ViewPolicy
-from distill import distill
-from teachers.zero_shot import read_text_embeddings
+from attar.teachers.zero_shot import read_text_embeddings
 
 CLIP, SIGLIP = "vit_base_patch16_clip_224.openai", "vit_base_patch16_siglip_224"
 SMALL = {"img_size": 48, "patch_size": 12, "embed_dim": 32, "depth": 1, "num_heads": 2}
@@ -92,7 +92,7 @@ def test_a_student_learns_from_it(towers: dict[str, Path], photos: Photos, tmp_p
         name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=12, head_width=32,
         losses=losses, check_teacher=False,
     )  # fmt: skip
-    student = distill(photos, how, tmp_path / "s", teacher=bundle, views=ViewPolicy(count=1))
+    student = distill_student(photos, how, tmp_path / "s", teacher=bundle, views=ViewPolicy(count=1))
     assert student.provenance["teacher"]["fingerprint"] == bundle.fingerprint
 
 

@@ -1,0 +1,1 @@
+"""Photos: found on disk, checked by decoding, split, and made into views."""

@@ -1,0 +1,155 @@
+"""Photos are decoded once to check them; what was found is remembered in the user's cache folder.
+
+A photo that cannot be read is set aside by name, and the work goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL
+
+from attar import __version__
+from attar.console import track
+from attar.data.foldertree import Skipped
+from attar.data.images import UnreadableImage, open_photo, use_rgb
+from attar.data.leaks import look
+from attar.data.sample import Found
+from attar.data.stamps import stamp
+from attar.errors import AttarError, InputError
+from attar.files import digest_of, read_json, user_cache, write_json
+
+_ENTRY = 4
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What decoding found.
+
+    Attributes:
+        digests: SHA-256 of each good photo's bytes, by name.
+        looks: what each good photo looks like, by name; see `attar.data.leaks.look`.
+        bad: the photos that cannot be used.
+    """
+
+    digests: dict[str, str]
+    looks: dict[str, str]
+    bad: list[Skipped]
+
+
+def check(root: Path, found: Sequence[Found], thorough: bool = False) -> Checked:
+    """Decode every photo that was not decoded before.
+
+    Args:
+        root: the data set: what was found is remembered under its path.
+        found: its photos.
+        thorough: also hash all photos that are known, as before a result made from them is trusted.
+    """
+    memory = memory_of(root)
+    known = _recall(memory)
+    stamps: dict[Path, list[int | str]] = {}
+
+    def examine(item: Found) -> list[Any]:
+        try:
+            mark = _mark(item, stamps)
+        except UnreadableImage as error:
+            return [None, None, str(error), ""]
+        before = known.get(item.name)
+        if before and before[0] == mark and (not thorough or not before[1] or before[1] == _digest(item)):
+            return before
+        try:
+            seen = use_rgb(look, item.path, item.part)
+            return [mark, _digest(item), None, seen]
+        except UnreadableImage as error:
+            return [mark, None, str(error), ""]
+
+    results = dict(zip((item.name for item in found), in_threads(examine, found, "Checking photos")))
+    if results != known:
+        try:
+            write_json(memory, results)
+        except AttarError:
+            pass  # only a memory: without it the next command checks the photos again
+    good = [item.name for item in found if results[item.name][1]]
+    return Checked(
+        {name: results[name][1] for name in good},
+        {name: results[name][3] for name in good},
+        [Skipped(item.shown, results[item.name][2]) for item in found if not results[item.name][1]],
+    )
+
+
+def _mark(item: Found, stamps: dict[Path, list[int | str]]) -> list[Any]:
+    """The stamp of a photo's file, and its place in it; what is no file is never opened."""
+    try:
+        if item.part is not None and item.path in stamps:
+            return [stamps[item.path], item.part.offset, item.part.size]
+        if not stat.S_ISREG(item.path.stat().st_mode):
+            raise UnreadableImage("not a regular file, so it is not opened")
+        mark = stamp(item.path)
+    except FileNotFoundError:
+        raise UnreadableImage("a link to nothing" if item.path.is_symlink() else "no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a path from a list
+        raise UnreadableImage(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    if item.part is None:
+        return [mark]
+    stamps[item.path] = mark
+    return [mark, item.part.offset, item.part.size]
+
+
+def _digest(item: Found) -> str:
+    try:
+        with open_photo(item.path, item.part) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableImage(f"cannot be read ({error.strerror})") from error
+
+
+def memory_of(root: Path) -> Path:
+    """The file that remembers what was found at `root`."""
+    # Another attar or Pillow may judge a photo differently. The number is that of the entries' form.
+    key = digest_of([str(root.resolve()), __version__, PIL.__version__, 2])
+    return user_cache() / "photos" / f"{key[:24]}.json"
+
+
+def _recall(memory: Path) -> dict[str, Any]:
+    try:
+        value = read_json(memory)
+    except InputError:
+        return {}
+    return {name: entry for name, entry in value.items() if _is_entry(entry)} if isinstance(value, dict) else {}
+
+
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, list) or len(entry) != _ENTRY or not isinstance(entry[3], str):
+        return False
+    return isinstance(entry[1] or entry[2], str)
+
+
+def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str | None = None) -> Iterable[Any]:
+    """Map in order over a few threads (Pillow and NumPy release the interpreter lock), with progress."""
+    items = list(items)
+    pool = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1))
+    try:
+        results = _ahead(pool, function, items)
+        yield from track(results, title, len(items)) if title else results
+    finally:
+        # After an error or Ctrl-C the items that wait are dropped, not worked through first.
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """`pool.map` with a bounded number of items under way: a million at once would take gigabytes."""
+    waiting: deque[Future[Any]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > 1000:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,408 @@
+"""A user's labelled photos: found on disk, checked by decoding, split into train and validation.
+
+Ways to lay them out:
+
+    photos/rose/1.jpg ...                    a folder per class; split here, stratified, by a fixed seed
+    photos/train/rose/1.jpg, photos/val/...  the same with the user's own split, in any usual spelling
+    photos.csv                               columns path,label and, if wanted, split (train or val);
+                                             paths are relative to the CSV file
+
+`torchvision.datasets.INaturalist`'s folders (`2021_train/`, `2021_valid/`, `2017/` ...), and photos packed many to a
+file: `attar.data.shards` (tar, WebDataset) and `attar.data.tables` (Arrow and parquet, Hugging Face datasets).
+
+Beside them there may be a folder of photos without labels, laid out anyhow: for a student that learns from its
+teacher alone.
+
+Here the parts come together: `attar.data.layouts` and `attar.data.csvlist` find photos, `attar.data.checking` decodes
+them, `attar.data.leaks` finds copies, `attar.data.splitting` splits.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar.data import leaks
+from attar.data.archives import in_packed, is_packed
+from attar.data.checking import Checked, check, in_threads
+from attar.data.csvlist import read_csv
+from attar.data.foldertree import Skipped as SetAside
+from attar.data.foldertree import scan
+from attar.data.images import Part, UnreadableImage, shown, use_rgb
+from attar.data.layouts import INNER, OUTER, Layout, read_layout
+from attar.data.photolist import read_list
+from attar.data.sample import Found
+from attar.data.splitting import split
+from attar.errors import InputError, in_line
+from attar.files import digest_of
+from attar.preprocessing import Preprocessing
+
+__all__ = [
+    "DataSpec", "Photo", "Photos", "SetAside", "in_threads", "labels_of", "load_pixels", "read_photos",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where photos are and how to split them: all that is needed to read the same photos again.
+
+    Attributes:
+        path: a folder, a CSV, shards or tables.
+        val_fraction: share of photos that are held out, where the user has no split.
+        seed: of that split.
+        unlabelled: a place of photos without labels.
+        classes: `outer`: the folder right below the root or split names the class; `inner`: the one a photo lies in.
+        allow_duplicates: leave copies of photos where they are.
+        keep: a `photos.json` of a run, whose photos stay on their sides.
+    """
+
+    path: str
+    val_fraction: float = 0.25
+    seed: int = 0
+    unlabelled: str | None = None
+    classes: str = OUTER
+    allow_duplicates: bool = False
+    keep: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo: a file, or a `part` of one; `label` indexes `Photos.labels`, and is -1 for a photo without one."""
+
+    path: Path
+    label: int
+    part: Part | None = None
+
+    @property
+    def shown(self) -> Path:
+        """What messages and reports call it."""
+        return shown(self.path, self.part)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A data set: labels in order, the two splits in a deterministic order, and what was left out."""
+
+    spec: DataSpec
+    labels: tuple[str, ...]
+    train: tuple[Photo, ...]
+    val: tuple[Photo, ...]
+    set_aside: tuple[SetAside, ...] = ()
+    """Photos that cannot be used."""
+    fingerprint: str = field(default="")
+    """SHA-256 over every used photo's (name, label, split, content): the identity of the labelled data."""
+    unlabelled: tuple[Photo, ...] = ()
+    unlabelled_fingerprint: str = field(default="")
+    """SHA-256 over every photo without a label; empty if there are none."""
+    layout: str = ""
+    """How the photos were read, for a person."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of it."""
+    warnings: tuple[str, ...] = ()
+    """What may spoil the figures: copies and near-copies."""
+    skipped: tuple[SetAside, ...] = ()
+    """Folders and links that were not read."""
+    listing: tuple[tuple[str, str, str, str], ...] = field(default=(), repr=False)
+    """Of every used photo: name, label, split, SHA-256 of its content."""
+
+    def summary(self) -> str:
+        """One line for a person."""
+        text = f"{len(self.labels)} classes, {len(self.train)} training and {len(self.val)} validation photos"
+        text += f", {len(self.unlabelled)} without labels" if self.unlabelled else ""
+        return text + (f", {len(self.set_aside)} set aside" if self.set_aside else "")
+
+    def counts(self) -> dict[str, int]:
+        """Photos per class, of both splits, in the order of the labels."""
+        count = Counter(photo.label for photo in (*self.train, *self.val))
+        return {label: count[number] for number, label in enumerate(self.labels)}
+
+    def block(self, first: int = 10, named: int = 5) -> list[str]:
+        """Lines for a person: the summary, the layout, the first classes, what was left out and why."""
+        counts = list(self.counts().items())
+        classes = ", ".join(f"{in_line(label)} {count}" for label, count in counts[:first])
+        if len(counts) > first:
+            classes += f", and {len(counts) - first} more with {sum(count for _, count in counts[first:])} photos"
+        lines = [f"Photos: {self.summary()}"]
+        lines += [f"  layout: {self.layout}"] if self.layout else []
+        lines += [f"  classes: {classes}"]
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        lines += [f"  note: {note}" for note in self.notes]
+        for word, items in (("skipped", self.skipped), ("set aside", self.set_aside)):
+            lines += [
+                f"  {word}: {in_line(_short(item.path, self.spec))}: {in_line(item.reason)}" for item in items[:named]
+            ]
+            if len(items) > named:
+                lines.append(f"  ... and {len(items) - named} more, all named in provenance.json or the bundle")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data: what `block` says, in full."""
+        return {
+            "train": len(self.train), "val": len(self.val), "layout": self.layout,
+            "photos_per_class": self.counts(), "notes": list(self.notes), "warnings": list(self.warnings),
+            "skipped": _listed(self.skipped), "set_aside": _listed(self.set_aside),
+        }  # fmt: skip
+
+
+def _short(path: Path, spec: DataSpec) -> Path:
+    """A path as it stands below the data set, if it does."""
+    root = Path(spec.path).expanduser()
+    root = root if root.is_dir() else root.parent
+    return path.relative_to(root) if path.is_relative_to(root) and path != root else path
+
+
+def _listed(items: Sequence[SetAside]) -> list[dict[str, str]]:
+    return [{"path": str(item.path), "reason": item.reason} for item in items]
+
+
+def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
+    """Find, check and split the photos that `spec` names; a path alone is split as `DataSpec` does by default.
+
+    With `thorough`, photos that were checked before are hashed whole again: before something that was made from them
+    is trusted.
+
+    Raises `InputError` when there are none, only one class, a class without photos or too small to split, or a
+    validation class that training lacks.
+    """
+    spec = spec if isinstance(spec, DataSpec) else DataSpec(str(spec))
+    root = Path(spec.path).expanduser()
+    _refuse_spec(root, spec)
+    unlabelled = Path(spec.unlabelled).expanduser() if spec.unlabelled else None
+    try:
+        layout = _find(root, unlabelled, spec.classes)
+    except OSError as error:
+        raise InputError(f"{error.filename or root}: cannot be read ({error.strerror}).") from error
+    found = layout.found
+    if not found:
+        raise InputError(_nothing(root, layout))
+    checked = check(root, found, thorough)
+    digests, set_aside = checked.digests, list(checked.bad)
+    usable = [item for item in found if item.name in digests]
+    usable, doubled, warnings = _without_copies(usable, digests, spec)
+    set_aside += doubled
+    labels = tuple(sorted({item.label for item in usable}))
+    _refuse_unusable(root, labels, found, set_aside)
+    _refuse_odd_labels(root, labels)
+    index = {label: i for i, label in enumerate(labels)}
+    kept = {digest: side for _, _, side, digest in read_list(Path(spec.keep))} if spec.keep else None
+    splits = split(
+        root, usable, digests, val_fraction=spec.val_fraction, seed=spec.seed, kept=kept,
+        together=not spec.allow_duplicates,
+    )  # fmt: skip
+    both: dict[str, list[Photo]] = {"train": [], "val": []}
+    for item, side in zip(usable, splits):
+        both[side].append(Photo(item.path, index[item.label], item.part))
+    _refuse_gaps(root, labels, both["train"], both["val"])
+    listing = tuple((i.name, i.label, s, digests[i.name]) for i, s in zip(usable, splits))
+    photos = Photos(
+        spec, labels, tuple(both["train"]), tuple(both["val"]), tuple(set_aside), digest_of([list(i) for i in listing]),
+        layout=layout.kind, notes=(*layout.notes, *_unseen(labels, both["val"])), skipped=layout.skipped,
+        warnings=(*warnings, *_near(listing, checked)), listing=listing,
+    )  # fmt: skip
+    return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, set(digests.values()), thorough)
+
+
+def _refuse_spec(root: Path, spec: DataSpec) -> None:
+    if not is_packed(root) and not (root.is_dir() or root.is_file()):
+        if root.exists():
+            raise InputError(f"{root}: neither a folder nor a file, so it is not opened. Give a folder of photos.")
+        raise InputError(f"{root}: no such folder or CSV file. Give --data a folder of class/photo.jpg.")
+    if not 0 < spec.val_fraction < 1:
+        raise InputError(f"val_fraction: {spec.val_fraction} is not between 0 and 1.")
+    if spec.classes not in (OUTER, INNER):
+        raise InputError(f"data.classes: {spec.classes!r} is neither {OUTER} nor {INNER}.")
+
+
+def _nothing(root: Path, layout: Layout) -> str:
+    beside = (
+        f" {len(layout.skipped)} folders or links were skipped, the first: {in_line(layout.skipped[0].path)} "
+        f"({layout.skipped[0].reason})."
+        if layout.skipped
+        else ""
+    )
+    notes = f" What was seen: {'; '.join(layout.notes)}." if layout.notes else ""
+    return (
+        f"{root}: no images found.{notes}{beside} Expected a folder per class with photos in it "
+        "(.jpg, .png, .webp, .tif ...), train/ and val/ folders of those, a CSV of path,label, tar shards, "
+        "or Arrow or parquet files."
+    )
+
+
+def _find(root: Path, unlabelled: Path | None, classes: str) -> Layout:
+    if is_packed(root):
+        return Layout(in_packed(root), "photos packed in tar shards or tables")
+    if root.is_file():
+        return read_csv(root)
+    layout = read_layout(root, unlabelled, classes)
+    if layout.found or (packed := in_packed(root)) == []:
+        return layout
+    return Layout(packed, "photos packed in tar shards or tables", layout.notes, layout.skipped)
+
+
+def _without_copies(
+    usable: Sequence[Found], digests: Mapping[str, str], spec: DataSpec
+) -> tuple[list[Found], list[SetAside], list[str]]:
+    """The photos without those that would spoil the figures, those, and what to say of copies."""
+    groups, allowed = leaks.copies(usable, digests), spec.allow_duplicates
+    if not groups:
+        return list(usable), [], []
+    doubled, warnings = [], []
+    two_labels, two_splits = leaks.of_two_labels(groups), leaks.of_two_splits(groups)
+    told = {str(item.path) for item in two_labels}
+    two_splits = [item for item in two_splits if str(item.path) not in told]
+    end = "They stay: duplicates are allowed" if allowed else "Mend the folders, or keep them with --allow-duplicates"
+    if two_labels:
+        how = "" if allowed else " and are set aside"
+        warnings.append(f"{len(two_labels)} photos have two labels{how} ({_first(two_labels, spec)}). {end}")
+    if two_splits:
+        how = "" if allowed else " and are not trained on"
+        warnings.append(
+            f"{len(two_splits)} training photos are copies of validation photos{how} "
+            f"({_first(two_splits, spec)}). {end}"
+        )
+    if not allowed:
+        doubled = [*two_labels, *two_splits]
+    gone = {str(item.path) for item in doubled}
+    left = [item for item in usable if str(item.shown) not in gone]
+    groups = leaks.copies(left, digests) if not allowed else {}
+    if groups:
+        first, second = next(iter(groups.values()))[:2]
+        warnings.append(
+            f"{sum(map(len, groups.values()))} files are copies of {len(groups)} photo(s), kept on one side "
+            f"(such as {in_line(first.name)} and {in_line(second.name)})"
+        )
+    return left, doubled, warnings
+
+
+def _first(items: Sequence[SetAside], spec: DataSpec) -> str:
+    return f"such as {in_line(_short(items[0].path, spec))}: {in_line(items[0].reason)}"
+
+
+def _near(listing: Sequence[tuple[str, str, str, str]], checked: Checked) -> list[str]:
+    """A warning of validation photos that look like training photos."""
+    looks: dict[str, dict[str, str]] = {"train": {}, "val": {}}
+    for name, _, side, _ in listing:
+        looks[side][name] = checked.looks[name]
+    equal = {digest for _, _, side, digest in listing if side == "train"}
+    looks["val"] = {n: looks["val"][n] for n, _, side, digest in listing if side == "val" and digest not in equal}
+    pairs = leaks.near_copies(looks["train"], looks["val"])
+    if not pairs:
+        return []
+    examples = ", ".join(f"{in_line(val)} and {in_line(train)}" for val, train in pairs[:3])
+    return [
+        f"{len(pairs)} of {len(looks['val'])} validation photos look like a training photo (such as {examples}). If "
+        "they show the same moment, validation is too easy: give a split of your own"
+    ]
+
+
+def _unseen(labels: Sequence[str], val: Sequence[Photo]) -> list[str]:
+    """What to say of classes that no validation photo shows."""
+    missing = sorted(set(range(len(labels))) - {photo.label for photo in val})
+    if not missing:
+        return []
+    names = ", ".join(repr(labels[each]) for each in missing[:3])
+    return [f"no validation photo shows {len(missing)} of the classes ({names}): their accuracy is not measured"]
+
+
+def _with_unlabelled(photos: Photos, place: Path, known: set[str], thorough: bool) -> Photos:
+    """Add the photos at `place`, but for those of the labelled data: no validation photo may be trained on."""
+    if not place.is_dir() and not is_packed(place):
+        raise InputError(f"{place}: no such folder. data.unlabelled names a folder of photos without labels.")
+    files = scan(place).all_photos() if place.is_dir() else []
+    found = [Found(path, path.relative_to(place).as_posix(), "", None) for path in files]
+    found = found or in_packed(place, labelled=False)
+    checked = check(place, found, thorough)
+    digests, set_aside = checked.digests, list(checked.bad)
+    fresh = [item for item in found if digests.get(item.name, "") not in known]
+    copies = [item for item in found if digests.get(item.name, "") in known]
+    set_aside += [SetAside(item.shown, "the same photo is among the labelled ones") for item in copies]
+    used = [item for item in fresh if item.name in digests]
+    if not used:
+        raise InputError(f"{place}: no photo that can be used as an unlabelled one ({len(set_aside)} set aside).")
+    return replace(
+        photos,
+        unlabelled=tuple(Photo(item.path, -1, item.part) for item in used),
+        unlabelled_fingerprint=digest_of([[item.name, digests[item.name]] for item in used]),
+        set_aside=(*photos.set_aside, *set_aside),
+    )
+
+
+def load_pixels(photos: Sequence[Photo], preprocessing: Preprocessing, title: str | None = None) -> np.ndarray:
+    """Decode and preprocess photos, in order -> uint8 array (len(photos), size, size, 3)."""
+    pixels = np.empty((len(photos), preprocessing.size, preprocessing.size, 3), dtype=np.uint8)
+
+    def load(position: int) -> None:
+        photo = photos[position]
+        try:
+            pixels[position] = use_rgb(preprocessing, photo.path, photo.part)
+        except UnreadableImage as error:
+            raise InputError(f"{photo.shown}: changed since it was checked: {error}.") from error
+
+    for _ in in_threads(load, range(len(photos)), title):
+        pass
+    return pixels
+
+
+def labels_of(photos: Sequence[Photo]) -> np.ndarray:
+    """Class indices, int64, shape (len(photos),)."""
+    return np.array([photo.label for photo in photos], dtype=np.int64)
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[Found], bad: Sequence[SetAside]) -> None:
+    if not labels:
+        raise InputError(
+            f"{root}: none of its {len(found)} images can be used. The first: {bad[0].path}: {bad[0].reason}."
+        )
+    if len(labels) == 1:
+        raise InputError(
+            f"{root}: only one class ({labels[0]!r}) has readable photos, and a classifier needs two. "
+            + (_inner_folders(root / labels[0], found) or "Put each class's photos into a folder of its own.")
+        )
+    lost = sorted({item.label for item in found} - set(labels))
+    if lost:
+        members = {item.shown for item in found if item.label == lost[0]}
+        reason = next(item for item in bad if item.path in members)
+        raise InputError(
+            f"{root}: no photo of class {lost[0]!r} can be used. The first: {reason.path}: {reason.reason}. "
+            f"Mend its photos or remove the class{f' (likewise {len(lost) - 1} more)' if len(lost) > 1 else ''}."
+        )
+
+
+def _inner_folders(folder: Path, found: Sequence[Found]) -> str:
+    """What to say of an only class that has folders with photos: they may be the classes."""
+    below = [item.shown.relative_to(folder).parts for item in found if item.shown.is_relative_to(folder)]
+    names = sorted({parts[0] for parts in below if len(parts) > 1})
+    if len(names) < 2:
+        return ""
+    some = ", ".join(map(in_line, names[:3])) + (", ..." if len(names) > 3 else "")
+    return f"It holds folders with photos ({some}): if these are the classes, give {folder}."
+
+
+def _refuse_odd_labels(root: Path, labels: Sequence[str]) -> None:
+    """Labels travel inside phone files, one per line, as UTF-8."""
+    for label in labels:
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in label):
+            raise InputError(f"{root}: class {label!r}: its name is not one line of UTF-8 text. Rename it.")
+
+
+def _refuse_gaps(root: Path, labels: Sequence[str], train: Sequence[Photo], val: Sequence[Photo]) -> None:
+    missing = sorted(set(range(len(labels))) - {photo.label for photo in train})
+    if missing:
+        raise InputError(
+            f"{root}: class {labels[missing[0]]!r} has no readable training photo. Add some, or remove the class."
+        )
+    if not val:
+        raise InputError(f"{root}: no readable validation photo. Add some to val/, or leave the split to attar.")

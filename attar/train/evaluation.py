@@ -1,0 +1,89 @@
+"""How good a torch model is on the validation photos, and on those that it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import nn
+
+from attar.data.photos import Photos, labels_of, load_pixels
+from attar.inference import predict
+from attar.metrics import bootstrap_interval, correct, expected_calibration_error
+from attar.preprocessing import Preprocessing
+from attar.readiness import majority
+from attar.train import batchnorm, distributed
+
+SAMPLE = 1024
+"""Training photos in a `TrainingSample`, at most: a bounded cost, whatever the number of photos."""
+
+T = TypeVar("T")
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` items, evenly spread; as photos are sorted by class, every class has its share."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
+
+
+class TrainingSample:
+    """Some training photos as evaluation crops them, decoded when they are first needed.
+
+    They give batch norms their statistics, and tell how well a model knows what it was trained on.
+    """
+
+    def __init__(self, photos: Photos, preprocessing: Preprocessing) -> None:
+        self._photos, self._preprocessing = spread(photos.train, SAMPLE), preprocessing
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """uint8 (photos, size, size, 3)."""
+        return load_pixels(self._photos, self._preprocessing, "Reading training photos")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class indices, int64 (photos,)."""
+        return labels_of(self._photos)
+
+    def remeasure(self, model: nn.Module) -> None:
+        """Give a model's batch norms, if it has any, the statistics of these photos."""
+        if batchnorm.norms_of(model):
+            batchnorm.remeasure(model, self.pixels)
+
+
+def evaluate(
+    model: nn.Module, photos: Photos, preprocessing: Preprocessing, title: str, sample: TrainingSample | None = None
+) -> dict[str, Any]:
+    """Top-1 with its 95% interval and calibration error, as plain data for a bundle's metrics.
+
+    Beside them stand the commonest class and its share of the validation photos, which is what answering it always
+    would reach, and with `sample` the top-1 on training photos.
+    """
+    pixels = load_pixels(photos.val, preprocessing, f"{title}: reading photos")
+    labels = labels_of(photos.val)
+    probabilities = predict(model, pixels, title=title)
+    right = correct(probabilities, labels).astype(float)
+    low, high = bootstrap_interval(right)
+    metrics = {
+        "images": len(labels),
+        "top1": float(right.mean()),
+        "top1_interval": [low, high],
+        "ece": expected_calibration_error(probabilities, labels),
+        "majority": majority([photos.labels[label] for label in labels]),
+    }
+    if sample is not None:
+        answers = predict(model, sample.pixels, title=f"{title} on training photos").argmax(1)
+        metrics |= {"train_images": len(answers), "train_top1": float((answers == sample.labels).mean())}
+    return metrics
+
+
+def validator(photos: Photos, preprocessing: Preprocessing, select: str) -> Callable[[nn.Module], float] | None:
+    """For `select: best`, a function from a model to its top-1 on the validation photos, which it keeps decoded."""
+    if select != "best" or not distributed.is_first():
+        return None
+    pixels = load_pixels(photos.val, preprocessing, "Reading the validation photos")
+    labels = labels_of(photos.val)
+    return lambda model: float((predict(model, pixels).argmax(1) == labels).mean())

@@ -1,1 +1,0 @@
-"""Measurements that want a GPU, and run on a CPU, smaller, too."""

@@ -1,0 +1,1 @@
+"""Latency on this machine: measured, judged, and kept as records."""

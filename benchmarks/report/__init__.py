@@ -1,0 +1,1 @@
+"""Teacher, student and files on the same photos: tables, pictures, and the page."""

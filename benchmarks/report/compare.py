@@ -1,0 +1,330 @@
+"""Teacher, student and every exported file on the same validation photos: what was gained, what was given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar import __version__
+from attar.benchmarks.latency import record
+from attar.benchmarks.latency.host import describe
+from attar.benchmarks.latency.measure import check_unchanged
+from attar.benchmarks.latency.record import Record
+from attar.benchmarks.report.comparison import Bin, Choice, Comparison, Device, Interval, Kind, Needs, Row
+from attar.benchmarks.report.devices import devices_of, host_of, kind_of
+from attar.benchmarks.report.per_class import Answered, class_rows
+from attar.benchmarks.report.predictions import FOLDER, Predictions
+from attar.benchmarks.report.recommend import choose
+from attar.benchmarks.report.sensitivity import sensitivity_of
+from attar.benchmarks.runtimes import ELSEWHERE
+from attar.bundle import Bundle, as_bundle
+from attar.data.photos import Photo, Photos, labels_of, load_pixels
+from attar.errors import InputError
+from attar.extras import OPTIONAL, version
+from attar.files import size
+from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error
+from attar.readiness import Readiness, judged, majority
+
+BINS = 15
+
+_EVALUATORS = {
+    "litert": "ai-edge-litert",
+    "onnx": "onnxruntime",
+    "ort": "onnxruntime",
+    "coreml": "coremltools",
+    "executorch": "executorch",
+}
+_PACKAGES = ("torch", "timm", "numpy", *(item.distribution for item in OPTIONAL))
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """A model or file, and what it answered on the photos."""
+
+    name: str
+    kind: Kind
+    about: str
+    bytes: int
+    probabilities: np.ndarray
+    evaluator: str
+    entry: Any = None
+
+
+def compare(
+    exports: Path | str,
+    *,
+    bundle: Bundle | Path | str,
+    teacher: Bundle | Path | str | None = None,
+    photos: Photos,
+    output: Path | str | None = None,
+    records: Iterable[Record] | None = None,
+    limit: int | None = None,
+    needs: Needs | None = None,
+) -> Comparison:
+    """Run teacher, student and every verified file on the validation photos.
+
+    Args:
+        exports: folder with a manifest.json.
+        bundle: the student that the files were made from.
+        teacher: its teacher; without one there is no agreement and there are no examples.
+        photos: the data set; labels must be the student's.
+        output: folder that holds benchmarks.jsonl and the stored predictions; by default the one
+            around `exports`.
+        records: latency records instead of those in `output`.
+        limit: take this many validation photos, evenly spread, instead of all.
+        needs: what the file to take has to meet.
+
+    Raises:
+        InputError: no manifest, no verified file, a file that changed since it was verified, or models,
+            files and photos that do not belong together.
+    """
+    from attar.export import read_manifest
+
+    exports = Path(exports)
+    output = Path(output) if output else exports.resolve().parent
+    student = as_bundle(bundle, "student")
+    teacher = as_bundle(teacher, "teacher") if teacher else None
+    manifest = read_manifest(exports)
+    _refuse_strangers(exports, manifest, student, teacher, photos)
+    chosen = spread(photos.val, limit)
+    labels = labels_of(chosen)
+    answers = _answers(exports, manifest, student, teacher, photos, chosen, Predictions(output / FOLDER))
+    known = list(records) if records is not None else record.read(output)
+    digests = {item.entry.sha256: item.name for item in answers if item.entry}
+    rows = tuple(_row(item, answers, labels) for item in answers)
+    devices = devices_of(known, digests, rows, needs, len(chosen))
+    rows = _timed(rows, host_of(devices))
+    choice = devices[0].choice if devices else choose(rows, needs, len(chosen))
+    compared = _compared(rows, choice)
+    return Comparison(
+        title=f"{student.name} from {teacher.name}" if teacher else student.name,
+        rows=rows,
+        classes=len(photos.labels),
+        images=len(chosen),
+        choice=choice,
+        compared=compared,
+        changes=class_rows(
+            [Answered(item.name, item.probabilities) for item in answers], compared, labels, photos.labels, chosen,
+            [photo_name(photo.shown, photos) for photo in chosen],
+        ),
+        failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
+        set_aside=tuple({"photo": photo_name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
+        notes=_notes(photos, chosen, teacher),
+        provenance=_provenance(student, teacher, photos, known, rows),
+        needs=needs or Needs(),
+        devices=devices,
+        sensitivity=sensitivity_of(manifest.files, student, output),
+        readiness=_readiness(rows, student, [photos.labels[label] for label in labels]),
+    )  # fmt: skip
+
+
+def _readiness(rows: Sequence[Row], student: Bundle, labels: Sequence[str]) -> Readiness:
+    """The student judged by its answers here, and by what its bundle says of its training."""
+    here = {
+        row.name: {"images": len(labels), "top1": row.top1.value, "top1_interval": [row.top1.low, row.top1.high],
+                   "majority": majority(labels)}
+        for row in rows if row.kind != "file"
+    }  # fmt: skip
+    return judged({**student.metrics, **here["student"]}, here.get("teacher"))
+
+
+def spread(photos: Sequence[Photo], limit: int | None) -> tuple[Photo, ...]:
+    """All photos, or `limit` of them at even distances: photos lie class by class, so every class is met."""
+    if limit is None or limit >= len(photos):
+        return tuple(photos)
+    if limit < 1:
+        raise InputError(f"limit {limit}: must be at least 1.")
+    return tuple(photos[i * len(photos) // limit] for i in range(limit))
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def _refuse_strangers(exports: Path, manifest: Any, student: Bundle, teacher: Bundle | None, photos: Photos) -> None:
+    if not manifest.files:
+        raise InputError(f"{exports}: no verified file to compare. Export some with `attar export`.")
+    if manifest.bundle["fingerprint"] != student.fingerprint:
+        raise InputError(f"{exports}: made from another student than {student.path}. Export that student again.")
+    for bundle in (student, teacher):
+        if bundle is not None and bundle.labels != photos.labels:
+            raise InputError(
+                f"{bundle.path}: its {len(bundle.labels)} classes are not those {len(photos.labels)} of "
+                f"{photos.spec.path}. Give the photos that the {bundle.kind} was made from."
+            )
+
+
+def _answers(
+    exports: Path, manifest: Any, student: Bundle, teacher: Bundle | None, photos: Photos,
+    chosen: Sequence[Photo], store: Predictions,
+) -> list[_Answers]:  # fmt: skip
+    shape = (len(chosen), len(photos.labels))
+    data = [photos.fingerprint, shape[0]]
+    pixels = _Pixels(chosen)
+    answers = []
+    for bundle in filter(None, (teacher, student)):
+        identity = [bundle.fingerprint, *data, version("torch")]
+        probabilities = store.get(identity, shape, lambda b=bundle: predict_bundle(b, pixels(b)))  # type: ignore[misc]
+        weights = size(bundle.path / "model.safetensors")
+        answers.append(
+            _Answers(bundle.kind, bundle.kind, bundle.name, weights, probabilities, f"PyTorch {version('torch')}")
+        )
+    for entry in manifest.files:
+        check_unchanged(exports, entry)
+        package = _EVALUATORS.get(str(entry.target).partition(":")[0], "")
+        identity = [entry.sha256, *data, student.preprocessing.to_json(), package, version(package) if package else ""]
+        path = exports / entry.file
+        probabilities = store.get(identity, shape, lambda p=path: _predict_file(p, pixels(student)))  # type: ignore[misc]
+        evaluator = str(entry.verification["evaluator"])
+        answers.append(_Answers(str(entry.target), "file", entry.file, entry.bytes, probabilities, evaluator, entry))
+    return answers
+
+
+class _Pixels:
+    """Photos decoded when first needed, once for each preprocessing."""
+
+    def __init__(self, photos: Sequence[Photo]) -> None:
+        self._photos = photos
+        self._known: dict[Any, np.ndarray] = {}
+
+    def __call__(self, bundle: Bundle) -> np.ndarray:
+        preprocessing = bundle.preprocessing
+        if preprocessing not in self._known:
+            self._known[preprocessing] = load_pixels(self._photos, preprocessing, "Reading validation photos")
+        return self._known[preprocessing]
+
+
+def predict_bundle(bundle: Bundle, pixels: np.ndarray) -> np.ndarray:
+    """A teacher's or student's probabilities, float32 (images, classes), for uint8 images of its own size."""
+    from attar.inference import predict
+
+    if bundle.kind == "teacher":
+        from attar.teachers import load as load_teacher
+
+        return predict(load_teacher(bundle), pixels, title=f"Teacher {bundle.name}")
+    from attar.students import load as load_student
+
+    return predict(load_student(bundle), pixels, title=f"Student {bundle.name}")
+
+
+def _predict_file(path: Path, pixels: np.ndarray) -> np.ndarray:
+    from attar.console import track
+    from attar.export.runner import open_runner
+
+    runner = open_runner(path)
+    starts = range(0, len(pixels), 64)
+    return np.concatenate([runner.predict(pixels[i : i + 64]) for i in track(starts, path.name, len(starts))])
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray) -> Row:
+    student = next(a for a in answers if a.kind == "student")
+    teacher = next((a for a in answers if a.kind == "teacher"), None)
+    right = correct(item.probabilities, labels).astype(float)
+    difference = None if item is student else _interval(right - correct(student.probabilities, labels))
+    many = item.probabilities.shape[1] >= 6
+    return Row(
+        name=item.name, kind=item.kind, about=item.about, bytes=item.bytes, top1=_interval(right),
+        top5=_interval(correct(item.probabilities, labels, 5)) if many else None, difference=difference,
+        agreement=agreement(item.probabilities, teacher.probabilities) if teacher else None,
+        ece=expected_calibration_error(item.probabilities, labels, BINS),
+        reliability=reliability(item.probabilities, labels),
+        latency=None, latency_note=_why_untimed(item),
+        partitions=item.entry.partitions if item.entry else None, evaluator=item.evaluator,
+        min_runtime=item.entry.min_runtime if item.entry else None, opinions=_opinions(item.entry),
+        recovery=item.entry.recovery if item.entry else None,
+    )  # fmt: skip
+
+
+def _opinions(entry: Any) -> tuple[str, ...]:
+    """The evaluators that agreed with the first on a file when it was verified."""
+    found = entry.verification.get("second_opinions", {}) if entry else {}
+    return tuple(str(opinion["evaluator"]) for opinion in found.values())
+
+
+def _interval(values: np.ndarray) -> Interval:
+    low, high = bootstrap_interval(values)
+    return Interval(float(np.mean(values)), low, high)
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> tuple[Bin, ...]:
+    """Confidence against accuracy in the bins of the calibration error, (b/bins, (b+1)/bins]; empty ones left out."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = correct(probabilities, labels)
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return tuple(
+        Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
+        for inside in (bin_of == b for b in np.unique(bin_of))
+    )
+
+
+def _timed(rows: Sequence[Row], host: Device | None) -> tuple[Row, ...]:
+    """The rows with what they take on this machine."""
+    best = {row.name: host.best(row.name) if host else None for row in rows}
+    return tuple(
+        replace(row, latency=found.latency, latency_note="") if (found := best[row.name]) else row for row in rows
+    )
+
+
+def _compared(rows: Sequence[Row], choice: Choice) -> tuple[str, str]:
+    """The rows whose classes are compared: the teacher, or without one the student, and the file to take."""
+    files = [row.name for row in rows if row.kind == "file"]
+    reference = "teacher" if any(row.kind == "teacher" for row in rows) else "student"
+    fallback = "student" if reference == "teacher" else files[0]
+    return reference, choice.target or fallback
+
+
+def _why_untimed(item: _Answers) -> str:
+    if item.kind != "file":
+        return "models are timed as exported files only"
+    format = item.name.partition(":")[0]
+    return ELSEWHERE.get(format, "not measured: no record of a file with this content; run `attar bench`")
+
+
+# --- where it comes from -------------------------------------------------------------------------
+
+
+def photo_name(path: Path, photos: Photos) -> str:
+    """A photo as the data set names it, wherever it lies on this machine."""
+    root = Path(photos.spec.path)
+    root = root if root.is_dir() else root.parent
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def _notes(photos: Photos, chosen: Sequence[Photo], teacher: Bundle | None) -> tuple[str, ...]:
+    notes = []
+    if len(chosen) < len(photos.val):
+        notes.append(f"Measured on {len(chosen)} of {len(photos.val)} validation photos, evenly spread.")
+    if len(photos.labels) < 6:
+        notes.append(f"No top-5: with {len(photos.labels)} classes almost any answer is among five.")
+    if teacher is None:
+        notes.append(
+            "No teacher was given, so there is no agreement with it, and classes are held against the student."
+        )
+    return tuple(notes)
+
+
+def _provenance(
+    student: Bundle, teacher: Bundle | None, photos: Photos, records: Sequence[Record], rows: Sequence[Row]
+) -> dict[str, Any]:
+    measured = {row.latency.measured for row in rows if row.latency}
+    here = [r for r in records if kind_of(r.device) == record.HOST]
+    timed_on = next((r.device for r in reversed(here) if r.measured in measured), None)
+    return {
+        "attar": __version__,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"fingerprint": photos.fingerprint, "split_seed": photos.spec.seed, "val": len(photos.val)},
+        "student": {"name": student.name, "fingerprint": student.fingerprint, "seed": student.provenance.get("seed")},
+        "teacher": teacher
+        and {"name": teacher.name, "fingerprint": teacher.fingerprint, "seed": teacher.provenance.get("seed")},
+        "preprocessing": student.preprocessing.to_json(),
+        "packages": {name: found for name in _PACKAGES if (found := version(name))},
+        "compared_on": describe(),
+        "timed_on": timed_on,
+    }

@@ -1,0 +1,175 @@
+"""A shortfall for a person: shortfall.md beside shortfall.json, and a short table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attar.benchmarks.report.columns import EMPTY, bracket
+from attar.benchmarks.report.comparison import Interval
+from attar.benchmarks.report.error_analysis import ClassChange, Shortfall
+from attar.benchmarks.report.per_class import Change
+from attar.benchmarks.units import percent, points
+from attar.export.card import plain, table
+from attar.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN = 20
+"""How many classes a list shows; shortfall.json has all."""
+
+CHOSEN_ON_VALIDATION = (
+    "The validation photos were used to choose here. Among several changes the best looks better on them than it is: "
+    "measure what you take on other photos."
+)
+
+Probes = Mapping[str, Any]
+"""What `attar.distill.trials` found, as plain data."""
+
+
+def write_shortfall(found: Shortfall, output: Path, probes: Probes | None = None) -> Path:
+    """Write shortfall.json and shortfall.md into a folder; returns the page's path."""
+    write_json(output / "shortfall.json", to_json(found, probes))
+    write_text(output / "shortfall.md", markdown(found, probes))
+    return output / "shortfall.md"
+
+
+def to_json(found: Shortfall, probes: Probes | None = None) -> dict[str, Any]:
+    """Both as plain data."""
+    return {**found.to_json(), "probe": None if probes is None else dict(probes)}
+
+
+def markdown(found: Shortfall, probes: Probes | None = None) -> str:
+    """The page, ending with a newline."""
+    names = {model: plain(about["name"]) for model, about in found.models.items()}
+    title = f"# Where {names['student']} falls short"
+    parts = [title + (f" of {names['teacher']}" if "teacher" in names else "")]
+    parts.append(
+        f"Recall on {found.images} validation photos. Brackets are 95% intervals of the change, in points, paired over "
+        f"photos. A class or confusion is listed as changed if it stands out from chance among all of them (exact sign "
+        f"test, false discovery rate 5%). Groups: {found.grouping}."
+    )
+    parts += ["## By training photos", _groups(found)]
+    if "teacher" in names:
+        parts += ["## Classes that lost against the teacher", _classes(found, found.lost(), "teacher")]
+    if "baseline" in names:
+        parts += [f"## Classes that gained on the baseline, {names['baseline']}"]
+        parts += [_classes(found, found.gained("baseline"), "baseline")]
+        parts += ["## Classes that lost against the baseline", _classes(found, found.lost("baseline"), "baseline")]
+    if "teacher" in names:
+        parts += ["## New confusions", _confusions(found)]
+    if probes is not None:
+        parts += ["## What may help", *_probes(probes)]
+    return "\n\n".join([*parts, *found.notes]) + "\n"
+
+
+def terminal_table(found: Shortfall) -> Table:
+    """The groups, and in the caption what stands out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    others = [model for model in found.models if model != "student"]
+    view = Table(caption=Text("\n".join(summary(found))), caption_justify="left", header_style="bold")
+    view.add_column("Group", no_wrap=True)
+    for model in found.models:
+        view.add_column(model.capitalize(), justify="right", no_wrap=True)
+    for model in others:
+        view.add_column(f"vs {model}", justify="right")
+    for row in found.groups:
+        view.add_row(
+            row.name, *(percent(row.recall[model]) for model in found.models),
+            *(_change(row.change[model]) for model in others),
+        )  # fmt: skip
+    return view
+
+
+def summary(found: Shortfall) -> list[str]:
+    """What stands out, in a few sentences."""
+    lines = [f"{found.images} validation photos. Groups: {found.grouping}."]
+    for against in (model for model in found.models if model != "student"):
+        lost, gained = found.lost(against), found.gained(against)
+        worst = f" (most: {lost[0].label}, {points(lost[0].change[against].value)})" if lost else ""
+        lines.append(f"Against the {against}, beyond chance: {len(lost)} classes lost{worst}, {len(gained)} gained.")
+    new = [each for each in found.confusions if each.certain]
+    if new:
+        lines.append(f"New confusions: {'; '.join(f'{c.label} taken for {c.answered}' for c in new[:3])}.")
+    return lines
+
+
+def probe_table(probes: Probes) -> Table:
+    """What was tried, for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    caption = Text("\n".join([*_headings(probes), CHOSEN_ON_VALIDATION]))
+    view = Table(caption=caption, caption_justify="left", header_style="bold")
+    titles, *rows = _probe_rows(probes)
+    for title in titles:
+        view.add_column(title)
+    for row in rows:
+        view.add_row(*row)
+    return view
+
+
+def _groups(found: Shortfall) -> str:
+    others = [model for model in found.models if model != "student"]
+    rows = [["group", "classes", "training photos a class", "photos", *found.models, *(f"vs {m}" for m in others)]]
+    rows += [
+        [row.name, str(row.classes), _range(row.trained), str(row.images),
+         *(percent(row.recall[model]) for model in found.models), *(_change(row.change[m]) for m in others)]
+        for row in found.groups
+    ]  # fmt: skip
+    return table(rows)
+
+
+def _classes(found: Shortfall, chosen: Sequence[ClassChange], against: str) -> str:
+    rows = [["class", "group", "training photos", "photos", *found.models, f"vs {against}"]]
+    rows += [
+        [plain(row.label), row.group, str(row.trained), str(row.images),
+         *(percent(row.recall[model]) for model in found.models), _change(row.change[against])]
+        for row in chosen[:SHOWN]
+    ]  # fmt: skip
+    below = sum(row.change[against].value < 0 for row in found.classes) - len(found.lost(against))
+    above = sum(row.change[against].value > 0 for row in found.classes) - len(found.gained(against))
+    rest = f"Below the {against}'s recall by no more than chance explains: {below} classes; above it: {above}."
+    more = f" {len(chosen) - SHOWN} further ones are in shortfall.json." if len(chosen) > SHOWN else ""
+    return f"{table(rows) if chosen else 'None beyond chance.'}\n\n{rest}{more}"
+
+
+def _confusions(found: Shortfall) -> str:
+    rows = [["photos of", "taken for", "by the student", "by the teacher", "such photos"]]
+    rows += [
+        [plain(each.label), plain(each.answered), f"{each.student} of {each.images}", str(each.teacher),
+         ", ".join(plain(name) for name in each.photos)]
+        for each in found.confusions if each.certain
+    ]  # fmt: skip
+    rest = f"Others listed in shortfall.json, which may be chance: {sum(not c.certain for c in found.confusions)}."
+    return f"{table(rows) if len(rows) > 1 else 'None beyond chance.'}\n\n{rest}"
+
+
+def _probes(probes: Probes) -> list[str]:
+    return [*_headings(probes), table(_probe_rows(probes)), CHOSEN_ON_VALIDATION]
+
+
+def _headings(probes: Probes) -> list[str]:
+    return [probes["suggestion"], probes["how"], *probes["left_out"]]
+
+
+def _probe_rows(probes: Probes) -> list[list[str]]:
+    level = f"vs control [{100 * probes['level']:.2f}%]"
+    rows = [["change", "what", "top-1", level, "verdict"]]
+    rows.append(["none (control)", "", percent(probes["control"]), EMPTY, EMPTY])
+    for each in probes["tried"]:
+        gain = Interval(each["gain"], each["low"], each["high"])
+        rows.append([each["change"], each["what"], percent(each["top1"]), _change(gain), each["verdict"]])
+    return rows
+
+
+def _change(change: Change | Interval) -> str:
+    return f"{points(change.value)} {bracket(points(change.low), points(change.high))}"
+
+
+def _range(ends: tuple[int, int]) -> str:
+    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

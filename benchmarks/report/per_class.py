@@ -1,0 +1,120 @@
+"""How two models differ class by class: of each class's recall the change, and whether it is more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attar.benchmarks.report.comparison import ClassRow, Example, Interval
+from attar.data.photos import Photo
+from attar.metrics import beyond_chance, paired_interval, sign_test
+
+CLASSES = 10
+"""How many classes a report shows."""
+PHOTOS = 72
+"""How many photos it shows of all of them together."""
+MOST, FEWEST = 12, 3
+"""Photos of one class and one direction, at most, and as long as there are any."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of a class's recall, one model's minus another's; `certain` if it stands out among all classes."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    certain: bool
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A row's name, and its probabilities (images, classes)."""
+
+    name: str
+    probabilities: np.ndarray
+
+    @property
+    def answers(self) -> np.ndarray:
+        """The most probable class of each image, int64 (images,)."""
+        return self.probabilities.argmax(1)
+
+
+def members_of(labels: np.ndarray) -> dict[int, np.ndarray]:
+    """Class -> the numbers of its images, for every class that has some."""
+    return {c: np.flatnonzero(labels == c) for c in np.unique(labels).tolist()}
+
+
+def difference(right: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """One model's correctness minus another's, per image: -1, 0 or 1."""
+    return right.astype(int) - other.astype(int)
+
+
+def changes_of(right: np.ndarray, other: np.ndarray, members: Mapping[int, np.ndarray]) -> dict[int, Change]:
+    """Each class's change.
+
+    Args:
+        right, other: whether each of the two models is right, bool (images,).
+        members: as `members_of` gives them.
+    """
+    differences = {c: difference(right, other)[inside] for c, inside in members.items()}
+    won, lost = (np.array([(sign * d > 0).sum() for d in differences.values()]) for sign in (1, -1))
+    p = sign_test(won, lost)
+    return {
+        c: Change(float(each.mean()), *paired_interval(each), float(own), bool(certain))
+        for (c, each), own, certain in zip(differences.items(), p, beyond_chance(p))
+    }
+
+
+def class_rows(
+    rows: Sequence[Answered],
+    compared: tuple[str, str],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    photos: Sequence[Photo],
+    names: Sequence[str],
+) -> tuple[ClassRow, ...]:
+    """The classes that changed most from one row to another: those beyond chance first, then by their change.
+
+    Args:
+        rows: every row's answers.
+        compared: names of the reference and of the file.
+        labels: the true classes, (images,).
+        classes: their names.
+        photos: the images.
+        names: how the data set names them.
+    """
+    reference, file = (next(row for row in rows if row.name == name) for name in compared)
+    right = {row.name: row.answers == labels for row in rows}
+    members = members_of(labels)
+    changes = changes_of(right[file.name], right[reference.name], members)
+    moved = [c for c in members if difference(right[file.name], right[reference.name])[members[c]].any()]
+    moved.sort(key=lambda c: (not changes[c].certain, -abs(changes[c].value), -len(members[c])))
+    shown = moved[:CLASSES]
+    each = max(FEWEST, min(MOST, PHOTOS // max(1, 2 * len(shown))))
+
+    def examples(c: int, winner: Answered, loser: Answered) -> tuple[tuple[Example, ...], int]:
+        inside = members[c]
+        found = inside[right[winner.name][inside] & ~right[loser.name][inside]]
+        surest = found[np.argsort(-loser.probabilities[found].max(axis=1), kind="stable")]
+        return tuple(_example(i, reference, file, labels, classes, photos, names) for i in surest[:each]), len(found)
+
+    return tuple(
+        ClassRow(
+            classes[c], len(members[c]), {name: float(hits[members[c]].mean()) for name, hits in right.items()},
+            Interval(changes[c].value, changes[c].low, changes[c].high), changes[c].certain,
+            *examples(c, reference, file), *examples(c, file, reference),
+        )
+        for c in shown
+    )  # fmt: skip
+
+
+def _example(
+    i: int, reference: Answered, file: Answered, labels: np.ndarray, classes: Sequence[str], photos: Sequence[Photo],
+    names: Sequence[str],
+) -> Example:  # fmt: skip
+    said = [(classes[int(each.answers[i])], float(each.probabilities[i].max())) for each in (reference, file)]
+    return Example(names[i], classes[labels[i]], *said[0], *said[1], photo=photos[i].path, part=photos[i].part)

@@ -1,0 +1,118 @@
+"""What each layer loses by being integer: measured layer by layer, kept beside the report, shown by it.
+
+`attar export -t litert:int8+fp` finds it out where a file needs layers in float (`attar.export.recovery`). For a
+student whose integers are accurate nobody has asked yet: `attar report RUN --sensitivity` does, and keeps the answer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar.benchmarks.report.comparison import Sensitivity
+from attar.bundle import Bundle
+from attar.data.photos import Photos, load_pixels
+from attar.errors import InputError
+from attar.files import read_json, write_json
+
+FILE = "sensitivity.json"
+SCHEMA = 1
+TARGET = "litert:int8"
+
+
+def sensitivity_of(entries: Sequence[Any], student: Bundle, output: Path) -> Sensitivity | None:
+    """What is known of a student's layers: from `measure`, or from its files' own search for layers to keep float."""
+    path = output / FILE
+    if path.is_file():
+        told = read_json(path)
+        if isinstance(told, dict) and told.get("schema") == SCHEMA and told.get("student") == student.fingerprint:
+            return _checked(path, told)
+    for entry in entries:
+        if (entry.recovery or {}).get("layers"):
+            return Sensitivity(
+                str(entry.target), "the search for layers that stay float", tuple(entry.recovery["layers"])
+            )
+    return None
+
+
+def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Path) -> Path:
+    """Make each layer alone integer, look how far the answers move, and write `output/sensitivity.json`.
+
+    As `attar.export.recovery.scan`, on the same calibration photos, with the ranges and weights of the `litert:int8`
+    file if there is one. It takes a second or two for each layer.
+
+    Raises:
+        MissingExtra: LiteRT's converter or quantizer is not installed.
+        InputError: too few training photos, or the folder cannot be written.
+    """
+    from attar import students
+    from attar.export.capture_output import captured
+    from attar.export.export import BATCH, CALIBRATION
+    from attar.export.litert import ByPlan
+    from attar.export.recovery import RANKED, scan
+    from attar.export.tflite.quantize import Plan
+    from attar.export.verify import spread
+    from attar.inference import predict
+
+    calibration = load_pixels(spread(photos.train, CALIBRATION), student.preprocessing, "Reading training photos")
+    if len(calibration) < BATCH:
+        raise InputError(f"--sensitivity: {len(calibration)} training photos, and ranges need at least {BATCH}.")
+    model = students.load(student)
+    chosen = calibration[:: -(-len(calibration) // RANKED)]
+    with captured():
+        by_plan = ByPlan(model, student, "int8", calibration)
+    answers = predict(model, chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        files = _Distances(by_plan, Path(folder) / "int8.tflite", chosen, answers)
+        plan = Plan(**_plan_of(entries))
+        whole = files.divergence(plan)
+        layers = [{"layer": each.layer, "score": each.score} for each in scan(files, plan)]
+    path = output / FILE
+    write_json(path, {
+        "schema": SCHEMA, "student": student.fingerprint, "target": TARGET, "photos": len(chosen), "whole": whole,
+        "layers": layers,
+    })  # fmt: skip
+    return path
+
+
+def _checked(path: Path, told: dict[str, Any]) -> Sensitivity:
+    try:
+        scores = {str(each["layer"]): float(each["score"]) for each in told["layers"]}
+        layers = tuple({"layer": layer, "score": score} for layer, score in scores.items())
+        photos, whole = int(told["photos"]), float(told["whole"])
+        if not np.isfinite([whole, *scores.values()]).all():
+            raise ValueError("a number that is not finite")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error!r}). Remove it, and measure again with --sensitivity.") from error
+    return Sensitivity(str(told["target"]), f"a scan on {photos} calibration photos", layers, whole)
+
+
+def _plan_of(entries: Sequence[Any]) -> dict[str, Any]:
+    """How the file of `TARGET` was made, by the manifest; nothing where it is not told."""
+    entry = next((each for each in entries if str(each.target) == TARGET and each.recovery), None)
+    return {**entry.recovery["tries"][-1]["plan"], "keep_float": ()} if entry else {}
+
+
+class _Distances:
+    """`attar.export.recovery.Files` that are asked for their distance only."""
+
+    def __init__(self, by_plan: Any, path: Path, images: np.ndarray, answers: np.ndarray) -> None:
+        self.layers: Sequence[str] = by_plan.layers
+        self._by_plan, self._path, self._images, self._answers = by_plan, path, images, answers
+
+    def attempt(self, tool: str, plan: Any) -> Any:
+        raise AssertionError("a scan needs no gate")
+
+    def divergence(self, plan: Any) -> float:
+        from attar.export.capture_output import captured
+        from attar.export.recovery import divergence
+        from attar.export.runner import open_runner
+
+        with captured():
+            self._by_plan.write(plan, self._path)
+            found = open_runner(self._path).predict(self._images)
+        return divergence(self._answers, found)

@@ -1,0 +1,69 @@
+"""Making one file: convert into a temporary sibling, prove it there, and only then give it its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar.errors import AttarError, GateError
+from attar.export.capture_output import captured
+from attar.export.manifest import FileEntry
+from attar.export.recovery import RANKED, RealFiles, recover
+from attar.export.targets import Target
+from attar.export.verify import Reference, check
+from attar.files import replacing, sha256
+from attar.inference import predict
+from attar.students import Student
+
+
+def make(
+    target: Target, model: Student, known: Reference, calibration: np.ndarray, output: Path, max_drop: float
+) -> FileEntry:
+    """Write a target's file into the folder `output`, once it computes what its student does.
+
+    Args:
+        target: the file to write.
+        model: the student, in evaluation mode.
+        known: the student's answers on validation images.
+        calibration: uint8 training images (N, H, W, 3) that int8 ranges are taken from.
+        output: the exports folder.
+        max_drop: points of top-1 that the file may lose against its student. Of formats that quantize by plan
+            (`attar.export.recovery`), tools are tried until it does not.
+
+    Raises:
+        GateError: the converter failed, or the file diverges; nothing is left on disk.
+    """
+
+    def gate(path: Path) -> FileEntry:
+        with captured():
+            return check(path, target, known, max_drop)
+
+    with replacing(output / target.file) as temporary:
+        # Runtimes go by the suffix, which the temporary name keeps.
+        if target.precision in getattr(target.module, "BY_PLAN", ()):
+            by_plan = _quietly(target.module.ByPlan, model, known.bundle, target.precision, calibration)
+            chosen = calibration[:: -(-len(calibration) // RANKED)]
+            files = RealFiles(
+                by_plan.layers, lambda plan, path: _quietly(by_plan.write, plan, path), gate, temporary, known,
+                images=chosen, answers=predict(model, chosen),
+            )  # fmt: skip
+            entry = recover(files, may_keep_float=target.precision.endswith("+fp"))
+        else:
+            _quietly(target.module.convert, model, known.bundle, target.precision, calibration, temporary)
+            entry = gate(temporary)
+    return replace(entry, file=target.file, sha256=sha256(output / target.file))
+
+
+def _quietly(convert: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a converter, its chatter kept for when it fails."""
+    try:
+        with captured() as noise:
+            return convert(*arguments)
+    except AttarError:
+        raise
+    except Exception as error:
+        raise GateError(f"the converter failed: {error}\n{noise.tail}") from error

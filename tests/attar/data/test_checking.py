@@ -1,0 +1,160 @@
+"""The memory of photos that were decoded before."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attar.data import checking
+from attar.data.photos import DataSpec, read_photos
+from helpers.photo_trees import photo, read, tree
+
+
+def test_a_second_read_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, {"a": 3, "b": 3})
+    (tmp_path / "a" / "bad.png").write_bytes(b"x")
+    decoded: list[str] = []
+    real = checking.use_rgb
+
+    def counted(use: Any, path: Path, part: Any) -> Any:
+        decoded.append(path.name)
+        return real(use, path, part)
+
+    monkeypatch.setattr(checking, "use_rgb", counted)
+    first = read(tmp_path)
+    assert len(decoded) == 7
+    decoded.clear()
+    assert read(tmp_path) == first and decoded == []
+    photo(tmp_path / "b" / "1.png", 500)
+    os.utime(tmp_path / "b" / "1.png", ns=(1, 1))
+    assert read(tmp_path).fingerprint != first.fingerprint and decoded == ["1.png"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a/0.png": [1], "a/1.png": null}'])
+def test_a_damaged_memory_is_made_again(tmp_path: Path, content: str) -> None:
+    tree(tmp_path, {"a": 2, "b": 2})
+    first = read(tmp_path)
+    memory = checking.memory_of(tmp_path)
+    memory.write_text(content)
+    assert read(tmp_path) == first
+    assert len(json.loads(memory.read_text())) == 4
+
+
+def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(read(tree(tmp_path / "photos", {"a": 2, "b": 2})).train) == 2
+
+
+def bitmap(path: Path, middle: int) -> Path:
+    """A photo of 20 kB, all of one size, that differ in a pixel of the middle."""
+    content = bytearray(photo_bytes())
+    content[len(content) // 2] = middle
+    path.write_bytes(content)
+    return path
+
+
+def photo_bytes() -> bytes:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)).save(stream, "BMP")
+    return stream.getvalue()
+
+
+def kept_times(path: Path, content: bytes) -> None:
+    """Give a file other content in place, and set back its times as far as a user can."""
+    before = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def test_a_photo_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+    """It kept the fingerprint, and so the student that was made from the photos before."""
+    tree(tmp_path, {"a": 3, "b": 3})
+    first, second = (bitmap(tmp_path / "a" / f"{name}.bmp", value) for name, value in (("x", 1), ("y", 2)))
+    before = read(tmp_path)
+    contents = first.read_bytes(), second.read_bytes()
+    kept_times(first, contents[1])
+    kept_times(second, contents[0])
+    after = read(tmp_path)
+    assert after.fingerprint != before.fingerprint
+    digests = {name: digest for name, _, _, digest in after.listing}
+    assert digests == {n: checking.hashlib.sha256((tmp_path / n).read_bytes()).hexdigest() for n in digests}
+
+
+def test_a_photo_swapped_by_renaming_is_noticed(tmp_path: Path) -> None:
+    """Renaming keeps all times of the content, and a copy with `cp -p` too."""
+    tree(tmp_path, {"a": 3, "b": 3})
+    first, second = (bitmap(tmp_path / "a" / f"{name}.bmp", value) for name, value in (("x", 1), ("y", 2)))
+    os.utime(second, ns=(first.stat().st_atime_ns, first.stat().st_mtime_ns))
+    before = read(tmp_path)
+    first.rename(tmp_path / "a" / "z")
+    second.rename(first)
+    (tmp_path / "a" / "z").rename(second)
+    assert read(tmp_path).fingerprint != before.fingerprint
+
+
+def test_thorough_reading_trusts_no_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that keeps no time of the inode, a change of the middle is seen by hashing the whole."""
+    monkeypatch.setattr(checking, "stamp", lambda path: [path.stat().st_size])
+    tree(tmp_path, {"a": 3, "b": 3})
+    place = bitmap(tmp_path / "a" / "x.bmp", 1)
+    before = read(tmp_path)
+    bitmap(place, 2)
+    assert read(tmp_path).fingerprint == before.fingerprint, "or this test shows nothing"
+    assert read_photos(DataSpec(str(tmp_path)), thorough=True).fingerprint != before.fingerprint
+
+
+def test_photos_in_a_shard_of_the_same_size_and_time_are_noticed(tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    def shard(shift: int) -> bytes:
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            for number in range(8):
+                content = bytearray(photo_bytes())
+                content[10_000] = number + shift
+                for name, data in ((f"{number}.bmp", bytes(content)), (f"{number}.cls", b"ab"[number % 2 :][:1])):
+                    about = tarfile.TarInfo(name)
+                    about.size = len(data)
+                    archive.addfile(about, io.BytesIO(data))
+        return stream.getvalue()
+
+    (tmp_path / "0.tar").write_bytes(shard(0))
+    before = read(tmp_path)
+    kept_times(tmp_path / "0.tar", shard(8))
+    assert read(tmp_path).fingerprint != before.fingerprint
+
+
+def test_parquet_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+    """The photos of a parquet file are kept in a cache folder, which kept those of the file before."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+
+    def rows(first: int) -> bytes:
+        images = [{"bytes": photo(tmp_path / "x.png", first + n).read_bytes(), "path": None} for n in range(8)]
+        table = pa.table({"image": images, "label": ["ab"[n % 2] for n in range(8)]})
+        pq.write_table(table, tmp_path / "x.parquet", compression="none")
+        (tmp_path / "x.png").unlink()
+        return (tmp_path / "x.parquet").read_bytes()
+
+    one, two = rows(0), rows(100)
+    assert len(one) == len(two)
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    (tmp_path / "0.parquet").write_bytes(one)
+    before = read(tmp_path)
+    stat = (tmp_path / "0.parquet").stat()
+    (tmp_path / "0.parquet").write_bytes(two)
+    os.utime(tmp_path / "0.parquet", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert read(tmp_path).fingerprint != before.fingerprint

@@ -1,0 +1,115 @@
+"""Several ranks: they train as one process does, agree or refuse, and lose a rank without hanging."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attar import teachers
+from attar.data.photos import DataSpec, read_photos
+from helpers import ranked
+
+pytest.importorskip("lightning_fabric")
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+
+
+def torchrun(*words: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    environment["CUDA_VISIBLE_DEVICES"] = ""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def found(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What two ranks found."""
+    process = torchrun(ROOT / "tests" / "helpers" / "ranked.py", shapes, tmp_path_factory.mktemp("two"))
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return json.loads(out)
+
+
+def test_two_ranks_train_as_one_process_with_the_same_batch(found: dict, shapes: Path, tmp_path: Path) -> None:
+    alone = ranked.curve(shapes, tmp_path)
+    assert found["curve"]["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert found["curve"]["weights"] == pytest.approx(alone["weights"], abs=1e-4)
+    assert alone["losses"][-1] < 0.9 * alone["losses"][0]
+
+
+def test_accumulated_parts_of_ranks_do_too_where_no_batch_norm_sees_the_parts(found: dict, shapes: Path) -> None:
+    """The teacher has no batch norm; with one, only the parts' statistics differ."""
+    assert found["accumulated"]["losses"] == pytest.approx(found["curve"]["losses"], rel=0.2)
+    assert found["accumulated"]["losses"] != found["curve"]["losses"]
+    assert found["teacher"]["accumulated"] == pytest.approx(found["teacher"]["replicated"], rel=1e-5)
+
+
+def test_batch_norms_over_ranks_are_those_of_the_whole_batch(found: dict) -> None:
+    assert found["norms"]["gradient"] < 1e-12 and found["norms"]["mean"] < 1e-12 and found["norms"]["variance"] < 1e-12
+
+
+def test_a_sharded_teacher_learns_as_a_replicated_one(found: dict, shapes: Path, tmp_path: Path) -> None:
+    alone = teachers.teach(read_photos(DataSpec(str(shapes))), ranked.VIT, tmp_path / "t", views=ranked.VIEWS)
+    expected = [entry["loss"] for entry in alone.metrics["history"]]
+    assert found["teacher"]["replicated"] == pytest.approx(expected, rel=1e-5)
+    assert found["teacher"]["sharded"] == pytest.approx(expected, rel=1e-5)
+    assert found["teacher"]["top1"] == [alone.metrics["top1"]] * 2
+    assert 0.45 < found["held"]["own"] / found["held"]["all"] < 0.55
+
+
+def test_ranks_build_the_cache_together_and_one_writes_the_student(found: dict) -> None:
+    assert found["student"]["views"] == [f"view-{view:05d}.npy" for view in range(3)]
+    assert {"device": "cpu", "ranks": 2}.items() <= found["student"]["computed_on"].items()
+    assert found["student"]["built"] == [[0, 2], [1]]
+
+
+def test_bad_input_is_one_error_in_every_rank(found: dict) -> None:
+    assert "disagree on recipe.lr: 0.002 at rank 1, and 0.001 at rank 0" in found["disagreement"]
+    assert "disagree on photos" in found["other photos"]
+    assert "batch_size: 9" in found["uneven"] and "multiple of 2" in found["uneven"]
+    assert found["error"] == "the first rank's disk is full"
+    assert "step 3, at rank 1:" in found["nan"] and "their loss is not (view 0 of photos" in found["nan"]
+
+
+def descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the ranks in /proc")
+def test_a_killed_rank_ends_the_job_and_the_same_command_continues(shapes: Path, tmp_path: Path) -> None:
+    options = [
+        f"teacher={json.dumps({**ranked.VIT.model_dump(), 'epochs': 30, 'checkpoint_seconds': 0})}",
+        f"views={json.dumps(ranked.VIEWS.to_json())}",
+    ]  # fmt: skip
+    command = ["-m", "attar", "teach", "--data", shapes, "-o", tmp_path / "t", "--json"]
+    command += [word for option in options for word in ("--set", option)]
+    process = torchrun(*command)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "t.training.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None, process.communicate()
+    os.kill(descendants(process.pid)[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode != 0 and not (tmp_path / "t").exists()
+    assert "attar/train/loop.py" not in err  # the other rank does not die of a bug
+
+    again = torchrun(*command)
+    out, err = again.communicate(timeout=600)
+    assert again.returncode == 0, err
+    assert err.count("Teacher vit_tiny") == 1 and len(json.loads(out)["path"]) > 0  # one rank speaks
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+    history = json.loads((tmp_path / "t" / "bundle.json").read_text())["metrics"]["history"]
+    spec = ranked.VIT.model_copy(update={"epochs": 30})
+    alone = teachers.teach(read_photos(DataSpec(str(shapes))), spec, tmp_path / "alone", views=ranked.VIEWS)
+    expected = [entry["loss"] for entry in alone.metrics["history"]]
+    assert [entry["loss"] for entry in history] == pytest.approx(expected, rel=1e-3)
