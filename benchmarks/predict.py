@@ -21,9 +21,9 @@ from attar.data.photos import Photo, in_threads
 from attar.errors import InputError, did_you_mean
 from attar.export import read_manifest
 from attar.export.capture_output import captured
+from attar.export.formats import FORMATS
 from attar.export.manifest import NAME
 from attar.export.runner import open_runner
-from attar.export.targets import FORMATS
 from attar.files import inside, sha256
 from attar.preprocessing import Preprocessing
 from attar.runfolder import RunFolder

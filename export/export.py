@@ -19,11 +19,12 @@ from attar.console import say
 from attar.data.photos import Photos, load_pixels
 from attar.errors import AttarError, GateError, InputError, MissingExtra
 from attar.export.folder import Folder
+from attar.export.formats import FORMATS
 from attar.export.guide import write_guide
 from attar.export.limits import Limits
 from attar.export.manifest import FileEntry, Manifest
 from attar.export.supervisor import Supervisor
-from attar.export.targets import FORMATS, Target, choose_targets
+from attar.export.targets import Target, choose_targets
 from attar.export.worker import Job, save_arrays
 from attar.files import digest_of, make_folder, scratch
 

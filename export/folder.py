@@ -9,8 +9,9 @@ from pathlib import Path
 from attar.bundle import Bundle
 from attar.data.photos import Photos
 from attar.errors import InputError
+from attar.export.formats import FORMATS
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
-from attar.export.targets import FORMATS, Target
+from attar.export.targets import Target
 from attar.files import digest_of, remove, replacing, sha256
 from attar.readiness import Readiness, of_bundle
 
@@ -103,7 +104,7 @@ def _place(entry: FileEntry) -> tuple[int, int]:
     form = FORMATS.get(name)
     if form is None or precision not in form.precisions:
         return len(FORMATS), 0
-    return list(FORMATS).index(name), form.precisions.index(precision)
+    return list(FORMATS).index(name), list(form.precisions).index(precision)
 
 
 def _relative(path: Path, start: Path) -> str:

@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from attar.errors import InputError
-from attar.export.targets import FORMATS, Target
+from attar.export.formats import FORMATS
+from attar.export.targets import Target
 from attar.files import digest_of, inside, read_json, write_json
 from attar.readiness import Readiness
 

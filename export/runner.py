@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from attar.errors import InputError
-from attar.export.targets import FORMATS
+from attar.export.formats import FORMATS
 
 
 class Evaluator(Protocol):

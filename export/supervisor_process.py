@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from attar.export.capture_output import TAIL
+from attar.export.formats import FORMATS
 from attar.export.limits import Resolved
-from attar.export.targets import FORMATS, Target
+from attar.export.targets import Target
 from attar.export.worker import Job, work
 
 FORKS = sys.platform == "linux"

@@ -1,22 +1,6 @@
-"""The target grammar: `<format>:<precision>`, decoded here and nowhere else.
-
-    litert:     fp32    float                            coreml:  fp32    float
-                fp16    half-size weights                         fp16    half precision
-                w8      8-bit weights                             w8      8-bit weights
-                dyn8    dynamic range                             lut6    6-bit tables of weights
-                int8    weights and activations                   lut4    4-bit tables of weights
-                int8+fp the same, with the fewest layers          w8a8    weights and activations
-                        in float that its accuracy needs
-    onnx:       fp32    float                            ort:     fp32    ONNX Runtime's own mobile form, float
-                fp16    half-size weights                         int8    the same, integer
-                int8    weights and activations (QDQ)
-    executorch: fp32    float, XNNPACK                            int8    weights and activations
+"""The target grammar: `<format>:<precision>`, decoded here and nowhere else; `attar.export.formats` has the formats.
 
 `litert:all` means every precision of a format that this machine can write, and `all` every format's.
-
-A new format is a module of this package with `convert` and `open_runner`, and one line in `FORMATS`. It may have
-`second_opinions` (see `attar.export.verify`) and `min_runtime` (a path to the oldest runtime that runs the file, or
-None).
 """
 
 from __future__ import annotations
@@ -27,33 +11,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from attar.errors import InputError, MissingExtra, did_you_mean
+from attar.export.formats import FORMATS, Tolerance
 from attar.extras import OPTIONAL, require_installed, version
-
-
-@dataclass(frozen=True)
-class Format:
-    """A file format: the module that writes and runs it, its precisions, its suffix, what it needs installed."""
-
-    module: str
-    precisions: tuple[str, ...]
-    suffix: str
-    needs: tuple[str, ...]
-
-
-FORMATS = {
-    "litert": Format(
-        "attar.export.litert",
-        ("fp32", "fp16", "w8", "dyn8", "int8", "int8+fp"),
-        "tflite",
-        ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
-    ),
-    "coreml": Format(
-        "attar.export.coreml", ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8"), "mlpackage", ("coremltools",)
-    ),
-    "onnx": Format("attar.export.onnx", ("fp32", "fp16", "int8"), "onnx", ("onnx", "onnxscript", "onnxruntime")),
-    "ort": Format("attar.export.ort", ("fp32", "int8"), "ort", ("onnx", "onnxscript", "onnxruntime")),
-    "executorch": Format("attar.export.executorch", ("fp32", "int8"), "pte", ("executorch", "torchao")),
-}
 
 
 @dataclass(frozen=True)
@@ -70,6 +29,11 @@ class Target:
     def file(self) -> str:
         """Its name in the exports folder."""
         return f"{self.format}-{self.precision}.{FORMATS[self.format].suffix}"
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How far its file may be from its student."""
+        return FORMATS[self.format].precisions[self.precision]
 
     @property
     def module(self) -> ModuleType:

@@ -20,6 +20,7 @@ from attar.console import say
 from attar.data.photos import Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError
 from attar.export.folder import readiness_of
+from attar.export.formats import Tolerance
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from attar.export.runner import Evaluator, open_runner
 from attar.export.targets import Target, parse_targets
@@ -28,38 +29,6 @@ from attar.metrics import RESOLVED, agreement, correct, paired_interval, top_k
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class Limits:
-    """How far a file's probabilities may be from its student's before it counts as another model.
-
-    Attributes:
-        max_abs: largest difference of any probability of any photo.
-        mean_abs: mean over photos of the largest difference in each.
-        agreement: least share of photos with the same top-1, on photos where the student is not torn: see `MIN_MARGIN`.
-    """
-
-    max_abs: float
-    mean_abs: float
-    agreement: float
-
-
-LIMITS = {
-    # Only the order of float additions differs.
-    "fp32": Limits(1e-3, 1e-4, 1.0),
-    # 11 bits of precision, through some fifty layers.
-    "fp16": Limits(5e-2, 1e-2, 0.99),
-    # Eight bits of weights, and of activations: single photos near a boundary may move far, most must not.
-    "w8": Limits(0.5, 5e-2, 0.97),
-    "int8": Limits(1.0, 0.1, 0.95),
-    "dyn8": Limits(1.0, 0.1, 0.95),
-    "w8a8": Limits(1.0, 0.1, 0.95),
-    # Sixty-four values a table.
-    "lut6": Limits(0.5, 5e-2, 0.97),
-    "int8+fp": Limits(1.0, 0.1, 0.95),
-    # Sixteen values a table: the accuracy gate (`max_drop`) decides, these catch a wrong file.
-    "lut4": Limits(1.0, 0.2, 0.9),
-}
 
 MIN_MARGIN = 0.1
 """A photo whose two most probable classes are nearer than this may flip by rounding alone: not counted in the
@@ -137,7 +106,7 @@ def check(path: Path, target: Target, known: Reference, max_drop: float, *, arm:
     except Exception as error:  # runtimes raise anything on a damaged file
         raise GateError(f"it does not run: {error}") from error
     measured = measure(found, known)
-    remark = _gate(measured, LIMITS[target.precision], max_drop)
+    remark = _gate(measured, target.tolerance, max_drop)
     opinions = {
         name: _second(name, open_evaluator, target, known, found)
         for name, open_evaluator in _evaluators(path, target, arm).items()
@@ -184,7 +153,7 @@ def _second(
         known, pixels=known.pixels[few], labels=known.labels[few], probabilities=known.probabilities[few]
     )
     of_file = measure(found, replace(of_student, probabilities=first[few]))
-    problems, _ = _problems(of_file, LIMITS[target.precision])
+    problems, _ = _problems(of_file, target.tolerance)
     if problems:
         raise GateError(f"{name} diverges from the first evaluator: " + "; ".join(problems))
     return {
@@ -365,7 +334,7 @@ def _whole(path: Path, digest: str) -> None:
         raise GateError("its content changed since it was verified (SHA-256 differs). Export it again")
 
 
-def _gate(measured: dict[str, Any], limits: Limits, max_drop: float) -> str:
+def _gate(measured: dict[str, Any], limits: Tolerance, max_drop: float) -> str:
     """Refuse a file that is not its student -> a remark where there were too few photos to be sure that it is."""
     problems, doubts = _problems(measured, limits)
     drop = 100 * (measured["student_top1"] - measured["top1"])
@@ -384,7 +353,7 @@ def _gate(measured: dict[str, Any], limits: Limits, max_drop: float) -> str:
     return "; ".join(doubts)
 
 
-def _problems(measured: dict[str, Any], limits: Limits) -> tuple[list[str], list[str]]:
+def _problems(measured: dict[str, Any], limits: Tolerance) -> tuple[list[str], list[str]]:
     """What is beyond the limits for certain, and what may be by chance, as there were few photos."""
     problems, doubts = [], []
     if measured["max_abs_error"] > limits.max_abs:

@@ -19,7 +19,8 @@ from attar.bundle import Bundle
 from attar.errors import AttarError, GateError
 from attar.export import artifact_cache
 from attar.export.capture_output import captured
-from attar.export.targets import FORMATS, Format, Target
+from attar.export.formats import FORMATS, Format
+from attar.export.targets import Target
 from attar.files import replacing
 
 

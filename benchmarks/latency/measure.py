@@ -33,10 +33,11 @@ from attar.benchmarks.latency.op_profile import NotProfiled, Profile, profile_of
 from attar.benchmarks.latency.record import Record
 from attar.benchmarks.latency.roofline import floor_of
 from attar.benchmarks.latency.warmup import WarmUp, warm_up
-from attar.benchmarks.runtimes import ELSEWHERE, OTHERS, Planner, Session, chosen, runtime_for, some_image
+from attar.benchmarks.runtimes import OTHERS, Planner, Session, chosen, runtime_for, some_image
 from attar.children import environment, module_command
 from attar.console import bar, say
 from attar.errors import InputError, did_you_mean
+from attar.export.formats import FORMATS
 from attar.files import sha256
 
 BLOCK = 5
@@ -234,7 +235,7 @@ def _candidates(exports: Path, other: str | None) -> list[_Candidate]:
         format = str(entry.target).partition(":")[0]
         runtimes = chosen(format, other)
         if not runtimes:
-            why = f"{other} does not run it" if other else ELSEWHERE.get(format, "No runtime here runs it")
+            why = f"{other} does not run it" if other else FORMATS[format].untimed or "no runtime here runs it"
             say(f"{entry.file}: not measured. {why}.")
             continue
         check_unchanged(exports, entry)

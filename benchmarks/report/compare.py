@@ -21,10 +21,10 @@ from attar.benchmarks.report.per_class import Answered, class_rows
 from attar.benchmarks.report.predictions import FOLDER, Predictions
 from attar.benchmarks.report.recommend import choose
 from attar.benchmarks.report.sensitivity import sensitivity_of
-from attar.benchmarks.runtimes import ELSEWHERE
 from attar.bundle import Bundle, as_bundle
 from attar.data.photos import Photo, Photos, labels_of, load_pixels
 from attar.errors import InputError
+from attar.export.formats import FORMATS
 from attar.extras import OPTIONAL, version
 from attar.files import size
 from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error
@@ -32,13 +32,6 @@ from attar.readiness import Readiness, judged, majority
 
 BINS = 15
 
-_EVALUATORS = {
-    "litert": "ai-edge-litert",
-    "onnx": "onnxruntime",
-    "ort": "onnxruntime",
-    "coreml": "coremltools",
-    "executorch": "executorch",
-}
 _PACKAGES = ("torch", "timm", "numpy", *(item.distribution for item in OPTIONAL))
 
 
@@ -175,7 +168,7 @@ def _answers(
         )
     for entry in manifest.files:
         check_unchanged(exports, entry)
-        package = _EVALUATORS.get(str(entry.target).partition(":")[0], "")
+        package = FORMATS[str(entry.target).partition(":")[0]].evaluator
         identity = [entry.sha256, *data, student.preprocessing.to_json(), package, version(package) if package else ""]
         path = exports / entry.file
         probabilities = store.get(identity, shape, lambda p=path: _predict_file(p, pixels(student)))  # type: ignore[misc]
@@ -284,7 +277,7 @@ def _why_untimed(item: _Answers) -> str:
     if item.kind != "file":
         return "models are timed as exported files only"
     format = item.name.partition(":")[0]
-    return ELSEWHERE.get(format, "not measured: no record of a file with this content; run `attar bench`")
+    return FORMATS[format].untimed or "not measured: no record of a file with this content; run `attar bench`"
 
 
 # --- where it comes from -------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from attar.benchmarks.report.picture import latency_svgs, legend, reliability_sv
 from attar.benchmarks.report.summary import headline
 from attar.benchmarks.units import estimate_ends, megabytes, milliseconds, number, percent, points, tenths
 from attar.data.images import UnreadableImage, read_rgb
+from attar.export.formats import FORMATS
 from attar.extras import require
 
 THUMBNAIL = 144
@@ -79,6 +80,7 @@ def render(comparison: Comparison) -> str:
         top=comparison.row(comparison.choice.target or ""), student=comparison.row("student"),
         teacher=comparison.row("teacher"), legend=legend(comparison), reliability=(Markup(wide), Markup(narrow)),
         flames=_flames(comparison), photos=_Photos(), reference=reference, file=file, layers=LAYERS, empty=EMPTY,
+        formats=FORMATS,
         integer=any("int8" in row.name or "w8a8" in row.name for row in comparison.rows),
     )  # fmt: skip
 

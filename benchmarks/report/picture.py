@@ -13,15 +13,10 @@ from attar.benchmarks.report.comparison import Comparison, Device, Row
 from attar.benchmarks.report.pareto import Point, points_of
 from attar.benchmarks.units import megabytes, milliseconds, percent
 from attar.errors import InputError
+from attar.export.formats import FORMATS, Look
 from attar.extras import require
 from attar.files import write_bytes
 
-SHAPES = {"litert": "o", "onnx": "s", "ort": "^", "coreml": "D", "executorch": "v"}
-"""Marker of each export format, so that formats are told apart without colour as well."""
-SHAPE_NAMES = {
-    "litert": "circles: LiteRT", "onnx": "squares: ONNX", "ort": "triangles: ORT", "coreml": "diamonds: Core ML",
-    "executorch": "upturned triangles: ExecuTorch",
-}  # fmt: skip
 PANELS = 6
 """Devices in one PNG or SVG file: with more it is too long to look at."""
 
@@ -40,18 +35,20 @@ class Ink:
         return self.formats.get(target.partition(":")[0], self.text)
 
 
-MIDDLE = Ink("#5b6470", "#9aa3ae", {
-    "litert": "#2f7ed8", "onnx": "#d9730d", "ort": "#b0557f", "coreml": "#2a9d6f", "executorch": "#7a6bc4",
-})  # fmt: skip
+MIDDLE = Ink("#5b6470", "#9aa3ae", {name: form.look.on_either for name, form in FORMATS.items()})
 """Readable on white and on black: for files that are shown on either."""
-ON_WHITE = Ink("#333b45", "#8a939e", {
-    "litert": "#1f62b0", "onnx": "#a85200", "ort": "#99406b", "coreml": "#1c7050", "executorch": "#6350b8",
-}, "#ffffff")  # fmt: skip
+ON_WHITE = Ink("#333b45", "#8a939e", {name: form.look.on_white for name, form in FORMATS.items()}, "#ffffff")
 _ON_PAGE = {
     MIDDLE.text: "var(--ink-soft)", MIDDLE.faint: "var(--ink-faint)",
-    **{colour: f"var(--{name})" for name, colour in MIDDLE.formats.items()},
+    **{colour: f"var(--format-{name})" for name, colour in MIDDLE.formats.items()},
 }  # fmt: skip
 """In a page the ink follows the page's own colours, so one picture serves light and dark."""
+
+
+def _shape(target: str) -> str:
+    """The shape of a file, so that formats are told apart without colour as well."""
+    format = target.partition(":")[0]
+    return FORMATS[format].look.marker if format in FORMATS else Look().marker
 
 
 def picture(comparison: Comparison, path: Path) -> Path:
@@ -98,7 +95,7 @@ def reliability_svgs(comparison: Comparison) -> tuple[str, str]:
 def legend(comparison: Comparison) -> str:
     """What the markers mean, of the formats that were timed."""
     timed = {each.target.partition(":")[0] for device in comparison.devices for each in device.timings}
-    told = [text for name, text in SHAPE_NAMES.items() if name in timed]
+    told = [f"{form.look.shape}: {form.title}" for name, form in FORMATS.items() if name in timed]
     text = "; ".join(told)
     return text[:1].upper() + text[1:]
 
@@ -185,7 +182,7 @@ def _share_axis(axes: Any, comparison: Comparison, points: Sequence[Point]) -> N
 
 
 def _marker(axes: Any, point: Point, largest: int, ink: Ink) -> None:
-    colour, shape = ink.of(point.row.name), SHAPES.get(point.row.name.partition(":")[0], "o")
+    colour, shape = ink.of(point.row.name), _shape(point.row.name)
     x, top1 = point.latency.p50, point.row.top1
     below, above = 100 * (top1.value - top1.low), 100 * (top1.high - top1.value)
     axes.errorbar(

@@ -105,9 +105,6 @@ PROFILERS = {
 """As in `RUNTIMES` -> the module whose `profile(path, threads, runs)` gives `Profiled` inferences. Its `named(rows,
 path)` gives their operators, in the order they ran, the names of the graph's layers, if they have none."""
 
-ELSEWHERE = {"coreml": "Core ML runs on Apple devices only: a Mac or an iPhone is needed to time it"}
-"""Formats that no runtime here can time, and why."""
-
 
 def runtime_for(name: str) -> Runtime:
     """The runtime of a name in `RUNTIMES`."""

@@ -32,7 +32,7 @@ import numpy as np
 from attar import students
 from attar.benchmarks.latency.host import describe, load_average
 from attar.benchmarks.latency.measure import check_unchanged, sample_interleaved
-from attar.benchmarks.runtimes import ELSEWHERE, RUNTIMES, Session, runtime_for
+from attar.benchmarks.runtimes import RUNTIMES, Session, runtime_for
 from attar.benchmarks.studies.elpv import CHECKPOINT, RECIPE
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
@@ -41,8 +41,9 @@ from attar.errors import AttarError, GateError
 from attar.export import export_student, litert, read_manifest
 from attar.export.capture_output import captured
 from attar.export.export import CALIBRATION
+from attar.export.formats import FORMATS
 from attar.export.manifest import FileEntry
-from attar.export.targets import FORMATS, TARGETS, choose_targets
+from attar.export.targets import TARGETS, choose_targets
 from attar.export.verify import spread
 from attar.extras import OPTIONAL, version
 from attar.files import read_json, write_json, write_text
@@ -288,7 +289,7 @@ def _row(target: str, item: dict[str, Any]) -> str:
     if target not in item["files"]:
         return _line(target, *["failed"] * 4, _escaped(item["reasons"][target]))
     file, format = item["files"][target], target.partition(":")[0]
-    ratio = "on an Apple device" if format in ELSEWHERE else _number(item["times"]["to_fp32"], target, ".2f")
+    ratio = "on an Apple device" if FORMATS[format].untimed else _number(item["times"]["to_fp32"], target, ".2f")
     return _line(
         target + (" (recovered)" if file["recovery"] else ""), f"{file['bytes'] / 1e6:.2f}", ratio,
         _partitions(file), f"{100 * file['agreement']:.1f}", f"{file['min_cosine']:.5f}",

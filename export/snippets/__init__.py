@@ -9,30 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from attar.export.formats import FORMATS
 from attar.export.manifest import FileEntry, Manifest
 from attar.export.snippets import square
 from attar.preprocessing import Preprocessing
-
-SNIPPETS = {
-    "classify_litert.py": ("litert",),
-    "LiteRtClassifier.kt": ("litert",),
-    "classify_litert.mjs": ("litert",),
-    "CoreMLClassifier.swift": ("coreml",),
-    "classify_onnx.py": ("onnx", "ort"),
-    "OnnxClassifier.kt": ("ort", "onnx"),
-    "classify_onnx.mjs": ("onnx", "ort"),
-    "classify_executorch.py": ("executorch",),
-}
-"""Every snippet, and the formats it can load: it loads a file of the first that there is. (ONNX Runtime's build for
-phones reads only `.ort`, its full ones read both.)"""
 
 PARTS = {"PHOTO": "photo.py", "CANVAS": "canvas.js", "BITMAP": "bitmap.kt"}
 
 
 def fill(manifest: Manifest) -> dict[str, str]:
     """The snippets of the formats that the manifest has files of, by name."""
-    chosen = {name: _smallest(manifest, formats) for name, formats in SNIPPETS.items()}
+    chosen = {name: _smallest(manifest, formats) for name, formats in loaders().items()}
     return {name: _filled(_template(name), entry, manifest) for name, entry in chosen.items() if entry}
+
+
+def loaders() -> dict[str, list[str]]:
+    """Every snippet, and the formats it can load, the preferred one first."""
+    names = dict.fromkeys(name for form in FORMATS.values() for name in form.snippets)
+    loading = {name: [key for key, form in FORMATS.items() if name in form.snippets] for name in names}
+    return {name: sorted(keys, key=lambda key: FORMATS[key].snippets[name]) for name, keys in loading.items()}
 
 
 def _smallest(manifest: Manifest, formats: Sequence[str]) -> FileEntry | None:

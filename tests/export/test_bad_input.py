@@ -13,7 +13,7 @@ import pytest
 
 from attar.errors import GateError, InputError
 from attar.export import export_student, read_manifest
-from attar.export.targets import FORMATS
+from attar.export.formats import FORMATS
 from attar.files import sha256
 from helpers import misbehaving
 from helpers.small import DROP, SIDE, make_student

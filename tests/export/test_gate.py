@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from attar.errors import GateError
-from attar.export.verify import LIMITS, Reference, _gate, measure
+from attar.export.formats import FORMATS
+from attar.export.verify import Reference, _gate, measure
+
+LIMITS = {**FORMATS["litert"].precisions, **FORMATS["coreml"].precisions}
 
 
 def measured(images: int, lost: int, won: int = 0, sure: float = 0.9) -> dict[str, Any]:

@@ -14,9 +14,10 @@ import pytest
 from attar.errors import GateError
 from attar.export import Limits, export_student, read_manifest, supervisor_process
 from attar.export.export import _prepare
+from attar.export.formats import FORMATS
 from attar.export.limits import Resolved
 from attar.export.supervisor_process import resident
-from attar.export.targets import FORMATS, Target
+from attar.export.targets import Target
 from attar.export.worker import Job
 from attar.files import sha256
 from helpers import misbehaving
@@ -85,7 +86,7 @@ import signal, sys
 from helpers import misbehaving
 from attar.data.photos import DataSpec, read_photos
 from attar.export import export_student
-from attar.export.targets import FORMATS
+from attar.export.formats import FORMATS
 FORMATS["bad"] = misbehaving.FORMAT
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore Ctrl-C
 bundle, data, output = sys.argv[1:]

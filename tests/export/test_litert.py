@@ -10,7 +10,7 @@ from timm.layers import HardSwish, LayerScale2d
 from attar import students
 from attar.export import litert
 from attar.export.capture_output import captured
-from attar.export.targets import FORMATS
+from attar.export.formats import FORMATS
 from attar.export.tflite import graph
 from attar.export.tflite.layers import layers
 from attar.preprocessing import Preprocessing
@@ -20,7 +20,7 @@ for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
     pytest.importorskip(package)
 
 SIDE = 64
-PRECISIONS = FORMATS["litert"].precisions
+PRECISIONS = tuple(FORMATS["litert"].precisions)
 FAMILIES = ["mobilenetv3_small_050", "mobilenetv4_hybrid_medium"]
 
 

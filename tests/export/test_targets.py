@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attar.errors import InputError, MissingExtra
 from attar.export import targets
-from attar.export.targets import FORMATS, TARGETS, Target, choose_targets, parse_targets, require_targets
+from attar.export.formats import FORMATS
+from attar.export.targets import TARGETS, Target, choose_targets, parse_targets, require_targets
 
 NAMES = [str(target) for target in TARGETS]
 
@@ -52,7 +55,7 @@ def test_a_slip_is_answered_with_what_was_meant():
 
 def test_a_missing_package_is_named_before_any_work(monkeypatch):
     form = targets.FORMATS["onnx"]
-    absent = targets.Format(form.module, form.precisions, form.suffix, ("onnx", "attar_no_such_package"))
+    absent = replace(form, needs=("onnx", "attar_no_such_package"))
     monkeypatch.setitem(targets.FORMATS, "onnx", absent)
     require_targets([Target("litert", "fp32")])
     with pytest.raises(MissingExtra, match="attar_no_such_package"):
@@ -71,7 +74,7 @@ def test_all_means_every_target_of_a_format_or_of_all():
 def test_of_all_what_lacks_a_package_is_left_out_and_said(monkeypatch):
     for name, form in FORMATS.items():
         needs = ("onnx", "attar_no_such_package") if name == "ort" else ()
-        monkeypatch.setitem(FORMATS, name, targets.Format(form.module, form.precisions, form.suffix, needs))
+        monkeypatch.setitem(FORMATS, name, replace(form, needs=needs))
     chosen, left_out = choose_targets(["all"])
     assert [*chosen] == [target for target in TARGETS if target.format != "ort"]
     assert set(left_out) == {"ort:fp32", "ort:int8"} and "attar_no_such_package" in left_out["ort:int8"]

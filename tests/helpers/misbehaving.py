@@ -19,7 +19,7 @@ from torch import nn
 from attar import students
 from attar.bundle import Bundle
 from attar.export import onnx
-from attar.export.targets import FORMATS, Format
+from attar.export.formats import FLOAT, FORMATS, Format
 
 GIGABYTE = 10**9
 
@@ -83,4 +83,4 @@ def convert(student: students.Student, bundle: Bundle, precision: str, calibrati
 
 open_runner = onnx.open_runner
 
-FORMAT = Format("helpers.misbehaving", ("fp32", *_WAYS, *_UNSUPPORTED), "onnx", ())
+FORMAT = Format("Misbehaving", "helpers.misbehaving", dict.fromkeys(("fp32", *_WAYS, *_UNSUPPORTED), FLOAT), "onnx")
