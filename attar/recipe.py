@@ -121,6 +121,22 @@ class TeachSpec(TrainSpec):
     members: tuple[str, ...] = Field((), description="ensemble: folders of teacher bundles")
     weights: tuple[float, ...] = Field((), description="ensemble: of its members; by default all alike")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_its_method(cls, values: Any) -> Any:
+        """A key of another method is an error, unless every such key is there at its default: attar wrote that."""
+        if not isinstance(values, Mapping):
+            return values
+        method = values.get("method", "finetune")
+        others = [key for key, owner in _METHOD_OF.items() if owner != method]
+        given = [key for key in others if key in values]
+        if given and (len(given) < len(others) or any(values[key] != _default(cls, key) for key in given)):
+            raise ValueError(
+                f"{given[0]} belongs to method {_METHOD_OF[given[0]]}, and the method here is {method}. "
+                f"Leave {given[0]} out, or set method: {_METHOD_OF[given[0]]}"
+            )
+        return values
+
     @model_validator(mode="after")
     def _fits_its_method(self) -> TeachSpec:
         for key, method in (("text_embeddings", "zero_shot"), ("members", "ensemble")):
@@ -131,6 +147,20 @@ class TeachSpec(TrainSpec):
         if any(weight <= 0 for weight in self.weights):
             raise ValueError("the weights of an ensemble are positive")
         return self
+
+
+_METHOD_OF = {
+    **dict.fromkeys(("lora_rank", "lora_alpha", "lora_mlp"), "lora"),
+    **dict.fromkeys(("text_embeddings", "logit_scale", "logit_bias"), "zero_shot"),
+    **dict.fromkeys(("members", "weights"), "ensemble"),
+}
+"""Keys of a teacher that one method alone reads -> the method."""
+
+
+def _default(spec: type[BaseModel], key: str) -> Any:
+    """As plain data, which a written recipe has."""
+    value = spec.model_fields[key].default
+    return list(value) if isinstance(value, tuple) else value
 
 
 class LossPart(BaseModel):
@@ -161,8 +191,8 @@ class DistillSpec(TrainSpec):
     name: str = "mobilenetv4_conv_small"
     pretrained: bool = Field(True, description="start from timm's weights, unless a checkpoint is given")
     checkpoint: str | None = Field(None, description="start from a local file, or package://<package>/<file>")
-    head: Literal["dwsconv", "stock"] = "dwsconv"
-    head_width: int = Field(512, ge=1, le=1 << 16)
+    head: str = Field("dwsconv", description="stock: timm's own; or one of attar.students.heads")
+    head_width: int = Field(512, ge=1, le=1 << 16, description="channels of a head that is not timm's own")
     drop_rate: float = Field(0.1, ge=0, lt=1)
     activation: Literal["stock", "relu"] = Field("stock", description="relu: another function, but faster in int8")
     size: int = Field(224, ge=32, le=4096, description="side of the image the student takes, pixels")

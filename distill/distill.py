@@ -18,6 +18,7 @@ from attar.inference import device
 from attar.preprocessing import Preprocessing
 from attar.provenance import agree_on, provenance
 from attar.recipe import DistillSpec
+from attar.students.heads import check_head
 from attar.train import distributed
 from attar.train.checkpoints import discard
 from attar.train.evaluation import evaluate
@@ -59,6 +60,7 @@ def distill_student(
         photos, seed, recipe=spec.model_dump(), views=views.to_json(), teacher=teacher and teacher.fingerprint,
         unlabelled=photos.unlabelled_fingerprint, start=start and start.fingerprint,
     )  # fmt: skip
+    check_head(spec.head)
     spec = scheduled(spec, steps_of(spec, photos, teacher))
     task = Task(
         photos, spec, Preprocessing(spec.size, spec.crop, fit=spec.fit), views, teacher,

@@ -3,10 +3,10 @@
 from attar.export.export import export_student
 from attar.export.limits import Limits
 from attar.export.manifest import Manifest, read_manifest
-from attar.export.targets import TARGETS, Target, choose_targets, parse_targets, require_targets
+from attar.export.targets import Target, choose_targets, every_target, parse_targets, require_targets
 from attar.export.verify import verify
 
 __all__ = [
-    "TARGETS", "Limits", "Manifest", "Target", "choose_targets", "export_student", "parse_targets", "read_manifest",
-    "require_targets", "verify",
+    "Limits", "Manifest", "Target", "choose_targets", "every_target", "export_student", "parse_targets",
+    "read_manifest", "require_targets", "verify",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from attar.plugins import registered
+from attar.plugins import instances
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Look:
     shape: str = "crosses"
     on_white: str = "#5b6470"
     on_dark: str = "#a4adb8"
-    on_either: str = "#5b6470"
+    on_either: str = "#7d7a55"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Format:
     snippets: Mapping[str, int] = field(default_factory=dict)
 
 
-FORMATS: dict[str, Format] = {
+_OWN = {
     "litert": Format(
         title="LiteRT",
         module="attar.export.litert",
@@ -158,4 +158,5 @@ FORMATS: dict[str, Format] = {
         snippets={"classify_executorch.py": 1},
     ),
 }  # fmt: skip
-FORMATS.update(registered("attar.formats", Format, taken=FORMATS))
+FORMATS = instances("attar.formats", Format, _OWN)
+"""Name -> format."""

@@ -53,8 +53,9 @@ class Target:
         return {name: version(name) for name in ("torch", "timm", *used)}
 
 
-TARGETS = tuple(Target(name, precision) for name, form in FORMATS.items() for precision in form.precisions)
-"""Everything that can be written."""
+def every_target() -> tuple[Target, ...]:
+    """Everything that can be written."""
+    return tuple(Target(name, precision) for name, form in FORMATS.items() for precision in form.precisions)
 
 
 def parse_targets(names: Sequence[str]) -> list[Target]:

@@ -17,7 +17,7 @@ from attar.hub import create_pretrained
 from attar.preprocessing import Preprocessing
 from attar.pretrained import load_weights, read_state_dict, unknown_model
 from attar.students.fold import fold_normalization
-from attar.students.head import DWSConvHead
+from attar.students.heads import HEADS, STOCK, check_head
 from attar.students.student import Student, WithHead
 
 FAMILIES = (
@@ -47,10 +47,10 @@ def create_student(
     Args:
         name: a timm model of one of `FAMILIES`, with or without a pretrained tag.
         num_classes: length of the logits.
-        head: `dwsconv` (`DWSConvHead`) or `stock` (timm's own).
+        head: one of `attar.students.heads.HEADS`, or `stock` (timm's own).
         pretrained: take timm's weights from the hub (needs the network).
         checkpoint: take the backbone's weights from this local file instead.
-        head_width: channels of the DWSConv head.
+        head_width: channels of a head that is not timm's own.
         drop_rate: dropout before the classifier, in [0, 1).
         activation: `stock` (timm's) or `relu`: ReLU wherever the backbone has hard-swish, GELU or ReLU6. Another
             function, so pretrained weights need fine-tuning under it; in return the phone fuses each ReLU into the
@@ -60,8 +60,7 @@ def create_student(
         InputError: unknown name or family, unknown head or activation, or a checkpoint of another architecture.
     """
     check_name(name)
-    if head not in ("dwsconv", "stock"):
-        raise InputError(f"head {head!r}: choose dwsconv or stock.")
+    check_head(head)
     if activation not in ("stock", "relu"):
         raise InputError(f"activation {activation!r}: choose stock or relu.")
     if num_classes < 1 or head_width < 1 or not 0 <= drop_rate < 1:
@@ -95,22 +94,23 @@ def build(
 ) -> Student:
     """The module that an architecture's plain data describes."""
     backbone = _create_timm(architecture, pretrained=pretrained and checkpoint is None)
-    if architecture["head"] == "stock" and not (pretrained and _same_classes(backbone, architecture)):
+    if architecture["head"] == STOCK and not (pretrained and _same_classes(backbone, architecture)):
         _soften_classifier(backbone)
     if checkpoint is not None:
         weights = read_state_dict(checkpoint)
         load_weights(backbone, weights, source=str(checkpoint), head=backbone.pretrained_cfg["classifier"])
     if pretrained or checkpoint is not None:
         config = backbone.pretrained_cfg
-        fold_normalization(backbone.conv_stem, backbone.bn1, config["mean"], config["std"])
+        fold_normalization(backbone, config["mean"], config["std"])
     network: nn.Module = backbone
-    if architecture["head"] == "dwsconv":
-        dws = DWSConvHead(
+    if architecture["head"] != STOCK:
+        check_head(architecture["head"])  # a bundle may come from where more packages are installed
+        head = HEADS[architecture["head"]](
             backbone.num_features, architecture["num_classes"],
             width=architecture["head_width"], dropout=architecture["drop_rate"],
         )  # fmt: skip
         _remove_stock_head(backbone)
-        network = WithHead(backbone, dws)
+        network = WithHead(backbone, head)
     return Student(network, dict(architecture))
 
 

@@ -15,13 +15,26 @@ from torch import nn
 from attar.preprocessing import MEAN, STD
 
 
+def first_convolution(backbone: nn.Module) -> tuple[nn.Conv2d, nn.Module | None]:
+    """A network's first convolution, and the batch norm after it if one follows.
+
+    Modules are taken in the order they are defined in, which in the families here is the order they run in.
+    """
+    modules = [module for module in backbone.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)]
+    place = next(place for place, module in enumerate(modules) if isinstance(module, nn.Conv2d))
+    convolution, after = modules[place], modules[place + 1 : place + 2]
+    assert isinstance(convolution, nn.Conv2d)
+    return convolution, after[0] if after and isinstance(after[0], nn.BatchNorm2d) else None
+
+
 @torch.no_grad()
-def fold_normalization(stem: nn.Conv2d, bn: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Change `stem` and the batch norm after it in place, from (mean, std on [0, 1]) to the contract.
+def fold_normalization(backbone: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Change the first convolution and the batch norm after it in place, from (mean, std on [0, 1]) to the contract.
 
     With x = STD * u + MEAN the old input is a*u + b, a = STD / (255 std), b = (MEAN/255 - mean) / std.
     The kernel is scaled by a; the constant that b adds is taken off the norm's running mean.
     """
+    stem, bn = first_convolution(backbone)
     old_mean = torch.tensor(mean, dtype=torch.float64)
     old_std = torch.tensor(std, dtype=torch.float64)
     scale = STD / (255.0 * old_std)
@@ -32,5 +45,5 @@ def fold_normalization(stem: nn.Conv2d, bn: nn.Module, mean: Sequence[float], st
     if stem.bias is not None:
         stem.bias.copy_(stem.bias.double() + constant)
     else:
-        assert isinstance(bn.running_mean, torch.Tensor)
+        assert bn is not None and isinstance(bn.running_mean, torch.Tensor)
         bn.running_mean.copy_(bn.running_mean.double() - constant)

@@ -113,3 +113,9 @@ def test_a_script_beside_a_clone_finds_the_installed_one(python: Path, tmp_path:
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run([str(python), "mine.py"], cwd=tmp_path, env=clean, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip(), done.stderr
+
+
+def test_the_citation_has_the_version() -> None:
+    from attar import __version__
+
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

@@ -26,6 +26,7 @@ from attar.provenance import provenance
 from attar.recipe import Recipe, TeachSpec, read_recipe, write_recipe
 from attar.runfolder import RunFolder
 from attar.students.create import check_name
+from attar.students.heads import check_head
 from attar.train import distributed
 from attar.train.loop import scheduled
 
@@ -99,6 +100,7 @@ def check(recipe: Recipe) -> None:
     require_comparisons(recipe.student, objective, recipe.student.batch_size, taught=taught)
     recipe.views.photos_in(recipe.student.batch_size)  # a teacher that is trained comes first, and finds its own
     check_name(recipe.student.name)
+    check_head(recipe.student.head)
     export.choose_targets(recipe.targets)
     require_photos(recipe.data)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,13 +54,8 @@ FailIf = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-class Where(StrEnum):
-    """Where `bench` runs the files."""
-
-    host = "host"
-    litert_compiled = "litert-compiled"
-    tensorflow = "tensorflow"
-    android = "android"
+HOST, ANDROID = "host", "android"
+"""Where `bench` runs files: here, in the usual runtimes; on phones. Other names are those of other runtimes."""
 
 
 @app.command()
@@ -302,8 +296,12 @@ def bench(
     history: History = None, tag: Tag = None, against: Against = None, fail_if: FailIf = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
     runtime: Annotated[
-        Where, typer.Option(help="Where the files run: here, in their usual runtimes or another one; phones over adb.")
-    ] = Where.host,
+        str,
+        typer.Option(
+            help="Where the files run: host (here, in their usual runtimes), litert-compiled, tensorflow, "
+            "or android (phones over adb).",
+        ),
+    ] = HOST,
     device: Annotated[
         str | None,
         typer.Option(help="Serial number of the phone, or all; default: the only one.", show_default=False),
@@ -331,13 +329,13 @@ def bench(
     how: dict[str, Any] = {"threads": threads, "seconds": seconds, "cool_down": cool_down}
     how["output"] = output or folder.resolve().parent
     tracking, elsewhere = Tracking(history, tag, against, tuple(fail_if or ())), None
-    if runtime == Where.android:
+    if runtime == ANDROID:
         from attar.benchmarks.android import bench as elsewhere  # type: ignore[assignment]
 
         how |= {"device": device, "accelerator": accelerator, "tool": benchmark_model}
     else:
         _refuse_phone_options(device, accelerator, benchmark_model)
-        how["runtime"] = None if runtime == Where.host else str(runtime)
+        how["runtime"] = None if runtime == HOST else runtime
     found = measurement(folder, tracking, elsewhere, **how)
     show(found.to_json(), as_json, lambda: records_table(found))
     if found.judgements and not as_json:

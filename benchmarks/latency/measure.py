@@ -33,7 +33,7 @@ from attar.benchmarks.latency.op_profile import NotProfiled, Profile, profile_of
 from attar.benchmarks.latency.record import Record
 from attar.benchmarks.latency.roofline import floor_of
 from attar.benchmarks.latency.warmup import WarmUp, warm_up
-from attar.benchmarks.runtimes import OTHERS, Planner, Session, chosen, runtime_for, some_image
+from attar.benchmarks.runtimes import RUNTIMES, Planner, Session, chosen, others, runtime_for, some_image
 from attar.children import environment, module_command
 from attar.console import bar, say
 from attar.errors import InputError, did_you_mean
@@ -80,7 +80,7 @@ def bench(
         seconds: time for all files together, after warm-up; each gets at least `MIN_SAMPLES` all the same.
         cool_down: seconds of rest after each round, for a device that throttles; they do not count as `seconds`.
         output: folder whose benchmarks.jsonl the records are added to; by default the one around `exports`.
-        runtime: one of `attar.benchmarks.runtimes.OTHERS`, to run the files of its format in; others are left out. By
+        runtime: one of `attar.benchmarks.runtimes.others()`, to run the files of its format in; others are left out. By
             default each format has its own, and on a Mac Core ML files run on each of the compute units.
         beside: other files that take turns with these, each with an earlier record of it; their new records have
             samples only, and are returned and written nowhere.
@@ -227,8 +227,8 @@ class _Rest:
 def _candidates(exports: Path, other: str | None) -> list[_Candidate]:
     from attar.export import read_manifest
 
-    if other is not None and other not in OTHERS:
-        raise InputError(f"--runtime {other}: one of {', '.join(OTHERS)}, or host.{did_you_mean(other, OTHERS)}")
+    if other is not None and other not in others():
+        raise InputError(f"--runtime {other}: one of {', '.join(others())}, or host.{did_you_mean(other, others())}")
     entries = read_manifest(exports).files
     candidates = []
     for entry in entries:
@@ -298,8 +298,7 @@ def _record(
 ) -> Record:  # fmt: skip
     runtime = runtime_for(candidate.runtime)
     entry = candidate.entry
-    # Measuring the machine's best rates imports Triton, by way of torch, which crashes once TensorFlow is loaded.
-    bounded = candidate.runtime != "tensorflow"
+    bounded = RUNTIMES[candidate.runtime].bounded
     floor = floor_of(str(entry.target), candidate.path, about["threads"], median(samples) / 1e6) if bounded else None
     conditions: dict[str, Any] = {"waited": waited, "settled": warmup.settled, "floor": floor and floor.to_json()}
     if profile:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from attar.benchmarks.runtimes import PROFILERS, Profiled
+from attar.benchmarks.runtimes import RUNTIMES, Profiled
 from attar.children import environment, module_command
 
 RUNS, WARM_UP = 100, 20
@@ -58,14 +58,14 @@ def profile_of(format: str, path: Path, threads: int) -> Profile:
     Raises:
         NotProfiled: its runtime has no profiler here, or it failed.
     """
-    if format not in PROFILERS:
+    if not RUNTIMES[format].profiler:
         raise NotProfiled(f"the runtime of {format} files has no profiler here")
     command = module_command("attar.benchmarks.latency.op_profile", format, path.resolve(), threads)
     done = subprocess.run(command, capture_output=True, text=True, env=environment())
     if done.returncode != 0:
         raise NotProfiled((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     value = json.loads(done.stdout.splitlines()[-1])
-    rows = import_module(PROFILERS[format]).named(value["operators"], path)
+    rows = import_module(RUNTIMES[format].profiler).named(value["operators"], path)
     return Profile(tuple(sorted(rows, key=lambda row: -row["nanoseconds"])), value["inference"], value["runs"])
 
 
@@ -109,7 +109,7 @@ def kinds(operators: Sequence[dict[str, Any]]) -> list[tuple[str, int, float]]:
 
 
 def _main(format: str, path: str, threads: str) -> None:
-    runs = import_module(PROFILERS[format]).profile(path, int(threads), WARM_UP + RUNS)
+    runs = import_module(RUNTIMES[format].profiler).profile(path, int(threads), WARM_UP + RUNS)
     print(json.dumps(summarized(runs[WARM_UP:]).to_json()))
 
 

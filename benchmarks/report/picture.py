@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,28 @@ PANELS = 6
 
 @dataclass(frozen=True)
 class Ink:
-    """Colours: of text, of lines, of each format, and of what is behind (None: transparent)."""
+    """Colours: of text, of lines, of formats (a field of `Look`), and of what is behind (None: transparent)."""
 
     text: str
     faint: str
-    formats: Mapping[str, str]
+    formats: str
     paper: str | None = None
 
     def of(self, target: str) -> str:
         """The colour of a file."""
-        return self.formats.get(target.partition(":")[0], self.text)
+        format = target.partition(":")[0]
+        return getattr(FORMATS[format].look, self.formats) if format in FORMATS else self.text
 
 
-MIDDLE = Ink("#5b6470", "#9aa3ae", {name: form.look.on_either for name, form in FORMATS.items()})
+MIDDLE = Ink("#5b6470", "#9aa3ae", "on_either")
 """Readable on white and on black: for files that are shown on either."""
-ON_WHITE = Ink("#333b45", "#8a939e", {name: form.look.on_white for name, form in FORMATS.items()}, "#ffffff")
-_ON_PAGE = {
-    MIDDLE.text: "var(--ink-soft)", MIDDLE.faint: "var(--ink-faint)",
-    **{colour: f"var(--format-{name})" for name, colour in MIDDLE.formats.items()},
-}  # fmt: skip
-"""In a page the ink follows the page's own colours, so one picture serves light and dark."""
+ON_WHITE = Ink("#333b45", "#8a939e", "on_white", "#ffffff")
+
+
+def _on_page() -> dict[str, str]:
+    """In a page the ink follows the page's own colours, so one picture serves light and dark."""
+    formats = {form.look.on_either: f"var(--format-{name})" for name, form in FORMATS.items()}
+    return {MIDDLE.text: "var(--ink-soft)", MIDDLE.faint: "var(--ink-faint)", **formats}
 
 
 def _shape(target: str) -> str:
@@ -361,6 +363,6 @@ def _inline(figure: Any, name: str) -> str:
     svg = stream.getvalue().decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", svg)
-    for colour, variable in _ON_PAGE.items():
+    for colour, variable in _on_page().items():
         svg = svg.replace(colour, variable)
     return svg

@@ -1,9 +1,8 @@
 """The programs that run an exported file on this machine, behind one small protocol.
 
-A new runtime is one module with `NAME`, `version()`, `preload()` and `load(path, threads)`, and one line in `RUNTIMES`.
-Where one module has several, each is an object in it with these.
-One that can tell where its time goes also has a module with `profile(path, threads, runs)` and `named(rows, path)`, and
-a line in `PROFILERS`.
+A new runtime is one module with `NAME`, `version()`, `preload()` and `load(path, threads)`, and one `Described` in
+`RUNTIMES`. Where one module has several, each is an object in it with these. Another package adds one by an entry point
+of the group `attar.runtimes` (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from pkgutil import resolve_name
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+
+from attar.plugins import instances
 
 
 class Session(Protocol):
@@ -73,51 +74,68 @@ class Profiled:
     operators: tuple[dict[str, Any], ...]
 
 
+@dataclass(frozen=True)
+class Described:
+    """All that is known of a runtime before it is imported.
+
+    Attributes:
+        place: the module that is a `Runtime`, or an object in one, as `module:object`.
+        format: the export format whose files it runs.
+        usual: whether it runs these files unless another is asked for by name.
+        profiler: module with `profile(path, threads, runs)`, which gives `Profiled` inferences, and `named(rows,
+            path)`, which gives their operators, in the order they ran, the names of the graph's layers, if they have
+            none. Empty: it cannot tell where its time goes.
+        bounded: whether the machine's best rates, which bound a latency, can still be measured in a process that has
+            imported it.
+    """
+
+    place: str
+    format: str
+    usual: bool = True
+    profiler: str = ""
+    bounded: bool = True
+
+
+_HERE = "attar.benchmarks.runtimes"
+
 COREML = {
-    "coreml": "attar.benchmarks.runtimes.coreml:ALL",
-    "coreml-cpu": "attar.benchmarks.runtimes.coreml:CPU_ONLY",
-    "coreml-gpu": "attar.benchmarks.runtimes.coreml:CPU_AND_GPU",
-    "coreml-ne": "attar.benchmarks.runtimes.coreml:CPU_AND_NE",
+    "coreml": Described(f"{_HERE}.coreml:ALL", "coreml"),
+    "coreml-cpu": Described(f"{_HERE}.coreml:CPU_ONLY", "coreml"),
+    "coreml-gpu": Described(f"{_HERE}.coreml:CPU_AND_GPU", "coreml"),
+    "coreml-ne": Described(f"{_HERE}.coreml:CPU_AND_NE", "coreml"),
 }
 """Core ML's compute units: on a Mac its files run on each of them."""
 
-RUNTIMES = {
-    "litert": "attar.benchmarks.runtimes.litert",
-    "onnx": "attar.benchmarks.runtimes.onnx",
-    "ort": "attar.benchmarks.runtimes.onnx",
-    "executorch": "attar.benchmarks.runtimes.executorch",
-    "litert-compiled": "attar.benchmarks.runtimes.litert_compiled",
-    "tensorflow": "attar.benchmarks.runtimes.tensorflow",
+_OWN = {
+    "litert": Described(f"{_HERE}.litert", "litert", profiler=f"{_HERE}.litert_profile"),
+    "onnx": Described(f"{_HERE}.onnx", "onnx", profiler=f"{_HERE}.onnx"),
+    "ort": Described(f"{_HERE}.onnx", "ort", profiler=f"{_HERE}.onnx"),
+    "executorch": Described(f"{_HERE}.executorch", "executorch", profiler=f"{_HERE}.executorch"),
+    "litert-compiled": Described(f"{_HERE}.litert_compiled", "litert", usual=False, profiler=f"{_HERE}.litert_profile"),
+    # Measuring the machine's best rates imports Triton, by way of torch, which crashes once TensorFlow is loaded.
+    "tensorflow": Described(f"{_HERE}.tensorflow", "litert", usual=False, bounded=False),
     **(COREML if sys.platform == "darwin" else {}),
 }
-"""Export format, or name of one of the `OTHERS` or of `COREML` -> what runs it: a module, or an object in one."""
+RUNTIMES = instances("attar.runtimes", Described, _OWN)
+"""Name -> runtime. A runtime that usually runs a format's files may have the format's name."""
 
-OTHERS = {"litert-compiled": "litert", "tensorflow": "litert"}
-"""Runtimes to choose instead of the one that has a format's name -> the format that they run."""
 
-PROFILERS = {
-    "litert": "attar.benchmarks.runtimes.litert_profile",
-    "onnx": "attar.benchmarks.runtimes.onnx",
-    "ort": "attar.benchmarks.runtimes.onnx",
-    "executorch": "attar.benchmarks.runtimes.executorch",
-    "litert-compiled": "attar.benchmarks.runtimes.litert_profile",
-}
-"""As in `RUNTIMES` -> the module whose `profile(path, threads, runs)` gives `Profiled` inferences. Its `named(rows,
-path)` gives their operators, in the order they ran, the names of the graph's layers, if they have none."""
+def others() -> tuple[str, ...]:
+    """The runtimes to choose instead of those that usually run a format."""
+    return tuple(name for name, each in RUNTIMES.items() if not each.usual)
 
 
 def runtime_for(name: str) -> Runtime:
     """The runtime of a name in `RUNTIMES`."""
-    runtime: Runtime = resolve_name(RUNTIMES[name])
+    runtime: Runtime = resolve_name(RUNTIMES[name].place)
     return runtime
 
 
 def chosen(format: str, other: str | None = None) -> tuple[str, ...]:
     """The names in `RUNTIMES` of what runs a format here, or of the one that is asked for if it runs it."""
     if other is not None:
-        return (other,) if OTHERS[other] == format else ()
-    names = tuple(COREML) if format == "coreml" else (format,)
-    return tuple(name for name in names if name in RUNTIMES and name not in OTHERS)
+        return (other,) if RUNTIMES[other].format == format else ()
+    return tuple(name for name, each in RUNTIMES.items() if each.format == format and each.usual)
 
 
 def some_image(shape: tuple[int, ...]) -> np.ndarray:

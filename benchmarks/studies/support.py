@@ -43,7 +43,7 @@ from attar.export.capture_output import captured
 from attar.export.export import CALIBRATION
 from attar.export.formats import FORMATS
 from attar.export.manifest import FileEntry
-from attar.export.targets import TARGETS, choose_targets
+from attar.export.targets import choose_targets, every_target
 from attar.export.verify import spread
 from attar.extras import OPTIONAL, version
 from attar.files import read_json, write_json, write_text
@@ -246,8 +246,8 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
         f"with its uint8 image at most {FREE:.2f} of the bare network. {_verdict(results)}", "",
         "## Agreement", "",
         f"Share of {IMAGES} validation photos with the student's own top-1, in percent.", "",
-        f"| student | {' | '.join(str(target) for target in TARGETS)} |",
-        "|---" + "|---:" * len(TARGETS) + "|",
+        f"| student | {' | '.join(str(target) for target in every_target())} |",
+        "|---" + "|---:" * len(every_target()) + "|",
         *(_agreements(item) for item in results), "",
         "## Every file", "",
         "Latency against the same format's fp32 file, one thread, interleaved. Cosine: the least, of all photos, "
@@ -274,7 +274,7 @@ def _summary(item: dict[str, Any]) -> str:
 
 def _agreements(item: dict[str, Any]) -> str:
     files = item["files"]
-    cells = (f"{100 * files[t]['agreement']:.1f}" if t in files else "failed" for t in map(str, TARGETS))
+    cells = (f"{100 * files[t]['agreement']:.1f}" if t in files else "failed" for t in map(str, every_target()))
     return _line(item["family"], *cells)
 
 
@@ -282,7 +282,7 @@ def _family(item: dict[str, Any]) -> list[str]:
     """A family's own table: a row a target, each with its figures or the reason why there are none."""
     head = f"### {item['family']}: {item['parameters'] / 1e6:.1f} M parameters, top-1 {100 * item['top1']:.1f}%"
     columns = "| target | MB | latency / fp32 | partitions | agreement, % | cosine |\n|---|---:|---:|---|---:|---:|"
-    return [head, "", columns, *(_row(str(target), item) for target in TARGETS), ""]
+    return [head, "", columns, *(_row(str(target), item) for target in every_target()), ""]
 
 
 def _row(target: str, item: dict[str, Any]) -> str:

@@ -1,4 +1,7 @@
-"""Distillation losses by name. A new one is a file here and a line below; docs/methods.md has them in a table."""
+"""Distillation losses by name. A new one is a file here and a line below; docs/methods.md has them in a table.
+
+Another package adds one by an entry point of the group `attar.losses` (docs/extending.md).
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ from attar.distill.losses.hint import Hint
 from attar.distill.losses.kd import KD
 from attar.distill.losses.rkd import RKD
 from attar.errors import InputError, did_you_mean
+from attar.plugins import classes
 from attar.recipe import DistillSpec
 
-LOSSES: dict[str, type[Loss]] = {
+_OWN: dict[str, type[Loss]] = {
     "kd": KD,
     "dkd": DKD,
     "dist": DIST,
@@ -32,6 +36,8 @@ LOSSES: dict[str, type[Loss]] = {
     "rkd": RKD,
     "crd": CRD,
 }
+LOSSES = classes("attar.losses", Loss, _OWN)  # type: ignore[type-abstract]
+"""Name -> loss."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Loss(BaseModel, ABC):
             teacher: the teacher's answers, the same type, without.
             labels: class indices, int64 (N,); `UNKNOWN` where there is none. Of a mixed view, the class with the
                 larger share.
-            learned: what `projector` made.
+            projector: what the method `projector` made.
         """
 
 

@@ -47,7 +47,6 @@ def test_what_is_resolved_reads_back_the_same(tmp_path: Path) -> None:
         ("data.folder=x", "Did you mean 'path'"),
         ("student.epochs=many", "student.epochs: .*'many'"),
         ("student.epochs=0", "student.epochs: .*greater than or equal to 1"),
-        ("student.head=dws", "student.head: .*dwsconv.*stock"),
         ("student", "write it as key=value"),
         ("seed.x.y=1", "seed has no keys below it"),
         ("student.losses=[{weight: 1}]", "student.losses.0.name: Field required"),
@@ -105,3 +104,22 @@ def test_yaml_never_runs_code(tmp_path: Path) -> None:
         read_recipe(path)
     assert not (tmp_path / "made").exists()
     assert yaml.safe_load("a: 1") == {"a": 1}
+
+
+def test_keys_of_another_method_are_refused() -> None:
+    for given, told in (
+        ("{method: probe, lora_rank: 4}", "lora_rank belongs to method lora, and the method here is probe"),
+        ("{lora_rank: 8}", "lora_rank belongs to method lora, and the method here is finetune"),
+        ("{method: lora, logit_scale: 1}", "logit_scale belongs to method zero_shot"),
+        ("{method: zero_shot, text_embeddings: x, weights: [1]}", "weights belongs to method ensemble"),
+    ):
+        with pytest.raises(InputError, match=told):
+            read_recipe(None, [f"teacher={given}"])
+    assert read_recipe(None, ["teacher={method: lora, lora_rank: 4}"]).teacher.lora_rank == 4  # type: ignore[union-attr]
+
+
+def test_a_written_recipe_is_read_again_with_every_key(tmp_path: Path) -> None:
+    for method in ("finetune", "lora", "probe"):
+        recipe = read_recipe(None, [f"teacher.method={method}"])
+        (tmp_path / "recipe.yaml").write_text(write_recipe(recipe))
+        assert read_recipe(tmp_path / "recipe.yaml") == recipe

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from attar.errors import InputError, MissingExtra
 from attar.export import targets
 from attar.export.formats import FORMATS
-from attar.export.targets import TARGETS, Target, choose_targets, parse_targets, require_targets
+from attar.export.targets import Target, choose_targets, every_target, parse_targets, require_targets
 
+TARGETS = every_target()
 NAMES = [str(target) for target in TARGETS]
 
 

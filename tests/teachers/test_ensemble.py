@@ -167,7 +167,7 @@ def test_a_member_from_other_photos_is_told_of(
     ("teacher", "message"),
     [
         ({"method": "ensemble"}, "method ensemble and members go together"),
-        ({"members": ["a", "b"]}, "method ensemble and members go together"),
+        ({"members": ["a", "b"]}, "members belongs to method ensemble"),
         ({"method": "ensemble", "members": ["a", "b"], "weights": [1]}, "1 weights for 2 members"),
         ({"method": "ensemble", "members": ["a", "b"], "weights": [1, 0]}, "weights of an ensemble are positive"),
     ],

@@ -21,13 +21,14 @@ from attar.benchmarks.latency.peak import convolutions
 from attar.benchmarks.latency.session import Tracking, measurement
 from attar.benchmarks.report.report import judgements_table, records_table
 from attar.benchmarks.runtimes import (
-    OTHERS,
     RUNTIMES,
+    Described,
     chosen,
     coreml,
     litert,
     litert_compiled,
     onnx,
+    others,
     runtime_for,
     some_image,
 )
@@ -41,7 +42,7 @@ def test_a_runtime_is_chosen_by_format_or_by_name() -> None:
     assert chosen("litert", "tensorflow") == ("tensorflow",) and chosen("onnx", "tensorflow") == ()
     assert chosen("tensorflow") == ()  # no format
     assert ("coreml" in RUNTIMES) == (sys.platform == "darwin")
-    assert len({runtime_for(name).NAME for name in ("litert", *OTHERS)}) == 1 + len(OTHERS)
+    assert len({runtime_for(name).NAME for name in ("litert", *others())}) == 1 + len(others())
 
 
 def test_the_compiled_model_computes_what_the_interpreter_does(tmp_path: Path) -> None:
@@ -169,7 +170,8 @@ def test_core_ml_files_run_on_each_compute_unit(small: Any, tmp_path: Path, monk
         load = slow if name == "coreml-gpu" else onnx.load
         stand_in = SimpleNamespace(NAME=f"stand-in {name}", version=onnx.version, load=load)
         monkeypatch.setattr(runtimes, name.replace("-", "_"), stand_in, raising=False)
-        monkeypatch.setitem(RUNTIMES, name, f"attar.benchmarks.runtimes:{name.replace('-', '_')}")
+        place = f"attar.benchmarks.runtimes:{name.replace('-', '_')}"
+        monkeypatch.setitem(RUNTIMES, name, Described(place, "onnx"))
     monkeypatch.setattr(runtimes.coreml_gpu, "plan", lambda path: planned, raising=False)  # type: ignore[attr-defined]
     monkeypatch.setattr(measure, "_probe_often", lambda *_: [{"load": 1, "first": 1, "peak_memory": 1}])
     lab = tmp_path / "lab.sqlite"
@@ -188,7 +190,7 @@ def test_core_ml_files_run_on_each_compute_unit(small: Any, tmp_path: Path, monk
 
 def test_each_compute_unit_is_a_runtime_of_its_own() -> None:
     ct = require("coremltools")
-    found = [resolve_name(place) for place in runtimes.COREML.values()]
+    found = [resolve_name(each.place) for each in runtimes.COREML.values()]
     assert [each._unit for each in found] == [ct.ComputeUnit[name] for name in ("ALL", *COMPUTE_UNITS[:3])]
     assert {each.unit for each in found} == set(COMPUTE_UNITS) and len({each.NAME for each in found}) == 4
     assert all(isinstance(each, runtimes.Planner) for each in found)
