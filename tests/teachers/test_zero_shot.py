@@ -200,7 +200,13 @@ def test_a_tower_without_weights_or_projection_is_refused(
         teachers.teach(photos, fitted, tmp_path / "teacher")
 
 
-@pytest.mark.parametrize("teacher", [{"method": "zero_shot"}, {"text_embeddings": "text.npy"}])
-def test_recipes_that_do_not_fit(teacher: dict) -> None:
-    with pytest.raises(InputError, match="method zero_shot and text_embeddings go together"):
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ({"method": "zero_shot"}, "method zero_shot and text_embeddings go together"),
+        ({"text_embeddings": "text.npy"}, "text_embeddings belongs to method zero_shot"),
+    ],
+)
+def test_recipes_that_do_not_fit(teacher: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         validate({"teacher": teacher}, "recipe")
