@@ -13,7 +13,7 @@ import pytest
 
 from attar.benchmarks.studies import budget, heads, methods, seeds, teacher_cache
 from attar.benchmarks.studies.methods import LABELS
-from attar.distill.losses import goal_of
+from attar.distill.losses import objective_of
 from attar.metrics import two_way_interval
 from attar.recipe import read_recipe
 
@@ -67,7 +67,7 @@ def test_the_table_of_intervals_shows_shares_of_draws() -> None:
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_every_method_is_a_recipe(name: str) -> None:
     student = read_recipe(methods.RECIPE, list(methods.METHODS[name])).student
-    losses = [each.loss for each in goal_of(student).losses]
+    losses = [each.loss for each in objective_of(student).losses]
     assert name == LABELS or len(losses) == len(name.split(" + "))
 
 
@@ -160,4 +160,4 @@ def test_the_benchmark_of_the_cache_runs(tmp_path: Path) -> None:
 def test_the_recipe_of_the_budget_is_one() -> None:
     recipe = read_recipe(budget.RECIPE)
     assert recipe.teacher and recipe.student.size == recipe.teacher.options["img_size"]
-    assert len(goal_of(recipe.student).losses) == 1
+    assert len(objective_of(recipe.student).losses) == 1
