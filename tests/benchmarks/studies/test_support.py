@@ -9,9 +9,9 @@ import pytest
 
 from attar.benchmarks.studies import support
 from attar.export.manifest import FailedEntry, read_manifest, write_manifest
-from attar.export.targets import TARGETS
+from attar.export.targets import every_target
 
-TIMED = [str(target) for target in TARGETS if target.format != "coreml"]
+TIMED = [str(target) for target in every_target() if target.format != "coreml"]
 
 
 def result(name: str, int8: float = 0.5, bare: float = 1.0, delegated: int = 1, outside: tuple[str, ...] = ()) -> dict:
@@ -22,7 +22,7 @@ def result(name: str, int8: float = 0.5, bare: float = 1.0, delegated: int = 1, 
             str(target): {
                 "bytes": 1_000_000, "partitions": whole if target.format == "litert" else None, "agreement": 0.985,
                 "min_cosine": 0.99, "recovery": False,
-            } for target in TARGETS
+            } for target in every_target()
         },
         "times": {
             "milliseconds": dict.fromkeys(TIMED, 2.0), "to_fp32": dict.fromkeys(TIMED, int8),
@@ -62,7 +62,7 @@ def test_no_cell_is_empty_and_a_file_that_is_missing_has_its_reason():
     assert all(cell for row in cells(page) for cell in row)
     assert page.count("| coreml:w8a8 | failed | failed | failed | failed | coreml:w8a8 / has its reason |") == 1
     assert "broken (no int8 file)" in page
-    for target in TARGETS:
+    for target in every_target():
         assert page.count(f"| {target} |") == 3  # a column, and a row of each family
 
 
