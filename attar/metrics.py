@@ -78,7 +78,8 @@ def two_way_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, fl
     one below zero counts as zero, and Student's t has Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946).
     Unlike a bootstrap of both (Owen, arXiv 0712.1111), which counts the rest three times and for seeds has only the few
     that there are, it holds the truth about as often as it says with five seeds: `python -m
-    attar.benchmarks.studies.seeds`. With one seed it speaks of photos alone. Fewer than two photos are a `ValueError`.
+    attar.benchmarks.studies.seeds`. With one seed it holds for other photos only.
+    Fewer than two photos are a `ValueError`.
     """
     from scipy.stats import t
 

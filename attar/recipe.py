@@ -38,10 +38,10 @@ class DataPart(_Strict):
     """Where the photos are: a path, or a source that comes with a package; and photos without labels, if any."""
 
     path: str | None = Field(None, description="a folder, a CSV, tar shards or tables: docs/data.md")
-    source: str | None = None
+    source: str | None = Field(None, description="photos that come with a package instead: digits, elpv")
     unlabelled: str | None = Field(None, description="photos for a student that reads no labels, laid out likewise")
-    val_fraction: float = Field(0.25, gt=0, lt=1)
-    seed: int = Field(0, ge=0, lt=1 << 63)
+    val_fraction: float = Field(0.25, gt=0, lt=1, description="share held out, where the photos have no split")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="of that split")
     classes: Literal["outer", "inner"] = Field("outer", description="inner: the folder that a photo lies in names it")
     allow_duplicates: bool = Field(False, description="leave copies in both splits, and photos of two labels")
 
@@ -68,17 +68,17 @@ class TrainSpec(_Strict):
     )
     batch_size: int = Field(32, ge=2, le=1 << 20, description="photos per step, of all ranks and parts together")
     lr: float = Field(1e-3, gt=0, le=100, description="peak learning rate")
-    weight_decay: float = Field(0.02, ge=0)
+    weight_decay: float = Field(0.02, ge=0, description="of AdamW; biases and norms have none")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0 switches averaging off")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 switches clipping off")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of every label that goes to all classes alike")
     balance: Literal["none", "class_balanced", "logit_adjusted"] = Field(
         "none", description="how the labels' loss makes up for rare classes: attar.train.balance"
     )
     tau: float = Field(1.0, gt=0, description="of logit_adjusted: strength; 1 is consistent with balanced accuracy")
     beta: float = Field(0.9999, ge=0, lt=1, description="of class_balanced: 0 weighs all alike, near 1 by count")
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on a GPU that has it")
     accumulate: int = Field(1, ge=1, le=1 << 16, description="parts in which a rank works through its share of a batch")
     shard: bool = Field(False, description="spread the model over the ranks (FSDP), for teachers too large for one")
     select: Literal["last", "best"] = Field("last", description="best: the epoch best on the validation photos")
@@ -98,7 +98,7 @@ class TrainSpec(_Strict):
 class TeachSpec(TrainSpec):
     """Which teacher, and how to fit it: `teachers.teach`."""
 
-    name: str = "vit_small_patch16_224"
+    name: str = Field("vit_small_patch16_224", description="a timm model, or hybrid_vit; attar teachers lists families")
     pretrained: bool = Field(True, description="start from timm's weights, unless a checkpoint is given")
     checkpoint: str | None = Field(None, description="start from a local file, or package://<package>/<file>")
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of the architecture")
@@ -107,7 +107,9 @@ class TeachSpec(TrainSpec):
         None,
         description="how evaluation makes a photo square; by default as its weights were trained (timm's crop_mode)",
     )
-    method: Literal["finetune", "lora", "probe", "zero_shot", "ensemble"] = "finetune"
+    method: Literal["finetune", "lora", "probe", "zero_shot", "ensemble"] = Field(
+        "finetune", description="how it comes to know the classes; keys of one method are errors beside another"
+    )
     layer_decay: float = Field(0.75, gt=0, le=1, description="learning rate of each layer over that of the next")
     epochs: int = Field(10, ge=1, le=1_000_000, description="at least; see min_steps")
     min_steps: int = Field(200, ge=0, le=1_000_000_000, description="as for the student: with few photos, more epochs")
@@ -170,8 +172,8 @@ class LossPart(BaseModel):
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-    name: str
-    weight: float = Field(1.0, ge=0)
+    name: str = Field(description="one of docs/methods.md, or of another package")
+    weight: float = Field(1.0, ge=0, description="in the sum")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -188,12 +190,12 @@ class DistillSpec(TrainSpec):
         losses: [{name: dkd, weight: 0.7, beta: 8}, {name: feature, weight: 0.5}]
     """
 
-    name: str = "mobilenetv4_conv_small"
+    name: str = Field("mobilenetv4_conv_small", description="a timm model; attar students lists families")
     pretrained: bool = Field(True, description="start from timm's weights, unless a checkpoint is given")
     checkpoint: str | None = Field(None, description="start from a local file, or package://<package>/<file>")
     head: str = Field("dwsconv", description="stock: timm's own; or one of attar.students.heads")
     head_width: int = Field(512, ge=1, le=1 << 16, description="channels of a head that is not timm's own")
-    drop_rate: float = Field(0.1, ge=0, lt=1)
+    drop_rate: float = Field(0.1, ge=0, lt=1, description="dropout before the classifier")
     activation: Literal["stock", "relu"] = Field("stock", description="relu: another function, but faster in int8")
     size: int = Field(224, ge=32, le=4096, description="side of the image the student takes, pixels")
     crop: float = Field(0.875, gt=0, le=1, description="share of the resized side that evaluation keeps")
@@ -221,7 +223,7 @@ class DistillSpec(TrainSpec):
 class BenchPart(_Strict):
     """How to measure latency on this machine."""
 
-    threads: int = Field(1, ge=1, le=1024)
+    threads: int = Field(1, ge=1, le=1024, description="of each runtime")
     seconds: float = Field(10.0, gt=0, le=86_400, description="time for all files together, after warm-up")
     quick: bool = Field(False, description="load each file once, and do not look where its time goes")
 
@@ -233,12 +235,14 @@ class Recipe(_Strict):
     views: ViewPolicy = ViewPolicy()
     teacher: TeachSpec | None = Field(TeachSpec(), description="null: fit the student by the labels alone")
     student: DistillSpec = DistillSpec()
-    targets: tuple[str, ...] = ("litert:fp32", "litert:int8", "coreml:fp16", "onnx:fp32")
+    targets: tuple[str, ...] = Field(
+        ("litert:fp32", "litert:int8", "coreml:fp16", "onnx:fp32"), description="files to write: format:precision"
+    )
     max_drop: float = Field(1.0, ge=0, description="points of top-1 that a file may lose against its student")
     bench: BenchPart = BenchPart()
     author: str | None = Field(None, description="whose model it is: written into every file")
     license: str | None = Field(None, description="its licence, such as CC-BY-4.0: written into every file")
-    seed: int = Field(0, ge=0, lt=1 << 63)
+    seed: int = Field(0, ge=0, lt=1 << 63, description="of first weights, dropout and the order of photos")
 
     @model_validator(mode="before")
     @classmethod

@@ -21,7 +21,7 @@ WEAK = 0.05
 """Share of the way from chance to perfect that a teacher is at least to go."""
 
 BETTER = 0.15
-"""Gain in top-1 from which a renaming of classes is told of."""
+"""Gain in top-1 from which a message proposes that classes were renamed."""
 
 
 def refuse_useless(answers: TeacherCache, labels: np.ndarray, teacher: Bundle) -> None:

@@ -129,7 +129,7 @@ def agree(about: Mapping[str, Any]) -> None:
 
 
 def tell_once() -> None:
-    """Most errors meet all ranks at once, and the first tells of it; what is another's own it tells a little later.
+    """Most errors meet all ranks at once, and the first prints them; another rank prints its own a little later.
 
     torchrun ends the others when one rank has ended with an error.
     """

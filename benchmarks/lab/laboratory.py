@@ -30,7 +30,7 @@ class Laboratory:
     def __init__(
         self, plan: Plan, output: Path, patience: float = PATIENCE, keep: Callable[[list[Record]], object] | None = None
     ) -> None:
-        """Hand what a device measured to `keep` too, if given; told of the same records twice, that keeps them once."""
+        """Hand what a device measured to `keep` too, if given; the same records given twice are kept once."""
         self.plan, self.output, self.patience, self._keep = plan, output, patience, keep
         self.sessions: dict[str, Session] = {}
         self.records: list[Record] = []

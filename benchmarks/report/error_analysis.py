@@ -1,9 +1,9 @@
 """Where a student falls short of its teacher: by classes with many and few photos, by class, by confusion.
 
 Every figure compares two models on the same validation photos. The photos on which only one of them is right decide:
-an interval (`attar.metrics.paired_interval`) says how large a change may be, and a class or a confusion is told of
-as changed only if it stands out from chance among all of them (`sign_test`, `beyond_chance`). With few photos a class
-little does, however large its change looks.
+an interval (`attar.metrics.paired_interval`) says how large a change may be. A class or a confusion counts as changed
+only if it stands out from chance among all of them (`sign_test`, `beyond_chance`). With few photos per class little
+does, however large its change looks.
 """
 
 from __future__ import annotations

@@ -20,11 +20,12 @@ from pathlib import Path
 
 from attar.benchmarks.report.comparison import Comparison
 from attar.benchmarks.report.picture import picture
-from attar.benchmarks.report.report import markdown_table
 from attar.errors import GateError
 from attar.files import write_text
 
 ROOT = Path(__file__).parents[2]
+EPOCH = re.compile(r" · epoch \d+/\d+")
+"""In a pipe training prints a line per epoch."""
 BEGIN, END = "<!-- quickstart:begin -->", "<!-- quickstart:end -->"
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     comparison = Comparison.from_json(report)
     picture(comparison, ROOT / "docs" / "quickstart.svg")
     readme = ROOT / "README.md"
-    write_text(readme, replaced(readme.read_text(encoding="utf-8"), block(output, comparison, minutes)))
+    write_text(readme, replaced(readme.read_text(encoding="utf-8"), block(output, minutes)))
 
 
 def _quickstart(folder: Path) -> str:
@@ -53,17 +54,15 @@ def _quickstart(folder: Path) -> str:
     return done.stdout
 
 
-def block(output: str, comparison: Comparison, minutes: float) -> str:
-    """The README's block: output, table, picture, and the machine they come from."""
+def block(output: str, minutes: float) -> str:
+    """The README's block: output without a line per epoch, picture, and the machine they come from."""
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, no GPU"
-    text = "\n".join(line.rstrip() for line in output.strip().splitlines())
+    text = "\n".join(line.rstrip() for line in output.strip().splitlines() if not EPOCH.search(line))
     return (
         f"```console\n$ attar quickstart\n{text}\n```\n\n"
-        f"The table of the report ({minutes:.1f} minutes from photos to here on {machine}; "
-        "brackets are 95% intervals):\n\n"
-        f"{markdown_table(comparison)}\n"
+        f"{minutes:.1f} minutes from photos to here on {machine}; brackets are 95% intervals.\n\n"
         "![Accuracy against latency of the quickstart's files](docs/quickstart.svg)\n\n"
-        "Output, table and picture are written here by `python -m attar.benchmarks.studies.readme`.\n"
+        "Output and picture are written here by `python -m attar.benchmarks.studies.readme`.\n"
     )
 
 

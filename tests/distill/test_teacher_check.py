@@ -1,4 +1,4 @@
-"""A useless teacher is told of; a weak but honest one is not."""
+"""There is a warning for a useless teacher, and none for a weak but honest one."""
 
 from __future__ import annotations
 
