@@ -13,9 +13,9 @@ from torch import nn
 from attar import architectures
 from attar.bundle import Bundle, read_bundle, rebuilding, write_bundle
 from attar.errors import InputError, did_you_mean
-from attar.hub import create_pretrained
 from attar.preprocessing import Preprocessing
-from attar.pretrained import load_weights, read_state_dict, unknown_model
+from attar.pretrained.files import load_weights, read_state_dict, unknown_model
+from attar.pretrained.hub import create_pretrained
 from attar.students.fold import fold_normalization
 from attar.students.heads import HEADS, STOCK, check_head
 from attar.students.student import Student, WithHead

@@ -16,9 +16,9 @@ import torch
 from attar import architectures
 from attar.bundle import Bundle, read_bundle, rebuilding, write_bundle
 from attar.errors import InputError
-from attar.hub import create_pretrained
 from attar.preprocessing import Preprocessing
-from attar.pretrained import load_weights, read_state_dict, unknown_model
+from attar.pretrained.files import load_weights, read_state_dict, unknown_model
+from attar.pretrained.hub import create_pretrained
 from attar.teachers.ensemble import ENSEMBLE, Ensemble
 from attar.teachers.hybrid import HYBRID, create_hybrid
 from attar.teachers.teacher import Teacher

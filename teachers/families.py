@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from attar.errors import InputError
-from attar.pretrained import unknown_model
+from attar.pretrained.files import unknown_model
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "ViT": (

@@ -21,9 +21,9 @@ from torch import nn
 
 from attar import architectures
 from attar.errors import InputError, did_you_mean
-from attar.hub import create_pretrained
 from attar.mid_features import middle, reductions_of
-from attar.pretrained import load_weights, read_state_dict
+from attar.pretrained.files import load_weights, read_state_dict
+from attar.pretrained.hub import create_pretrained
 
 HYBRID = "hybrid_vit"
 """The name that `create_teacher` knows this architecture by."""

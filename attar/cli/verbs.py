@@ -170,7 +170,7 @@ def students(
 def _say_local_weights() -> None:
     """Weights that need no network, to be named as `checkpoint` of a teacher or student."""
     from attar.console import say
-    from attar.pretrained import installed_weights
+    from attar.pretrained.files import installed_weights
 
     local = installed_weights()
     if local:

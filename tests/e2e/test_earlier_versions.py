@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from attar.cli import main
+from helpers.command import Attar, in_process
 from helpers.pictures import SHAPES, draw
 
 ARCHIVES = Path(__file__).parents[1] / "data"
 VERSIONS = ("v0.1", "later")
 
 pytestmark = pytest.mark.slow
-Attar = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -44,18 +41,7 @@ def attar(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd:
     shutil.copytree(written, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
 
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attar", *words])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return run
+    return in_process(monkeypatch, capfd)
 
 
 @pytest.mark.parametrize("model", ["run", "run/student", "run/teacher", "run/exports", "run/exports/onnx-int8.onnx"])

@@ -9,13 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from attar.cli import main
 from attar.files import sha256
+from helpers.command import Attar, in_process
 from helpers.unprivileged import bound_by_permissions
 
 ROOT = Path(__file__).parents[2]
@@ -65,24 +64,11 @@ def attar(*words: object) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """`attar` without a process of its own, which takes seconds to load torch; libraries are heard too (`capfd`)."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attar", *map(str, words)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        printed = capfd.readouterr()
-        return code, printed.out, printed.err
-
-    return run
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Attar:
+    return in_process(monkeypatch, capfd)
 
 
-Attar = Callable[..., tuple[int, str, str]]
+Attar = Attar
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,7 @@ def _image(path: Path) -> None:
 
 
 def _weights(path: Path) -> None:
-    from attar.pretrained import read_state_dict
+    from attar.pretrained.files import read_state_dict
 
     read_state_dict(path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attar.errors import InputError
-from attar.pretrained import installed_weights, read_state_dict
+from attar.pretrained.files import installed_weights, read_state_dict
 from attar.students.create import create_student
 from attar.students.families import MEASURED, about_students
 

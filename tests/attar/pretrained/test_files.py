@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from attar.errors import InputError
-from attar.pretrained import load_weights, read_state_dict
+from attar.pretrained.files import load_weights, read_state_dict
 
 SMALL = "mobilenetv3_small_050"
 

@@ -13,9 +13,9 @@ import torch
 
 from attar import students, teachers
 from attar.errors import InputError
-from attar.hub import create_pretrained
+from attar.pretrained.hub import create_pretrained
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
