@@ -6,9 +6,20 @@ import os
 import sys
 import traceback
 
-from attar.cli import predict as predict  # registers its verb
-from attar.cli.verbs import app
+from attar.cli.app import app
 from attar.errors import AttarError, InputError, printable
+
+# isort: off
+# Each registers its verbs, in the order in which `attar --help` lists them.
+from attar.cli import run as run
+from attar.cli import train as train
+from attar.cli import files as files
+from attar.cli import measure as measure
+from attar.cli import compare as compare
+from attar.cli import predict as predict
+from attar.cli import doctor as doctor
+
+# isort: on
 from attar.train import distributed
 
 INTERRUPTED = 130

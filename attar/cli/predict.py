@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attar.cli.verbs import Json, app, show
+from attar.cli.app import Json, app
+from attar.cli.shown import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from attar.cli.verbs import show
+from attar.cli.shown import show
 from attar.errors import in_line, printable
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from attar import students, teachers
 from attar.bundle import Bundle
-from attar.cli.verbs import app
+from attar.cli import app
 from attar.data.photos import DataSpec, Photos, read_photos
 from attar.data.views import ViewPolicy
 from attar.distill import distill_student, fit, trials

@@ -60,7 +60,7 @@ def fails(result: subprocess.CompletedProcess[str], code: int, *texts: str) -> N
 
 def test_ctrl_c_says_that_the_same_command_continues() -> None:
     code = (
-        "import sys, attar.cli, attar.cli.doctor as doctor\n"
+        "import sys, attar.cli, attar.cli.installed as doctor\n"
         "def stop(): raise KeyboardInterrupt\n"
         "doctor.examine, sys.argv = stop, ['attar', 'doctor']\n"
         "attar.cli.main()"
@@ -72,7 +72,7 @@ def test_ctrl_c_says_that_the_same_command_continues() -> None:
 def breaking(how: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`attar doctor` whose work raises what is given."""
     code = (
-        "import sys, attar.cli, attar.cli.doctor as doctor\n"
+        "import sys, attar.cli, attar.cli.installed as doctor\n"
         f"def stop(): {how}\n"
         f"doctor.examine, sys.argv = stop, ['attar', 'doctor', *{list(words)!r}]\n"
         "attar.cli.main()"
@@ -197,7 +197,7 @@ def test_a_folder_with_other_files_is_refused(shapes: Path, tmp_path: Path) -> N
 def test_two_runs_are_judged_on_photos_that_neither_was_trained_on(tmp_path: Path) -> None:
     """Of two, one of which went on from the other, on those that the later one held out."""
     from attar import students
-    from attar.cli.verbs import _judge
+    from attar.cli.compare import _judge
     from attar.preprocessing import Preprocessing
 
     def saved(name: str, **provenance: Any) -> Any:

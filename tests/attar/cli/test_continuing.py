@@ -10,7 +10,7 @@ import torch
 
 from attar import students, teachers
 from attar.cli.continuing import earlier_run, what_changed
-from attar.cli.verbs import _photos_of as photos_of_bundle
+from attar.cli.inputs import photos_of_bundle
 from attar.data.photolist import changes, read_list, write_list
 from attar.errors import InputError
 from attar.preprocessing import Preprocessing

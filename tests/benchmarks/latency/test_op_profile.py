@@ -21,7 +21,7 @@ from attar.benchmarks.report.report import operators_table
 from attar.benchmarks.runtimes import Profiled, litert, some_image
 from attar.benchmarks.runtimes.litert_profile import named
 from attar.benchmarks.runtimes.onnx import profiled
-from attar.cli.verbs import app
+from attar.cli import app
 
 
 def made() -> Record:

@@ -1,0 +1,224 @@
+"""`attar compare`, `attar report` and `attar shortfall`: what was gained, given up and lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attar.cli.app import Data, Json, MaxMb, MaxMs, MinTop1, app
+from attar.cli.inputs import photos_of_bundle, records_in, student_of
+from attar.cli.shown import show
+
+if TYPE_CHECKING:
+    from attar.data.photos import Photos
+
+
+@app.command()
+def compare(
+    model: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    other: Annotated[
+        Path | None,
+        typer.Argument(help="Then two models on the same photos: runs, bundles or files.", show_default=False),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's bundle; by default the one beside exports/.", show_default=False)
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
+    ] = None,
+    max_ms: MaxMs = None, max_mb: MaxMb = None, min_top1: MinTop1 = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Teacher, student and every file on the same photos: accuracy, agreement, calibration, size, latency.
+
+    Of two runs, bundles or files: which one is better, beyond chance or not, and the photos on which they differ.
+
+    Example: `attar compare runs/attar`, or `attar compare runs/one runs/two`
+    """
+    from attar.errors import InputError
+
+    if other is not None:
+        if given := [each for each in (teacher, max_ms, max_mb, min_top1) if each is not None]:
+            raise InputError(f"{given[0]}: two models are compared by their answers alone. Leave such options out.")
+        _compare_two(model, other, bundle, data, as_json)
+        return
+    from attar.benchmarks.report.report import terminal_table
+
+    comparison, _ = _compare(model, teacher, bundle, data, (max_ms, max_mb, min_top1))
+    show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
+
+
+def _compare_two(first: Path, second: Path, bundle: Path | None, data: Path | None, as_json: bool) -> None:
+    from attar.benchmarks.predict import open_model
+    from attar.benchmarks.report.pairwise import pair, tables
+
+    models = (open_model(first), open_model(second))
+    photos = photos_of_bundle(_judge(first, second, bundle), data)
+    found = pair(models, photos, (str(first), str(second)))
+    show(found.to_json(), as_json, lambda: tables(found))
+
+
+def _judge(first: Path, second: Path, bundle: Path | None) -> Any:
+    """The bundle whose validation photos judge both models: of two, the one that went on from the other.
+
+    It was not trained on the other's validation photos, nor is any of its own a training photo of the other.
+    """
+    from attar.errors import InputError
+
+    one = _bundle_of(first, bundle)
+    try:
+        two = _bundle_of(second, None)
+    except InputError:
+        return one
+    went_on = (two.provenance.get("continued_from") or {}).get("fingerprint") == one.fingerprint
+    return two if went_on and bundle is None else one
+
+
+def _bundle_of(model: Path, bundle: Path | None) -> Any:
+    """The bundle that a model is or was made from: it says which photos it was validated on."""
+    from attar.bundle import read_bundle
+    from attar.export.manifest import NAME
+    from attar.runfolder import RunFolder
+
+    if bundle is not None or (model / "bundle.json").is_file():
+        return read_bundle(bundle or model)
+    if (model / "run.json").is_file():
+        return read_bundle(RunFolder(model).student, "student")
+    return student_of(model if (model / NAME).is_file() else model.resolve().parent, None)
+
+
+@app.command()
+def report(
+    exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's bundle; by default the one beside exports/.", show_default=False)
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
+    ] = None,
+    max_ms: MaxMs = None, max_mb: MaxMb = None, min_top1: MinTop1 = None,
+    data: Data = None,
+    format: Annotated[
+        list[str] | None,
+        typer.Option("--format", "-f", help="html, json, md, png or svg. Repeatable.", show_default="html and json"),
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="SQLite file with more measurements, of other devices.", show_default=False)
+    ] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="First measure what each layer loses by being integer. Takes minutes.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder, or a file such as report.md. Default: beside the exports folder."),
+    ] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Write the report: which file to ship for which device, what was gained and what was given up.
+
+    Example: `attar report runs/attar --max-ms 5 --format html --format md`
+    """
+    from attar.benchmarks import write_report
+    from attar.benchmarks.report.report import DEFAULT, check_formats, is_file
+    from attar.console import say
+    from attar.errors import InputError
+    from attar.files import require_writable
+    from attar.runfolder import exports_of
+
+    check_formats(format or ())
+    if format and output and is_file(output):
+        raise InputError(f"--format with --output {output}: the file's ending says the format. Give one of the two.")
+    output = output or exports_of(exports).resolve().parent
+    require_writable(output.parent if is_file(output) else output, "--output")  # before a minute of work
+    comparison, _ = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1), history, sensitivity)
+    path = write_report(comparison, output, format or DEFAULT)
+    show(comparison.to_json(), as_json, None)
+    say(f"Report: {path}")
+
+
+def _compare(
+    exports: Path, teacher: Path | None, bundle: Path | None, data: Path | None,
+    needs: tuple[float | None, float | None, float | None], history: Path | None = None, sensitivity: bool = False,
+) -> tuple[Any, Path]:  # fmt: skip
+    from attar.benchmarks.latency.record import read
+    from attar.benchmarks.report.compare import compare
+    from attar.benchmarks.report.recommend import Needs
+    from attar.export import read_manifest
+    from attar.runfolder import beside, exports_of
+
+    folder = exports_of(exports)
+    output = folder.resolve().parent
+    student = student_of(folder, bundle)
+    photos = photos_of_bundle(student, data)
+    records = [*records_in(history), *read(output)]
+    if sensitivity:
+        from attar.benchmarks.report.sensitivity import measure
+
+        measure(student, photos, read_manifest(folder).files, output)
+    comparison = compare(
+        folder, bundle=student.path, teacher=teacher or beside(folder, "teacher"),
+        photos=photos, output=output, records=sorted(records, key=lambda each: each.measured),
+        needs=Needs(needs[0], needs[1], None if needs[2] is None else needs[2] / 100),
+    )  # fmt: skip
+    return comparison, folder
+
+
+@app.command()
+def shortfall(
+    student: Annotated[Path, typer.Argument(help="The student's bundle.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's bundle; by default the one beside it.", show_default=False)
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Another student's bundle, such as one without a teacher.", show_default=False)
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also train on briefly, to find what may help. Takes a while.")
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the teacher cache, for --probe.", show_default=False)
+    ] = None,
+    data: Data = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: shortfall/ beside it.")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Where a student falls short: frequent and rare classes, classes that lost, new confusions.
+
+    Compares it with its teacher, with another student, or both, on the validation photos.
+
+    Example: `attar shortfall runs/attar/student --baseline runs/labels-alone/student`
+    """
+    from attar.benchmarks.report.error_analysis import shortfall
+    from attar.benchmarks.report.error_analysis_page import probe_table, terminal_table, to_json, write_shortfall
+    from attar.bundle import read_bundle
+    from attar.console import say
+    from attar.runfolder import beside
+
+    bundle, teacher = read_bundle(student, "student"), teacher or beside(student, "teacher")
+    teacher_bundle = read_bundle(teacher, "teacher") if teacher else None
+    output = output or student.resolve().parent / "shortfall"
+    photos = photos_of_bundle(bundle, data, unlabelled=probe)
+    found = shortfall(
+        bundle, photos, output, teacher=teacher_bundle, baseline=read_bundle(baseline, "student") if baseline else None
+    )
+    tried = _probe(bundle, photos, output, teacher_bundle, cache) if probe else None
+    path = write_shortfall(found, output, tried)
+    show(to_json(found, tried), as_json, lambda: terminal_table(found))
+    if tried is not None and not as_json:
+        show(None, False, lambda: probe_table(tried))
+    say(f"Page: {path}")
+
+
+def _probe(student: Any, photos: Photos, output: Path, teacher: Any, cache: Path | None) -> dict[str, Any]:
+    """What `attar.distill.trials` finds, with the student's own teacher if it has one, and its cache."""
+    from attar.distill.trials import probe
+    from attar.runfolder import RunFolder
+
+    taught = teacher if student.provenance.get("teacher") else None
+    path = student.path
+    kept = (RunFolder(path.parent).cache, path.with_name(f"{path.name}.teacher-cache"))
+    cache = cache or next((folder for folder in kept if folder.is_dir()), None)
+    return probe(student, photos, output / "probe", teacher=taught, cache=cache).to_json()

@@ -1,0 +1,89 @@
+"""`attar export` and `attar verify`: files, and their proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attar.cli.app import Data, Json, app
+from attar.cli.inputs import photos_of_bundle, student_of
+from attar.cli.shown import show_manifest
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def export(
+    bundle: Annotated[Path, typer.Argument(help="The student's bundle.")],
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="Such as litert:int8, litert:all, or all. Repeatable.", show_default=False),
+    ] = None,
+    data: Data = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: exports/ beside the bundle.")] = None,
+    max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
+    force: Annotated[bool, typer.Option(help="Replace the exports of another bundle.")] = False,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds that one target may take.")] = 1800,
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Gigabytes that one target may take; by default its share of the machine's."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Targets at a time; by default one per core.")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option(help="Whose model it is: written into every file.", show_default=False)
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(help="Its licence, such as CC-BY-4.0: written into every file.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write files for phones, each verified on real photos before it counts.
+
+    Each target is made in a process of its own; what is there already and would come out the same is not made again.
+    `all` means whatever this machine can write, and tells what it cannot.
+
+    Example: `attar export runs/attar/student -t litert:int8 -t coreml:fp16`
+    """
+    from attar.bundle import read_bundle
+    from attar.export import Limits, choose_targets, export_student
+    from attar.recipe import Recipe
+
+    student = read_bundle(bundle, "student")
+    names = target or list(Recipe().targets)
+    choose_targets(names)  # before the photos are read
+    output = output or bundle.resolve().parent / "exports"
+    limits = Limits(time_limit, None if memory_limit is None else int(memory_limit * 1e9), jobs)
+    manifest = export_student(
+        student, names, output, photos=photos_of_bundle(student, data), max_drop=max_drop, force=force, limits=limits,
+        author=author, license=license,
+    )  # fmt: skip
+    show_manifest(manifest, output, as_json)
+
+
+@app.command()
+def verify(
+    exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
+    ] = None,
+    data: Data = None,
+    max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
+    arm: Annotated[bool, typer.Option("--arm", help="Also run LiteRT files on an emulated ARM (qemu).")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prove again that every exported file is whole and still computes what its student does.
+
+    Example: `attar verify runs/attar/exports`
+    """
+    from attar.export import verify
+    from attar.runfolder import exports_of
+
+    folder = exports_of(exports)
+    student = student_of(folder, bundle)
+    manifest = verify(folder, bundle=student, photos=photos_of_bundle(student, data), max_drop=max_drop, arm=arm)
+    show_manifest(manifest, folder, as_json)
