@@ -19,11 +19,10 @@ from attar.console import track
 from attar.data.images import UnreadableImage, use_rgb
 from attar.data.photos import Photo, in_threads
 from attar.errors import InputError, did_you_mean
-from attar.export import read_manifest
 from attar.export.capture_output import captured
 from attar.export.formats import FORMATS
-from attar.export.manifest import NAME
-from attar.export.runner import open_runner
+from attar.export.manifest import NAME, read_manifest
+from attar.export.runners import open_runner
 from attar.files import inside, sha256
 from attar.preprocessing import Preprocessing
 from attar.runfolder import RunFolder

@@ -1,12 +1,5 @@
-"""Files for devices: targets, converters, the Core ML reference evaluator, verification, the manifest."""
+"""Files for devices: targets, converters, the Core ML reference evaluator, verification, the manifest.
 
-from attar.export.export import export_student
-from attar.export.limits import Limits
-from attar.export.manifest import Manifest, read_manifest
-from attar.export.targets import Target, choose_targets, every_target, parse_targets, require_targets
-from attar.export.verify import verify
-
-__all__ = [
-    "Limits", "Manifest", "Target", "choose_targets", "every_target", "export_student", "parse_targets",
-    "read_manifest", "require_targets", "verify",
-]  # fmt: skip
+Nothing is imported here: what runs a file (`attar.export.runners`) needs no torch, and a process that times one must
+not load it.
+"""

@@ -9,12 +9,9 @@ computes in single precision (which keeps it off the Neural Engine).
 from __future__ import annotations
 
 import json
-import logging
 import math
 import platform
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +23,8 @@ from torch import nn
 from attar.bundle import Bundle
 from attar.errors import InputError
 from attar.export.metadata import about, in_words
-from attar.export.mil import Program, read_program
 from attar.export.mil.activations import quantize_activations
+from attar.export.runners.coreml import COMPUTE_UNITS, CoreMLRunner, ReferenceRunner, check_pixels
 from attar.extras import require
 from attar.files import replacing
 from attar.inference import to_tensor
@@ -39,9 +36,6 @@ PRECISIONS = ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8")
 
 INPUT = "image"
 """Name of the image input in a file written here."""
-
-COMPUTE_UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
-"""What Core ML can be told to run on (`coremltools.ComputeUnit`)."""
 
 _TARGETS = {"fp32": "iOS15", "fp16": "iOS15", "w8": "iOS16", "lut6": "iOS18", "lut4": "iOS18", "w8a8": "iOS18"}
 """The oldest system that has what a precision needs: ML programs came with iOS 15, quantized weights with
@@ -55,10 +49,6 @@ _GROUP_SIZE = 4
 _SMALLEST_TABLED = 16_384
 """Weights with fewer elements stay fp16 in `lut6` and `lut4`. In a MobileNet those are the first layers and
 the squeeze-excites, which lose most accuracy and are a few per cent of the file."""
-
-
-_MANY = 100
-"""Images from which on evaluating shows a progress bar."""
 
 
 class _Classifier(nn.Module):
@@ -96,7 +86,7 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         size = bundle.preprocessing.size
         if not len(calibration):
             raise InputError("coreml:w8a8: no calibration images, and activations take their ranges from them.")
-        _check_pixels(calibration, (1, 3, size, size))
+        check_pixels(calibration, (1, size, size, 3))
     model = _compressed(_program(student, bundle, precision), precision, calibration)
     _describe(model, bundle, precision)
     with replacing(destination) as folder:
@@ -209,63 +199,6 @@ def _describe(model: Any, bundle: Bundle, precision: str) -> None:
     model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
 
 
-class ReferenceRunner:
-    """A Core ML file evaluated by attar's reference evaluator, on any machine (`attar.export.mil`)."""
-
-    evaluator = "attar Core ML reference evaluator"
-    partitions = None
-
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Load a file; `threads` are torch's own number of them by default."""
-        spec, weights = _read(path)
-        self.program: Program = read_program(spec, weights, str(path))
-        self.labels = _labels(spec, self.program, path)
-        self.preprocessing = _preprocessing(spec)
-        self.signature = _signature(spec, self.program)
-        self._threads = threads or torch.get_num_threads()
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes), in the order of `labels`."""
-        _check_pixels(pixels, self.program.shape)
-        images = to_tensor(pixels).unsqueeze(1)
-        if not len(images):
-            return np.zeros((0, len(self.labels)), np.float32)
-        title = "Core ML, evaluated" if len(images) > _MANY else None
-        (probabilities,) = self.program.evaluate_batch(images, self._threads, title)
-        return probabilities.squeeze(1).numpy()
-
-
-class CoreMLRunner:
-    """A Core ML file run by Core ML itself, on one of `COMPUTE_UNITS` (macOS only)."""
-
-    partitions = None
-
-    def __init__(self, path: Path, unit: str = "ALL") -> None:
-        ct = require("coremltools")
-        spec, weights = _read(path)
-        program = read_program(spec, weights, str(path))
-        self.labels = _labels(spec, program, path)
-        self.preprocessing = _preprocessing(spec)
-        self.signature = _signature(spec, program)
-        self.evaluator = f"Core ML {unit}, macOS {platform.mac_ver()[0]}"
-        self._shape = program.shape
-        self._input = program.input
-        self._probabilities = spec.description.predictedProbabilitiesName
-        with _quiet():
-            self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[unit])
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes), in the order of `labels`."""
-        from PIL import Image
-
-        _check_pixels(pixels, self._shape)
-        rows = []
-        for image in pixels:
-            result = self._model.predict({self._input: Image.fromarray(image)})[self._probabilities]
-            rows.append([result[label] for label in self.labels])
-        return np.asarray(rows, np.float32).reshape(len(rows), len(self.labels))
-
-
 def open_runner(path: Path, threads: int = 1) -> ReferenceRunner:
     """The reference evaluator on a file. It is never timed, so it takes all of torch's threads, not `threads`."""
     return ReferenceRunner(Path(path))
@@ -276,66 +209,3 @@ def second_opinions(path: Path) -> dict[str, Callable[[], CoreMLRunner]]:
     if platform.system() != "Darwin":
         return {}
     return {f"Core ML {unit}": partial(CoreMLRunner, Path(path), unit) for unit in COMPUTE_UNITS}
-
-
-def _read(path: Path) -> tuple[Any, Path]:
-    """A file's specification, and the folder of its weights."""
-    if not path.is_dir():
-        raise InputError(f"{path}: no such Core ML file (an .mlpackage is a folder). Export it again.")
-    with _quiet():
-        ct = require("coremltools")
-        try:
-            model = ct.models.MLModel(str(path), skip_model_load=True)
-            return model.get_spec(), Path(model.weights_dir)
-        except Exception as error:  # a damaged package meets C++ and protobuf readers that raise anything
-            raise InputError(f"{path}: not readable as a Core ML file ({error}). Export it again.") from error
-
-
-def _preprocessing(spec: Any) -> dict[str, Any]:
-    """What the metadata says of it."""
-    return dict(json.loads(spec.description.metadata.userDefined.get("attar.preprocessing") or "{}"))
-
-
-def _labels(spec: Any, program: Program, path: Path) -> tuple[str, ...]:
-    """The classifier's labels, which the metadata must repeat."""
-    if not program.labels:
-        raise InputError(f"{path}: holds no class labels. Export it again with attar.")
-    stated = spec.description.metadata.userDefined.get("attar.labels")
-    if stated and tuple(json.loads(stated)) != program.labels:
-        raise InputError(f"{path}: the classifier's labels differ from those in its metadata. Export it again.")
-    return program.labels
-
-
-def _signature(spec: Any, program: Program) -> dict[str, Any]:
-    """Input and output as a caller sees them: pixels in, a probability of each class out."""
-    _, channels, height, width = program.shape
-    return {
-        "input": {"name": program.input, "shape": [1, height, width, channels], "dtype": "uint8"},
-        "output": {
-            "name": spec.description.predictedProbabilitiesName,
-            "shape": [1, len(program.labels)],
-            "dtype": "float32",
-        },
-    }
-
-
-def _check_pixels(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
-    _, channels, height, width = shape
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, channels):
-        raise InputError(
-            f"images of shape {pixels.shape} and type {pixels.dtype}: the file takes uint8 (N, {height}, {width}, "
-            f"{channels})."
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the remarks of coremltools and torch (an untested version, no Core ML on this system) from the user."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

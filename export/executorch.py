@@ -16,12 +16,10 @@ import torch
 
 from attar.bundle import Bundle
 from attar.export.metadata import about
-from attar.export.onnx import IMAGE, PROBABILITIES, Deployable
-from attar.extras import require, version
+from attar.export.onnx import Deployable
+from attar.export.runners.executorch import ABOUT, ExecuTorchRunner
+from attar.extras import require
 from attar.students import Student
-
-ABOUT = "about"
-"""The method that returns what a program says of itself."""
 
 
 def convert(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, destination: Path) -> None:
@@ -63,33 +61,6 @@ def _integer(program: Any, calibration: np.ndarray) -> torch.nn.Module:
     return converted
 
 
-class ExecuTorchRunner:
-    """A .pte file in ExecuTorch's runtime; see `attar.export.runner.Runner`."""
-
-    partitions: dict[str, Any] | None = None
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        runtime = require("executorch.runtime").Runtime.get()
-        # The program keeps no copy of the file's content, so this does.
-        self._program = runtime.load_program(path.read_bytes())
-        [text] = self._program.load_method(ABOUT).execute([])
-        self._forward = self._program.load_method("forward")
-        about = json.loads(bytes(text.numpy()))
-        self.labels = tuple(about["labels"])
-        self.preprocessing = about["preprocessing"]
-        size = self.preprocessing["size"]
-        self.signature = {
-            "input": {"name": IMAGE, "shape": [1, size, size, 3], "dtype": "uint8"},
-            "output": {"name": PROBABILITIES, "shape": [1, len(self.labels)], "dtype": "float32"},
-        }
-        self.evaluator = f"ExecuTorch {version('executorch')} with XNNPACK"
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
-        found = [self._forward.execute([torch.from_numpy(np.array(image[None]))])[0] for image in pixels]
-        return np.concatenate([row.numpy() for row in found])
-
-
 def open_runner(path: Path, threads: int = 1) -> ExecuTorchRunner:
-    """Load a .pte file."""
-    return ExecuTorchRunner(path, threads)
+    """Load a .pte file. The pool stays as it is: other programs of the process may be using it."""
+    return ExecuTorchRunner(path)

@@ -22,7 +22,7 @@ from attar.data.photos import Photos
 from attar.export import card, snippets
 from attar.export.capture_output import captured
 from attar.export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, Manifest
-from attar.export.runner import open_runner
+from attar.export.runners import open_runner
 from attar.export.verify import Reference, changed_files, reference
 from attar.files import read_json, remove, replacing, sha256, write_json, write_text
 

@@ -21,10 +21,11 @@ from attar.bundle import Bundle
 from attar.errors import InputError
 from attar.export.artifact_cache import shared
 from attar.export.metadata import about, in_words
+from attar.export.runners.litert import LiteRTRunner
 from attar.export.tflite import arm, graph, metadata, subprocess_runner, versions
 from attar.export.tflite.layers import Layer, layers
 from attar.export.tflite.quantize import ATTENTION, Plan, Quantization, pattern_of
-from attar.extras import require, version
+from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
 from attar.students.rewrites import has_hard_swish, phone_safe
@@ -165,29 +166,6 @@ def _algorithm(name: str) -> Any:
     return getattr(require("ai_edge_quantizer.algorithm_manager").AlgorithmName, name)
 
 
-class LiteRTRunner:
-    """A .tflite file in LiteRT's interpreter with XNNPACK; see `attar.export.runner.Runner`."""
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self._interpreter = require("ai_edge_litert.interpreter").Interpreter(str(path), num_threads=threads)
-        self._interpreter.allocate_tensors()
-        [self._input], [self._output] = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        self.labels = metadata.read_labels(path)
-        self.preprocessing = metadata.read_about(path).get("preprocessing", {})
-        self.signature = {"input": _about(self._input), "output": _about(self._output)}
-        self.evaluator = f"LiteRT {version('ai-edge-litert')} with XNNPACK"
-        self.partitions = _partitions(self._interpreter._get_ops_details())
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
-        found = np.empty((len(pixels), int(self._output["shape"][-1])), np.float32)
-        for row, image in zip(found, pixels):
-            self._interpreter.set_tensor(self._input["index"], image[None])
-            self._interpreter.invoke()
-            row[:] = self._interpreter.get_tensor(self._output["index"])[0]
-        return found
-
-
 def open_runner(path: Path, threads: int = 1) -> LiteRTRunner:
     """Load a .tflite file."""
     return LiteRTRunner(path, threads)
@@ -210,35 +188,3 @@ def arm_opinions(path: Path) -> dict[str, Callable[[], subprocess_runner.Elsewhe
 def min_runtime(path: Path) -> str | None:
     """The oldest TFLite runtime that runs a file; None if it is not known."""
     return versions.minimum(graph.read(path.read_bytes()))
-
-
-def _about(details: dict[str, Any]) -> dict[str, Any]:
-    shape = [int(side) for side in details["shape"]]
-    return {"name": details["name"], "shape": shape, "dtype": np.dtype(details["dtype"]).name}
-
-
-def _partitions(operators: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How the delegate divided the graph: the number of its partitions, and the operators it left out.
-
-    The interpreter lists every operator of the file, then a DELEGATE for each partition. An operator is inside a
-    partition if what it makes is made by a DELEGATE or is nobody's business outside: neither read by one nor left
-    to an operator outside. So outside are those whose output a DELEGATE reads, or that make the graph's end.
-    """
-    delegates = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
-    others = [operator for operator in operators if operator["op_name"] != "DELEGATE"]
-    made = {int(tensor) for operator in delegates for tensor in operator["outputs"]}
-    needed = {int(tensor) for operator in delegates for tensor in operator["inputs"]}
-    needed |= _ends(others)
-    outside = []
-    for operator in reversed(others):
-        outputs = {int(tensor) for tensor in operator["outputs"]}
-        if not delegates or outputs & (needed - made):
-            outside.append(operator["op_name"])
-            needed |= {int(tensor) for tensor in operator["inputs"]}
-    return {"delegated": len(delegates), "outside": outside[::-1]}
-
-
-def _ends(operators: Sequence[dict[str, Any]]) -> set[int]:
-    """Tensors that no operator reads: the graph's outputs."""
-    read = {int(tensor) for operator in operators for tensor in operator["inputs"]}
-    return {int(tensor) for operator in operators for tensor in operator["outputs"]} - read

@@ -19,7 +19,8 @@ from torch import nn
 from attar.bundle import Bundle
 from attar.export.artifact_cache import shared
 from attar.export.metadata import about, in_words
-from attar.extras import require, version
+from attar.export.runners.onnx import OnnxRunner
+from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
 
@@ -168,35 +169,6 @@ def _Images(base: Any, calibration: np.ndarray) -> Any:
     return Reader()
 
 
-class OnnxRunner:
-    """An .onnx file in ONNX Runtime on the CPU; see `attar.export.runner.Runner`."""
-
-    partitions: dict[str, Any] | None = None
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        runtime = require("onnxruntime")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        [image], [probabilities] = self._session.get_inputs(), self._session.get_outputs()
-        about = self._session.get_modelmeta().custom_metadata_map
-        self.labels = tuple(json.loads(about.get("labels", "[]")))
-        self.preprocessing = json.loads(about.get("preprocessing", "{}"))
-        self.signature = {"input": _about(image), "output": _about(probabilities)}
-        self.evaluator = f"ONNX Runtime {version('onnxruntime')}, CPU"
-
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
-        parts = [self._session.run(None, {IMAGE: pixels[s : s + 32]})[0] for s in range(0, len(pixels), 32)]
-        return np.concatenate(parts)
-
-
 def open_runner(path: Path, threads: int = 1) -> OnnxRunner:
     """Load an .onnx file."""
     return OnnxRunner(path, threads)
-
-
-def _about(value: Any) -> dict[str, Any]:
-    dtype = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}.get(value.type, value.type)
-    return {"name": value.name, "shape": list(value.shape), "dtype": dtype}

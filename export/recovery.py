@@ -22,7 +22,7 @@ from attar.console import track
 from attar.errors import GateError
 from attar.export.capture_output import captured
 from attar.export.manifest import FileEntry
-from attar.export.runner import open_runner
+from attar.export.runners import open_runner
 from attar.export.tflite.quantize import Plan
 from attar.export.verify import Reference, measure
 

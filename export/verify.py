@@ -22,7 +22,7 @@ from attar.errors import AttarError, GateError, InputError
 from attar.export.folder import readiness_of
 from attar.export.formats import Tolerance
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
-from attar.export.runner import Evaluator, open_runner
+from attar.export.runners import Evaluator, open_runner
 from attar.export.targets import Target, parse_targets
 from attar.files import digest_of, refuses_writing, sha256, size
 from attar.metrics import RESOLVED, agreement, correct, paired_interval, top_k

@@ -146,7 +146,7 @@ def _compare(
     from attar.benchmarks.latency.record import read
     from attar.benchmarks.report.compare import compare
     from attar.benchmarks.report.recommend import Needs
-    from attar.export import read_manifest
+    from attar.export.manifest import read_manifest
     from attar.runfolder import beside, exports_of
 
     folder = exports_of(exports)

@@ -50,7 +50,9 @@ def export(
     Example: `attar export runs/attar/student -t litert:int8 -t coreml:fp16`
     """
     from attar.bundle import read_bundle
-    from attar.export import Limits, choose_targets, export_student
+    from attar.export.export import export_student
+    from attar.export.limits import Limits
+    from attar.export.targets import choose_targets
     from attar.recipe import Recipe
 
     student = read_bundle(bundle, "student")
@@ -80,7 +82,7 @@ def verify(
 
     Example: `attar verify runs/attar/exports`
     """
-    from attar.export import verify
+    from attar.export.verify import verify
     from attar.runfolder import exports_of
 
     folder = exports_of(exports)

@@ -70,7 +70,7 @@ def _warn_of_changes(student: Any, photos: Photos) -> None:
 def student_of(exports: Path, bundle: Path | None) -> Any:
     """The student that an exports folder was made from: `--bundle`, or the one beside the folder."""
     from attar.bundle import read_bundle
-    from attar.export import read_manifest
+    from attar.export.manifest import read_manifest
     from attar.runfolder import beside
 
     recorded = Path(read_manifest(exports).bundle["path"])

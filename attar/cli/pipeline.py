@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from attar import benchmarks, export, readiness, teachers
+from attar import benchmarks, readiness, teachers
 from attar.benchmarks.report.compare import Comparison
 from attar.bundle import Bundle, read_bundle
 from attar.cli.continuing import Earlier, earlier_run, what_changed
@@ -21,6 +21,9 @@ from attar.distill import distill_student
 from attar.distill.checks import require_balance, require_comparisons, require_labels
 from attar.distill.losses import objective_of
 from attar.errors import GateError, InputError
+from attar.export.export import export_student
+from attar.export.manifest import read_manifest
+from attar.export.targets import choose_targets
 from attar.files import write_json, write_text
 from attar.provenance import provenance
 from attar.recipe import Recipe, TeachSpec, read_recipe, write_recipe
@@ -101,7 +104,7 @@ def check(recipe: Recipe) -> None:
     recipe.views.photos_in(recipe.student.batch_size)  # a teacher that is trained comes first, and finds its own
     check_name(recipe.student.name)
     check_head(recipe.student.head)
-    export.choose_targets(recipe.targets)
+    choose_targets(recipe.targets)
     require_photos(recipe.data)
 
 
@@ -154,12 +157,12 @@ def export_files(recipe: Recipe, photos: Photos, folder: RunFolder, student: Bun
     """Export and verify; a failed target is reported at the end, after what there is has been measured."""
     say("Exporting and verifying ...")
     try:
-        export.export_student(
+        export_student(
             student, recipe.targets, folder.exports, photos=photos, max_drop=recipe.max_drop,
             author=recipe.author, license=recipe.license,
         )  # fmt: skip
     except GateError as error:
-        if not export.read_manifest(folder.exports).files:
+        if not read_manifest(folder.exports).files:
             raise
         return error
     return None

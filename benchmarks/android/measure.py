@@ -130,7 +130,7 @@ def bench(
 
 
 def _entries(exports: Path) -> list[Any]:
-    from attar.export import read_manifest
+    from attar.export.manifest import read_manifest
 
     entries = []
     for entry in read_manifest(exports).files:

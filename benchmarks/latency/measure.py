@@ -225,7 +225,7 @@ class _Rest:
 
 
 def _candidates(exports: Path, other: str | None) -> list[_Candidate]:
-    from attar.export import read_manifest
+    from attar.export.manifest import read_manifest
 
     if other is not None and other not in others():
         raise InputError(f"--runtime {other}: one of {', '.join(others())}, or host.{did_you_mean(other, others())}")

@@ -217,7 +217,7 @@ def _baseline(
     history: History, tracking: Tracking, exports: Path, threads: int, runtime: str | None
 ) -> tuple[dict[Key, list[Record]], list[tuple[Record, Path]]]:
     """The baseline's records, as far as `exports` has it, and those of its files that can be timed again."""
-    from attar.export import read_manifest
+    from attar.export.manifest import read_manifest
 
     if tracking.against is None:
         return {}, []

@@ -76,7 +76,7 @@ def compare(
         InputError: no manifest, no verified file, a file that changed since it was verified, or models,
             files and photos that do not belong together.
     """
-    from attar.export import read_manifest
+    from attar.export.manifest import read_manifest
 
     exports = Path(exports)
     output = Path(output) if output else exports.resolve().parent
@@ -206,7 +206,7 @@ def predict_bundle(bundle: Bundle, pixels: np.ndarray) -> np.ndarray:
 
 def _predict_file(path: Path, pixels: np.ndarray) -> np.ndarray:
     from attar.console import track
-    from attar.export.runner import open_runner
+    from attar.export.runners import open_runner
 
     runner = open_runner(path)
     starts = range(0, len(pixels), 64)

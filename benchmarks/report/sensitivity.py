@@ -110,7 +110,7 @@ class _Distances:
     def divergence(self, plan: Any) -> float:
         from attar.export.capture_output import captured
         from attar.export.recovery import divergence
-        from attar.export.runner import open_runner
+        from attar.export.runners import open_runner
 
         with captured():
             self._by_plan.write(plan, self._path)

@@ -1,6 +1,7 @@
 """The programs that run an exported file on this machine, behind one small protocol.
 
-A new runtime is one module with `NAME`, `version()`, `preload()` and `load(path, threads)`, and one `Described` in
+What loads a file is the runner of its format (`attar.export.runners`), which verification uses too. A new runtime is
+one module with `NAME`, `version()`, `preload()` and `load(path, threads)`, and one `Described` in
 `RUNTIMES`. Where one module has several, each is an object in it with these. Another package adds one by an entry point
 of the group `attar.runtimes` (docs/extending.md).
 """
@@ -15,28 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from attar.export.runners import Session
 from attar.plugins import instances
-
-
-class Session(Protocol):
-    """One loaded file, ready to run one image at a time."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the uint8 input, batch first, with a batch of one."""
-        ...
-
-    def set_input(self, image: np.ndarray) -> None:
-        """Put one uint8 batch of `shape` where the next inference reads it; not timed."""
-        ...
-
-    def infer(self) -> None:
-        """Run one inference: the only call that is timed."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the model's memory."""
-        ...
 
 
 class Runtime(Protocol):

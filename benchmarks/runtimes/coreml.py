@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from attar.export.runners.coreml import CoreMLRunner
 from attar.extras import require
 
 _UNITS = {
@@ -46,54 +45,18 @@ class CoreML:
         """Import the runtime's package."""
         require("coremltools")
 
-    def load(self, path: str, threads: int) -> CoreMLSession:
-        """Compile the file for this Mac. Core ML does not let itself be told a number of threads."""
-        return CoreMLSession(self._model(path))
+    def load(self, path: str, threads: int) -> CoreMLRunner:
+        """Compile the file for this Mac. Core ML takes no number of threads."""
+        return CoreMLRunner(Path(path), self.unit)
 
     def plan(self, path: Path) -> list[dict[str, Any]]:
         """What Core ML plans for each operator of a file on this Mac, as `operators_of` gives it."""
         module = require("coremltools.models.compute_plan")
-        compiled = self._model(str(path)).get_compiled_model_path()
-        return operators_of(module.MLComputePlan.load_from_path(compiled, self._unit))
-
-    @property
-    def _unit(self) -> Any:
-        return require("coremltools").ComputeUnit[self.unit]
-
-    def _model(self, path: str) -> Any:
-        return require("coremltools").models.MLModel(path, compute_units=self._unit)
+        unit = require("coremltools").ComputeUnit[self.unit]
+        return operators_of(module.MLComputePlan.load_from_path(CoreMLRunner(path, self.unit).compiled, unit))
 
 
 ALL, CPU_ONLY, CPU_AND_GPU, CPU_AND_NE = (CoreML(unit) for unit in _UNITS)
-
-
-class CoreMLSession:
-    """One loaded model; `infer` is its `predict`, which hands the image over by itself."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        (self._input,) = model.get_spec().description.input
-        self._given: dict[str, Any] = {}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the image."""
-        kind = self._input.type.imageType
-        return 1, int(kind.height), int(kind.width), 3
-
-    def set_input(self, image: np.ndarray) -> None:
-        """Keep the image for the next run."""
-        from PIL import Image
-
-        self._given = {self._input.name: Image.fromarray(image[0])}
-
-    def infer(self) -> None:
-        """Run the model."""
-        self._model.predict(self._given)
-
-    def close(self) -> None:
-        """Free the model."""
-        self._model = None
 
 
 def operators_of(plan: Any) -> list[dict[str, Any]]:

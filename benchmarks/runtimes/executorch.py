@@ -8,9 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from attar.benchmarks.runtimes import Profiled, some_image
+from attar.export.runners.executorch import ExecuTorchRunner, use_threads
 from attar.extras import require
 from attar.extras import version as installed
 
@@ -28,16 +27,14 @@ def preload() -> None:
     require("executorch.runtime")
 
 
-def load(path: str, threads: int) -> ExecuTorchSession:
+def load(path: str, threads: int) -> ExecuTorchRunner:
     """Read the file and let the delegate prepare it."""
-    _use(threads)
-    content = Path(path).read_bytes()
-    return ExecuTorchSession(require("executorch.runtime").Runtime.get().load_program(content))
+    return ExecuTorchRunner(Path(path), threads)
 
 
 def profile(path: str, threads: int, runs: int) -> list[Profiled]:
     """Profile some inferences of one random image, by ExecuTorch's event tracer (ETDump)."""
-    library = _use(threads)
+    library = use_threads(threads)
     program = library._load_for_executorch(path, enable_etdump=True)
     shape = program.method_meta("forward").input_tensor_meta(0).sizes()
     image = require("torch").from_numpy(some_image(tuple(shape)))
@@ -75,38 +72,3 @@ def profiled(events: Sequence[Any]) -> list[Profiled]:
 def _called(name: str) -> dict[str, str]:
     name = name.removeprefix(_NATIVE)
     return {"name": name, "operator": re.sub(r" #\d+$", "", name)}
-
-
-def _use(threads: int) -> Any:
-    # One pool serves every program of a process. Resizing it under a program that is loaded crashes the process, so
-    # it is done for the first of the files that take turns, and the others find it as they want it.
-    library = require("executorch.extension.pybindings.portable_lib")
-    if library._threadpool_get_thread_count() != threads:
-        library._unsafe_reset_threadpool(threads)
-    return library
-
-
-class ExecuTorchSession:
-    """One program; `infer` is its method `forward`."""
-
-    def __init__(self, program: Any) -> None:
-        self._program = program
-        self._forward = program.load_method("forward")
-        self._image: Any = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the input."""
-        return tuple(self._forward.metadata.input_tensor_meta(0).sizes())
-
-    def set_input(self, image: np.ndarray) -> None:
-        """Keep the image for the next run."""
-        self._image = require("torch").from_numpy(image)
-
-    def infer(self) -> None:
-        """Run the program."""
-        self._forward.execute([self._image])
-
-    def close(self) -> None:
-        """Free the program."""
-        self._forward = self._program = None

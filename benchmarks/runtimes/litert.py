@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-
+from attar.export.runners.litert import LiteRTRunner
 from attar.extras import require
 from attar.extras import version as installed
 
@@ -22,32 +21,6 @@ def preload() -> None:
     require("ai_edge_litert.interpreter")
 
 
-def load(path: str, threads: int) -> LiteRTSession:
+def load(path: str, threads: int) -> LiteRTRunner:
     """Read the file, apply the delegate, and allocate the tensors."""
-    return LiteRTSession(require("ai_edge_litert.interpreter").Interpreter(model_path=path, num_threads=threads))
-
-
-class LiteRTSession:
-    """One interpreter; `infer` is its `invoke`."""
-
-    def __init__(self, interpreter: Any) -> None:
-        self._interpreter = interpreter
-        self._interpreter.allocate_tensors()
-        self._input = interpreter.get_input_details()[0]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the input."""
-        return tuple(int(side) for side in self._input["shape"])
-
-    def set_input(self, image: np.ndarray) -> None:
-        """Copy the image into the input tensor."""
-        self._interpreter.set_tensor(self._input["index"], image)
-
-    def infer(self) -> None:
-        """Run the graph."""
-        self._interpreter.invoke()
-
-    def close(self) -> None:
-        """Free the interpreter."""
-        self._interpreter = None
+    return LiteRTRunner(Path(path), threads)

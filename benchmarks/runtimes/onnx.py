@@ -9,9 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from attar.benchmarks.runtimes import Profiled, some_image
+from attar.export.runners.onnx import OnnxRunner
 from attar.extras import require
 from attar.extras import version as installed
 
@@ -29,22 +28,19 @@ def preload() -> None:
     require("onnxruntime")
 
 
-def load(path: str, threads: int) -> OnnxSession:
+def load(path: str, threads: int) -> OnnxRunner:
     """Read the file and optimize its graph."""
-    return _load(path, _options(threads))
+    return OnnxRunner(Path(path), threads)
 
 
 def profile(path: str, threads: int, runs: int) -> list[Profiled]:
     """Profile some inferences of one random image; times are whole microseconds."""
-    options = _options(threads)
-    options.enable_profiling = True
     with TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = _load(path, options)
-        session.set_input(some_image(session.shape))
+        runner = OnnxRunner(Path(path), threads, profile=Path(folder) / "profile")
+        runner.set_input(some_image(runner.shape))
         for _ in range(runs):
-            session.infer()
-        return profiled(json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")))
+            runner.infer()
+        return profiled(json.loads(runner.end_profiling().read_text(encoding="utf-8")))
 
 
 def named(rows: Sequence[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
@@ -70,48 +66,3 @@ def profiled(events: Sequence[dict[str, Any]]) -> list[Profiled]:
         )  # fmt: skip
         found.append(Profiled(1000 * each["dur"], tuple(rows)))
     return found
-
-
-def _load(path: str, options: Any) -> OnnxSession:
-    session = require("onnxruntime").InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return OnnxSession(session)
-
-
-def _options(threads: int) -> Any:
-    options = require("onnxruntime").SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Idle threads that spin after an inference would slow down the next file in the round.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return options
-
-
-class OnnxSession:
-    """One inference session; `infer` is its `run`."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-        self._input = session.get_inputs()[0]
-        self._feed: dict[str, np.ndarray] = {}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the input; a batch of any size is run with one image."""
-        return tuple(side if isinstance(side, int) else 1 for side in self._input.shape)
-
-    def set_input(self, image: np.ndarray) -> None:
-        """Keep the image for the next run."""
-        self._feed = {self._input.name: image}
-
-    def infer(self) -> None:
-        """Run the graph."""
-        self._session.run(None, self._feed)
-
-    def end_profiling(self) -> str:
-        """Stop profiling, if it was asked for -> the file with the events."""
-        return str(self._session.end_profiling())
-
-    def close(self) -> None:
-        """Free the session."""
-        self._session = None

@@ -6,8 +6,9 @@ Its protocol is LiteRT's. It comes with the `reference` extra, and is as large a
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
-from attar.benchmarks.runtimes.litert import LiteRTSession
+from attar.export.runners.litert import LiteRTRunner
 from attar.extras import require
 from attar.extras import version as installed
 
@@ -24,8 +25,8 @@ def preload() -> None:
     require("tensorflow")
 
 
-def load(path: str, threads: int) -> LiteRTSession:
+def load(path: str, threads: int) -> LiteRTRunner:
     """Read the file, apply the delegate, and allocate the tensors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it moved to LiteRT
-        return LiteRTSession(require("tensorflow").lite.Interpreter(model_path=path, num_threads=threads))
+        return LiteRTRunner(Path(path), threads, require("tensorflow").lite.Interpreter)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attar import export, students
+from attar import students
 from attar.benchmarks.latency.gate import Judgement, judge, read_condition
 from attar.benchmarks.latency.host import describe, load_average
 from attar.benchmarks.latency.intervals import Estimate, ratio_estimate
@@ -37,6 +37,8 @@ from attar.benchmarks.units import estimate_text
 from attar.console import say
 from attar.data.builtin import photos_of
 from attar.errors import GateError
+from attar.export.export import export_student
+from attar.export.manifest import read_manifest
 from attar.export.tflite.graph import read, write
 from attar.export.tflite.layers import DEPTHWISE, kind_of
 from attar.files import sha256, write_json, write_text
@@ -86,8 +88,8 @@ def exported(output: Path) -> Path:
         bundle = students.save(
             student, output / "student", labels=photos.labels, preprocessing=Preprocessing(SIZE, 1.0)
         )
-        export.export_student(bundle, [TARGET], folder, photos=photos, max_drop=100.0)
-    (entry,) = export.read_manifest(folder).files
+        export_student(bundle, [TARGET], folder, photos=photos, max_drop=100.0)
+    (entry,) = read_manifest(folder).files
     return folder / str(entry.file)
 
 

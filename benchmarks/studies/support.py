@@ -38,11 +38,11 @@ from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data.photos import Photos, load_pixels, read_photos
 from attar.errors import AttarError, GateError
-from attar.export import export_student, litert, read_manifest
+from attar.export import litert
 from attar.export.capture_output import captured
-from attar.export.export import CALIBRATION
+from attar.export.export import CALIBRATION, export_student
 from attar.export.formats import FORMATS
-from attar.export.manifest import FileEntry
+from attar.export.manifest import FileEntry, read_manifest
 from attar.export.targets import choose_targets, every_target
 from attar.export.verify import spread
 from attar.extras import OPTIONAL, version

@@ -30,7 +30,7 @@ SECONDS_PER_IMAGE = 30
 
 
 class Elsewhere:
-    """A .tflite file, ready to be run by `interpret.py` in another process; see `attar.export.runner.Evaluator`."""
+    """A .tflite file, ready to be run by `interpret.py` in another process; see `attar.export.runners.Evaluator`."""
 
     def __init__(
         self, path: Path, evaluator: str, python: Sequence[str], kernels: str, environment: Mapping[str, str]

@@ -21,8 +21,8 @@ from attar.benchmarks.inputs import photos_at
 from attar.benchmarks.predict import open_model, predict
 from attar.data.photos import load_pixels
 from attar.errors import InputError
-from attar.export import read_manifest
-from attar.export.runner import open_runner
+from attar.export.manifest import read_manifest
+from attar.export.runners import open_runner
 from attar.files import write_json
 
 ROOT = Path(__file__).parents[2]

@@ -26,8 +26,8 @@ from attar.benchmarks.latency import record
 from attar.benchmarks.latency.measure import MIN_SAMPLES
 from attar.data.photos import DataSpec, read_photos
 from attar.errors import InputError
-from attar.export import export_student, read_manifest
-from attar.export.manifest import write_manifest
+from attar.export.export import export_student
+from attar.export.manifest import read_manifest, write_manifest
 from attar.files import sha256
 from helpers.browser import HANG, accessible, browsing, chromium, phone, visit, when
 from helpers.small import DROP, make_student

@@ -8,7 +8,7 @@ import pytest
 
 from attar.bundle import Bundle
 from attar.data.photos import DataSpec, Photos, read_photos
-from attar.export import export_student
+from attar.export.export import export_student
 from helpers.small import DROP, TARGETS, make_student
 
 

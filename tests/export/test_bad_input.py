@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from attar.errors import GateError, InputError
-from attar.export import export_student, read_manifest
+from attar.export.export import export_student
 from attar.export.formats import FORMATS
+from attar.export.manifest import read_manifest
 from attar.files import sha256
 from helpers import misbehaving
 from helpers.small import DROP, SIDE, make_student
@@ -89,7 +90,7 @@ from attar.bundle import read_bundle
 from attar.data.photos import DataSpec, read_photos
 from attar.errors import InputError
 from attar.files import sha256, size
-from attar.export import export_student
+from attar.export.export import export_student
 exported, bundle, data, disk = map(Path, sys.argv[1:])
 def mount(*options):
     if subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", disk], stderr=subprocess.DEVNULL).returncode:

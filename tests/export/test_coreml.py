@@ -21,6 +21,7 @@ from attar.errors import InputError
 from attar.export import coreml
 from attar.export.metadata import about
 from attar.export.mil.activations import coverable
+from attar.export.runners.coreml import CoreMLRunner, read_spec
 from attar.files import sha256
 from attar.inference import predict, to_tensor
 from attar.preprocessing import Preprocessing
@@ -159,7 +160,7 @@ def test_weights_of_8_bits_are_unsigned_and_the_same_numbers_as_signed_ones(smal
 
 
 def _function(path: Path):
-    return coreml._read(path)[0].mlProgram.functions["main"]
+    return read_spec(path)[0].mlProgram.functions["main"]
 
 
 @pytest.fixture(scope="module")
@@ -265,10 +266,10 @@ def test_what_core_ml_predicts_is_put_in_the_labels_order(fp16, monkeypatch):
             found = {label: float(red + place) for place, label in enumerate(LABELS)}
             return {
                 "classLabel": "oak",
-                coreml._read(fp16)[0].description.predictedProbabilitiesName: dict(sorted(found.items())),
+                read_spec(fp16)[0].description.predictedProbabilitiesName: dict(sorted(found.items())),
             }
 
-    runner = coreml.CoreMLRunner(fp16, "CPU_AND_NE")
+    runner = CoreMLRunner(fp16, "CPU_AND_NE")
     monkeypatch.setattr(runner, "_model", Model())
     images = pictures(3)
     found = runner.predict(images)
@@ -314,7 +315,7 @@ def test_the_file_explains_itself(small, fp16):
     runner = coreml.open_runner(fp16)
     assert runner.labels == LABELS
     assert runner.signature["input"] == {"name": "image", "shape": [1, SIDE, SIDE, 3], "dtype": "uint8"}
-    probabilities = coreml._read(fp16)[0].description.predictedProbabilitiesName
+    probabilities = read_spec(fp16)[0].description.predictedProbabilitiesName
     assert runner.signature["output"] == {"name": probabilities, "shape": [1, len(LABELS)], "dtype": "float32"}
     check_description(fp16, bundle, "fp16")
 
@@ -324,7 +325,7 @@ def test_quantized_files_explain_themselves_too(small, w8a8):
 
 
 def check_description(path: Path, bundle: Bundle, precision: str) -> None:
-    description = coreml._read(path)[0].description
+    description = read_spec(path)[0].description
     metadata = description.metadata
     assert bundle.name in metadata.shortDescription and f"coreml:{precision}" in metadata.shortDescription
     assert (metadata.author, metadata.license) == ("A. Gärtner", "CC-BY-4.0")

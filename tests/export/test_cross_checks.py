@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from attar.errors import GateError, InputError
-from attar.export import litert, onnx, read_manifest, verify
+from attar.export import litert, onnx
+from attar.export.manifest import read_manifest
 from attar.export.targets import Target
 from attar.export.tflite import arm, subprocess_runner
-from attar.export.verify import OPINION_PHOTOS, check, reference
+from attar.export.verify import OPINION_PHOTOS, check, reference, verify
 from helpers.small import DROP
 
 pytest.importorskip("ai_edge_litert")

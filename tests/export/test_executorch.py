@@ -11,9 +11,9 @@ import pytest
 from attar.benchmarks.latency.op_profile import profile_of
 from attar.benchmarks.runtimes import runtime_for
 from attar.data.photos import DataSpec, load_pixels, read_photos
-from attar.export import export_student
 from attar.export.capture_output import captured
-from attar.export.runner import open_runner
+from attar.export.export import export_student
+from attar.export.runners import open_runner
 from attar.inference import predict
 from attar.students import load
 from helpers.small import SIDE, make_student

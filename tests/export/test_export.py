@@ -15,13 +15,14 @@ import pytest
 from attar import students
 from attar.data.photos import load_pixels
 from attar.errors import GateError, InputError
-from attar.export import Limits, export_student, litert, onnx, read_manifest, targets, verify
+from attar.export import litert, onnx, targets
 from attar.export.capture_output import captured
-from attar.export.export import _keys
-from attar.export.manifest import write_manifest
-from attar.export.runner import open_runner
+from attar.export.export import _keys, export_student
+from attar.export.limits import Limits
+from attar.export.manifest import read_manifest, write_manifest
+from attar.export.runners import open_runner
 from attar.export.targets import parse_targets
-from attar.export.verify import reference
+from attar.export.verify import reference, verify
 from attar.extras import version
 from attar.files import sha256
 from attar.inference import predict

@@ -18,10 +18,13 @@ from PIL import Image
 
 from attar.data.images import read_rgb
 from attar.errors import GateError
-from attar.export import card, export_student, read_manifest, snippets, verify
+from attar.export import card, snippets
 from attar.export.capture_output import captured
+from attar.export.export import export_student
 from attar.export.guide import write_guide
-from attar.export.runner import open_runner
+from attar.export.manifest import read_manifest
+from attar.export.runners import open_runner
+from attar.export.verify import verify
 from helpers.browser import told_by
 from helpers.small import DROP, TARGETS
 

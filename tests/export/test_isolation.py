@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from attar.errors import GateError
-from attar.export import Limits, export_student, read_manifest, supervisor_process
-from attar.export.export import _prepare
+from attar.export import supervisor_process
+from attar.export.export import _prepare, export_student
 from attar.export.formats import FORMATS
-from attar.export.limits import Resolved
+from attar.export.limits import Limits, Resolved
+from attar.export.manifest import read_manifest
 from attar.export.supervisor_process import resident
 from attar.export.targets import Target
 from attar.export.worker import Job
@@ -85,7 +86,7 @@ EXPORTER = """
 import signal, sys
 from helpers import misbehaving
 from attar.data.photos import DataSpec, read_photos
-from attar.export import export_student
+from attar.export.export import export_student
 from attar.export.formats import FORMATS
 FORMATS["bad"] = misbehaving.FORMAT
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore Ctrl-C

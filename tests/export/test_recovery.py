@@ -17,10 +17,11 @@ from attar import students
 from attar.bundle import Bundle
 from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
 from attar.errors import GateError
-from attar.export import export_student, read_manifest, verify
-from attar.export.manifest import FileEntry
+from attar.export.export import export_student
+from attar.export.manifest import FileEntry, read_manifest
 from attar.export.recovery import RANGES, TOOLS, Try, divergence, recover
 from attar.export.tflite.quantize import Plan
+from attar.export.verify import verify
 from attar.inference import to_tensor
 from attar.preprocessing import Preprocessing
 from helpers.pictures import SHAPES, draw

@@ -22,11 +22,12 @@ from rich.console import Console
 from attar import students
 from attar.data.photos import load_pixels
 from attar.errors import GateError, InputError
-from attar.export import export_student, litert, read_manifest, verify
+from attar.export import litert
 from attar.export.capture_output import captured
-from attar.export.manifest import NAME, files_table, write_manifest
+from attar.export.export import export_student
+from attar.export.manifest import NAME, files_table, read_manifest, write_manifest
 from attar.export.targets import parse_targets
-from attar.export.verify import changed_files
+from attar.export.verify import changed_files, verify
 from attar.files import digest_of, sha256
 from helpers.small import DROP, TARGETS
 

@@ -16,8 +16,9 @@ import pytest
 from flatbuffers.number_types import Float32Flags, Int8Flags, Uint32Flags
 
 from attar import students
-from attar.export import litert, read_manifest
+from attar.export import litert
 from attar.export.capture_output import captured
+from attar.export.manifest import read_manifest
 from attar.export.tflite import graph, metadata, versions
 from attar.preprocessing import Preprocessing
 

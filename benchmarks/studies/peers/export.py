@@ -45,8 +45,8 @@ from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data.photos import Photos, load_pixels, read_photos
 from attar.errors import GateError
-from attar.export import export_student
 from attar.export.capture_output import captured
+from attar.export.export import export_student
 from attar.export.litert import LiteRTRunner
 from attar.export.verify import spread
 from attar.extras import require, version

@@ -40,7 +40,7 @@ from attar.benchmarks.report.report import (
 from attar.benchmarks.report.summary import headline, markdown
 from attar.benchmarks.studies.readme import BEGIN, END, block, replaced
 from attar.errors import GateError, InputError
-from attar.export import read_manifest
+from attar.export.manifest import read_manifest
 
 HOSTILE = '<script>alert("x")</script>'
 

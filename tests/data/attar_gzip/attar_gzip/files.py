@@ -8,6 +8,7 @@ import numpy as np
 
 from attar.bundle import Bundle
 from attar.export import onnx
+from attar.export.runners import Runner
 from attar.students import Student
 
 
@@ -19,8 +20,8 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         destination.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
 
 
-def open_runner(path: Path, threads: int = 1) -> onnx.OnnxRunner:
-    """Load a file. What is returned has the attributes of `attar.export.runner.Runner`."""
+def open_runner(path: Path, threads: int = 1) -> Runner:
+    """Load a file. See `attar.export.runners`."""
     with TemporaryDirectory() as folder:
         return onnx.open_runner(unpacked(path, folder), threads)
 
