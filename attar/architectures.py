@@ -61,6 +61,6 @@ def create(what: str, name: str, **options: Any) -> Any:
 
 def not_taken(what: str, name: str, options: Mapping[str, Any], error: BaseException) -> InputError:
     """The error for options that an architecture does not take."""
-    told = ", ".join(f"{key}: {value!r}" for key, value in options.items() if key != "num_classes")
+    given = ", ".join(f"{key}: {value!r}" for key, value in options.items() if key != "num_classes")
     why = str(error).strip().partition("\n")[0] or type(error).__name__
-    return InputError(f"{what} {name!r}: does not work with the options {{{told}}} ({why}).")
+    return InputError(f"{what} {name!r}: does not work with the options {{{given}}} ({why}).")

@@ -141,8 +141,8 @@ def read_bundle(path: Path | str, kind: Kind | None = None) -> Bundle:
             f"{path / 'bundle.json'}: schema version {schema}, and this attar reads version {SCHEMA}. "
             "Use the attar that wrote it, or make the bundle again."
         )
-    told = document.pop("sha256", None)  # bundles of version 0.1 have none
-    if told is not None and told != digest_of(document):
+    digest = document.pop("sha256", None)  # bundles of version 0.1 have none
+    if digest is not None and digest != digest_of(document):
         raise InputError(f"{path / 'bundle.json'}: damaged or edited: its own checksum is another one. Make it again.")
     try:
         _check_types(document)

@@ -31,9 +31,9 @@ class MissingExtra(InputError):
     """An optional package is not installed; the message names the extra that brings it."""
 
 
-def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:
-    """` Did you mean 'x'?` for the nearest of `known`, or an empty string when none is near."""
-    near = difflib.get_close_matches(word, list(known), n=n, cutoff=0.5)
+def did_you_mean(word: str, choices: Iterable[str], n: int = 3) -> str:
+    """` Did you mean 'x'?` for the nearest of `choices`, or an empty string when none is near."""
+    near = difflib.get_close_matches(word, list(choices), n=n, cutoff=0.5)
     if not near:
         return ""
     return " Did you mean " + " or ".join(repr(name) for name in near) + "?"

@@ -88,10 +88,10 @@ def _hidden(module: str | None) -> Iterator[None]:
 def require_installed(module: str) -> None:
     """Raise `MissingExtra` unless an optional package is installed; does not import it."""
     try:
-        found = importlib.util.find_spec(module) is not None
+        present = importlib.util.find_spec(module) is not None
     except ValueError:  # a module blocked in sys.modules
-        found = False
-    if not found:
+        present = False
+    if not present:
         raise _missing(module, "is not installed")
 
 

@@ -65,8 +65,8 @@ class Registry(UserDict[str, T]):
         try:
             value = entry.load()
         except Exception as error:
-            told = f"does not load ({type(error).__name__}: {error}). Mend or uninstall the package."
-            raise InputError(f"{self._said(entry)} {told}") from error
+            message = f"does not load ({type(error).__name__}: {error}). Mend or uninstall the package."
+            raise InputError(f"{self._said(entry)} {message}") from error
         if not self._fits(value):
             raise InputError(
                 f"{self._said(entry)} is {value!r:.100}, not {self._wanted}. Mend or uninstall the package."

@@ -67,8 +67,8 @@ class Preprocessing:
         if self.size < 1 or not 0 < self.crop <= 1:
             raise InputError(f"preprocessing: size {self.size} or crop {self.crop} is out of range.")
         if self.interpolation not in _INTERPOLATIONS:
-            known = ", ".join(_INTERPOLATIONS)
-            raise InputError(f"preprocessing: interpolation {self.interpolation!r} is not one of {known}.")
+            names = ", ".join(_INTERPOLATIONS)
+            raise InputError(f"preprocessing: interpolation {self.interpolation!r} is not one of {names}.")
         if self.fit not in FITS:
             raise InputError(f"preprocessing: fit {self.fit!r} is not one of {', '.join(FITS)}.")
         if self.geometry not in (1, 2) or (self.geometry == 1 and self.fit != "crop"):
@@ -132,12 +132,12 @@ class Preprocessing:
 
         What attar 0.1 did not have is left out where it does not matter, so its bundles and files read as they did.
         """
-        known: dict[str, Any] = {"size": self.size, "crop": self.crop, "interpolation": self.interpolation}
+        values: dict[str, Any] = {"size": self.size, "crop": self.crop, "interpolation": self.interpolation}
         if self.geometry != 1:
-            known |= {"fit": self.fit, "geometry": self.geometry}
+            values |= {"fit": self.fit, "geometry": self.geometry}
         if self.fit == "pad":
-            known["fill"] = list(self.fill)
-        return {**known, "mean": MEAN, "std": STD, "layout": "NHWC", "dtype": "uint8"}
+            values["fill"] = list(self.fill)
+        return {**values, "mean": MEAN, "std": STD, "layout": "NHWC", "dtype": "uint8"}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Preprocessing:

@@ -73,10 +73,10 @@ def of_bundle(metrics: Mapping[str, Any], provenance: Mapping[str, Any], labels:
     Bundles of version 0.1 do not say how frequent the commonest class is; it is counted from `labels` then.
     """
     taught = (provenance.get("teacher") or {}).get("metrics")
-    known = dict(metrics)
-    if "majority" not in known and "top1_interval" in known and labels:
-        known["majority"] = majority(labels)
-    return judged(known, taught)
+    values = dict(metrics)
+    if "majority" not in values and "top1_interval" in values and labels:
+        values["majority"] = majority(labels)
+    return judged(values, taught)
 
 
 def majority(labels: Sequence[str]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def summary(metrics: Mapping[str, Any]) -> str:
     return text
 
 
-def told(kind: str, name: str, metrics: Mapping[str, Any], teacher: Mapping[str, Any] | None = None) -> str:
+def message(kind: str, name: str, metrics: Mapping[str, Any], teacher: Mapping[str, Any] | None = None) -> str:
     """What a person reads after a training: the summary, and below it what speaks against the model or is remarkable.
 
     Args:
@@ -104,10 +104,10 @@ def told(kind: str, name: str, metrics: Mapping[str, Any], teacher: Mapping[str,
         metrics: of its bundle.
         teacher: those of its teacher.
     """
-    found = judged(metrics, teacher)
+    judgement = judged(metrics, teacher)
     lines = [f"{kind} {name}: {summary(metrics)}"]
-    lines += [f"  Do not ship yet. {' '.join(found.reasons)}"] if found.reasons else []
-    lines += [f"  {remark}" for remark in found.remarks]
+    lines += [f"  Do not ship yet. {' '.join(judgement.reasons)}"] if judgement.reasons else []
+    lines += [f"  {remark}" for remark in judgement.remarks]
     return "\n".join(lines)
 
 

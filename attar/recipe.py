@@ -291,9 +291,9 @@ def validate(values: Mapping[str, Any], where: str, given: Collection[str] = ())
         return Recipe.model_validate(values)
     except ValidationError as error:
         problems = error.errors()
-        told = "\n".join(f"  {_from(problem, given)}{_explained(problem)}" for problem in problems[:MOST_PROBLEMS])
+        lines = "\n".join(f"  {_from(problem, given)}{_explained(problem)}" for problem in problems[:MOST_PROBLEMS])
         more = len(problems) - MOST_PROBLEMS
-        raise InputError(f"{where}:\n{told}" + (f"\n  and {more} more" if more > 0 else "")) from error
+        raise InputError(f"{where}:\n{lines}" + (f"\n  and {more} more" if more > 0 else "")) from error
 
 
 def _from(problem: Any, given: Collection[str]) -> str:
@@ -330,9 +330,9 @@ def _explained(problem: Any) -> str:
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         *parts, key = map(str, problem["loc"])
         return f"{place}: unknown key.{meant(key, parts[0] if parts else None, _KEYS)}"
-    found = repr(problem["input"])
-    found = found if len(found) <= 80 else f"{found[:80]}..."
-    return f"{place}: {problem['msg'].removeprefix('Value error, ')} (found {found})."
+    value = repr(problem["input"])
+    value = value if len(value) <= 80 else f"{value[:80]}..."
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')} (found {value})."
 
 
 _PARTS: dict[str | None, Any] = {

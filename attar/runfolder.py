@@ -105,10 +105,10 @@ class RunFolder:
         except Timeout:
             raise InputError(f"{self.path}: another attar is running in this folder. Wait for it to end.") from None
 
-    def _check_same(self, found: Any, identity: dict[str, Any]) -> None:
-        if found != identity:
-            found = found if isinstance(found, dict) else {}
-            differing = next((key for key in {**identity, **found} if found.get(key) != identity.get(key)), "content")
+    def _check_same(self, stored: Any, identity: dict[str, Any]) -> None:
+        if stored != identity:
+            stored = stored if isinstance(stored, dict) else {}
+            differing = next((key for key in {**identity, **stored} if stored.get(key) != identity.get(key)), "content")
             raise InputError(
                 f"{self.path}: holds another run (its {_KEYS.get(differing, differing)} differs). "
                 "Choose another --output, or remove the folder."

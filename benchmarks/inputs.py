@@ -26,8 +26,8 @@ def photos_at(places: Sequence[Path]) -> list[Photo]:
     Raises:
         InputError: a place without any photo.
     """
-    found = [photo for place in places for photo in _at(place.expanduser())]
-    return list(dict.fromkeys(found))
+    photos = [photo for place in places for photo in _at(place.expanduser())]
+    return list(dict.fromkeys(photos))
 
 
 def _at(place: Path) -> list[Photo]:
@@ -50,7 +50,7 @@ def _at(place: Path) -> list[Photo]:
 
 def _below(folder: Path) -> list[Path]:
     """Photos anywhere below a folder, by their names, in order; nothing hidden, and no folder twice."""
-    found, seen = [], set()
+    photos, seen = [], set()
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:
@@ -59,8 +59,8 @@ def _below(folder: Path) -> list[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX", "@eaDir")))
         paths = [Path(root, name) for name in sorted(files) if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
-    return found
+        photos += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return photos
 
 
 def _listed(path: Path) -> list[Path]:

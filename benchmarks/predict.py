@@ -96,9 +96,9 @@ def predict(
     if top < 1 or not 0 <= threshold <= 1:
         raise InputError(f"top {top} is at least 1, and threshold {threshold} is between 0 and 1.")
     places = [photos] if isinstance(photos, Path | str) else photos
-    found = photos_at([Path(place) for place in places])
+    listed = photos_at([Path(place) for place in places])
     asked = open_model(Path(model), target)
-    answers = list(_answers(asked, found, min(top, len(asked.labels)), threshold))
+    answers = list(_answers(asked, listed, min(top, len(asked.labels)), threshold))
     if all(each.problem for each in answers):
         raise InputError(
             f"None of {len(answers)} photos can be read. The first, {answers[0].photo}: {answers[0].problem}."
@@ -130,9 +130,9 @@ def open_model(path: Path, target: str | None = None) -> Model:
 def _chosen(exports: Path, target: str | None) -> str:
     files = {entry.target: entry.file for entry in read_manifest(exports).files}
     if not files or (target is not None and target not in files):
-        known = ", ".join(files) or "none"
+        here = ", ".join(files) or "none"
         raise InputError(
-            f"{exports}: no file of {target or 'any target'}.{did_you_mean(target or '', files)} Here: {known}."
+            f"{exports}: no file of {target or 'any target'}.{did_you_mean(target or '', files)} Here: {here}."
         )
     return files[target] if target else next(iter(files.values()))
 

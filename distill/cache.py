@@ -1,8 +1,8 @@
-"""The teacher's answers, stored once: a folder of memory-mapped shards, one per view and kind of answer.
+"""The teacher's outputs, stored once: a folder of memory-mapped shards, one per view and kind of output.
 
-    cache.json             whose answers to what: teacher, photos, view policy; SHA-256 of every shard
+    cache.json             whose outputs for what: teacher, photos, view policy; SHA-256 of every shard
     view-00003.npy         float16 logits (training photos, classes) for view 3 of every photo
-    view-00003.map.npy     float16 (training photos, D, h, w) of another kind, if a loss needs it
+    view-00003.feature_map.npy float16 (training photos, D, h, w) of another kind, if a loss needs it
 
 Of many classes only the most probable are stored (`attar.distill.topk_logits`).
 
@@ -34,7 +34,7 @@ LOGITS = "logits"
 
 
 class TeacherCache:
-    """Teacher answers by view, kind and photo number.
+    """Teacher outputs by view, kind and photo number.
 
     Args:
         folder: where the shards are or will be.
@@ -44,11 +44,11 @@ class TeacherCache:
         shape: (training photos, classes).
 
     Attributes:
-        shapes: the shape of one photo's answer, by kind, as far as it is known.
+        shapes: the shape of one photo's output, by kind, as far as it is known.
         packing: how logits are packed; None: all of them are stored.
 
     Raises:
-        InputError: the folder holds answers of another teacher, to other photos or views, or is damaged.
+        InputError: the folder holds outputs of another teacher, to other photos or views, or is damaged.
     """
 
     def __init__(self, folder: Path, *, teacher: str, data: str, views: str, shape: tuple[int, int]) -> None:
@@ -96,25 +96,25 @@ class TeacherCache:
             )
 
     def expect(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Say what the teacher's answers look like; an `InputError` if those stored look otherwise."""
+        """Say what the teacher's outputs look like; an `InputError` if those stored look otherwise."""
         for kind, shape in shapes.items():
             if self.shapes.setdefault(kind, shape) != shape:
                 raise self._other(f"{kind} shape", self.shapes[kind], shape)
 
-    def answers(
+    def outputs(
         self, view: int | np.ndarray, index: np.ndarray, kinds: Sequence[str] = (LOGITS,)
     ) -> dict[str, np.ndarray]:
-        """Stored answers to some photos' view, one for all or each its own, by kind -> float32 (len(index), ...)."""
+        """Stored outputs for some photos' view, one for all or each its own, by kind -> float32 (len(index), ...)."""
         views, rows = np.unique(view, return_inverse=True)
         if len(views) == 1:
             return {kind: self._read_out(kind, self._shard(int(views[0]), kind)[index]) for kind in kinds}
-        parts = [self.answers(own, index[rows == number], kinds) for number, own in enumerate(views.tolist())]
+        parts = [self.outputs(own, index[rows == number], kinds) for number, own in enumerate(views.tolist())]
         back = np.argsort(np.argsort(rows, kind="stable"))
         return {kind: np.concatenate([part[kind] for part in parts])[back] for kind in kinds}
 
     def logits(self, view: int, index: np.ndarray) -> np.ndarray:
         """Stored logits of some photos' view -> float32 (len(index), classes)."""
-        return self.answers(view, index)[LOGITS]
+        return self.outputs(view, index)[LOGITS]
 
     def build(
         self,
@@ -126,12 +126,12 @@ class TeacherCache:
 
         Args:
             views: the views that are needed.
-            compute: view -> batches of answers, by kind, photos in order.
+            compute: view -> batches of outputs, by kind, photos in order.
             kinds: the kinds that are needed.
 
         Raises:
             InputError: the disk has no room for it.
-            GateError: an answer is not a finite float16.
+            GateError: an output is not a finite float16.
         """
         missing = self.missing(views, kinds)
         if not missing:
@@ -170,13 +170,13 @@ class TeacherCache:
                         raise GateError(
                             f"{self.folder}: the teacher's {kind} for view {view} of photos {done} to "
                             f"{done + len(half) - 1} are not finite in half precision. The teacher has diverged, or "
-                            "its answers are too large; fit it again with a smaller learning rate."
+                            "its outputs are too large; fit it again with a smaller learning rate."
                         )
                     packing = self.packing if kind == LOGITS else None
                     shard[done : done + len(half)] = packing.pack(batch[kind]) if packing else half
                 done += len(half)
             if done != self.shape[0]:
-                raise ValueError(f"answers to {done} photos, not {self.shape[0]}")
+                raise ValueError(f"outputs for {done} photos, not {self.shape[0]}")
             for shard in shards.values():
                 shard.flush()
         stored = {self._path(view, kind).name: sha256(self._path(view, kind)) for kind in kinds}
@@ -203,7 +203,7 @@ class TeacherCache:
         return self.packing.dtype if kind == LOGITS and self.packing else np.dtype(np.float16)
 
     def _stored(self, kind: str) -> tuple[int, ...]:
-        """The shape of one photo's stored answer."""
+        """The shape of one photo's stored output."""
         return () if kind == LOGITS and self.packing else self.shapes[kind]
 
     def _read_out(self, kind: str, stored: np.ndarray) -> np.ndarray:
@@ -226,7 +226,7 @@ class TeacherCache:
     def _damaged(self, what: str) -> InputError:
         return InputError(f"{self.folder}: damaged ({what}). Remove it to build the teacher cache again.")
 
-    def _read(self, found: dict[str, Any]) -> None:
+    def _read(self, stored: dict[str, Any]) -> None:
         names = {
             "schema": "schema version",
             "teacher": "teacher",
@@ -235,18 +235,18 @@ class TeacherCache:
             "shape": "size",
         }
         for key, name in names.items():
-            if found.get(key) != self._about[key]:
-                raise self._other(name, found.get(key), self._about[key])
+            if stored.get(key) != self._about[key]:
+                raise self._other(name, stored.get(key), self._about[key])
         try:
-            self.shapes |= {kind: tuple(shape) for kind, shape in found["kinds"].items()}
-            self.packing = TopK(**found["top_k"]) if "top_k" in found else None
-            self._shards = dict(found["shards"])
+            self.shapes |= {kind: tuple(shape) for kind, shape in stored["kinds"].items()}
+            self.packing = TopK(**stored["top_k"]) if "top_k" in stored else None
+            self._shards = dict(stored["shards"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._damaged(repr(error)) from error
 
-    def _other(self, name: str, found: object, wanted: object) -> InputError:
+    def _other(self, name: str, stored: object, wanted: object) -> InputError:
         return InputError(
-            f"{self.folder}: a teacher cache with another {name} ({found}, not {wanted}). "
+            f"{self.folder}: a teacher cache with another {name} ({stored}, not {wanted}). "
             "Choose another folder, or remove this one to build it again."
         )
 

@@ -117,7 +117,7 @@ def save(fitted: Fitted, task: Task, output: Path, *, about: Mapping[str, Any], 
 
 
 def cache_of(output: Path) -> Path:
-    """Where the teacher's answers are kept unless a folder is named: beside the bundle."""
+    """Where the teacher's outputs are kept unless a folder is named: beside the bundle."""
     return output.with_name(f"{output.name}.teacher-cache")
 
 

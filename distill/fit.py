@@ -3,7 +3,7 @@
     loss = label weight · cross-entropy(labels) + sum of weight · distillation loss(teacher)
 
 on views that teacher and student share. The teacher runs once for every view of every photo, before training, and its
-answers are read from the cache from then on: by every epoch, student and seed. Only then are the student's photos
+outputs are read from the cache from then on: by every epoch, student and seed. Only then are the student's photos
 decoded, so that those of one of the two are in memory at a time.
 
 With a label weight of zero the labels are never read, and photos without any may take part.
@@ -29,7 +29,7 @@ from attar.distill.losses import DistillObjective, objective_of
 from attar.distill.losses.base import UNKNOWN
 from attar.distill.module import DistillationModule
 from attar.distill.teacher_check import refuse_useless
-from attar.distill.teacher_outputs import teacher_answers
+from attar.distill.teacher_outputs import fill_cache
 from attar.preprocessing import Preprocessing
 from attar.recipe import DistillSpec
 from attar.train import distributed
@@ -83,13 +83,13 @@ def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
     """Train a student (or one that wraps it, as for integers) in place.
 
     Args:
-        student: uint8 images (N, 3, H, W) -> logits, with `answers` for its losses.
+        student: uint8 images (N, 3, H, W) -> logits, with `outputs` for its losses.
         task: what it learns from.
         remeasure: give its batch norms the statistics of training photos in the end and before each evaluation;
             not where the training is of the function with the statistics that it has.
 
     Raises:
-        InputError: a teacher with other labels or useless answers; a batch that the losses or views cannot take; a
+        InputError: a teacher with other labels or useless outputs; a batch that the losses or views cannot take; a
             cache or checkpoint of another training.
     """
     spec, views, photos, objective = task.spec, task.views, task.photos, objective_of(task.spec)
@@ -98,14 +98,14 @@ def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
     views.photos_in(batch_size)
     require_balance(spec, objective, taught=task.teacher is not None)
     require_comparisons(spec, objective, batch_size, taught=task.teacher is not None)
-    answers = _answers(task, objective)
+    cache = _cached_outputs(task, objective)
     loader = ViewLoader(
         PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=batch_size, seed=task.seed
     )
     sample = TrainingSample(photos, task.preprocessing)
     trained = train(
-        distillation_module(student, spec, answers, task.seed, label_loss(spec, photos)),
-        spec, _From(loader, task.first), loss_function(objective, answers),
+        distillation_module(student, spec, cache, task.seed, label_loss(spec, photos)),
+        spec, _From(loader, task.first), loss_function(objective, cache),
         seed=task.seed, checkpoint=task.checkpoint, identity=task.identity, title=task.title,
         validate=validator(photos, task.preprocessing, spec.select),
         remeasure=sample.remeasure if remeasure and distributed.is_first() else None,
@@ -120,19 +120,19 @@ def steps_of(spec: DistillSpec, photos: Photos, teacher: Bundle | None) -> int:
     return len(seen) // min(spec.batch_size, len(seen))
 
 
-def _answers(task: Task, objective: DistillObjective) -> TeacherCache | None:
-    """The teacher's answers to the views of this training, if there is a teacher."""
+def _cached_outputs(task: Task, objective: DistillObjective) -> TeacherCache | None:
+    """The teacher's outputs for the views of this training, if there is a teacher."""
     if task.teacher is None:
         return None
-    answers = teacher_answers(
+    cache = fill_cache(
         task.teacher, task.photos, task.views, task.cache, epochs=task.first + task.spec.epochs, kinds=objective.kinds,
         temperature=objective.temperature, compile=task.spec.compile_teacher,
     )  # fmt: skip
     if (
         task.spec.check_teacher and objective.labels and "logits" in objective.kinds
     ):  # the labelled photos come first in it
-        refuse_useless(answers, labels_of(task.photos.train), task.teacher)
-    return answers
+        refuse_useless(cache, labels_of(task.photos.train), task.teacher)
+    return cache
 
 
 def training_set(
@@ -149,28 +149,28 @@ def training_set(
 def distillation_module(
     student: nn.Module,
     spec: DistillSpec,
-    answers: TeacherCache | None,
+    cache: TeacherCache | None,
     seed: int,
     supervised: LabelLoss | None = None,
 ) -> DistillationModule:
     """The student as it is trained, with what its losses learn beside it; `supervised` is by default not balanced."""
     torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not
-    objective = objective_of(spec) if answers is not None else None
-    shapes = answers.shapes if answers is not None else {}
+    objective = objective_of(spec) if cache is not None else None
+    shapes = cache.shapes if cache is not None else {}
     supervised = supervised or LabelLoss(spec.label_smoothing)
     return DistillationModule(student, objective, size=spec.size, teacher=shapes, supervised=supervised)
 
 
 def loss_function(
-    objective: DistillObjective, answers: TeacherCache | None
+    objective: DistillObjective, cache: TeacherCache | None
 ) -> Callable[[nn.Module, Batch], torch.Tensor]:
     """The loss as a function of (`DistillationModule`, batch), for `attar.train.loop.train`."""
 
     def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
-        if answers is None:
+        if cache is None:
             return model(batch.images, batch.labels)
-        stored = answers.answers(batch.view, batch.index, objective.kinds)
-        soft = {kind: torch.from_numpy(answer).to(batch.images.device) for kind, answer in stored.items()}
+        stored = cache.outputs(batch.view, batch.index, objective.kinds)
+        soft = {kind: torch.from_numpy(output).to(batch.images.device) for kind, output in stored.items()}
         return model(batch.images, batch.labels, soft)
 
     return loss_of

@@ -18,13 +18,13 @@ from attar.train.balance import LabelLoss
 
 
 class DistillationModule(nn.Module):
-    """Images, labels and the teacher's answers -> the loss; images alone -> the student's logits.
+    """Images, labels and the teacher's outputs -> the loss; images alone -> the student's logits.
 
     Args:
-        student: uint8 images -> logits; with an objective beyond logits, its `answers` too.
+        student: uint8 images -> logits; with an objective beyond logits, its `outputs` too.
         objective: what it is trained for; None: the labels alone.
         size: side of its images, pixels.
-        teacher: shapes of the teacher's answers.
+        teacher: shapes of the teacher's outputs.
         supervised: the loss of the labels.
     """
 
@@ -57,29 +57,29 @@ class DistillationModule(nn.Module):
         Args:
             images: uint8 (N, 3, S, S).
             labels: int64 (N,), -1 where there is none, or each class's share, float (N, C).
-            teacher: its answers of the kinds that the objective needs, float32.
+            teacher: its outputs of the kinds that the objective needs, float32.
         """
         if labels is None:
             return self.student(images)
-        answers = self.student.answers(images) if self._look else {"logits": self.student(images)}  # type: ignore[operator]
-        answers = {kind: answer.float() for kind, answer in answers.items()}
+        outputs = self.student.outputs(images) if self._look else {"logits": self.student(images)}  # type: ignore[operator]
+        outputs = {kind: output.float() for kind, output in outputs.items()}
         if self.objective is None or teacher is None:
-            return self.supervised(answers["logits"], labels)
+            return self.supervised(outputs["logits"], labels)
         # Logarithms, norms and differences of half-precision numbers are no good.
         with torch.autocast(images.device.type, enabled=False):
-            total = answers["logits"].new_zeros(())
+            total = outputs["logits"].new_zeros(())
             if self.objective.labels:
-                total = self.objective.labels * self.supervised(answers["logits"], labels)
-            known = labels.argmax(1) if labels.is_floating_point() else labels
+                total = self.objective.labels * self.supervised(outputs["logits"], labels)
+            classes = labels.argmax(1) if labels.is_floating_point() else labels
             for each, projector in zip(self.objective.losses, self.projectors):
-                total = total + each.weight * each.loss(answers, teacher, known, projector)
+                total = total + each.weight * each.loss(outputs, teacher, classes, projector)
         return total
 
 
 @torch.no_grad()
 def _shapes_of(student: nn.Module, size: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of a student's answers to one photo, by kind."""
+    """The shapes of a student's outputs to one photo, by kind."""
     training = student.training
-    answers = student.eval().answers(torch.zeros(1, 3, size, size, dtype=torch.uint8))  # type: ignore[operator]
+    outputs = student.eval().outputs(torch.zeros(1, 3, size, size, dtype=torch.uint8))  # type: ignore[operator]
     student.train(training)
-    return {kind: tuple(answer.shape[1:]) for kind, answer in answers.items()}
+    return {kind: tuple(output.shape[1:]) for kind, output in outputs.items()}

@@ -108,9 +108,9 @@ class QuantizationAware(nn.Module):
         """uint8 images (N, 3, H, W) -> logits."""
         return self.student(images)
 
-    def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """As the student's own."""
-        return self.student.answers(images)
+        return self.student.outputs(images)
 
     def train(self, mode: bool = True) -> QuantizationAware:
         """Set the mode of everything but batch norms."""

@@ -24,11 +24,11 @@ BETTER = 0.15
 """Gain in top-1 from which a message proposes that classes were renamed."""
 
 
-def refuse_useless(answers: TeacherCache, labels: np.ndarray, teacher: Bundle) -> None:
+def refuse_useless(cache: TeacherCache, labels: np.ndarray, teacher: Bundle) -> None:
     """Look at the teacher's answers to view 0 of the training photos.
 
     Args:
-        answers: the cache, view 0 in it.
+        cache: of its outputs, view 0 in it.
         labels: of the photos, int64 (photos,); negative where there is none.
         teacher: whose answers they are.
 
@@ -38,9 +38,9 @@ def refuse_useless(answers: TeacherCache, labels: np.ndarray, teacher: Bundle) -
     index = np.random.default_rng(0).permutation(np.flatnonzero(labels >= 0))[:SAMPLE]
     if len(index) < 2:
         return
-    found = problem(answers.logits(0, index).argmax(1), labels[index], teacher.labels)
-    if found:
-        raise InputError(f"{teacher.path}: {found} To train by it all the same, set student.check_teacher to false.")
+    trouble = problem(cache.logits(0, index).argmax(1), labels[index], teacher.labels)
+    if trouble:
+        raise InputError(f"{teacher.path}: {trouble} To train by it all the same, set student.check_teacher to false.")
 
 
 def problem(predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> str | None:

@@ -1,4 +1,4 @@
-"""The teacher's answers to every view that training will see: from the cache, computed where it lacks some.
+"""The teacher's outputs for every view that training will see: from the cache, computed where it lacks some.
 
 The only place where a teacher runs during distillation.
 """
@@ -28,7 +28,7 @@ from attar.train import distributed
 from attar.train.memory import keep_freed
 
 
-def teacher_answers(
+def fill_cache(
     bundle: Bundle,
     photos: Photos,
     views: ViewPolicy,
@@ -39,7 +39,7 @@ def teacher_answers(
     temperature: float = 1.0,
     compile: bool = False,
 ) -> TeacherCache:
-    """The cache of the teacher's answers to every view that `epochs` epochs will see, built where missing.
+    """The cache of the teacher's outputs for every view that `epochs` epochs will see, built where missing.
 
     Args:
         bundle: the teacher.
@@ -93,7 +93,7 @@ def _build_cache(
     keep_freed()
     model: Any = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8, device=device())
-    cache.expect({kind: answer.shape[1:] for kind, answer in ask(model, one, kinds).items()})
+    cache.expect({kind: output.shape[1:] for kind, output in teacher_forward(model, one, kinds).items()})
     # The teacher sees the very view the student sees, drawn at the teacher's own size.
     labels = np.full(len(seen), UNKNOWN, dtype=np.int64)
     loader = ViewLoader(PhotoStore(seen, model.size), labels, views, size=model.size, batch_size=64, seed=0)
@@ -104,9 +104,9 @@ def _build_cache(
         cache.pack(distributed.exchange(_sample(model, seen, views))[0], temperature)
 
     def compute(view: int) -> Iterator[dict[str, np.ndarray]]:
-        title = f"Teacher's answers to view {view + 1}/{len(needed)}"
+        title = f"Teacher's outputs for view {view + 1}/{len(needed)}"
         for batch in track(loader.in_order(view), title, -(-len(seen) // loader.batch_size)):
-            yield ask(model, batch.images.to(device()), kinds)
+            yield teacher_forward(model, batch.images.to(device()), kinds)
 
     cache.build(distributed.share(missing), compute, kinds)
     return cache
@@ -117,15 +117,15 @@ def _sample(model: Any, photos: tuple[Photo, ...], views: ViewPolicy) -> np.ndar
     chosen = tuple(photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, SAMPLE).round().astype(int)))
     labels = np.full(len(chosen), UNKNOWN, dtype=np.int64)
     loader = ViewLoader(PhotoStore(chosen, model.size), labels, views, size=model.size, batch_size=64, seed=0)
-    return np.concatenate([ask(model, batch.images.to(device()))["logits"] for batch in loader.in_order(0)])
+    return np.concatenate([teacher_forward(model, batch.images.to(device()))["logits"] for batch in loader.in_order(0)])
 
 
 class _Compiled:
-    """A teacher through torch.compile, for `ask`."""
+    """A teacher through torch.compile, for `teacher_forward`."""
 
     def __init__(self, model: Any) -> None:
         self.size = model.size
-        self.answers = torch.compile(model.answers)
+        self.outputs = torch.compile(model.outputs)
         self._logits = torch.compile(model.forward)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -137,7 +137,7 @@ def _compiled(model: Any, images: torch.Tensor, kinds: tuple[str, ...]) -> Any:
     say("Compiling the teacher ...")
     fast = _Compiled(model)
     try:
-        ask(fast, images, kinds)
+        teacher_forward(fast, images, kinds)
     except Exception as error:  # no C++ compiler, or an operation that it cannot do
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         say(f"torch.compile does not work here ({reason}). The teacher runs without it.")
@@ -146,8 +146,8 @@ def _compiled(model: Any, images: torch.Tensor, kinds: tuple[str, ...]) -> Any:
 
 
 @torch.inference_mode()
-def ask(model: Any, images: torch.Tensor, kinds: tuple[str, ...] = ("logits",)) -> dict[str, np.ndarray]:
-    """A teacher's answers to images, by kind, as they are stored.
+def teacher_forward(model: Any, images: torch.Tensor, kinds: tuple[str, ...] = ("logits",)) -> dict[str, np.ndarray]:
+    """A teacher's outputs to images, by kind, as they are stored.
 
     Args:
         model: a `teachers.Teacher`, in evaluation mode.
@@ -158,19 +158,19 @@ def ask(model: Any, images: torch.Tensor, kinds: tuple[str, ...] = ("logits",)) 
         Kind -> float32 (N, ...).
     """
     with torch.autocast(device().type, torch.bfloat16, enabled=fast_bf16()):
-        raw = {"logits": model(images)} if kinds == ("logits",) else model.answers(images)
-    raw = {kind: answer.float() for kind, answer in raw.items()}
+        raw = {"logits": model(images)} if kinds == ("logits",) else model.outputs(images)
+    raw = {kind: output.float() for kind, output in raw.items()}
     return {kind: _STORED[kind](raw).cpu().numpy() for kind in kinds}
 
 
 _STORED: dict[str, Callable[[dict[str, torch.Tensor]], torch.Tensor]] = {
     "logits": lambda raw: raw["logits"],
     "pooled": lambda raw: raw["pooled"],
-    "map": lambda raw: whitened(raw["map"]),
-    "middle": lambda raw: whitened(raw["middle"]),
-    "attention": lambda raw: attention_map(raw["map"]),
+    "feature_map": lambda raw: whitened(raw["feature_map"]),
+    "mid_features": lambda raw: whitened(raw["mid_features"]),
+    "attention": lambda raw: attention_map(raw["feature_map"]),
 }
-"""Kind of answer -> how it is made from what the teacher gives. See `attar.distill.losses.base`."""
+"""Kind of output -> how it is made from what the teacher gives. See `attar.distill.losses.base`."""
 
 
 def identity_of(photos: Photos) -> str:

@@ -51,9 +51,9 @@ class TopK:
 
     def pack(self, logits: np.ndarray) -> np.ndarray:
         """Float logits (N, classes) -> packed answers (N,)."""
-        known = _log_softmax(logits)
-        largest, index = known.topk(self.k, dim=1)
-        rest = known.scatter(1, index, float("-inf")).logsumexp(1).clamp(min=_LEAST)
+        log_probabilities = _log_softmax(logits)
+        largest, index = log_probabilities.topk(self.k, dim=1)
+        rest = log_probabilities.scatter(1, index, float("-inf")).logsumexp(1).clamp(min=_LEAST)
         packed = np.empty(len(logits), dtype=self.dtype)
         packed["index"], packed["log_probability"], packed["rest"] = index, largest, rest
         return packed

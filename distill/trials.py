@@ -100,8 +100,8 @@ class Probes:
         helps = [each for each in self.tried if each.verdict == "helps"]
         if not helps:
             return "There is no evidence that any of these changes helps."
-        found = "; ".join(f"{each.change} ({each.what}), {100 * each.gain:+.1f} points" for each in helps)
-        return f"What helps, estimated over the control: {found}."
+        listed = "; ".join(f"{each.change} ({each.what}), {100 * each.gain:+.1f} points" for each in helps)
+        return f"What helps, estimated over the control: {listed}."
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -146,13 +146,13 @@ def probe(
 
     level = 1 - 0.05 / max(1, len(plans))
     base = right("control", control)
-    found = [_tried(name, plan, right(name, plan), base, level) for name, plan in plans.items()]
+    trials = [_tried(name, plan, right(name, plan), base, level) for name, plan in plans.items()]
     return Probes(
         how=f"Each change was tried by training the student on (epochs: {epochs}; for schedule {2 * epochs}) at "
         f"{SHARE:g} of its learning rate, against a control with nothing changed, on one seed. The gain of a full "
         "training may be larger or smaller, and what is worse so soon may need longer: a larger input most of all.",
         level=level, student=float(student.metrics["top1"]), control=float(base.mean()),
-        tried=tuple(sorted(found, key=lambda each: -each.gain)), left_out=tuple(left_out),
+        tried=tuple(sorted(trials, key=lambda each: -each.gain)), left_out=tuple(left_out),
     )  # fmt: skip
 
 
@@ -165,8 +165,8 @@ def _require_own(student: Bundle, photos: Photos, teacher: Bundle | None) -> Non
             f"{student.path}: does not say how it was trained, or was trained on for integers. Probe a student that "
             "`attar distill` made."
         )
-    known = (about["data"]["fingerprint"], (about["data"].get("unlabelled") or {}).get("fingerprint", ""))
-    if known != (photos.fingerprint, photos.unlabelled_fingerprint):
+    fingerprints = (about["data"]["fingerprint"], (about["data"].get("unlabelled") or {}).get("fingerprint", ""))
+    if fingerprints != (photos.fingerprint, photos.unlabelled_fingerprint):
         raise InputError(f"{photos.spec.path}: not the photos that {student.path} was made from. Give it those.")
     taught, given = (about.get("teacher") or {}).get("fingerprint"), teacher.fingerprint if teacher else None
     if taught != given:
@@ -236,8 +236,8 @@ def _right(
     identity = [student.fingerprint, identity_of(photos), taught, name, plan.views.to_json(), plan.first]
     key = digest_of([identity, plan.spec.model_dump(mode="json"), version("torch")])
     stored = output / f"{name}.json"
-    if stored.is_file() and (found := read_json(stored)).get("key") == key:
-        return np.array(found["right"], dtype=bool)
+    if stored.is_file() and (earlier := read_json(stored)).get("key") == key:
+        return np.array(earlier["right"], dtype=bool)
     preprocessing = replace(student.preprocessing, size=plan.spec.size)
     task = Task(
         photos, plan.spec, preprocessing, plan.views, teacher, cache, seed=0, checkpoint=output / f"{name}.training.pt",

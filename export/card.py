@@ -65,20 +65,21 @@ def render(manifest: Manifest, student: Bundle, code: Mapping[str, str]) -> str:
 
 def _readiness(manifest: Manifest) -> list[str]:
     """Why the files are not fit to ship, first of all; what else is remarkable."""
-    found = manifest.readiness
-    why = [f"**Do not ship yet.** {' '.join(map(plain, found.reasons))}"] if found.reasons else []
-    return [*why, *map(plain, found.remarks)]
+    readiness = manifest.readiness
+    why = [f"**Do not ship yet.** {' '.join(map(plain, readiness.reasons))}"] if readiness.reasons else []
+    return [*why, *map(plain, readiness.remarks)]
 
 
 def _files(entries: Iterable[FileEntry]) -> str:
     rows = [["file", "size", "top-1", "agreement", "largest error", "needs", "verified by"]]
     for entry in entries:
-        found = entry.verification
-        others = [second["evaluator"] for second in found.get("second_opinions", {}).values()]
+        verification = entry.verification
+        others = [second["evaluator"] for second in verification.get("second_opinions", {}).values()]
         rows.append(
-            [f"`{entry.file}`", f"{entry.bytes / 1e6:.2f} MB", _percent(found["top1"]), _percent(found["agreement"]),
-             f"{found['max_abs_error']:.4f}", f"TFLite {entry.min_runtime}" if entry.min_runtime else "",
-             "; ".join([found["evaluator"], *others, *filter(None, [found.get("remark")])])]
+            [f"`{entry.file}`", f"{entry.bytes / 1e6:.2f} MB",
+             _percent(verification["top1"]), _percent(verification["agreement"]),
+             f"{verification['max_abs_error']:.4f}", f"TFLite {entry.min_runtime}" if entry.min_runtime else "",
+             "; ".join([verification["evaluator"], *others, *filter(None, [verification.get("remark")])])]
         )  # fmt: skip
     return table(rows)
 

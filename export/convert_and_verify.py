@@ -21,14 +21,14 @@ from attar.students import Student
 
 
 def make(
-    target: Target, model: Student, known: Reference, calibration: np.ndarray, output: Path, max_drop: float
+    target: Target, model: Student, reference: Reference, calibration: np.ndarray, output: Path, max_drop: float
 ) -> FileEntry:
     """Write a target's file into the folder `output`, once it computes what its student does.
 
     Args:
         target: the file to write.
         model: the student, in evaluation mode.
-        known: the student's answers on validation images.
+        reference: the student's answers on validation images.
         calibration: uint8 training images (N, H, W, 3) that int8 ranges are taken from.
         output: the exports folder.
         max_drop: points of top-1 that the file may lose against its student. Of formats that quantize by plan
@@ -40,20 +40,20 @@ def make(
 
     def gate(path: Path) -> FileEntry:
         with captured():
-            return check(path, target, known, max_drop)
+            return check(path, target, reference, max_drop)
 
     with replacing(output / target.file) as temporary:
         # Runtimes go by the suffix, which the temporary name keeps.
         if target.precision in getattr(target.module, "BY_PLAN", ()):
-            by_plan = _quietly(target.module.ByPlan, model, known.bundle, target.precision, calibration)
+            by_plan = _quietly(target.module.ByPlan, model, reference.bundle, target.precision, calibration)
             chosen = calibration[:: -(-len(calibration) // RANKED)]
             files = RealFiles(
-                by_plan.layers, lambda plan, path: _quietly(by_plan.write, plan, path), gate, temporary, known,
+                by_plan.layers, lambda plan, path: _quietly(by_plan.write, plan, path), gate, temporary, reference,
                 images=chosen, answers=predict(model, chosen),
             )  # fmt: skip
             entry = recover(files, may_keep_float=target.precision.endswith("+fp"))
         else:
-            _quietly(target.module.convert, model, known.bundle, target.precision, calibration, temporary)
+            _quietly(target.module.convert, model, reference.bundle, target.precision, calibration, temporary)
             entry = gate(temporary)
     return replace(entry, file=target.file, sha256=sha256(output / target.file))
 

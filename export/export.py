@@ -102,8 +102,8 @@ def export_student(
     if failures:
         # A target that nothing but the input prevents has not failed a gate.
         kind = InputError if all(isinstance(error, InputError) for error in failures.values()) else GateError
-        told = "\n  ".join(f"{target}: {failures[target]}" for target in wanted if target in failures)
-        raise kind(f"{output}: {len(failures)} of {len(chosen)} targets failed:\n  {told}")
+        failed = "\n  ".join(f"{target}: {failures[target]}" for target in wanted if target in failures)
+        raise kind(f"{output}: {len(failures)} of {len(chosen)} targets failed:\n  {failed}")
     return folder.manifest
 
 
@@ -150,13 +150,17 @@ def _keys(
 
 def _prepare(space: Path, student: Bundle, photos: Photos, calibration: np.ndarray | None, limit: int) -> None:
     """Lay out what every target's process reads: the student's own answers, and calibration images."""
-    from attar.export.verify import reference, spread
+    from attar.export.verify import spread, student_reference
 
-    known = reference(student, photos, limit)
+    reference = student_reference(student, photos, limit)
     if calibration is None:
         calibration = load_pixels(spread(photos.train, CALIBRATION), student.preprocessing, "Reading training photos")
     save_arrays(
-        space, pixels=known.pixels, labels=known.labels, probabilities=known.probabilities, calibration=calibration
+        space,
+        pixels=reference.pixels,
+        labels=reference.labels,
+        probabilities=reference.probabilities,
+        calibration=calibration,
     )
 
 

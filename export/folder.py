@@ -42,14 +42,16 @@ class Folder:
         )  # fmt: skip
         self._others: Manifest | None = None
         if (path / NAME).is_file():
-            found = read_manifest(path)
-            if found.bundle["fingerprint"] == student.fingerprint:
-                self.manifest = replace(self.manifest, files=found.files, failed=found.failed, guide=found.guide)
+            manifest = read_manifest(path)
+            if manifest.bundle["fingerprint"] == student.fingerprint:
+                self.manifest = replace(
+                    self.manifest, files=manifest.files, failed=manifest.failed, guide=manifest.guide
+                )
             elif force:
-                self._others = found
+                self._others = manifest
             else:
                 raise InputError(
-                    f"{path}: holds exports of another student ({found.bundle['name']}). "
+                    f"{path}: holds exports of another student ({manifest.bundle['name']}). "
                     "Choose another --output, or replace them with --force."
                 )
         elif path.is_dir() and any(not item.name.startswith(".tmp-") for item in path.iterdir()):

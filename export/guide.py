@@ -23,7 +23,7 @@ from attar.export import card, snippets
 from attar.export.capture_output import captured
 from attar.export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, Manifest
 from attar.export.runners import open_runner
-from attar.export.verify import Reference, changed_files, reference
+from attar.export.verify import Reference, changed_files, student_reference
 from attar.files import read_json, remove, replacing, sha256, write_json, write_text
 
 GOLDEN_PHOTOS = 6
@@ -47,10 +47,10 @@ def write_guide(manifest: Manifest, output: Path, student: Bundle, photos: Photo
         return replace(manifest, guide={})
     if is_current(manifest, output):
         return manifest
-    known = reference(student, photos, GOLDEN_PHOTOS)
+    reference = student_reference(student, photos, GOLDEN_PHOTOS)
     with replacing(output / GOLDEN) as folder:
         folder.mkdir()
-        write_golden(manifest, output, known, folder)
+        write_golden(manifest, output, reference, folder)
     with replacing(output / SNIPPETS) as folder:
         folder.mkdir()
         for name, text in snippets.fill(manifest).items():
@@ -74,26 +74,27 @@ def is_current(manifest: Manifest, output: Path) -> bool:
     return {file: about["sha256"] for file, about in made_for.items()} == {e.file: e.sha256 for e in manifest.files}
 
 
-def write_golden(manifest: Manifest, output: Path, known: Reference, folder: Path) -> None:
+def write_golden(manifest: Manifest, output: Path, reference: Reference, folder: Path) -> None:
     """Write photos as the files take them (PNG), and golden.json: what the student and every file answer.
 
     golden.json: `labels`; `images`: `{"file", "label"}`, to be fed as they are, without resizing; `student`: its
     probabilities, one row an image; `files`: for each `{"sha256", "evaluator", "probabilities"}`.
     """
     images = []
-    for number, (pixels, label) in enumerate(zip(known.pixels, known.labels)):
+    for number, (pixels, label) in enumerate(zip(reference.pixels, reference.labels)):
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        images.append({"file": f"{number}.png", "label": known.bundle.labels[int(label)]})
+        images.append({"file": f"{number}.png", "label": reference.bundle.labels[int(label)]})
     files = {}
     for entry in manifest.files:
         with captured():
             runner = open_runner(output / entry.file)
-            answers = runner.predict(known.pixels)
+            answers = runner.predict(reference.pixels)
         files[entry.file] = {
             "sha256": entry.sha256, "evaluator": runner.evaluator, "probabilities": _rows(answers),
         }  # fmt: skip
     golden: dict[str, Any] = {
-        "labels": list(known.bundle.labels), "images": images, "student": _rows(known.probabilities), "files": files,
+        "labels": list(reference.bundle.labels), "images": images,
+        "student": _rows(reference.probabilities), "files": files,
     }  # fmt: skip
     write_json(folder / "golden.json", golden)
 

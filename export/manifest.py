@@ -79,8 +79,8 @@ class Manifest:
     @property
     def readiness(self) -> Readiness:
         """What is known against shipping the student, whose answers the files repeat."""
-        told = self.bundle.get("readiness") or {}
-        return Readiness(tuple(told.get("reasons", ())), tuple(told.get("remarks", ())))
+        stored = self.bundle.get("readiness") or {}
+        return Readiness(tuple(stored.get("reasons", ())), tuple(stored.get("remarks", ())))
 
     def with_file(self, entry: FileEntry) -> Manifest:
         """The same with a good file, in place of what was known of its target."""
@@ -118,8 +118,8 @@ def read_manifest(folder: Path | str) -> Manifest:
     value = read_json(path)
     if not isinstance(value, dict) or value.get("schema") not in (1, SCHEMA):
         raise InputError(f"{path}: not a manifest of version {SCHEMA}. Export again.")
-    told = value.pop("sha256", None)
-    if value["schema"] == SCHEMA and told != digest_of(value):
+    digest = value.pop("sha256", None)
+    if value["schema"] == SCHEMA and digest != digest_of(value):
         raise InputError(f"{path}: damaged or edited: its own checksum is another one. Export again.")
     try:
         manifest = TypeAdapter(Manifest).validate_json(json.dumps(value))

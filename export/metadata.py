@@ -15,8 +15,8 @@ def about(bundle: Bundle, target: str) -> dict[str, Any]:
         bundle: the student.
         target: the file's target, such as `litert:int8`.
     """
-    known = bundle.provenance
-    data = known.get("data") or {}
+    provenance = bundle.provenance
+    data = provenance.get("data") or {}
     return {
         "attar": __version__,
         "target": target,
@@ -25,12 +25,12 @@ def about(bundle: Bundle, target: str) -> dict[str, Any]:
         "labels": list(bundle.labels),
         "preprocessing": bundle.preprocessing.to_json(),
         "metrics": {key: value for key, value in bundle.metrics.items() if key != "history"},
-        "author": str(known.get("author") or ""),
-        "license": str(known.get("license") or ""),
-        "teacher": known.get("teacher"),
+        "author": str(provenance.get("author") or ""),
+        "license": str(provenance.get("license") or ""),
+        "teacher": provenance.get("teacher"),
         "data": {key: data[key] for key in ("fingerprint", "train", "val") if key in data},
-        "recipe_sha256": known.get("recipe_sha256"),
-        "seed": known.get("seed"),
+        "recipe_sha256": provenance.get("recipe_sha256"),
+        "seed": provenance.get("seed"),
     }
 
 

@@ -97,7 +97,7 @@ class RealFiles:
         write: makes the file of a plan.
         check: the gate: the entry of a file that passes, or `GateError`.
         path: where files are made, each over the last.
-        known: the student's answers on validation images.
+        reference: the student's answers on validation images.
         images: uint8 calibration images (N, H, W, 3).
         answers: the student's probabilities for them (N, classes).
     """
@@ -106,7 +106,7 @@ class RealFiles:
     write: Callable[[Plan, Path], None]
     check: Callable[[Path], FileEntry]
     path: Path
-    known: Reference
+    reference: Reference
     images: np.ndarray
     answers: np.ndarray
 
@@ -118,7 +118,7 @@ class RealFiles:
             measured, problem = entry.verification, ""
         except GateError as error:
             entry, problem = None, str(error)
-            measured = measure(self._predict(self.known.pixels), self.known)
+            measured = measure(self._predict(self.reference.pixels), self.reference)
         return Try(tool, plan, away, 100 * (measured["student_top1"] - measured["top1"]), problem), entry
 
     def divergence(self, plan: Plan) -> float:
@@ -229,10 +229,10 @@ def _fewest_float(
     return tries, entry, [replace(item, float=item.layer in kept) for item in scores]
 
 
-def divergence(expected: np.ndarray, found: np.ndarray) -> float:
+def divergence(expected: np.ndarray, outputs: np.ndarray) -> float:
     """Mean Kullback-Leibler divergence of probabilities (N, classes) from those expected, in nats."""
-    expected, found = (np.maximum(value.astype(np.float64), 1e-9) for value in (expected, found))
-    return float((expected * np.log(expected / found)).sum(1).mean())
+    expected, outputs = (np.maximum(value.astype(np.float64), 1e-9) for value in (expected, outputs))
+    return float((expected * np.log(expected / outputs)).sum(1).mean())
 
 
 def _with_record(

@@ -64,13 +64,13 @@ def parse_targets(names: Sequence[str]) -> list[Target]:
     Raises:
         InputError: an unknown target (with close matches), or none at all.
     """
-    known = _named()
+    named = _named()
     for name in names:
-        if name not in known:
-            raise InputError(f"target {name!r}: unknown.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+        if name not in named:
+            raise InputError(f"target {name!r}: unknown.{did_you_mean(name, named)} Known: {', '.join(named)}.")
     if not names:
-        raise InputError(f"No target given. Known: {', '.join(known)}.")
-    return list(dict.fromkeys(target for name in names for target in known[name]))
+        raise InputError(f"No target given. Known: {', '.join(named)}.")
+    return list(dict.fromkeys(target for name in names for target in named[name]))
 
 
 def require_targets(targets: Sequence[Target]) -> None:

@@ -58,7 +58,7 @@ class Reference:
     probabilities: np.ndarray
 
 
-def reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
+def student_reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
     """Run the student on up to `limit` validation photos, evenly spread over them."""
     from attar import students
     from attar.inference import predict
@@ -79,13 +79,13 @@ def spread(photos: Sequence[T], limit: int) -> list[T]:
     return [photos[i] for i in np.linspace(0, len(photos) - 1, limit).round().astype(int)]
 
 
-def check(path: Path, target: Target, known: Reference, max_drop: float, *, arm: bool = False) -> FileEntry:
+def check(path: Path, target: Target, reference: Reference, max_drop: float, *, arm: bool = False) -> FileEntry:
     """Run a file on the reference photos and hold it against the student.
 
     Args:
         path: the file.
         target: what it is meant to be.
-        known: the student's answers.
+        reference: the student's answers.
         max_drop: points of top-1 that it may lose.
         arm: also run it on an emulated ARM, if its format can.
 
@@ -95,20 +95,20 @@ def check(path: Path, target: Target, known: Reference, max_drop: float, *, arm:
     """
     try:
         runner = open_runner(path)
-        if runner.labels != known.bundle.labels:
-            raise GateError(f"its labels are not the student's ({_difference(runner.labels, known.bundle.labels)})")
-        told = getattr(runner, "preprocessing", None)
-        if told and told != known.bundle.preprocessing.to_json():
-            raise GateError(f"its preprocessing is not the student's ({told})")
-        found = runner.predict(known.pixels)
+        if runner.labels != reference.bundle.labels:
+            raise GateError(f"its labels are not the student's ({_difference(runner.labels, reference.bundle.labels)})")
+        stated = getattr(runner, "preprocessing", None)
+        if stated and stated != reference.bundle.preprocessing.to_json():
+            raise GateError(f"its preprocessing is not the student's ({stated})")
+        outputs = runner.predict(reference.pixels)
     except GateError:
         raise
     except Exception as error:  # runtimes raise anything on a damaged file
         raise GateError(f"it does not run: {error}") from error
-    measured = measure(found, known)
+    measured = measure(outputs, reference)
     remark = _gate(measured, target.tolerance, max_drop)
     opinions = {
-        name: _second(name, open_evaluator, target, known, found)
+        name: _second(name, open_evaluator, target, reference, outputs)
         for name, open_evaluator in _evaluators(path, target, arm).items()
     }
     min_runtime = getattr(target.module, "min_runtime", lambda path: None)
@@ -126,67 +126,70 @@ def check(path: Path, target: Target, known: Reference, max_drop: float, *, arm:
 def _evaluators(path: Path, target: Target, arm: bool) -> dict[str, Callable[[], Evaluator]]:
     """The other evaluators of a file, by name."""
     wanted = ["second_opinions", *(["arm_opinions"] if arm else [])]
-    found: dict[str, Callable[[], Evaluator]] = {}
+    evaluators: dict[str, Callable[[], Evaluator]] = {}
     for name in wanted:
         if hasattr(target.module, name):
-            found |= getattr(target.module, name)(path)
-    return found
+            evaluators |= getattr(target.module, name)(path)
+    return evaluators
 
 
 def _second(
-    name: str, open_evaluator: Callable[[], Evaluator], target: Target, known: Reference, first: np.ndarray
+    name: str, open_evaluator: Callable[[], Evaluator], target: Target, reference: Reference, first: np.ndarray
 ) -> dict[str, Any]:
     """What another evaluator says of a file, on a few of the photos, once it says the same as the first.
 
     It is held to the limits of the file's precision, against the first evaluator and not the student: the file's own
     rounding was judged there on all photos, and a few would judge it by chance.
     """
-    few = spread(range(len(known.pixels)), OPINION_PHOTOS)
+    few = spread(range(len(reference.pixels)), OPINION_PHOTOS)
     try:
         evaluator = open_evaluator()
-        found = evaluator.predict(known.pixels[few])
+        outputs = evaluator.predict(reference.pixels[few])
     except InputError:  # the evaluator is wanting, not the file
         raise
     except Exception as error:
         raise GateError(f"{name} does not run it: {error}") from error
     of_student = replace(
-        known, pixels=known.pixels[few], labels=known.labels[few], probabilities=known.probabilities[few]
+        reference,
+        pixels=reference.pixels[few],
+        labels=reference.labels[few],
+        probabilities=reference.probabilities[few],
     )
-    of_file = measure(found, replace(of_student, probabilities=first[few]))
+    of_file = measure(outputs, replace(of_student, probabilities=first[few]))
     problems, _ = _problems(of_file, target.tolerance)
     if problems:
         raise GateError(f"{name} diverges from the first evaluator: " + "; ".join(problems))
     return {
-        **measure(found, of_student),
+        **measure(outputs, of_student),
         "evaluator": evaluator.evaluator,
         "max_abs_difference": of_file["max_abs_error"],
     }
 
 
-def measure(found: np.ndarray, known: Reference) -> dict[str, Any]:
+def measure(outputs: np.ndarray, reference: Reference) -> dict[str, Any]:
     """How a file's probabilities differ from its student's, as plain data."""
-    expected = known.probabilities
-    if found.shape != expected.shape:
-        raise GateError(f"its output has shape {found.shape}, not {expected.shape}")
-    if not np.isfinite(found).all():
+    expected = reference.probabilities
+    if outputs.shape != expected.shape:
+        raise GateError(f"its output has shape {outputs.shape}, not {expected.shape}")
+    if not np.isfinite(outputs).all():
         raise GateError("its output has values that are not finite")
-    error = np.abs(found - expected)
-    cosine = (found * expected).sum(1) / (np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1) + 1e-12)
+    error = np.abs(outputs - expected)
+    cosine = (outputs * expected).sum(1) / (np.linalg.norm(outputs, axis=1) * np.linalg.norm(expected, axis=1) + 1e-12)
     two = np.sort(expected, axis=1)[:, -2:]
     clear = two[:, 1] - two[:, 0] >= MIN_MARGIN
-    right, own = correct(expected, known.labels), correct(found, known.labels)
+    right, own = correct(expected, reference.labels), correct(outputs, reference.labels)
     return {
         "images": len(expected),
         "max_abs_error": float(error.max()),
         "mean_abs_error": float(error.max(1).mean()),
         "min_cosine": float(cosine.min()),
-        "agreement": agreement(found, expected),
+        "agreement": agreement(outputs, expected),
         "clear": int(clear.sum()),
-        "clear_agreement": agreement(found[clear], expected[clear]) if clear.any() else 1.0,
+        "clear_agreement": agreement(outputs[clear], expected[clear]) if clear.any() else 1.0,
         "lost": int((right & ~own).sum()),
         "won": int((own & ~right).sum()),
-        "top1": top_k(found, known.labels),
-        "student_top1": top_k(expected, known.labels),
+        "top1": top_k(outputs, reference.labels),
+        "student_top1": top_k(expected, reference.labels),
     }
 
 
@@ -224,7 +227,7 @@ def verify(
     if arm:
         _require_arm(exports, manifest)
     _refuse_another_story(exports, manifest, bundle)
-    known = reference(bundle, photos, limit)
+    reference = student_reference(bundle, photos, limit)
     same_photos = manifest.data.get("fingerprint") == photos.fingerprint
     before = manifest.files
     failures = [f"{failed.target}: {failed.error}" for failed in manifest.failed]
@@ -232,13 +235,16 @@ def verify(
     for entry in before:
         try:
             _whole(exports / entry.file, entry.sha256)
-            found = check(exports / entry.file, parse_targets([entry.target])[0], known, max_drop, arm=arm)
-            _as_listed(entry, found)
+            measured = check(exports / entry.file, parse_targets([entry.target])[0], reference, max_drop, arm=arm)
+            _as_listed(entry, measured)
             if same_photos:
-                _steady(entry, found)
+                _steady(entry, measured)
             manifest = manifest.with_file(
                 replace(
-                    entry, verification=found.verification, partitions=found.partitions, min_runtime=found.min_runtime
+                    entry,
+                    verification=measured.verification,
+                    partitions=measured.partitions,
+                    min_runtime=measured.min_runtime,
                 )
             )
         except AttarError as error:
@@ -264,24 +270,24 @@ def _keep(manifest: Manifest, exports: Path) -> None:
 
 def changed_files(folder: Path, digests: Mapping[str, str]) -> list[tuple[str, str]]:
     """The files and folders whose SHA-256 is not the one given, each with what is wrong with it."""
-    found = []
+    changed = []
     for name, digest in digests.items():
         try:
             _whole(folder / name, digest)
         except GateError as error:
-            found.append((name, str(error)))
-    return found
+            changed.append((name, str(error)))
+    return changed
 
 
 def _refuse_another_story(exports: Path, manifest: Manifest, bundle: Bundle) -> None:
     """Refuse a manifest that lists nothing, or says other things of the student than its bundle."""
     if not manifest.files and not manifest.failed:
         raise GateError(f"{exports}: its manifest lists no file, so there is nothing to prove. Export again.")
-    told = {"labels": list(bundle.labels), "preprocessing": bundle.preprocessing.to_json(), "name": bundle.name}
+    stored = {"labels": list(bundle.labels), "preprocessing": bundle.preprocessing.to_json(), "name": bundle.name}
     listed = {
         "labels": manifest.bundle["labels"], "preprocessing": manifest.preprocessing, "name": manifest.bundle["name"],
     }  # fmt: skip
-    for what, value in told.items():
+    for what, value in stored.items():
         if listed[what] != value:
             raise GateError(f"{exports}: its manifest has other {what} than {bundle.path}. Export again.")
 
@@ -296,10 +302,10 @@ def _unlisted(exports: Path, manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def _as_listed(entry: FileEntry, found: FileEntry) -> None:
+def _as_listed(entry: FileEntry, measured: FileEntry) -> None:
     """What the manifest says of a file is what the file says of itself."""
     for name in ("bytes", "signature", "labels_sha256", "min_runtime"):
-        listed, real = getattr(entry, name), getattr(found, name)
+        listed, real = getattr(entry, name), getattr(measured, name)
         if json.loads(json.dumps(listed)) != json.loads(json.dumps(real)):
             raise GateError(f"its {name} in manifest.json is {listed!r}, and the file's is {real!r}. Export it again")
 
@@ -363,17 +369,17 @@ def _problems(measured: dict[str, Any], limits: Tolerance) -> tuple[list[str], l
             f"probabilities are off by {measured['mean_abs_error']:.4f} on average (limit {limits.mean_abs})"
         )
     if measured["clear_agreement"] < limits.agreement:
-        found, clear = 100 * measured["clear_agreement"], measured["clear"]
+        agreement, clear = 100 * measured["clear_agreement"], measured["clear"]
         differ = round(clear * (1 - measured["clear_agreement"]))
         if clear * (1 - limits.agreement) < ENOUGH and binom.sf(differ - 1, clear, 1 - limits.agreement) >= CHANCE:
             doubts.append(f"{differ} of {clear} clear photos get another answer: too few photos to tell")
         else:
-            problems.append(f"it agrees on {found:.1f}% of the clear photos (limit {100 * limits.agreement:.0f}%)")
+            problems.append(f"it agrees on {agreement:.1f}% of the clear photos (limit {100 * limits.agreement:.0f}%)")
     return problems, doubts
 
 
-def _difference(found: Sequence[str], expected: Sequence[str]) -> str:
-    if len(found) != len(expected):
-        return f"{len(found)} of them, not {len(expected)}"
-    i = next(i for i, (a, b) in enumerate(zip(found, expected)) if a != b)
-    return f"number {i} is {found[i]!r}, not {expected[i]!r}"
+def _difference(labels: Sequence[str], expected: Sequence[str]) -> str:
+    if len(labels) != len(expected):
+        return f"{len(labels)} of them, not {len(expected)}"
+    i = next(i for i, (a, b) in enumerate(zip(labels, expected)) if a != b)
+    return f"number {i} is {labels[i]!r}, not {expected[i]!r}"

@@ -96,8 +96,8 @@ def _make(job: Job, target: Target) -> dict[str, Any]:
     artifact_cache.folder = job.folder
     arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
     calibration = arrays.pop("calibration")
-    known = Reference(job.bundle, **arrays)
-    return asdict(make(target, students.load(job.bundle), known, calibration, job.staging, job.max_drop))
+    reference = Reference(job.bundle, **arrays)
+    return asdict(make(target, students.load(job.bundle), reference, calibration, job.staging, job.max_drop))
 
 
 def _die_with(parent: int) -> None:

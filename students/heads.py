@@ -27,6 +27,6 @@ HEADS = classes("attar.heads", nn.Module, {"dwsconv": DWSConvHead})
 
 def check_head(name: str) -> None:
     """Raise `InputError`, with close matches, unless there is a head of that name."""
-    known = (*HEADS, STOCK)
-    if name not in known:
-        raise InputError(f"student.head: {name!r} is no head ({', '.join(known)}).{did_you_mean(name, known)}")
+    names = (*HEADS, STOCK)
+    if name not in names:
+        raise InputError(f"student.head: {name!r} is no head ({', '.join(names)}).{did_you_mean(name, names)}")

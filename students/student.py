@@ -28,10 +28,11 @@ class Student(nn.Module):
         """uint8 (or float) images (N, 3, H, W) in [0, 255] -> float logits (N, classes)."""
         return self.network((images.float() - MEAN) / STD)
 
-    def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """uint8 images -> `logits` (N, classes), `pooled` (N, D), what the classifier sees, and two maps (N, C, h, w).
 
-        `map` is the backbone's last one, before the head, whichever the head is; `middle` see `attar.mid_features`.
+        `feature_map` is the backbone's last one, before the head, whichever the head is; for `mid_features` see
+        `attar.mid_features`.
         """
         network: Any = self.network
         backbone = getattr(network, "backbone", network)
@@ -39,7 +40,12 @@ class Student(nn.Module):
             (images.float() - MEAN) / STD, indices=[middle(reductions_of(backbone))]
         )
         pooled = network.forward_head(features, pre_logits=True)
-        return {"logits": network.get_classifier()(pooled), "pooled": pooled, "map": features, "middle": between}
+        return {
+            "logits": network.get_classifier()(pooled),
+            "pooled": pooled,
+            "feature_map": features,
+            "mid_features": between,
+        }
 
 
 class WithHead(nn.Module):

@@ -63,7 +63,7 @@ class Ensemble(nn.Module):
         answers = torch.stack([functional.log_softmax(member(images).float(), 1) for member in self.members])
         return torch.logsumexp(answers + self.log_weights.view(-1, 1, 1), 0)
 
-    def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Nothing beyond logits: the features of several networks have no space in common to average them in.
 
         Raises:

@@ -92,18 +92,18 @@ def maps_inside(network: Any) -> Iterator[list[torch.Tensor]]:
 
     The transformer takes only the last. timm's own hybrids keep no other.
     """
-    found: list[torch.Tensor] = []
+    inside: list[torch.Tensor] = []
     backbone = getattr(getattr(network, "patch_embed", None), "backbone", None)
     if backbone is None:
-        yield found
+        yield inside
         return
 
     def keep(module: nn.Module, images: Any, maps: Any) -> None:
         if isinstance(maps, list) and len(maps) > 1:
-            found.extend(maps)
+            inside.extend(maps)
 
     hook = backbone.register_forward_hook(keep)
     try:
-        yield found
+        yield inside
     finally:
         hook.remove()

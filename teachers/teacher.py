@@ -54,14 +54,14 @@ class Teacher(nn.Module):
         features = self.network.forward_features(self.normalized(images))  # type: ignore[operator]
         return self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
 
-    def answers(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """uint8 images (N, 3, H, W) -> all a student can learn from, in one pass.
 
-        `logits` (N, classes); `pooled` (N, D), what the classifier sees; `map` (N, D, h, w): of a ViT the patch tokens
-        after the last block, laid out as the image, before the final norm (which makes every token equally long, so
-        that no attention is left in their lengths) and without class and register tokens; of a convolutional network
-        its last feature map; `middle` (N, D, h, w), the map in the middle (`attar.mid_features`), likewise without
-        norm.
+        `logits` (N, classes); `pooled` (N, D), what the classifier sees; `feature_map` (N, D, h, w): of a ViT the patch
+        tokens after the last block, laid out as the image, before the final norm (which makes every token equally long,
+        so that no attention is left in their lengths) and without class and register tokens; of a convolutional network
+        its last feature map; `mid_features` (N, D, h, w), the map in the middle (`attar.mid_features`), likewise
+        without norm.
 
         Raises:
             InputError: timm gives no feature map of this architecture.
@@ -80,4 +80,4 @@ class Teacher(nn.Module):
             )
         between, spatial = (inside or maps)[0], maps[-1]
         logits, pooled = network.forward_head(features), network.forward_head(features, pre_logits=True)
-        return {"logits": logits, "pooled": pooled, "map": spatial, "middle": between}
+        return {"logits": logits, "pooled": pooled, "feature_map": spatial, "mid_features": between}

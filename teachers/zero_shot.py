@@ -100,20 +100,20 @@ def read_text_embeddings(path: Path | str, labels: Sequence[str]) -> torch.Tenso
     readers = {".safetensors": _from_safetensors, ".npy": _from_npy}
     if path.suffix not in readers:
         raise InputError(f"{path}: text embeddings are a .safetensors file, or a .npy file with a .txt of names.")
-    found = readers[path.suffix](path)
+    embeddings = readers[path.suffix](path)
     wanted = set(labels)
-    missing = [label for label in labels if label not in found]
-    extra = [name for name in found if name not in wanted]
+    missing = [label for label in labels if label not in embeddings]
+    extra = [name for name in embeddings if name not in wanted]
     for which, names in (("without the photos' classes", missing), ("with classes that no photo has:", extra)):
         if names:
             raise InputError(
-                f"{path}: text embeddings {which} {_first(names)} ({len(names)} of {len(found)} in the file, "
+                f"{path}: text embeddings {which} {_first(names)} ({len(names)} of {len(embeddings)} in the file, "
                 f"{len(labels)} classes of photos). Make the file with embeddings for each class, under its name."
             )
-    shapes = Counter(values.shape[-1:] for values in found.values())
-    if len(shapes) > 1 or any(values.ndim not in (1, 2) or not values.size for values in found.values()):
+    shapes = Counter(values.shape[-1:] for values in embeddings.values())
+    if len(shapes) > 1 or any(values.ndim not in (1, 2) or not values.size for values in embeddings.values()):
         raise InputError(f"{path}: every class needs an embedding (dim,) or several (prompts, dim), all of one length.")
-    return torch.stack([_direction(path, label, found[label]) for label in labels])
+    return torch.stack([_direction(path, label, embeddings[label]) for label in labels])
 
 
 def _direction(path: Path, label: str, values: np.ndarray) -> torch.Tensor:

@@ -57,8 +57,8 @@ def _compare_two(first: Path, second: Path, bundle: Path | None, data: Path | No
 
     models = (open_model(first), open_model(second))
     photos = photos_of_bundle(_judge(first, second, bundle), data)
-    found = pair(models, photos, (str(first), str(second)))
-    show(found.to_json(), as_json, lambda: tables(found))
+    compared = pair(models, photos, (str(first), str(second)))
+    show(compared.to_json(), as_json, lambda: tables(compared))
 
 
 def _judge(first: Path, second: Path, bundle: Path | None) -> Any:
@@ -201,12 +201,12 @@ def shortfall(
     teacher_bundle = read_bundle(teacher, "teacher") if teacher else None
     output = output or student.resolve().parent / "shortfall"
     photos = photos_of_bundle(bundle, data, unlabelled=probe)
-    found = shortfall(
+    analysis = shortfall(
         bundle, photos, output, teacher=teacher_bundle, baseline=read_bundle(baseline, "student") if baseline else None
     )
     tried = _probe(bundle, photos, output, teacher_bundle, cache) if probe else None
-    path = write_shortfall(found, output, tried)
-    show(to_json(found, tried), as_json, lambda: terminal_table(found))
+    path = write_shortfall(analysis, output, tried)
+    show(to_json(analysis, tried), as_json, lambda: terminal_table(analysis))
     if tried is not None and not as_json:
         show(None, False, lambda: probe_table(tried))
     say(f"Page: {path}")

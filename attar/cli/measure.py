@@ -69,17 +69,17 @@ def bench(
     else:
         _refuse_phone_options(device, accelerator, benchmark_model)
         how["runtime"] = None if runtime == HOST else runtime
-    found = measurement(folder, tracking, elsewhere, **how)
-    show(found.to_json(), as_json, lambda: records_table(found))
-    if found.judgements and not as_json:
-        show(None, False, lambda: judgements_table(found.judgements))
-    for record in found.records if operators and not as_json else ():
+    measured = measurement(folder, tracking, elsewhere, **how)
+    show(measured.to_json(), as_json, lambda: records_table(measured))
+    if measured.judgements and not as_json:
+        show(None, False, lambda: judgements_table(measured.judgements))
+    for record in measured.records if operators and not as_json else ():
         if record.operators:
             show(None, False, partial(operators_table, record))
-    for floor in found.floors:
+    for floor in measured.floors:
         say(f"{floor}.")
-    say(str(found.verdict))
-    _refuse_failed(found.judgements)
+    say(str(measured.verdict))
+    _refuse_failed(measured.judgements)
 
 
 @app.command()
@@ -149,13 +149,13 @@ def lab(
         raise InputError("Give an exports folder, such as `attar lab runs/attar/exports`.")
     folder = exports_of(exports)
     keeper = Keeper(Tracking(history, tag, against, tuple(fail_if or ())))
-    found = lab(
+    served = lab(
         folder, host=host, port=port, seconds=seconds, threads=threads, once=once,
         output=output or folder.resolve().parent, certificate=certificate, key=key, keep=keeper.keep,
     )  # fmt: skip
-    records = found.records
+    records = served.records
     show([record.to_json() for record in records], as_json, (lambda: results_table(records)) if records else None)
-    check(found)
+    check(served)
     judgements = keeper.judged(records)
     if judgements and not as_json:
         show(None, False, lambda: judgements_table(judgements))

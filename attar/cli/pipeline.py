@@ -116,7 +116,7 @@ def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder, earlier: Earl
         photos, recipe.teacher, folder.teacher, views=recipe.views, seed=recipe.seed,
         start=earlier.teacher if earlier else None,
     )  # fmt: skip
-    say(readiness.told("Teacher", bundle.name, bundle.metrics))
+    say(readiness.message("Teacher", bundle.name, bundle.metrics))
     return bundle
 
 
@@ -134,7 +134,7 @@ def fit_student(
         seed=recipe.seed,
         start=earlier.student if earlier else None,
     )
-    say(readiness.told("Student", bundle.name, bundle.metrics, teacher.metrics if teacher else None))
+    say(readiness.message("Student", bundle.name, bundle.metrics, teacher.metrics if teacher else None))
     return bundle
 
 

@@ -53,35 +53,35 @@ def predict(
         raise InputError(f"--output {output}: name a .csv or a .json file.")
     if as_csv and as_json:
         raise InputError("Give one of --csv and --json.")
-    found = predict(model, photos, top=top, threshold=threshold, target=target)
-    plain = [each.to_json() for each in found]
-    for each in found:
+    predictions = predict(model, photos, top=top, threshold=threshold, target=target)
+    plain = [each.to_json() for each in predictions]
+    for each in predictions:
         if each.problem:
             say(f"{each.photo}: not read: {each.problem}.")
     if output is not None:
-        write_text(output, json_text(plain) if output.suffix == ".json" else _csv(found, top))
+        write_text(output, json_text(plain) if output.suffix == ".json" else _csv(predictions, top))
         say(f"Written: {output}")
     elif as_csv:
-        sys.stdout.write(_csv(found, top))
+        sys.stdout.write(_csv(predictions, top))
     else:
-        show(plain, as_json, lambda: _table(found))
+        show(plain, as_json, lambda: _table(predictions))
 
 
-def _csv(found: Sequence[Prediction], top: int) -> str:
+def _csv(predictions: Sequence[Prediction], top: int) -> str:
     """One line for each photo: its best answers in order."""
-    width = max((len(each.top) for each in found), default=top)
+    width = max((len(each.top) for each in predictions), default=top)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["photo", "sure", *(f"{name}{n}" for n in range(1, width + 1) for name in ("label", "probability"))]
     )
-    for each in found:
+    for each in predictions:
         cells = [cell for label, share in each.top for cell in (label, f"{share:.6f}")]
         writer.writerow([each.photo, "" if each.problem else str(each.sure).lower(), *cells])
     return stream.getvalue()
 
 
-def _table(found: Sequence[Prediction]) -> Table:
+def _table(predictions: Sequence[Prediction]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -90,7 +90,7 @@ def _table(found: Sequence[Prediction]) -> Table:
     table = Table(header_style="bold")
     for title in ("Photo", "Answer", "Others"):
         table.add_column(title, overflow="fold")
-    for each in found:
+    for each in predictions:
         if each.problem:
             table.add_row(Text(in_line(each.photo)), Text("not read", style="red"), Text(in_line(each.problem)))
             continue

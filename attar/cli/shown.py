@@ -46,7 +46,7 @@ def show_bundle(bundle: Any, as_json: bool) -> None:
     about = {"path": str(bundle.path), "kind": bundle.kind, "name": bundle.name, "metrics": metrics}
     about["data"] = bundle.provenance.get("data")
     show({**about, "readiness": readiness.judged(metrics, taught).to_json()}, as_json, None)
-    say(readiness.told(bundle.kind.capitalize(), bundle.name, metrics, taught))
+    say(readiness.message(bundle.kind.capitalize(), bundle.name, metrics, taught))
     say(f"-> {bundle.path}")
 
 

@@ -86,8 +86,8 @@ def students(
     """
     from attar.students.families import about_students, table
 
-    found = list(about_students(names or (), classes=classes, head=head))
-    show([each.to_json() for each in found], as_json, lambda: table(found))
+    rows = list(about_students(names or (), classes=classes, head=head))
+    show([each.to_json() for each in rows], as_json, lambda: table(rows))
     _say_local_weights()
 
 

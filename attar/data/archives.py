@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from attar.data.sample import Found, split_files, split_word
+from attar.data.sample import Sample, split_files, split_word
 from attar.data.shards import in_shards
 from attar.data.tables import in_tables, table_files
 from attar.errors import InputError
@@ -22,7 +22,7 @@ def is_packed(path: Path) -> bool:
     return path.name.lower().endswith(_PACKED) and not path.is_dir()
 
 
-def in_packed(path: Path, labelled: bool = True) -> list[Found]:
+def in_packed(path: Path, labelled: bool = True) -> list[Sample]:
     """The photos in the tar shards or tables that a path means: one file, a pattern of names, or a folder of them.
 
     A folder's shards lie in it or in folders of splits (`train/000.tar`). None found: an empty list.
@@ -60,15 +60,15 @@ def expand(pattern: Path) -> list[Path]:
     Raises:
         InputError: a name that the braces spell, or the whole pattern, matches no file.
     """
-    found: set[Path] = set()
+    read: set[Path] = set()
     for name in _braces(str(pattern)):
         path = Path(name)
         root = Path(path.anchor)
         files = [path] if path.is_file() else [*root.glob(str(path.relative_to(root)))]
         if not files:
             raise InputError(f"{name}: no such file. Every file that {pattern} names has to be there.")
-        found.update(files)
-    return sorted(found)
+        read.update(files)
+    return sorted(read)
 
 
 MOST_FILES = 100_000
@@ -81,13 +81,13 @@ def _braces(text: str) -> Sequence[str]:
     choices = [_choices(text, part) if place % 2 else (part,) for place, part in enumerate(parts)]
     if math.prod(map(len, choices)) > MOST_FILES:
         raise InputError(f"{text}: spells over {MOST_FILES:,} names. Give the folder that the files lie in.")
-    found: list[str] = []
+    expanded: list[str] = []
     for chosen in itertools.product(*choices):
         name = "".join(chosen)
-        found += _braces(name) if re.search(r"\{[^{}]*\}", name) else [name]  # braces in braces
-        if len(found) > MOST_FILES:
+        expanded += _braces(name) if re.search(r"\{[^{}]*\}", name) else [name]  # braces in braces
+        if len(expanded) > MOST_FILES:
             raise InputError(f"{text}: spells over {MOST_FILES:,} names. Give the folder that the files lie in.")
-    return found
+    return expanded
 
 
 def _choices(text: str, inside: str) -> Sequence[str]:

@@ -22,7 +22,7 @@ from attar.console import track
 from attar.data.foldertree import Skipped
 from attar.data.images import UnreadableImage, open_photo, use_rgb
 from attar.data.leaks import look
-from attar.data.sample import Found
+from attar.data.sample import Sample
 from attar.data.stamps import stamp
 from attar.errors import AttarError, InputError
 from attar.files import digest_of, read_json, user_cache, write_json
@@ -45,24 +45,24 @@ class Checked:
     bad: list[Skipped]
 
 
-def check(root: Path, found: Sequence[Found], thorough: bool = False) -> Checked:
+def check(root: Path, samples: Sequence[Sample], thorough: bool = False) -> Checked:
     """Decode every photo that was not decoded before.
 
     Args:
         root: the data set: what was found is remembered under its path.
-        found: its photos.
+        samples: its photos.
         thorough: also hash all photos that are known, as before a result made from them is trusted.
     """
     memory = memory_of(root)
-    known = _recall(memory)
+    remembered = _recall(memory)
     stamps: dict[Path, list[int | str]] = {}
 
-    def examine(item: Found) -> list[Any]:
+    def examine(item: Sample) -> list[Any]:
         try:
             mark = _mark(item, stamps)
         except UnreadableImage as error:
             return [None, None, str(error), ""]
-        before = known.get(item.name)
+        before = remembered.get(item.name)
         if before and before[0] == mark and (not thorough or not before[1] or before[1] == _digest(item)):
             return before
         try:
@@ -71,21 +71,21 @@ def check(root: Path, found: Sequence[Found], thorough: bool = False) -> Checked
         except UnreadableImage as error:
             return [mark, None, str(error), ""]
 
-    results = dict(zip((item.name for item in found), in_threads(examine, found, "Checking photos")))
-    if results != known:
+    results = dict(zip((item.name for item in samples), in_threads(examine, samples, "Checking photos")))
+    if results != remembered:
         try:
             write_json(memory, results)
         except AttarError:
             pass  # only a memory: without it the next command checks the photos again
-    good = [item.name for item in found if results[item.name][1]]
+    good = [item.name for item in samples if results[item.name][1]]
     return Checked(
         {name: results[name][1] for name in good},
         {name: results[name][3] for name in good},
-        [Skipped(item.shown, results[item.name][2]) for item in found if not results[item.name][1]],
+        [Skipped(item.shown, results[item.name][2]) for item in samples if not results[item.name][1]],
     )
 
 
-def _mark(item: Found, stamps: dict[Path, list[int | str]]) -> list[Any]:
+def _mark(item: Sample, stamps: dict[Path, list[int | str]]) -> list[Any]:
     """The stamp of a photo's file, and its place in it; what is no file is never opened."""
     try:
         if item.part is not None and item.path in stamps:
@@ -103,7 +103,7 @@ def _mark(item: Found, stamps: dict[Path, list[int | str]]) -> list[Any]:
     return [mark, item.part.offset, item.part.size]
 
 
-def _digest(item: Found) -> str:
+def _digest(item: Sample) -> str:
     try:
         with open_photo(item.path, item.part) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

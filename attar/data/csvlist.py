@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from attar.data.layouts import Layout
-from attar.data.sample import VAL_NAMES, Found, normal, split_word
+from attar.data.sample import VAL_NAMES, Sample, normal, split_word
 from attar.errors import InputError
 
 _COLUMNS = "the first line must name the columns path,label (and split, if wanted)"
@@ -45,7 +45,7 @@ def read_csv(path: Path) -> Layout:
         raise InputError(f"{path}: names the columns {', '.join(header)} and no photo. Add a line for each photo.")
     words = {fields["split"] for _, fields in rows if fields["split"]}
     held = next((name for name in VAL_NAMES if name in words), None)
-    found: list[Found] = []
+    samples: list[Sample] = []
     seen: set[Path] = set()
     left: Counter[str] = Counter()
     for line, fields in rows:
@@ -55,14 +55,14 @@ def read_csv(path: Path) -> Layout:
         seen.add(place)
         if fields["split"] in ("", "train", held):
             split = {"": None, "train": "train"}.get(fields["split"], "val")
-            found.append(Found(place, fields["path"], normal(fields["label"]), split))
+            samples.append(Sample(place, fields["path"], normal(fields["label"]), split))
         else:
             left[fields["split"]] += 1
-    if len({item.split is None for item in found}) > 1:
+    if len({item.split is None for item in samples}) > 1:
         raise InputError(f"{path}: some lines have a split and some do not. Fill the column for all, or for none.")
     notes = tuple(f"{count} photos of the split {word!r} are left alone" for word, count in left.items())
     kind = "a CSV of path,label" + (f" and split (train and {held})" if words else ", split by attar")
-    return Layout(found, kind, notes)
+    return Layout(samples, kind, notes)
 
 
 def _fields(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attar.data.foldertree import NO_TARGET, READ_ALREADY, Folder, Skipped, scan
-from attar.data.sample import VAL_NAMES, Found, normal, split_word
+from attar.data.sample import VAL_NAMES, Sample, normal, split_word
 from attar.errors import InputError, in_line
 
 _INATURALIST_TRAIN = ("2021_train", "2021_train_mini")
@@ -32,13 +32,13 @@ class Layout:
     """The photos that were found and how they were read.
 
     Attributes:
-        found: the photos, class by class.
+        samples: the photos, class by class.
         kind: the layout that was recognized, for a person.
         notes: what a person should know of it, such as folders that were read as one class.
         skipped: what was left out.
     """
 
-    found: list[Found]
+    samples: list[Sample]
     kind: str
     notes: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -59,13 +59,13 @@ def read_layout(root: Path, unlabelled: Path | None = None, classes: str = OUTER
     if not parts:
         parts, kind = _class_parts(holder, kind)
     label = _labels(classes)
-    found: list[Found] = []
+    samples: list[Sample] = []
     for part in parts:
-        found += part.photos(root, label)
+        samples += part.photos(root, label)
     _refuse_vanished(root, parts)
     notes = [*_loose(top, holder, parts), *_nested_note(parts, classes), *_other_files(top)]
     stray = _stray(holder, parts)
-    return Layout(found, kind, tuple(notes), (*stray, *left_out))
+    return Layout(samples, kind, tuple(notes), (*stray, *left_out))
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class _Part:
     inner_splits: str | None = None
     """Where each class folder holds folders of splits: the name of the held-out one."""
 
-    def photos(self, root: Path, label: Callable[[str, Path], str]) -> list[Found]:
+    def photos(self, root: Path, label: Callable[[str, Path], str]) -> list[Sample]:
         """The photos of all its classes."""
         return [
-            Found(path, path.relative_to(root).as_posix(), normal(label(self.label(folder.name), path)), split)
+            Sample(path, path.relative_to(root).as_posix(), normal(label(self.label(folder.name), path)), split)
             for folder in self.folders
             for path in folder.all_photos()
             if (split := self._split_of(folder, path)) != "other"
@@ -257,8 +257,8 @@ def _stray(top: Folder, parts: Sequence[_Part]) -> list[Skipped]:
     holders = {part.holder.path for part in parts if part.holder}
     said = []
     for folder in top.with_photos():
-        known = folder.path in read | holders or any(path.is_relative_to(folder.path) for path in holders)
-        if not known:
+        used = folder.path in read | holders or any(path.is_relative_to(folder.path) for path in holders)
+        if not used:
             word = split_word(folder.name)
             reason = "a second held-out split, left alone" if word in VAL_NAMES else "beside the splits, not read"
             said.append(Skipped(folder.path, f"{reason} ({len(folder.all_photos())} photos)"))

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from attar.data.foldertree import Skipped
-from attar.data.sample import Found
+from attar.data.sample import Sample
 
 _SIDE = 8
 _ALIKE = 0.9985
@@ -40,15 +40,15 @@ def look(image: Image.Image) -> str:
     return "" if grey.std() < _MIN_CONTRAST else grey.tobytes().hex()
 
 
-def copies(items: Sequence[Found], digests: Mapping[str, str]) -> dict[str, list[Found]]:
+def copies(items: Sequence[Sample], digests: Mapping[str, str]) -> dict[str, list[Sample]]:
     """The photos that are there more than once, by content."""
-    groups: dict[str, list[Found]] = {}
+    groups: dict[str, list[Sample]] = {}
     for item in items:
         groups.setdefault(digests[item.name], []).append(item)
     return {digest: group for digest, group in groups.items() if len(group) > 1}
 
 
-def of_two_labels(groups: Mapping[str, Sequence[Found]]) -> list[Skipped]:
+def of_two_labels(groups: Mapping[str, Sequence[Sample]]) -> list[Skipped]:
     """Copies that lie in different classes: all of them, since nobody knows which label is right."""
     left_out = []
     for group in groups.values():
@@ -60,7 +60,7 @@ def of_two_labels(groups: Mapping[str, Sequence[Found]]) -> list[Skipped]:
     return left_out
 
 
-def of_two_splits(groups: Mapping[str, Sequence[Found]]) -> list[Skipped]:
+def of_two_splits(groups: Mapping[str, Sequence[Sample]]) -> list[Skipped]:
     """Training photos whose copy is a validation photo in the user's own split."""
     left_out = []
     for group in groups.values():

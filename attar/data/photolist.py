@@ -71,8 +71,8 @@ class Changes:
             ("added", [in_line(name) for name in self.added]), ("removed", [in_line(name) for name in self.removed]),
             ("relabelled", labels), ("moved to the other split", [in_line(name) for name in self.moved]),
         )  # fmt: skip
-        told = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds if names]
-        return ", ".join(told) or "names or copies of photos differ"
+        parts = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds if names]
+        return ", ".join(parts) or "names or copies of photos differ"
 
 
 def changes(before: Sequence[Entry], now: Sequence[Entry]) -> Changes:

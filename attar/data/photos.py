@@ -37,7 +37,7 @@ from attar.data.foldertree import scan
 from attar.data.images import Part, UnreadableImage, shown, use_rgb
 from attar.data.layouts import INNER, OUTER, Layout, read_layout
 from attar.data.photolist import read_list
-from attar.data.sample import Found
+from attar.data.sample import Sample
 from attar.data.splitting import split
 from attar.errors import InputError, in_line
 from attar.files import digest_of
@@ -182,16 +182,16 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
         layout = _find(root, unlabelled, spec.classes)
     except OSError as error:
         raise InputError(f"{error.filename or root}: cannot be read ({error.strerror}).") from error
-    found = layout.found
-    if not found:
+    samples = layout.samples
+    if not samples:
         raise InputError(_nothing(root, layout))
-    checked = check(root, found, thorough)
+    checked = check(root, samples, thorough)
     digests, set_aside = checked.digests, list(checked.bad)
-    usable = [item for item in found if item.name in digests]
+    usable = [item for item in samples if item.name in digests]
     usable, doubled, warnings = _without_copies(usable, digests, spec)
     set_aside += doubled
     labels = tuple(sorted({item.label for item in usable}))
-    _refuse_unusable(root, labels, found, set_aside)
+    _refuse_unusable(root, labels, samples, set_aside)
     _refuse_odd_labels(root, labels)
     index = {label: i for i, label in enumerate(labels)}
     kept = {digest: side for _, _, side, digest in read_list(Path(spec.keep))} if spec.keep else None
@@ -244,22 +244,22 @@ def _find(root: Path, unlabelled: Path | None, classes: str) -> Layout:
     if root.is_file():
         return read_csv(root)
     layout = read_layout(root, unlabelled, classes)
-    if layout.found or (packed := in_packed(root)) == []:
+    if layout.samples or (packed := in_packed(root)) == []:
         return layout
     return Layout(packed, "photos packed in tar shards or tables", layout.notes, layout.skipped)
 
 
 def _without_copies(
-    usable: Sequence[Found], digests: Mapping[str, str], spec: DataSpec
-) -> tuple[list[Found], list[SetAside], list[str]]:
+    usable: Sequence[Sample], digests: Mapping[str, str], spec: DataSpec
+) -> tuple[list[Sample], list[SetAside], list[str]]:
     """The photos without those that would spoil the figures, those, and what to say of copies."""
     groups, allowed = leaks.copies(usable, digests), spec.allow_duplicates
     if not groups:
         return list(usable), [], []
     doubled, warnings = [], []
     two_labels, two_splits = leaks.of_two_labels(groups), leaks.of_two_splits(groups)
-    told = {str(item.path) for item in two_labels}
-    two_splits = [item for item in two_splits if str(item.path) not in told]
+    named = {str(item.path) for item in two_labels}
+    two_splits = [item for item in two_splits if str(item.path) not in named]
     end = "They stay: duplicates are allowed" if allowed else "Mend the folders, or keep them with --allow-duplicates"
     if two_labels:
         how = "" if allowed else " and are set aside"
@@ -314,17 +314,17 @@ def _unseen(labels: Sequence[str], val: Sequence[Photo]) -> list[str]:
     return [f"no validation photo shows {len(missing)} of the classes ({names}): their accuracy is not measured"]
 
 
-def _with_unlabelled(photos: Photos, place: Path, known: set[str], thorough: bool) -> Photos:
+def _with_unlabelled(photos: Photos, place: Path, taken: set[str], thorough: bool) -> Photos:
     """Add the photos at `place`, but for those of the labelled data: no validation photo may be trained on."""
     if not place.is_dir() and not is_packed(place):
         raise InputError(f"{place}: no such folder. data.unlabelled names a folder of photos without labels.")
     files = scan(place).all_photos() if place.is_dir() else []
-    found = [Found(path, path.relative_to(place).as_posix(), "", None) for path in files]
-    found = found or in_packed(place, labelled=False)
-    checked = check(place, found, thorough)
+    samples = [Sample(path, path.relative_to(place).as_posix(), "", None) for path in files]
+    samples = samples or in_packed(place, labelled=False)
+    checked = check(place, samples, thorough)
     digests, set_aside = checked.digests, list(checked.bad)
-    fresh = [item for item in found if digests.get(item.name, "") not in known]
-    copies = [item for item in found if digests.get(item.name, "") in known]
+    fresh = [item for item in samples if digests.get(item.name, "") not in taken]
+    copies = [item for item in samples if digests.get(item.name, "") in taken]
     set_aside += [SetAside(item.shown, "the same photo is among the labelled ones") for item in copies]
     used = [item for item in fresh if item.name in digests]
     if not used:
@@ -361,19 +361,19 @@ def labels_of(photos: Sequence[Photo]) -> np.ndarray:
 # --- refusals ------------------------------------------------------------------------------------
 
 
-def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[Found], bad: Sequence[SetAside]) -> None:
+def _refuse_unusable(root: Path, labels: Sequence[str], samples: Sequence[Sample], bad: Sequence[SetAside]) -> None:
     if not labels:
         raise InputError(
-            f"{root}: none of its {len(found)} images can be used. The first: {bad[0].path}: {bad[0].reason}."
+            f"{root}: none of its {len(samples)} images can be used. The first: {bad[0].path}: {bad[0].reason}."
         )
     if len(labels) == 1:
         raise InputError(
             f"{root}: only one class ({labels[0]!r}) has readable photos, and a classifier needs two. "
-            + (_inner_folders(root / labels[0], found) or "Put each class's photos into a folder of its own.")
+            + (_inner_folders(root / labels[0], samples) or "Put each class's photos into a folder of its own.")
         )
-    lost = sorted({item.label for item in found} - set(labels))
+    lost = sorted({item.label for item in samples} - set(labels))
     if lost:
-        members = {item.shown for item in found if item.label == lost[0]}
+        members = {item.shown for item in samples if item.label == lost[0]}
         reason = next(item for item in bad if item.path in members)
         raise InputError(
             f"{root}: no photo of class {lost[0]!r} can be used. The first: {reason.path}: {reason.reason}. "
@@ -381,9 +381,9 @@ def _refuse_unusable(root: Path, labels: Sequence[str], found: Sequence[Found], 
         )
 
 
-def _inner_folders(folder: Path, found: Sequence[Found]) -> str:
+def _inner_folders(folder: Path, samples: Sequence[Sample]) -> str:
     """What to say of an only class that has folders with photos: they may be the classes."""
-    below = [item.shown.relative_to(folder).parts for item in found if item.shown.is_relative_to(folder)]
+    below = [item.shown.relative_to(folder).parts for item in samples if item.shown.is_relative_to(folder)]
     names = sorted({parts[0] for parts in below if len(parts) > 1})
     if len(names) < 2:
         return ""

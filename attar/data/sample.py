@@ -19,7 +19,7 @@ _ENDINGS = ("set", "split", "data", "images", "photos")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Sample:
     """One photo as found.
 
     Attributes:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from attar.console import track
 from attar.data.images import SUFFIXES, Part
-from attar.data.sample import Found, normal
+from attar.data.sample import Sample, normal
 from attar.errors import InputError, did_you_mean
 
 _LABELS = (".cls", ".json")
@@ -37,7 +37,7 @@ Classes = Mapping[int | str, str]
 
 def in_shards(
     shards: Sequence[tuple[Path, str | None]], folders: Iterable[Path] = (), labelled: bool = True
-) -> list[Found]:
+) -> list[Sample]:
     """The photos of tar shards, each given with its split, ordered by name as if they were unpacked.
 
     Args:
@@ -51,13 +51,13 @@ def in_shards(
     """
     classes = class_names([*folders, *(path.parent for path, _ in shards)]) if labelled else None
     indexed = (_index(path, split, classes, labelled) for path, split in track(shards, "Indexing shards", len(shards)))
-    found = [item for items in indexed for item in items]
-    count = Counter(item.name for item in found)
-    if len(count) < len(found):  # every shard counts from 0
-        found = [replace(item, name=f"{item.path.name}/{item.name}") for item in found]
-    if len({item.name for item in found}) < len(found):
+    samples = [item for items in indexed for item in items]
+    count = Counter(item.name for item in samples)
+    if len(count) < len(samples):  # every shard counts from 0
+        samples = [replace(item, name=f"{item.path.name}/{item.name}") for item in samples]
+    if len({item.name for item in samples}) < len(samples):
         raise InputError(f"{shards[0][0].parent}: two shards of the same name hold photos of the same name.")
-    return sorted(found, key=lambda item: (item.split == "val", item.name.split("/")))
+    return sorted(samples, key=lambda item: (item.split == "val", item.name.split("/")))
 
 
 def class_names(folders: Iterable[Path]) -> Classes | None:
@@ -83,12 +83,12 @@ def classes_of(names: Sequence[str]) -> Classes:
     return {**dict(enumerate(names)), **{name: name for name in names}}
 
 
-def _index(path: Path, split: str | None, classes: Classes | None, labelled: bool) -> list[Found]:
+def _index(path: Path, split: str | None, classes: Classes | None, labelled: bool) -> list[Sample]:
     try:
         with path.open("rb") as stream:
             samples = _samples(path, stream)
             return [
-                Found(path, photo.name, _label(path, key, files, stream, classes) if labelled else "", split, photo)
+                Sample(path, photo.name, _label(path, key, files, stream, classes) if labelled else "", split, photo)
                 for key, files in samples.items()
                 if (photo := _photo(path, key, files)) is not None
             ]

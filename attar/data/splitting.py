@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from attar.data.sample import Found
+from attar.data.sample import Sample
 from attar.errors import InputError
 
 
 def split(
     root: Path,
-    usable: Sequence[Found],
+    usable: Sequence[Sample],
     digests: Mapping[str, str],
     *,
     val_fraction: float,
@@ -40,7 +40,7 @@ def split(
     return [of[first[group[item.name]]] for item in usable]
 
 
-def _refuse_moved(root: Path, items: Sequence[Found], digests: Mapping[str, str], kept: Mapping[str, str]) -> None:
+def _refuse_moved(root: Path, items: Sequence[Sample], digests: Mapping[str, str], kept: Mapping[str, str]) -> None:
     """In the user's own split, a photo that an earlier run held out may not be trained on now."""
     moved = [item for item in items if item.split == "train" and kept.get(digests[item.name]) == "val"]
     if moved:
@@ -51,7 +51,7 @@ def _refuse_moved(root: Path, items: Sequence[Found], digests: Mapping[str, str]
 
 
 def _sides(
-    root: Path, items: Sequence[Found], digests: Mapping[str, str], val_fraction: float, seed: int,
+    root: Path, items: Sequence[Sample], digests: Mapping[str, str], val_fraction: float, seed: int,
     kept: Mapping[str, str],
 ) -> list[str]:  # fmt: skip
     lone = sorted(label for label, count in Counter(item.label for item in items).items() if count == 1)
@@ -85,7 +85,7 @@ def _stratified(labels: Sequence[str], val_fraction: float, seed: int) -> set[in
 
 
 def _continued(
-    items: Sequence[Found], digests: Mapping[str, str], val_fraction: float, seed: int, kept: Mapping[str, str]
+    items: Sequence[Sample], digests: Mapping[str, str], val_fraction: float, seed: int, kept: Mapping[str, str]
 ) -> list[str]:
     """Old photos where they were; of each class's new ones a share for validation, drawn by seed and content."""
     sides = [kept.get(digests[item.name], "") for item in items]

@@ -20,7 +20,7 @@ import numpy as np
 
 from attar.console import track
 from attar.data.images import Part
-from attar.data.sample import Found, split_files
+from attar.data.sample import Sample, split_files
 from attar.data.shards import Classes, classes_of, label_of
 from attar.data.stamps import stamp
 from attar.errors import InputError
@@ -74,7 +74,7 @@ def _names(described: Path, value: Any) -> list[str]:
     return names
 
 
-def in_tables(files: Sequence[Path], labelled: bool = True) -> list[Found]:
+def in_tables(files: Sequence[Path], labelled: bool = True) -> list[Sample]:
     """The photos of Arrow and parquet files, in the order of the rows: training photos first if names tell splits.
 
     Raises:
@@ -83,14 +83,14 @@ def in_tables(files: Sequence[Path], labelled: bool = True) -> list[Found]:
         MissingExtra: pyarrow is not installed.
     """
     require("pyarrow")
-    found: list[Found] = []
+    samples: list[Sample] = []
     rows = {"train": 0, "val": 0, None: 0}
     ordered = sorted(split_files(files), key=lambda item: item[1] == "val")
     for path, split in track(ordered, "Indexing tables", len(ordered)):
         for label, part in _rows(path, rows[split], split, labelled):
-            found.append(Found(_arrow(path), part.name, label, split, part))
+            samples.append(Sample(_arrow(path), part.name, label, split, part))
             rows[split] += 1
-    return found
+    return samples
 
 
 def _arrow(path: Path) -> Path:

@@ -85,20 +85,20 @@ def load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], *, sourc
 
 def installed_weights() -> list[str]:
     """The weights that come with installed packages, each as `package://name/file`, for `checkpoint`."""
-    found = set()
+    weights = set()
     for distribution in metadata.distributions():
         for file in distribution.files or ():
             package = file.parts[0]
             if file.suffix in _WEIGHTS and package.isidentifier() and len(file.parts) > 1:
                 path = Path(str(distribution.locate_file(file)))
                 if path.is_file() and path.stat().st_size > _SMALLEST:
-                    found.add(f"package://{package}/{'/'.join(file.parts[1:])}")
-    return sorted(found)
+                    weights.add(f"package://{package}/{'/'.join(file.parts[1:])}")
+    return sorted(weights)
 
 
-def unknown_model(name: str, known: list[str], what: str) -> InputError:
+def unknown_model(name: str, names: list[str], what: str) -> InputError:
     """The error for a model name that does not exist, with close matches."""
-    return InputError(f"{what} {name!r}: no such timm model.{did_you_mean(name, known)} See timm.list_models().")
+    return InputError(f"{what} {name!r}: no such timm model.{did_you_mean(name, names)} See timm.list_models().")
 
 
 def _located(path: Path | str) -> Path:
@@ -107,13 +107,13 @@ def _located(path: Path | str) -> Path:
     if not separator:
         return Path(path)
     package, _, file = rest.partition("/")
-    found = importlib.util.find_spec(package) if scheme == "package" and package.isidentifier() else None
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(package) if scheme == "package" and package.isidentifier() else None
+    if spec is None or spec.origin is None:
         raise InputError(
             f"{path}: no installed package {package!r} holds this file. Install it (the recipes of attar need: "
             'pip install "attar[recipes]"), or give a path.'
         )
-    return Path(found.origin).parent / file
+    return Path(spec.origin).parent / file
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

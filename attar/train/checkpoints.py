@@ -52,8 +52,8 @@ class Checkpoints:
         Raises:
             InputError: all are damaged, or they belong to another run.
         """
-        found = [path for place in range(self.count) if (path := _older(self.path, place)).is_file()]
-        for path in found:
+        files = [path for place in range(self.count) if (path := _older(self.path, place)).is_file()]
+        for path in files:
             try:
                 _refuse_flipped(path)
                 state = torch.load(path, map_location="cpu", weights_only=True)
@@ -69,9 +69,9 @@ class Checkpoints:
             if path != self.path:
                 say(f"{self.path}: the newest training checkpoint is damaged; continuing from the one before.")
             return state
-        if found:
+        if files:
             raise InputError(
-                f"{found[0]}: the training checkpoint is damaged ({damaged}). Remove it to train anew."
+                f"{files[0]}: the training checkpoint is damaged ({damaged}). Remove it to train anew."
             ) from damaged
         return None
 

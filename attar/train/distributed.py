@@ -67,9 +67,9 @@ def exchange(value: Any) -> list[Any]:
         return [value]
     import torch.distributed as dist
 
-    found: list[Any] = [None] * count()
-    dist.all_gather_object(found, value, group=_messages())
-    return found
+    values: list[Any] = [None] * count()
+    dist.all_gather_object(values, value, group=_messages())
+    return values
 
 
 @contextmanager
@@ -86,9 +86,9 @@ def first_alone() -> Iterator[bool]:
             error = raised
     else:
         yield False
-    told = exchange(error)[0]
-    if told is not None:
-        raise told
+    failure = exchange(error)[0]
+    if failure is not None:
+        raise failure
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def agree(about: Mapping[str, Any]) -> None:
     Raises:
         InputError: in every rank, naming a rank that differs and the first thing it differs in.
     """
-    own, *others = [_flat(found) for found in exchange(dict(about))]
+    own, *others = [_flat(values) for values in exchange(dict(about))]
     for number, other in enumerate(others, start=1):
         for name in sorted(own.keys() | other.keys()):
             if own.get(name) != other.get(name):

@@ -95,12 +95,12 @@ def explain(model: nn.Module, loss_of: Callable[[nn.Module, Batch], torch.Tensor
 
 def _first_overflow(model: nn.Module, loss_of: Callable[[nn.Module, Batch], torch.Tensor], batch: Batch) -> str:
     """Name and type of the first module whose output is not finite."""
-    found: list[str] = []
+    names: list[str] = []
 
     def hook(name: str) -> Callable[..., None]:
         def look(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not found and isinstance(output, torch.Tensor) and not _finite(output):
-                found.append(f"{name or 'the model'} ({type(module).__name__})")
+            if not names and isinstance(output, torch.Tensor) and not _finite(output):
+                names.append(f"{name or 'the model'} ({type(module).__name__})")
 
         return look
 
@@ -111,7 +111,7 @@ def _first_overflow(model: nn.Module, loss_of: Callable[[nn.Module, Batch], torc
     finally:
         for handle in hooks:
             handle.remove()
-    return found[0] if found else ""
+    return names[0] if names else ""
 
 
 def _finite(tensor: torch.Tensor) -> bool:

@@ -310,9 +310,9 @@ def _not_finite(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch, ti
     if not spec.shard:
         with _autocast(spec.precision, where):
             own = explain(run.model, loss_of, batch.to(where))
-    found = distributed.exchange(own)
-    (_, text), number = min((told, number) for number, told in enumerate(found))
-    at = f", at rank {number}" if len(found) > 1 else ""
+    reports = distributed.exchange(own)
+    (_, text), number = min((report, number) for number, report in enumerate(reports))
+    at = f", at rank {number}" if len(reports) > 1 else ""
     what = f"{title}, step {run.step + 1}{at}: the loss or a gradient became infinite or NaN: {text}"
     return f"{what}. {_remedy(spec, checkpoint)}"
 

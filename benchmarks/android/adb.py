@@ -63,13 +63,13 @@ def find_adb() -> str:
     name = "adb.exe" if os.name == "nt" else "adb"
     sdks = filter(None, (os.environ.get("ANDROID_HOME"), os.environ.get("ANDROID_SDK_ROOT")))
     kits = (Path(sdk) / "platform-tools" / name for sdk in sdks)
-    found = shutil.which("adb") or next((str(path) for path in kits if path.is_file()), None)
-    if found is None:
+    program = shutil.which("adb") or next((str(path) for path in kits if path.is_file()), None)
+    if program is None:
         raise InputError(
             "adb: not found on the PATH or in $ANDROID_HOME. It comes with Android's platform-tools "
             "(https://developer.android.com/tools/releases/platform-tools); on Debian and Ubuntu: apt install adb."
         )
-    return found
+    return program
 
 
 def devices(adb: str) -> list[Listed]:
@@ -112,11 +112,11 @@ def choose(listed: Sequence[Listed], wanted: str | None) -> list[Listed]:
     if wanted == ALL:
         return list(listed)
     if wanted is not None:
-        found = [phone for phone in listed if phone.serial == wanted]
-        if not found:
+        phones = [phone for phone in listed if phone.serial == wanted]
+        if not phones:
             near = did_you_mean(wanted, [phone.serial for phone in listed])
             raise DeviceError(f"--device {wanted}: no such phone is connected.{near} Connected: {names}.")
-        return found
+        return phones
     ready = [phone for phone in listed if phone.state == "device"]
     if len(ready) > 1:
         raise DeviceError(
@@ -195,9 +195,9 @@ class Phone:
             return target.read_bytes()
 
     def _check_whole(self, source: Path, target: str) -> None:
-        told = self.run(f"sha256sum {target}", 120)
-        if told.code == 0:
-            whole = told.output.split()[:1] == [sha256(source)]
+        output = self.run(f"sha256sum {target}", 120)
+        if output.code == 0:
+            whole = output.output.split()[:1] == [sha256(source)]
         else:  # phones before Android 6 have no sha256sum
             whole = self.check(f"wc -c < {target}").split()[:1] == [str(source.stat().st_size)]
         if not whole:

@@ -34,9 +34,9 @@ def read_golden(exports: Path) -> Golden | None:
     folder = exports / "golden"
     if not (folder / "golden.json").is_file():
         return None
-    told = read_json(folder / "golden.json")
-    photos = [np.asarray(open_image(folder / image["file"]), np.uint8) for image in told["images"]]
-    answers = {each["sha256"]: np.asarray(each["probabilities"], np.float32) for each in told["files"].values()}
+    golden = read_json(folder / "golden.json")
+    photos = [np.asarray(open_image(folder / image["file"]), np.uint8) for image in golden["images"]]
+    answers = {each["sha256"]: np.asarray(each["probabilities"], np.float32) for each in golden["files"].values()}
     return Golden(np.stack(photos), answers) if photos else None
 
 

@@ -79,11 +79,11 @@ class Statistics:
             raise Unreadable(f"{self.count} inferences where at most {RUNS} were asked for")
         if self.count < RUNS:
             return tuple(int(value) for value in (self.first, self.last)[: self.count])
-        known = (self.first, self.last)
-        middle = round(3 * self.mean - sum(known))
-        if self.least < min(known):
+        ends = (self.first, self.last)
+        middle = round(3 * self.mean - sum(ends))
+        if self.least < min(ends):
             middle = int(self.least)
-        elif self.greatest > max(known):
+        elif self.greatest > max(ends):
             middle = int(self.greatest)
         middle = int(min(max(middle, self.least), self.greatest))
         return int(self.first), middle, int(self.last)
@@ -111,7 +111,7 @@ def known_flags(text: str) -> frozenset[str]:
 
 
 def command(
-    program: str, graph: str, accelerator: str, threads: int, known: Set[str], *, profile: bool = False
+    program: str, graph: str, accelerator: str, threads: int, options: Set[str], *, profile: bool = False
 ) -> list[str]:
     """The words that run one file once: a warm-up, then `RUNS` (or `PROFILED_RUNS`) timed inferences.
 
@@ -119,9 +119,9 @@ def command(
         Unreadable: the program lacks a flag that is needed.
     """
     _, spellings = DELEGATES[accelerator]
-    flag = next((spelling for spelling in spellings if spelling in known), None)
+    flag = next((spelling for spelling in spellings if spelling in options), None)
     needed = {"graph", "num_threads", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs"}
-    missing = sorted(needed - known) + ([spellings[0]] if flag is None else [])
+    missing = sorted(needed - options) + ([spellings[0]] if flag is None else [])
     if missing:
         raise Unreadable(f"it has no --{', --'.join(missing)}")
     runs = PROFILED_RUNS if profile else RUNS
@@ -129,12 +129,14 @@ def command(
         program, f"--graph={graph}", f"--num_threads={threads}", f"--{flag}=true", "--warmup_runs=2",
         "--warmup_min_secs=0.3", f"--num_runs={runs}", "--min_secs=0", f"--max_secs={PHASE_SECONDS}",
     ]  # fmt: skip
-    if profile and "enable_op_profiling" in known:
+    if profile and "enable_op_profiling" in options:
         words.append("--enable_op_profiling=true")
     return words
 
 
-def answering(words: Sequence[str], image: str, shape: Sequence[int], answer: str, known: Set[str]) -> list[str] | None:
+def answering(
+    words: Sequence[str], image: str, shape: Sequence[int], answer: str, options: Set[str]
+) -> list[str] | None:
     """The same command for one inference of a given image, whose answer is kept; None where this version cannot.
 
     Args:
@@ -142,13 +144,13 @@ def answering(words: Sequence[str], image: str, shape: Sequence[int], answer: st
         image: file with the bytes of the input.
         shape: of the input.
         answer: file to write the bytes of the output to.
-        known: the flags that the version has.
+        options: the flags that the version has.
     """
     given = {
         "input_layer": "image", "input_layer_shape": ",".join(map(str, shape)),
         "input_layer_value_files": f"image:{image}", "output_filepath": answer,
     }  # fmt: skip
-    if not given.keys() <= known:
+    if not given.keys() <= options:
         return None
     once = {"warmup_runs": "1", "warmup_min_secs": "0", "num_runs": "1"}
     kept = [word for word in words if word.partition("=")[0].lstrip("-") not in once]
@@ -213,13 +215,16 @@ def _statistics(match: re.Match[str]) -> Statistics:
         if int(count) != 1 and not same:
             raise Unreadable(f"statistics cut short: {match[0]}")
         return Statistics(int(count), *[_number(last)] * 5)
-    found = Statistics(int(count), *map(_number, (first, last, least, greatest, mean)))
-    ordered = found.least <= min(found.first, found.last) and max(found.first, found.last) <= found.greatest
-    if found.count < 1 or found.least < 0 or not ordered or not found.least <= found.mean * 1.00001:
+    statistics = Statistics(int(count), *map(_number, (first, last, least, greatest, mean)))
+    ordered = (
+        statistics.least <= min(statistics.first, statistics.last)
+        and max(statistics.first, statistics.last) <= statistics.greatest
+    )
+    if statistics.count < 1 or statistics.least < 0 or not ordered or not statistics.least <= statistics.mean * 1.00001:
         raise Unreadable(f"statistics that cannot be: {match[0]}")
-    if found.count == RUNS and not _near(sum(found.inferences()) / RUNS, found.mean):
+    if statistics.count == RUNS and not _near(sum(statistics.inferences()) / RUNS, statistics.mean):
         raise Unreadable(f"statistics that do not add up: {match[0]}")
-    return found
+    return statistics
 
 
 def _number(text: str) -> float:
@@ -238,9 +243,9 @@ def _near(one: float, other: float) -> bool:
 
 
 def _delegated(text: str) -> dict[str, int]:
-    told = {name: int(kernels or 1) for name, kernels in _APPLIED.findall(text)}
-    if told:
-        return told
+    delegated = {name: int(kernels or 1) for name, kernels in _APPLIED.findall(text)}
+    if delegated:
+        return delegated
     # The newer tool (LiteRT's CompiledModel) leaves it to the runtime to tell.
     names = {"XNNPACK": "XNNPack", "NNAPI": "Nnapi", "GPU": "CL|GL|Gpu|GPU|WEBGPU|Metal"}
     return {

@@ -26,18 +26,19 @@ class Core:
 
 def describe(phone: Phone, cores: Sequence[Core]) -> dict[str, Any]:
     """Model, SoC, Android version, ABIs and cores; the serial number only as a hash; None where unknown."""
-    told = parse_properties(phone.check("getprop"))
-    soc = " ".join(filter(None, (told.get("ro.soc.manufacturer"), told.get("ro.soc.model"))))
-    soc = soc or told.get("ro.board.platform") or told.get("ro.hardware") or ""
-    abis = told.get("ro.product.cpu.abilist") or told.get("ro.product.cpu.abi") or ""
-    release, api = told.get("ro.build.version.release"), told.get("ro.build.version.sdk")
+    properties = parse_properties(phone.check("getprop"))
+    soc = " ".join(filter(None, (properties.get("ro.soc.manufacturer"), properties.get("ro.soc.model"))))
+    soc = soc or properties.get("ro.board.platform") or properties.get("ro.hardware") or ""
+    abis = properties.get("ro.product.cpu.abilist") or properties.get("ro.product.cpu.abi") or ""
+    release, api = properties.get("ro.build.version.release"), properties.get("ro.build.version.sdk")
     return {
         "kind": "android",
-        "model": " ".join(filter(None, (told.get("ro.product.manufacturer"), told.get("ro.product.model")))) or None,
+        "model": " ".join(filter(None, (properties.get("ro.product.manufacturer"), properties.get("ro.product.model"))))
+        or None,
         "soc": soc or None,
         "cpu": ", ".join(filter(None, (soc, clusters(cores)))) or None,
         "os": f"Android {release} (API {api})" if release else None,
-        "build": told.get("ro.build.fingerprint"),
+        "build": properties.get("ro.build.fingerprint"),
         "abi": [abi for abi in abis.split(",") if abi],
         "cores": len(cores) or None,
         "governor": cores[0].governor if cores else None,
@@ -61,10 +62,10 @@ def read_cores(phone: Phone) -> list[Core]:
 
 def parse_cores(text: str) -> list[Core]:
     """Lines of `core NUMBER FASTEST LIMIT GOVERNOR`; `-` is unknown."""
-    found = re.findall(r"^core (\d+) (\d+|-) (\d+|-) (\S+)$", text, re.MULTILINE)
+    rows = re.findall(r"^core (\d+) (\d+|-) (\d+|-) (\S+)$", text, re.MULTILINE)
     cores = [
         Core(int(number), _known(fastest), _known(limit), None if governor == "-" else governor)
-        for number, fastest, limit, governor in found
+        for number, fastest, limit, governor in rows
     ]
     return sorted(cores, key=lambda core: core.number)
 
@@ -98,41 +99,41 @@ def pin_to(phone: Phone, cores: Sequence[Core]) -> str | None:
 
 def conditions(phone: Phone) -> dict[str, Any]:
     """Battery, temperatures, throttling and frequency limits now, as far as the phone tells."""
-    told: dict[str, Any] = {}
+    state: dict[str, Any] = {}
     for command, parse in (("dumpsys battery", parse_battery), ("dumpsys thermalservice", parse_thermal)):
         done = phone.run(command)
-        told |= parse(done.output) if done.code == 0 else {}
+        state |= parse(done.output) if done.code == 0 else {}
     limits = [core.limit for core in read_cores(phone) if core.limit]
-    return told | ({"frequency_limits_khz": limits} if limits else {})
+    return state | ({"frequency_limits_khz": limits} if limits else {})
 
 
 def parse_battery(text: str) -> dict[str, Any]:
     """The output of `dumpsys battery`: charge as a share, degrees Celsius, and whether it charges."""
-    told = dict(re.findall(r"^ *([\w ]+): (\S+)\r?$", text, re.MULTILINE))
-    if told.get("present") == "false":
+    fields = dict(re.findall(r"^ *([\w ]+): (\S+)\r?$", text, re.MULTILINE))
+    if fields.get("present") == "false":
         return {}
-    found: dict[str, Any] = {}
-    level, scale, tenths = (_integer(told.get(name)) for name in ("level", "scale", "temperature"))
+    battery: dict[str, Any] = {}
+    level, scale, tenths = (_integer(fields.get(name)) for name in ("level", "scale", "temperature"))
     if level is not None:
-        found["battery"] = level / (scale or 100)
+        battery["battery"] = level / (scale or 100)
     if tenths is not None:
-        found["battery_celsius"] = tenths / 10
-    powered = [value == "true" for name, value in told.items() if name.endswith(" powered")]
-    return found | ({"charging": any(powered)} if powered else {})
+        battery["battery_celsius"] = tenths / 10
+    powered = [value == "true" for name, value in fields.items() if name.endswith(" powered")]
+    return battery | ({"charging": any(powered)} if powered else {})
 
 
 def parse_thermal(text: str) -> dict[str, Any]:
     """The output of `dumpsys thermalservice` (Android 10 on): throttling status, hottest CPU and skin sensor."""
-    found: dict[str, Any] = {}
+    thermal: dict[str, Any] = {}
     if status := re.search(r"Thermal Status: (\d+)", text):
-        found["thermal_status"] = int(status[1])
+        thermal["thermal_status"] = int(status[1])
     _, _, current = text.partition("Current temperatures from HAL:")
     current = re.split(r"\n\S", current or text.partition("Cached temperatures:")[2])[0]
     for kind, name in ((0, "cpu_celsius"), (3, "skin_celsius")):
         values = re.findall(rf"Temperature\{{mValue=(-?[\d.]+), mType={kind},", current)
         if values:
-            found[name] = max(map(float, values))
-    return found
+            thermal[name] = max(map(float, values))
+    return thermal
 
 
 def pairs(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
@@ -140,12 +141,12 @@ def pairs(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]
     return {name: [before[name], after[name]] for name in before if name in after}
 
 
-def throttled(told: dict[str, list[Any]]) -> str | None:
+def throttled(state: dict[str, list[Any]]) -> str | None:
     """What in the conditions says that the phone slowed itself down; None where nothing does."""
-    status = told.get("thermal_status", [_NO_THROTTLING])
+    status = state.get("thermal_status", [_NO_THROTTLING])
     if max(status) > _NO_THROTTLING:
         return f"its thermal status went from {status[0]} to {status[-1]} (0 is none)"
-    before, after = told.get("frequency_limits_khz", [[], []])
+    before, after = state.get("frequency_limits_khz", [[], []])
     if len(before) == len(after) and any(now < then for then, now in zip(before, after)):
         return "it lowered the frequency of its cores"
     return None

@@ -46,8 +46,8 @@ def tracked(path: str, command: str) -> str:
 def sweep(phone: Phone) -> list[str]:
     """Remove folders of ours that a killed run left behind; returns their paths."""
     # -mmin is missing on some old phones: they keep their leftovers.
-    found = phone.run(f"find {ROOT} -maxdepth 1 -type d -name 'attar-*' -mmin +{STALE}")
-    stale = [line for line in found.output.splitlines() if found.code == 0 and _NAME.fullmatch(line)]
+    listing = phone.run(f"find {ROOT} -maxdepth 1 -type d -name 'attar-*' -mmin +{STALE}")
+    stale = [line for line in listing.output.splitlines() if listing.code == 0 and _NAME.fullmatch(line)]
     for path in stale:
         phone.run(f"test -f {path}/{_MARK} && rm -rf {path}")
     return stale

@@ -58,15 +58,15 @@ class _Candidate:
         """Hold what the file answers to images against what is expected; tells of a file that decides otherwise."""
         about = f"{self.entry.file}: on {runner.phone.serial}"
         try:
-            self.agreement = told = agreement(runner.answers(self.graph, images, shape), expected)
+            self.agreement = agreed = agreement(runner.answers(self.graph, images, shape), expected)
         except NotRunning as error:
             say(f"{about} its answers could not be checked: {error}")
             return
-        if told is not None and told["top1"] < 1:
-            same = round(told["top1"] * told["images"])
+        if agreed is not None and agreed["top1"] < 1:
+            same = round(agreed["top1"] * agreed["images"])
             say(
-                f"{about} it decides as here for {same} of {told['images']} photos only (largest difference "
-                f"{told['max_error']}). Its time there is that of another computation."
+                f"{about} it decides as here for {same} of {agreed['images']} photos only (largest difference "
+                f"{agreed['max_error']}). Its time there is that of another computation."
             )
 
     def turn(self, runner: Runner) -> None:
@@ -178,11 +178,11 @@ class _Job:
             self._check_answers(runner, running)
             before = conditions(phone)
             _sample(runner, running, self.seconds, self.cool_down)
-            told = pairs(before, conditions(phone))
-        if reason := throttled(told):
+            state = pairs(before, conditions(phone))
+        if reason := throttled(state):
             say(f"Phone {phone.serial}: {reason} while it was measured. Let it cool down and measure again.")
         measured, run = now(), uuid.uuid4().hex
-        return [self._record(candidate, about, told, measured, run) for candidate in running]
+        return [self._record(candidate, about, state, measured, run) for candidate in running]
 
     def _copy(self, phone: Phone, folder: str) -> list[_Candidate]:
         """Copy the program and the files to the phone, under names that need no quoting."""
@@ -230,7 +230,7 @@ class _Job:
                 step()
 
     def _record(
-        self, candidate: _Candidate, about: dict[str, Any], told: dict[str, Any], measured: str, run: str
+        self, candidate: _Candidate, about: dict[str, Any], state: dict[str, Any], measured: str, run: str
     ) -> Record:
         entry, starts = candidate.entry, candidate.starts
         delegate, _ = DELEGATES[self.accelerator]
@@ -250,7 +250,7 @@ class _Job:
             partitions={
                 "delegated": starts[0].delegated.get(delegate, 0), "outside": outside(profile) if profile else None,
             },
-            operators=profile or None, agreement=candidate.agreement, conditions=told, run=run, block=RUNS,
+            operators=profile or None, agreement=candidate.agreement, conditions=state, run=run, block=RUNS,
         )  # fmt: skip
 
 

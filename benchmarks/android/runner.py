@@ -33,11 +33,11 @@ class Runner:
         """
         self.phone, self.folder = phone, folder
         self._accelerator, self._threads, self._pin = accelerator, threads, f"taskset {mask} " if mask else ""
-        told = phone.run(tracked(folder, f"{_PROGRAM} --help"))
-        self._known = benchmark_model.known_flags(told.output)
+        help_text = phone.run(tracked(folder, f"{_PROGRAM} --help"))
+        self._known = benchmark_model.known_flags(help_text.output)
         if not self._known:
             raise DeviceError(
-                f"Phone {phone.serial}: benchmark_model does not start on it: {_plain(told.output)}. "
+                f"Phone {phone.serial}: benchmark_model does not start on it: {_plain(help_text.output)}. "
                 "Is it built for Android, and not for Linux?"
             )
 

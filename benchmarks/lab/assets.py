@@ -65,10 +65,10 @@ def find(folder: Path | None = None) -> Assets:
     folder = folder or place()
     if not (folder / _LIST).is_file():
         raise InputError(f"The browser's runtimes (LiteRT.js, ONNX Runtime Web) are not installed. {INSTALL}")
-    known = read_json(folder / _LIST)
+    listed = read_json(folder / _LIST)
     for name in FILES:
         path = folder / name
-        if not path.is_file() or sha256(path) != known.get(name):
+        if not path.is_file() or sha256(path) != listed.get(name):
             raise InputError(f"{path}: missing or changed since it was installed. {INSTALL}")
     about = {name: read_json(folder / name / "package.json") for name in PACKAGES}
     return Assets(

@@ -159,5 +159,5 @@ def _summary(each: Record) -> dict[str, Any]:
 
 
 def _doubt(records: list[Record]) -> str | None:
-    found = of_run(records) if records else None
-    return None if found is None or found.trusted else str(found)
+    doubt = of_run(records) if records else None
+    return None if doubt is None or doubt.trusted else str(doubt)

@@ -33,10 +33,10 @@ _BROWSERS = (
 
 def describe(device: Device) -> dict[str, Any]:
     """As a record's `device`. Browsers do not tell the CPU's model: `cpu` is its architecture, or None."""
-    told = f"{device.platform or ''} {device.platform_version or ''}".strip()
+    platform = f"{device.platform or ''} {device.platform_version or ''}".strip()
     return {
         "kind": KIND, "model": device.model or None, "cpu": device.architecture or None,
-        "os": told or _found(_SYSTEMS, device.user_agent), "cores": device.cores, "memory_gb": device.memory,
+        "os": platform or _found(_SYSTEMS, device.user_agent), "cores": device.cores, "memory_gb": device.memory,
         "browser": _found(_BROWSERS, device.user_agent), "user_agent": device.user_agent, "gpu": device.gpu,
         "isolated": device.isolated, "secure": device.secure, "relaxed_simd": device.relaxed_simd,
     }  # fmt: skip
@@ -44,8 +44,8 @@ def describe(device: Device) -> dict[str, Any]:
 
 def name(device: dict[str, Any]) -> str:
     """For a person: model, system and browser, as far as they are known."""
-    known = [device[key] for key in ("model", "os", "browser") if device[key]]
-    return ", ".join(known) or "a browser that tells nothing"
+    parts = [device[key] for key in ("model", "os", "browser") if device[key]]
+    return ", ".join(parts) or "a browser that tells nothing"
 
 
 def _found(patterns: tuple[tuple[str, str], ...], text: str) -> str | None:

@@ -87,12 +87,12 @@ def read_condition(text: str) -> Condition:
     Raises:
         InputError: it is spelled otherwise.
     """
-    found = re.fullmatch(r"\s*(\w+)\s*>\s*(\d+(?:\.\d+)?)\s*[x×]\s*(?:baseline)?\s*", text)
-    if not found or found[1] not in FIGURES or float(found[2]) <= 0:
+    match = re.fullmatch(r"\s*(\w+)\s*>\s*(\d+(?:\.\d+)?)\s*[x×]\s*(?:baseline)?\s*", text)
+    if not match or match[1] not in FIGURES or float(match[2]) <= 0:
         raise InputError(
             f"--fail-if {text!r}: not a condition. Spell it `p50 > 1.10x baseline`, with one of {', '.join(FIGURES)}."
         )
-    return Condition(found[1], float(found[2]))
+    return Condition(match[1], float(match[2]))
 
 
 def of_baseline(
@@ -111,16 +111,18 @@ def of_baseline(
         raise InputError(f"--against {tag}: measured on {', '.join(names)}, not on this device. Measure it here first.")
     alike = [each for each in here if each.threads == threads]
     if not alike:
-        known = sorted({each.threads for each in here})
-        raise InputError(f"--against {tag}: measured with {known[0]} threads, not {threads}. Use --threads {known[0]}.")
+        counts = sorted({each.threads for each in here})
+        raise InputError(
+            f"--against {tag}: measured with {counts[0]} threads, not {threads}. Use --threads {counts[0]}."
+        )
     names = sorted({each.runtime["name"] for each in alike})
     alike = [each for each in alike if each.runtime["name"] in runtimes]
     if not alike:
         raise InputError(f"--against {tag}: measured in {', '.join(names)}, not in {', '.join(sorted(runtimes))}.")
-    found: dict[Key, list[Record]] = {}
+    matching: dict[Key, list[Record]] = {}
     for each in alike:
-        found.setdefault(each.key, []).append(each)
-    return found
+        matching.setdefault(each.key, []).append(each)
+    return matching
 
 
 def require_runs(baseline: dict[Key, list[Record]], alone: Sequence[Key], tag: str) -> None:
@@ -151,7 +153,7 @@ def judge(
         beside: the baseline's file in the run of `new`, if it took turns with it.
         conditions: what is asked; none: the ratio of medians.
     """
-    found = []
+    judgements = []
     asked: Sequence[Condition | None] = conditions or [None]
     for condition in asked:
         figure = condition.figure if condition else "p50"
@@ -162,8 +164,8 @@ def judge(
             ratio, way = _side_by_side(new, beside, figure), "side by side"
         else:
             ratio, way = from_history(new, baseline, figure), "from history"
-        found.append(Judgement(*new.key, figure, ratio, way, condition))
-    return found
+        judgements.append(Judgement(*new.key, figure, ratio, way, condition))
+    return judgements
 
 
 def from_history(new: Record, baseline: Sequence[Record], figure: str) -> Estimate:

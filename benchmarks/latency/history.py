@@ -73,10 +73,10 @@ class History:
 
     def tags(self) -> dict[str, list[str]]:
         """Run -> its tags."""
-        found: dict[str, list[str]] = {}
+        tags: dict[str, list[str]] = {}
         for tag, run in self._connection.execute("SELECT tag, run FROM tags ORDER BY tag"):
-            found.setdefault(run, []).append(tag)
-        return found
+            tags.setdefault(run, []).append(tag)
+        return tags
 
     def place(self, digest: str) -> Path | None:
         """Where a file of this content lies on this machine; None where it is gone or has changed."""
@@ -136,11 +136,11 @@ def device_key(device: dict[str, Any]) -> str:
 
     Of a browser, which tells little of the device, also which browser it is, and its system, memory and GPU.
     """
-    known = [device.get(name) for name in ("kind", "model", "cpu", "machine", "cores", "serial")]
+    parts = [device.get(name) for name in ("kind", "model", "cpu", "machine", "cores", "serial")]
     if device.get("kind") == "browser":
         names = [re.sub(r"\s*\d[\d.]*$", "", str(device.get(name))) for name in ("browser", "os")]
-        known += [*names, device.get("memory_gb"), device.get("gpu")]
-    return digest_of(known)
+        parts += [*names, device.get("memory_gb"), device.get("gpu")]
+    return digest_of(parts)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -158,11 +158,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def _problem(connection: sqlite3.Connection) -> str:
     """What SQLite finds wrong with its file, in its first words; empty if nothing."""
-    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    (problem,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     kept = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")}
-    if found == "ok" and kept != {"records_stay", "records_are_kept"}:
+    if problem == "ok" and kept != {"records_stay", "records_are_kept"}:
         return "its rules are not those of a database of measurements"
-    return "" if found == "ok" else str(found)
+    return "" if problem == "ok" else str(problem)
 
 
 def _row(record: Record) -> tuple[str, ...]:

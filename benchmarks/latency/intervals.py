@@ -134,8 +134,8 @@ def _correlation(series: np.ndarray) -> float:
     power = float(centred @ centred)
     if count < 8 or power < 1e-20 * count:  # a spread that is rounding
         return 0.0
-    found = float(centred[1:] @ centred[:-1]) / power
-    return float(np.clip((count * found + 1) / (count - 4), 0.0, 0.95))
+    correlation = float(centred[1:] @ centred[:-1]) / power
+    return float(np.clip((count * correlation + 1) / (count - 4), 0.0, 0.95))
 
 
 def _level(rounds: np.ndarray) -> np.ndarray:

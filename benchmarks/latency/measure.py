@@ -100,7 +100,7 @@ def bench(
         raise InputError(f"cool-down {cool_down}: seconds of rest, at least 0.")
     own = _candidates(Path(exports), runtime)
     names = {runtime_for(each.runtime).NAME: each.runtime for each in own}
-    candidates = [*own, *(_Candidate(known, path, names[known.runtime["name"]]) for known, path in beside)]
+    candidates = [*own, *(_Candidate(earlier, path, names[earlier.runtime["name"]]) for earlier, path in beside)]
     device = {**describe(), "load_average": [load_average()]}
     loads = 1 if quick else PROBES
     say(_announced(len(own), loads, seconds, quick))

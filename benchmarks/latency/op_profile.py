@@ -101,11 +101,11 @@ def shares(operators: Sequence[dict[str, Any]]) -> list[float]:
 
 def kinds(operators: Sequence[dict[str, Any]]) -> list[tuple[str, int, float]]:
     """Operators of one kind together: (kind, how many, share), the largest share first."""
-    found: dict[str, tuple[int, float]] = {}
+    totals: dict[str, tuple[int, float]] = {}
     for each, share in zip(operators, shares(operators)):
-        count, so_far = found.get(each["operator"], (0, 0.0))
-        found[each["operator"]] = count + 1, so_far + share
-    return sorted(((kind, *rest) for kind, rest in found.items()), key=lambda each: -each[2])
+        count, so_far = totals.get(each["operator"], (0, 0.0))
+        totals[each["operator"]] = count + 1, so_far + share
+    return sorted(((kind, *rest) for kind, rest in totals.items()), key=lambda each: -each[2])
 
 
 def _main(format: str, path: str, threads: str) -> None:

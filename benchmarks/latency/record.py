@@ -112,13 +112,13 @@ class Record:
         if value["schema"] not in (1, SCHEMA):
             raise ValueError(f"schema version {value['schema']}, and this attar reads versions up to {SCHEMA}")
         needed = {each.name for each in fields(Record) if each.default is MISSING and each.default_factory is MISSING}
-        known = {each.name: value[each.name] for each in fields(Record) if each.name in {*needed, *value}}
+        values = {each.name: value[each.name] for each in fields(Record) if each.name in {*needed, *value}}
         lists = {
-            name: tuple(known[name])
+            name: tuple(values[name])
             for name in ("samples", "load", "first", "operators")
-            if known.get(name) is not None
+            if values.get(name) is not None
         }
-        return Record(**{**known, **lists})
+        return Record(**{**values, **lists})
 
 
 def percentiles(samples: Sequence[int]) -> dict[str, float]:

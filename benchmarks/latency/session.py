@@ -187,22 +187,24 @@ class Keeper:
 
 def _alike(records: Sequence[Record]) -> list[list[Record]]:
     """Records of one run, one runtime and as many threads together."""
-    found: dict[tuple[str, str, int], list[Record]] = {}
+    groups: dict[tuple[str, str, int], list[Record]] = {}
     for each in records:
-        found.setdefault((each.run, each.runtime["name"], each.threads), []).append(each)
-    return list(found.values())
+        groups.setdefault((each.run, each.runtime["name"], each.threads), []).append(each)
+    return list(groups.values())
 
 
 def ratios(records: Sequence[Record]) -> list[Ratio]:
     """Every file of a run against the fp32 file of the same runtime."""
-    found = []
+    estimates = []
     for record in records:
         name, run = record.runtime["name"], record.run
         alike = [each for each in records if each.runtime["name"] == name and each.run == run]
         reference = next((each for each in alike if each.target.endswith(":fp32")), None)
         if reference is not None and reference is not record and record.run:
-            found.append(Ratio(record.target, reference.target, name, ratio_estimate(record.rounds, reference.rounds)))
-    return found
+            estimates.append(
+                Ratio(record.target, reference.target, name, ratio_estimate(record.rounds, reference.rounds))
+            )
+    return estimates
 
 
 def _intervals(record: Record) -> dict[str, dict[str, float | None]]:
@@ -242,8 +244,8 @@ def _judged(
     conditions: Sequence[Condition],
 ) -> list[Judgement]:
     again = {each.key: each for each in others}
-    known = [record for record in own if record.key in baseline]
-    if baseline and not known:
+    compared = [record for record in own if record.key in baseline]
+    if baseline and not compared:
         there = ", ".join(sorted({target for target, _ in baseline}))
         raise InputError(
             f"The baseline has {there}, and none of these was measured now: there is nothing to compare. The records "
@@ -251,6 +253,6 @@ def _judged(
         )
     return [
         judgement
-        for record in known
+        for record in compared
         for judgement in judge(record, baseline[record.key], again.get(record.key), conditions)
     ]

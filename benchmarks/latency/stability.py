@@ -77,32 +77,34 @@ def verdict(
         unsettled: names of files whose warm-up did not settle.
         coarse: names of files whose samples last only a few steps of the clock.
     """
-    found: list[tuple[str, str]] = []
+    reasons: list[tuple[str, str]] = []
     change = change_in(pace(files), matters=SLOWED)
     if change:
-        found.append(_of_change(change.ratio, change.at / len(files[0])))
+        reasons.append(_of_change(change.ratio, change.at / len(files[0])))
     wide = [name for name, each in zip(names, files) if _reach(each) > UNSTEADY]
     if wide:
-        found.append((
+        reasons.append((
             f"The median of {_listed(wide)} is known to no better than {100 * UNSTEADY:.0f}%.",
             "Measure for longer (--seconds).",
         ))  # fmt: skip
     if waited is not None and waited > WAITED:
-        found.append((
+        reasons.append((
             f"Other programs held the CPU for {100 * waited:.0f}% of the timed seconds.",
             "Close other programs, or measure when the machine is idle.",
         ))  # fmt: skip
     if unsettled:
-        found.append((
+        reasons.append((
             f"{_listed(unsettled)} had not settled when warm-up ended.",
             "Measure again; if it stays so, the file's latency itself wanders.",
         ))  # fmt: skip
     if coarse:
-        found.append((
+        reasons.append((
             f"A sample of {_listed(coarse)} lasts fewer than {STEPS} steps of the browser's clock.",
             "Measure where the browser has a finer clock: over HTTPS, or on this machine itself.",
         ))  # fmt: skip
-    return Verdict(not found, tuple(reason for reason, _ in found), tuple(dict.fromkeys(each for _, each in found)))
+    return Verdict(
+        not reasons, tuple(reason for reason, _ in reasons), tuple(dict.fromkeys(each for _, each in reasons))
+    )
 
 
 def of_runs(records: Sequence[Record]) -> Verdict:

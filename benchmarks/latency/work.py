@@ -43,7 +43,7 @@ def work_of(path: Path) -> list[Operator]:
     model = read(path.read_bytes())
     tensors = model.subgraphs[0].tensors
     types = require("ai_edge_litert.schema_py_generated").TensorType
-    found = []
+    rows = []
     for operator in model.subgraphs[0].operators:
         inputs = [tensors[index] for index in operator.inputs if index >= 0]
         outputs = [tensors[index] for index in operator.outputs]
@@ -51,8 +51,8 @@ def work_of(path: Path) -> list[Operator]:
         moved = sum(_bytes(types, tensor) for tensor in [*inputs, *outputs])
         integer = bool(inputs) and inputs[0].type == types.INT8
         name = tensor_name(model, operator.outputs[0])
-        found.append(Operator(name, kind, _macs(kind, inputs, outputs), moved, integer))
-    return found
+        rows.append(Operator(name, kind, _macs(kind, inputs, outputs), moved, integer))
+    return rows
 
 
 def _macs(kind: str, inputs: list[Any], outputs: list[Any]) -> int:

@@ -100,18 +100,18 @@ def _share(value: float | None) -> Cell:
 
 def _latency(device: Device, name: str) -> Callable[[Row], Cell]:
     def cell(row: Row) -> Cell:
-        found = device.best(row.name)
-        return Cell(number(getattr(found.latency, name)) if found else EMPTY)
+        timed = device.best(row.name)
+        return Cell(number(getattr(timed.latency, name)) if timed else EMPTY)
 
     return cell
 
 
 def _median(device: Device) -> Callable[[Row], Cell]:
     def cell(row: Row) -> Cell:
-        found = device.best(row.name)
-        if found is None:
+        timed = device.best(row.name)
+        if timed is None:
             return Cell(EMPTY)
-        low, high = found.latency.interval
-        return Cell(number(found.latency.p50), bracket(number(low), "?" if high is None else number(high)))
+        low, high = timed.latency.interval
+        return Cell(number(timed.latency.p50), bracket(number(low), "?" if high is None else number(high)))
 
     return cell

@@ -87,10 +87,10 @@ def compare(
     chosen = spread(photos.val, limit)
     labels = labels_of(chosen)
     answers = _answers(exports, manifest, student, teacher, photos, chosen, Predictions(output / FOLDER))
-    known = list(records) if records is not None else record.read(output)
+    measured = list(records) if records is not None else record.read(output)
     digests = {item.entry.sha256: item.name for item in answers if item.entry}
     rows = tuple(_row(item, answers, labels) for item in answers)
-    devices = devices_of(known, digests, rows, needs, len(chosen))
+    devices = devices_of(measured, digests, rows, needs, len(chosen))
     rows = _timed(rows, host_of(devices))
     choice = devices[0].choice if devices else choose(rows, needs, len(chosen))
     compared = _compared(rows, choice)
@@ -108,7 +108,7 @@ def compare(
         failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
         set_aside=tuple({"photo": photo_name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
         notes=_notes(photos, chosen, teacher),
-        provenance=_provenance(student, teacher, photos, known, rows),
+        provenance=_provenance(student, teacher, photos, measured, rows),
         needs=needs or Needs(),
         devices=devices,
         sensitivity=sensitivity_of(manifest.files, student, output),
@@ -237,8 +237,8 @@ def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray) -> Row
 
 def _opinions(entry: Any) -> tuple[str, ...]:
     """The evaluators that agreed with the first on a file when it was verified."""
-    found = entry.verification.get("second_opinions", {}) if entry else {}
-    return tuple(str(opinion["evaluator"]) for opinion in found.values())
+    opinions = entry.verification.get("second_opinions", {}) if entry else {}
+    return tuple(str(opinion["evaluator"]) for opinion in opinions.values())
 
 
 def _interval(values: np.ndarray) -> Interval:
@@ -261,7 +261,7 @@ def _timed(rows: Sequence[Row], host: Device | None) -> tuple[Row, ...]:
     """The rows with what they take on this machine."""
     best = {row.name: host.best(row.name) if host else None for row in rows}
     return tuple(
-        replace(row, latency=found.latency, latency_note="") if (found := best[row.name]) else row for row in rows
+        replace(row, latency=timed.latency, latency_note="") if (timed := best[row.name]) else row for row in rows
     )
 
 
@@ -317,7 +317,7 @@ def _provenance(
         "teacher": teacher
         and {"name": teacher.name, "fingerprint": teacher.fingerprint, "seed": teacher.provenance.get("seed")},
         "preprocessing": student.preprocessing.to_json(),
-        "packages": {name: found for name in _PACKAGES if (found := version(name))},
+        "packages": {name: installed for name in _PACKAGES if (installed := version(name))},
         "compared_on": describe(),
         "timed_on": timed_on,
     }

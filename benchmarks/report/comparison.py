@@ -209,16 +209,16 @@ class Needs:
 
     def missed(self, row: Row) -> list[str]:
         """What a file does not meet, in words; nothing if it meets all."""
-        found = []
+        unmet = []
         if self.min_top1 is not None and row.top1.value < self.min_top1:
-            found.append(f"it is right on {percent(row.top1.value)} of the photos, not {percent(self.min_top1)}")
+            unmet.append(f"it is right on {percent(row.top1.value)} of the photos, not {percent(self.min_top1)}")
         if self.max_ms is not None and row.latency is None:
-            found.append("its latency was not measured here")
+            unmet.append("its latency was not measured here")
         if self.max_ms is not None and row.latency is not None and row.latency.p50 > self.max_ms:
-            found.append(f"it takes {milliseconds(row.latency.p50)}, not {milliseconds(self.max_ms)}")
+            unmet.append(f"it takes {milliseconds(row.latency.p50)}, not {milliseconds(self.max_ms)}")
         if self.max_mb is not None and row.bytes > 1e6 * self.max_mb:
-            found.append(f"it weighs {megabytes(row.bytes)}, not {megabytes(round(1e6 * self.max_mb))}")
-        return found
+            unmet.append(f"it weighs {megabytes(row.bytes)}, not {megabytes(round(1e6 * self.max_mb))}")
+        return unmet
 
     def __str__(self) -> str:
         asked = [

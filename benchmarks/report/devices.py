@@ -167,18 +167,18 @@ def _names(devices: Sequence[dict[str, Any]]) -> list[str]:
 def _name(device: dict[str, Any]) -> str:
     kind = kind_of(device)
     if kind == "browser":
-        known = [device.get(key) for key in ("model", "browser")]
-        known.insert(1, None if device.get("model") else device.get("os"))
-        return ", ".join(str(each) for each in known if each) or "a browser that tells nothing"
+        parts = [device.get(key) for key in ("model", "browser")]
+        parts.insert(1, None if device.get("model") else device.get("os"))
+        return ", ".join(str(each) for each in parts if each) or "a browser that tells nothing"
     own = device.get("model") or device.get("cpu") or device.get("os")
     return str(own or ("an Android phone" if kind == "android" else "this machine"))
 
 
 def _about(device: dict[str, Any]) -> str:
     """What is not in the name already."""
-    told = [str(device[key]) for key in ("cpu", "soc", "os", "browser", "gpu") if device.get(key)]
-    known = [each for i, each in enumerate(told) if not any(each in other for other in (_name(device), *told[:i]))]
+    facts = [str(device[key]) for key in ("cpu", "soc", "os", "browser", "gpu") if device.get(key)]
+    distinct = [each for i, each in enumerate(facts) if not any(each in other for other in (_name(device), *facts[:i]))]
     cores = device.get("cores")
     if cores:
-        known.append(f"{cores} core{'s' if cores > 1 else ''}")
-    return ", ".join(known)
+        distinct.append(f"{cores} core{'s' if cores > 1 else ''}")
+    return ", ".join(distinct)

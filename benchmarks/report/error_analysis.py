@@ -103,13 +103,13 @@ class Shortfall:
 
     def lost(self, against: str = "teacher") -> list[ClassChange]:
         """The classes that certainly lost, the worst first."""
-        found = [row for row in self.classes if (c := row.change.get(against)) and c.certain and c.value < 0]
-        return sorted(found, key=lambda row: row.change[against].value)
+        changed = [row for row in self.classes if (c := row.change.get(against)) and c.certain and c.value < 0]
+        return sorted(changed, key=lambda row: row.change[against].value)
 
     def gained(self, against: str = "teacher") -> list[ClassChange]:
         """The classes that certainly gained, the best first."""
-        found = [row for row in self.classes if (c := row.change.get(against)) and c.certain and c.value > 0]
-        return sorted(found, key=lambda row: -row.change[against].value)
+        changed = [row for row in self.classes if (c := row.change.get(against)) and c.certain and c.value > 0]
+        return sorted(changed, key=lambda row: -row.change[against].value)
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

@@ -29,70 +29,73 @@ Probes = Mapping[str, Any]
 """What `attar.distill.trials` found, as plain data."""
 
 
-def write_shortfall(found: Shortfall, output: Path, probes: Probes | None = None) -> Path:
+def write_shortfall(shortfall: Shortfall, output: Path, probes: Probes | None = None) -> Path:
     """Write shortfall.json and shortfall.md into a folder; returns the page's path."""
-    write_json(output / "shortfall.json", to_json(found, probes))
-    write_text(output / "shortfall.md", markdown(found, probes))
+    write_json(output / "shortfall.json", to_json(shortfall, probes))
+    write_text(output / "shortfall.md", markdown(shortfall, probes))
     return output / "shortfall.md"
 
 
-def to_json(found: Shortfall, probes: Probes | None = None) -> dict[str, Any]:
+def to_json(shortfall: Shortfall, probes: Probes | None = None) -> dict[str, Any]:
     """Both as plain data."""
-    return {**found.to_json(), "probe": None if probes is None else dict(probes)}
+    return {**shortfall.to_json(), "probe": None if probes is None else dict(probes)}
 
 
-def markdown(found: Shortfall, probes: Probes | None = None) -> str:
+def markdown(shortfall: Shortfall, probes: Probes | None = None) -> str:
     """The page, ending with a newline."""
-    names = {model: plain(about["name"]) for model, about in found.models.items()}
+    names = {model: plain(about["name"]) for model, about in shortfall.models.items()}
     title = f"# Where {names['student']} falls short"
     parts = [title + (f" of {names['teacher']}" if "teacher" in names else "")]
     parts.append(
-        f"Recall on {found.images} validation photos. Brackets are 95% intervals of the change, in points, paired over "
-        f"photos. A class or confusion is listed as changed if it stands out from chance among all of them (exact sign "
-        f"test, false discovery rate 5%). Groups: {found.grouping}."
+        f"Recall on {shortfall.images} validation photos. Brackets are 95% intervals of the change, in points, paired "
+        f"over photos. A class or confusion is listed as changed if it stands out from chance among all of them (exact "
+        f"sign test, false discovery rate 5%). Groups: {shortfall.grouping}."
     )
-    parts += ["## By training photos", _groups(found)]
+    parts += ["## By training photos", _groups(shortfall)]
     if "teacher" in names:
-        parts += ["## Classes that lost against the teacher", _classes(found, found.lost(), "teacher")]
+        parts += ["## Classes that lost against the teacher", _classes(shortfall, shortfall.lost(), "teacher")]
     if "baseline" in names:
         parts += [f"## Classes that gained on the baseline, {names['baseline']}"]
-        parts += [_classes(found, found.gained("baseline"), "baseline")]
-        parts += ["## Classes that lost against the baseline", _classes(found, found.lost("baseline"), "baseline")]
+        parts += [_classes(shortfall, shortfall.gained("baseline"), "baseline")]
+        parts += [
+            "## Classes that lost against the baseline",
+            _classes(shortfall, shortfall.lost("baseline"), "baseline"),
+        ]
     if "teacher" in names:
-        parts += ["## New confusions", _confusions(found)]
+        parts += ["## New confusions", _confusions(shortfall)]
     if probes is not None:
         parts += ["## What may help", *_probes(probes)]
-    return "\n\n".join([*parts, *found.notes]) + "\n"
+    return "\n\n".join([*parts, *shortfall.notes]) + "\n"
 
 
-def terminal_table(found: Shortfall) -> Table:
+def terminal_table(shortfall: Shortfall) -> Table:
     """The groups, and in the caption what stands out."""
     from rich.table import Table
     from rich.text import Text
 
-    others = [model for model in found.models if model != "student"]
-    view = Table(caption=Text("\n".join(summary(found))), caption_justify="left", header_style="bold")
+    others = [model for model in shortfall.models if model != "student"]
+    view = Table(caption=Text("\n".join(summary(shortfall))), caption_justify="left", header_style="bold")
     view.add_column("Group", no_wrap=True)
-    for model in found.models:
+    for model in shortfall.models:
         view.add_column(model.capitalize(), justify="right", no_wrap=True)
     for model in others:
         view.add_column(f"vs {model}", justify="right")
-    for row in found.groups:
+    for row in shortfall.groups:
         view.add_row(
-            row.name, *(percent(row.recall[model]) for model in found.models),
+            row.name, *(percent(row.recall[model]) for model in shortfall.models),
             *(_change(row.change[model]) for model in others),
         )  # fmt: skip
     return view
 
 
-def summary(found: Shortfall) -> list[str]:
+def summary(shortfall: Shortfall) -> list[str]:
     """What stands out, in a few sentences."""
-    lines = [f"{found.images} validation photos. Groups: {found.grouping}."]
-    for against in (model for model in found.models if model != "student"):
-        lost, gained = found.lost(against), found.gained(against)
+    lines = [f"{shortfall.images} validation photos. Groups: {shortfall.grouping}."]
+    for against in (model for model in shortfall.models if model != "student"):
+        lost, gained = shortfall.lost(against), shortfall.gained(against)
         worst = f" (most: {lost[0].label}, {points(lost[0].change[against].value)})" if lost else ""
         lines.append(f"Against the {against}, beyond chance: {len(lost)} classes lost{worst}, {len(gained)} gained.")
-    new = [each for each in found.confusions if each.certain]
+    new = [each for each in shortfall.confusions if each.certain]
     if new:
         lines.append(f"New confusions: {'; '.join(f'{c.label} taken for {c.answered}' for c in new[:3])}.")
     return lines
@@ -113,39 +116,39 @@ def probe_table(probes: Probes) -> Table:
     return view
 
 
-def _groups(found: Shortfall) -> str:
-    others = [model for model in found.models if model != "student"]
-    rows = [["group", "classes", "training photos a class", "photos", *found.models, *(f"vs {m}" for m in others)]]
+def _groups(shortfall: Shortfall) -> str:
+    others = [model for model in shortfall.models if model != "student"]
+    rows = [["group", "classes", "training photos a class", "photos", *shortfall.models, *(f"vs {m}" for m in others)]]
     rows += [
         [row.name, str(row.classes), _range(row.trained), str(row.images),
-         *(percent(row.recall[model]) for model in found.models), *(_change(row.change[m]) for m in others)]
-        for row in found.groups
+         *(percent(row.recall[model]) for model in shortfall.models), *(_change(row.change[m]) for m in others)]
+        for row in shortfall.groups
     ]  # fmt: skip
     return table(rows)
 
 
-def _classes(found: Shortfall, chosen: Sequence[ClassChange], against: str) -> str:
-    rows = [["class", "group", "training photos", "photos", *found.models, f"vs {against}"]]
+def _classes(shortfall: Shortfall, chosen: Sequence[ClassChange], against: str) -> str:
+    rows = [["class", "group", "training photos", "photos", *shortfall.models, f"vs {against}"]]
     rows += [
         [plain(row.label), row.group, str(row.trained), str(row.images),
-         *(percent(row.recall[model]) for model in found.models), _change(row.change[against])]
+         *(percent(row.recall[model]) for model in shortfall.models), _change(row.change[against])]
         for row in chosen[:SHOWN]
     ]  # fmt: skip
-    below = sum(row.change[against].value < 0 for row in found.classes) - len(found.lost(against))
-    above = sum(row.change[against].value > 0 for row in found.classes) - len(found.gained(against))
+    below = sum(row.change[against].value < 0 for row in shortfall.classes) - len(shortfall.lost(against))
+    above = sum(row.change[against].value > 0 for row in shortfall.classes) - len(shortfall.gained(against))
     rest = f"Below the {against}'s recall by no more than chance explains: {below} classes; above it: {above}."
     more = f" {len(chosen) - SHOWN} further ones are in shortfall.json." if len(chosen) > SHOWN else ""
     return f"{table(rows) if chosen else 'None beyond chance.'}\n\n{rest}{more}"
 
 
-def _confusions(found: Shortfall) -> str:
+def _confusions(shortfall: Shortfall) -> str:
     rows = [["photos of", "taken for", "by the student", "by the teacher", "such photos"]]
     rows += [
         [plain(each.label), plain(each.answered), f"{each.student} of {each.images}", str(each.teacher),
          ", ".join(plain(name) for name in each.photos)]
-        for each in found.confusions if each.certain
+        for each in shortfall.confusions if each.certain
     ]  # fmt: skip
-    rest = f"Others listed in shortfall.json, which may be chance: {sum(not c.certain for c in found.confusions)}."
+    rest = f"Others listed in shortfall.json, which may be chance: {sum(not c.certain for c in shortfall.confusions)}."
     return f"{table(rows) if len(rows) > 1 else 'None beyond chance.'}\n\n{rest}"
 
 

@@ -82,11 +82,11 @@ def in_tenths(times: Sequence[float], whole: int = 1000) -> list[int]:
     """Shares of the sum as whole numbers that add up to `whole`: the largest remainders are rounded up."""
     total = sum(times)
     exact = [whole * time / total if total else 0.0 for time in times]
-    found = [int(each) for each in exact]
-    left = whole - sum(found) if total else 0
-    for index in sorted(range(len(times)), key=lambda i: found[i] - exact[i])[:left]:
-        found[index] += 1
-    return found
+    tenths = [int(each) for each in exact]
+    left = whole - sum(tenths) if total else 0
+    for index in sorted(range(len(times)), key=lambda i: tenths[i] - exact[i])[:left]:
+        tenths[index] += 1
+    return tenths
 
 
 def _group(name: str, nodes: Sequence[tuple[str, float]], tenths: int, total: float) -> Group:

@@ -98,7 +98,7 @@ def _card(comparison: Comparison, device: Device, index: int) -> Card:
 
 def _flames(comparison: Comparison) -> list[list[Flame]]:
     """By device, the chosen file first."""
-    found = []
+    flames = []
     for device in comparison.devices:
         own = [
             Flame(device, each, profile, each is device.best(device.choice.target or ""))
@@ -106,9 +106,9 @@ def _flames(comparison: Comparison) -> list[list[Flame]]:
             if each.operators and (profile := profile_of(each.operators, each.latency.p50, each.profiled))
         ]
         if own:
-            found.append(sorted(own, key=lambda flame: (not flame.chosen, flame.timing.latency.p50)))
-    kept = max(1, FLAMES // max(1, len(found)))
-    return [own[:kept] for own in found[:FLAMES]]
+            flames.append(sorted(own, key=lambda flame: (not flame.chosen, flame.timing.latency.p50)))
+    kept = max(1, FLAMES // max(1, len(flames)))
+    return [own[:kept] for own in flames[:FLAMES]]
 
 
 class _Photos:
@@ -119,11 +119,11 @@ class _Photos:
 
     def of(self, example: Example) -> str | None:
         """A photo; None when it is gone since the comparison, or there is no room."""
-        found = _thumbnail(example)
-        if found is None or len(found) > self.left:
+        thumbnail = _thumbnail(example)
+        if thumbnail is None or len(thumbnail) > self.left:
             return None
-        self.left -= len(found)
-        return found
+        self.left -= len(thumbnail)
+        return thumbnail
 
     @staticmethod
     def sides(change: ClassRow) -> list[tuple[bool, tuple[Example, ...], int]]:

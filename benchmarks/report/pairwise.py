@@ -123,31 +123,32 @@ def _name(photo: Photo, photos: Photos) -> str:
     return photo.shown.relative_to(root).as_posix() if photo.shown.is_relative_to(root) else str(photo.shown)
 
 
-def tables(found: Pair, most: int = 20) -> Any:
+def tables(compared: Pair, most: int = 20) -> Any:
     """For a terminal: the two models, the verdict, and the photos on which they differ."""
     from rich.console import Group
     from rich.text import Text
 
     words = (
-        f"{found.verdict} On {found.images} photos {found.won} are right only in the second and {found.lost} only in "
-        f"the first (McNemar's exact p = {found.p:.2g}); {percent(found.agreement)} get the same answer."
+        f"{compared.verdict} On {compared.images} photos {compared.won} are right only in the second and "
+        f"{compared.lost} only in the first (McNemar's exact p = {compared.p:.2g}); "
+        f"{percent(compared.agreement)} get the same answer."
     )
-    parts: list[Any] = [_models(found), Text(words)]
-    if found.differences:
-        parts.append(_photos(found.differences[:most]))
-    if (left := len(found.differences) - most) > 0:
+    parts: list[Any] = [_models(compared), Text(words)]
+    if compared.differences:
+        parts.append(_photos(compared.differences[:most]))
+    if (left := len(compared.differences) - most) > 0:
         parts.append(Text(f"And {left} more photos: --json has all."))
     return Group(*parts)
 
 
-def _models(found: Pair) -> Table:
+def _models(compared: Pair) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(header_style="bold")
     for title in ("Model", "Top-1", "95% interval"):
         table.add_column(title, justify="left" if title == "Model" else "right", overflow="fold")
-    for name, top1 in zip(found.names, found.top1):
+    for name, top1 in zip(compared.names, compared.top1):
         table.add_row(Text(name), percent(top1.value), f"{percent(top1.low)} to {percent(top1.high)}")
     return table
 

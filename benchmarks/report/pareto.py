@@ -27,7 +27,7 @@ class Point:
 
 def points_of(comparison: Comparison, device: Device) -> list[Point]:
     """The files that ran there, the fastest first."""
-    timed = [(row, found.latency) for row in comparison.rows if (found := device.best(row.name))]
+    timed = [(row, best.latency) for row in comparison.rows if (best := device.best(row.name))]
     costs = [(latency.p50, row.bytes, -row.top1.value) for row, latency in timed]
     points = [
         Point(row, latency, row.name == device.choice.target, not any(_beats(other, cost) for other in costs))

@@ -98,9 +98,9 @@ def class_rows(
 
     def examples(c: int, winner: Answered, loser: Answered) -> tuple[tuple[Example, ...], int]:
         inside = members[c]
-        found = inside[right[winner.name][inside] & ~right[loser.name][inside]]
-        surest = found[np.argsort(-loser.probabilities[found].max(axis=1), kind="stable")]
-        return tuple(_example(i, reference, file, labels, classes, photos, names) for i in surest[:each]), len(found)
+        places = inside[right[winner.name][inside] & ~right[loser.name][inside]]
+        surest = places[np.argsort(-loser.probabilities[places].max(axis=1), kind="stable")]
+        return tuple(_example(i, reference, file, labels, classes, photos, names) for i in surest[:each]), len(places)
 
     return tuple(
         ClassRow(

@@ -71,34 +71,34 @@ def drawn(comparison: Comparison, format: str) -> bytes:
 
 def latency_svgs(comparison: Comparison, device: Device, name: str) -> tuple[str, str]:
     """Accuracy against latency on a device for a page, wide and narrow; `name` makes ids unique in the page."""
-    found = []
+    svgs = []
     for suffix, size in (("w", (7.2, 4.0)), ("n", (3.6, 3.6))):
         figure, (axes,) = _figure(*size, 1, 1, MIDDLE)
         _draw(figure, axes, comparison, device, MIDDLE, narrow=suffix == "n")
-        found.append(_inline(figure, f"{name}{suffix}"))
-    return found[0], found[1]
+        svgs.append(_inline(figure, f"{name}{suffix}"))
+    return svgs[0], svgs[1]
 
 
 def reliability_svgs(comparison: Comparison) -> tuple[str, str]:
     """Confidence against accuracy of teacher, student and the chosen file, for a page: beside and below each other."""
     names = ("teacher", "student", comparison.choice.target)
     rows = [row for name in names if name and (row := comparison.row(name))]
-    found = []
+    svgs = []
     for suffix, shape in (("w", (1, len(rows))), ("n", (len(rows), 1))):
         figure, panels = _figure(2.9 * shape[1] + 0.3, 3.0 * shape[0] + 0.1, *shape, MIDDLE)
         for number, (panel, row) in enumerate(zip(panels, rows)):
             _reliability_panel(panel, row, comparison.images)
             if number % shape[1] == 0:
                 panel.set_ylabel("share that is right")
-        found.append(_inline(figure, f"r{suffix}"))
-    return found[0], found[1]
+        svgs.append(_inline(figure, f"r{suffix}"))
+    return svgs[0], svgs[1]
 
 
 def legend(comparison: Comparison) -> str:
     """What the markers mean, of the formats that were timed."""
     timed = {each.target.partition(":")[0] for device in comparison.devices for each in device.timings}
-    told = [f"{form.look.shape}: {form.title}" for name, form in FORMATS.items() if name in timed]
-    text = "; ".join(told)
+    shapes = [f"{form.look.shape}: {form.title}" for name, form in FORMATS.items() if name in timed]
+    text = "; ".join(shapes)
     return text[:1].upper() + text[1:]
 
 

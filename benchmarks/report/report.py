@@ -102,24 +102,24 @@ def terminal_table(comparison: Comparison) -> Table:
     return table
 
 
-def records_table(found: Measurement) -> Table:
+def records_table(measured: Measurement) -> Table:
     """What `attar bench` found, for a terminal."""
     from rich.table import Table
     from rich.text import Text
 
-    runtimes = dict.fromkeys(map(_ran_by, found.records))
-    threads = found.records[0].threads
+    runtimes = dict.fromkeys(map(_ran_by, measured.records))
+    threads = measured.records[0].threads
     caption = (
         f"Milliseconds, and megabytes of memory. {', '.join(runtimes)}; {_threads(threads)}. Brackets: 95% intervals."
     )
-    several = _in_several_runtimes(found.records)
-    lines = [caption, *(f"{ratio}{f' in {ratio.runtime}' if several else ''}." for ratio in found.ratios)]
+    several = _in_several_runtimes(measured.records)
+    lines = [caption, *(f"{ratio}{f' in {ratio.runtime}' if several else ''}." for ratio in measured.ratios)]
     table = Table(header_style="bold", caption=Text("\n".join(lines)), caption_justify="left")
-    runs = list(dict.fromkeys(each.run for each in found.records))
+    runs = list(dict.fromkeys(each.run for each in measured.records))
     texts = [*(["Device"] if len(runs) > 1 else []), "Target", *(["Runtime"] if several else [])]
     for title in (*texts, "p50", "", "p90", "p99", "Load", "First", "MB"):
         table.add_column(title, justify="left" if title in (*texts, "") else "right", no_wrap=True)
-    for record in found.records:
+    for record in measured.records:
         middle = [sorted(values)[len(values) // 2] / 1e6 for values in (record.load, record.first)]
         estimates = percentile_estimates(record.rounds)
         p50, p90, p99 = (number(each.value / 1e6) for each in estimates)
@@ -178,10 +178,10 @@ def judgements_table(judgements: Sequence[Judgement]) -> Table:
     return table
 
 
-def _in_several_runtimes(found: Sequence[Record] | Sequence[Judgement]) -> bool:
+def _in_several_runtimes(rows: Sequence[Record] | Sequence[Judgement]) -> bool:
     """Whether a target alone does not tell which of them is meant."""
     names: dict[str, set[str]] = {}
-    for each in found:
+    for each in rows:
         runtime = each.runtime["name"] if isinstance(each, Record) else each.runtime
         names.setdefault(each.target, set()).add(runtime)
     return any(len(each) > 1 for each in names.values())
@@ -212,8 +212,8 @@ def _threads(count: int) -> str:
 
 def _device(record: Record) -> str:
     if record.device.get("kind") == "browser":
-        told = (record.device.get(name) for name in ("model", "os", "browser"))
-        return ", ".join(str(each) for each in told if each) or "a browser that tells nothing"
+        parts = (record.device.get(name) for name in ("model", "os", "browser"))
+        return ", ".join(str(each) for each in parts if each) or "a browser that tells nothing"
     return str(record.device.get("model") or record.device.get("cpu") or record.device.get("os") or "unknown")
 
 

@@ -28,9 +28,9 @@ def sensitivity_of(entries: Sequence[Any], student: Bundle, output: Path) -> Sen
     """What is known of a student's layers: from `measure`, or from its files' own search for layers to keep float."""
     path = output / FILE
     if path.is_file():
-        told = read_json(path)
-        if isinstance(told, dict) and told.get("schema") == SCHEMA and told.get("student") == student.fingerprint:
-            return _checked(path, told)
+        stored = read_json(path)
+        if isinstance(stored, dict) and stored.get("schema") == SCHEMA and stored.get("student") == student.fingerprint:
+            return _checked(path, stored)
     for entry in entries:
         if (entry.recovery or {}).get("layers"):
             return Sensitivity(
@@ -79,16 +79,16 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
     return path
 
 
-def _checked(path: Path, told: dict[str, Any]) -> Sensitivity:
+def _checked(path: Path, stored: dict[str, Any]) -> Sensitivity:
     try:
-        scores = {str(each["layer"]): float(each["score"]) for each in told["layers"]}
+        scores = {str(each["layer"]): float(each["score"]) for each in stored["layers"]}
         layers = tuple({"layer": layer, "score": score} for layer, score in scores.items())
-        photos, whole = int(told["photos"]), float(told["whole"])
+        photos, whole = int(stored["photos"]), float(stored["whole"])
         if not np.isfinite([whole, *scores.values()]).all():
             raise ValueError("a number that is not finite")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged ({error!r}). Remove it, and measure again with --sensitivity.") from error
-    return Sensitivity(str(told["target"]), f"a scan on {photos} calibration photos", layers, whole)
+    return Sensitivity(str(stored["target"]), f"a scan on {photos} calibration photos", layers, whole)
 
 
 def _plan_of(entries: Sequence[Any]) -> dict[str, Any]:
@@ -114,5 +114,5 @@ class _Distances:
 
         with captured():
             self._by_plan.write(plan, self._path)
-            found = open_runner(self._path).predict(self._images)
-        return divergence(self._answers, found)
+            outputs = open_runner(self._path).predict(self._images)
+        return divergence(self._answers, outputs)

@@ -57,12 +57,12 @@ def named(rows: Sequence[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
     kinds = [_depthwise(row["operator"]) for row in rows]
     if [kind for kind in kinds if kind is not None] != [depthwise for depthwise, _ in layers]:
         return list(rows)
-    names, name, found = iter(layers), "input", []
+    names, name, operators = iter(layers), "input", []
     for row, kind in zip(rows, kinds):
         if kind is not None:
             _, name = next(names)
-        found.append({**row, "name": name})
-    return found
+        operators.append({**row, "name": name})
+    return operators
 
 
 def _layers(path: Path) -> list[tuple[bool, str]]:
@@ -187,7 +187,7 @@ def _operators(events: Sequence[_Event], taken: int) -> list[dict[str, Any]]:
 def _library() -> ctypes.CDLL:
     folder = Path(require("ai_edge_litert").__file__ or "").parent
     names = ("libLiteRt.so", "libLiteRt.dylib", "libLiteRt.dll")
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
+    library = next((folder / name for name in names if (folder / name).is_file()), None)
+    if library is None:
         raise RuntimeError("this build of ai-edge-litert has no C library, and so no profiler")
-    return ctypes.CDLL(str(found))
+    return ctypes.CDLL(str(library))

@@ -54,7 +54,7 @@ def profiled(events: Sequence[dict[str, Any]]) -> list[Profiled]:
     nodes = [each for each in events if each["cat"] == "Node" and each["name"].endswith(_KERNEL)]
     nodes.sort(key=lambda each: each["ts"])
     starts = [each["ts"] for each in nodes]
-    found = []
+    profiles = []
     for each in inferences:
         first, last = bisect_left(starts, each["ts"]), bisect_left(starts, each["ts"] + each["dur"])
         rows = (
@@ -64,5 +64,5 @@ def profiled(events: Sequence[dict[str, Any]]) -> list[Profiled]:
             }
             for node in nodes[first:last]
         )  # fmt: skip
-        found.append(Profiled(1000 * each["dur"], tuple(rows)))
-    return found
+        profiles.append(Profiled(1000 * each["dur"], tuple(rows)))
+    return profiles

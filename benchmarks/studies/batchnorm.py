@@ -118,8 +118,8 @@ def _judged(case: Case, seed: int, output: Path) -> str:
         stream = io.BytesIO()
         np.savez_compressed(stream, allow_pickle=False, **right)
         write_bytes(file, stream.getvalue())
-    with np.load(file) as known:
-        return f"{case.name}, seed {seed}: " + ", ".join(f"{way} {100 * known[way].mean():.1f}%" for way in WAYS)
+    with np.load(file) as judged:
+        return f"{case.name}, seed {seed}: " + ", ".join(f"{way} {100 * judged[way].mean():.1f}%" for way in WAYS)
 
 
 def trained_and_judged(case: Case, seed: int, output: Path) -> dict[str, np.ndarray]:

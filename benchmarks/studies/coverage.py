@@ -95,14 +95,14 @@ def counted(name: str, rounds: int, runs: int) -> dict[str, Any]:
     with bar(f"{name}, {rounds} rounds", runs) as step:
         for run in range(runs):
             one, other = series(name, np.random.default_rng((run, rounds)), rounds)
-            found = dict(zip(("p50", "p90", "p99"), percentile_estimates(one)))
+            estimates = dict(zip(("p50", "p90", "p99"), percentile_estimates(one)))
             if name not in STATIONARY:
-                found = {}
-            found["ratio"] = ratio_estimate(other, one)
-            found["p90 ratio"] = percentile_ratio(other, one, 90)
-            for key, estimate in found.items():
+                estimates = {}
+            estimates["ratio"] = ratio_estimate(other, one)
+            estimates["p90 ratio"] = percentile_ratio(other, one, 90)
+            for key, estimate in estimates.items():
                 held.setdefault(key, []).append(estimate.low <= truth[key] <= estimate.high)
-            widths.append((found["ratio"].high - found["ratio"].low) / 2)
+            widths.append((estimates["ratio"].high - estimates["ratio"].low) / 2)
             trusted += verdict([one, other], ["one", "other"]).trusted
             step()
     coverage = {key: {"held": sum(each), "interval": _interval(each)} for key, each in held.items()}
@@ -119,8 +119,8 @@ def _truth(name: str) -> dict[str, float]:
 
 
 def _interval(held: list[bool]) -> list[float]:
-    found = binomtest(sum(held), len(held)).proportion_ci(0.95, "wilson")
-    return [float(found.low), float(found.high)]
+    interval = binomtest(sum(held), len(held)).proportion_ci(0.95, "wilson")
+    return [float(interval.low), float(interval.high)]
 
 
 def _wandering(rng: np.random.Generator, rounds: int, correlation: float, spread: float) -> np.ndarray:

@@ -111,8 +111,8 @@ def simplejpeg(path: Path, side: int) -> Image.Image:
 
 def decoders() -> dict[str, Decoder]:
     """Those that are installed."""
-    known: dict[str, Decoder] = {WHOLE: whole, "draft": draft, "torchvision": torchvision}
-    return known | ({"simplejpeg": simplejpeg} if importlib.util.find_spec("simplejpeg") else {})
+    by_name: dict[str, Decoder] = {WHOLE: whole, "draft": draft, "torchvision": torchvision}
+    return by_name | ({"simplejpeg": simplejpeg} if importlib.util.find_spec("simplejpeg") else {})
 
 
 def measure(photos: Sequence[Path], size: int, rounds: int, threads: int) -> list[dict[str, Any]]:

@@ -135,8 +135,8 @@ def recall(results: dict[str, Any], output: Path) -> None:
     for row in results["rows"]:
         start = next(each for each in STARTS if (each.data, each.name) == (row["data"], row["start"]))
         for way, seeds in row["ways"].items():
-            for found in seeds:
-                write_json(output / f"{Job(start, row['photos'], found['seed'], way).folder}.json", found)
+            for student in seeds:
+                write_json(output / f"{Job(start, row['photos'], student['seed'], way).folder}.json", student)
 
 
 def _group(jobs: list[Job], output: Path) -> list[str]:
@@ -148,8 +148,10 @@ def _fitted(job: Job, output: Path) -> str:
     file = output / f"{job.folder}.json"
     if not file.is_file():
         write_json(file, fitted(job, output))
-    known = read_json(file)
-    return f"{job.folder}: student {100 * known['student']['top1']:.1f}%, teacher {100 * known['teacher']['top1']:.1f}%"
+    stored = read_json(file)
+    return (
+        f"{job.folder}: student {100 * stored['student']['top1']:.1f}%, teacher {100 * stored['teacher']['top1']:.1f}%"
+    )
 
 
 def fitted(job: Job, output: Path) -> dict[str, Any]:

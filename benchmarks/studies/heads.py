@@ -162,7 +162,7 @@ def markdown(results: dict[str, Any]) -> str:
     device = results["device"]
     lines += ["", f"LiteRT, one thread, {results['size']} px; {device['cpu']}, {device['cores']} cores."]
     if accuracy := results["accuracy"]:
-        found = {
+        by_head = {
             head: f"{100 * np.mean(values):.1f}% ({', '.join(f'{100 * v:.1f}' for v in values)})"
             for head, values in accuracy["top1"].items()
         }
@@ -170,7 +170,7 @@ def markdown(results: dict[str, Any]) -> str:
         lines += [
             "",
             f"Top-1 of {accuracy['student']} on {accuracy['photos']} validation photos of solar cells, trained on "
-            f"labels alone: stock {found['stock']}, DWSConv {found['dwsconv']}; difference "
+            f"labels alone: stock {by_head['stock']}, DWSConv {by_head['dwsconv']}; difference "
             f"{100 * accuracy['gain']:+.1f} points [{low:+.1f}, {high:+.1f}].",
         ]
     return "\n".join(lines) + "\n"

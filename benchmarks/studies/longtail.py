@@ -127,10 +127,10 @@ def markdown(results: dict[str, Any]) -> str:
     lines = ["| | " + " | ".join(groups) + " |", "|---|" + "---:|" * len(groups)]
     for row in results["rows"]:
         cells = []
-        for found in row["groups"].values():
-            low, high = (100 * value for value in found["gain_interval"])
-            gain = "" if row["setting"] == PLAIN else f" ({100 * found['gain']:+.1f} [{low:+.1f}, {high:+.1f}])"
-            cells.append(f"{100 * np.mean(found['recall']):.1f}{gain}")
+        for group in row["groups"].values():
+            low, high = (100 * value for value in group["gain_interval"])
+            gain = "" if row["setting"] == PLAIN else f" ({100 * group['gain']:+.1f} [{low:+.1f}, {high:+.1f}])"
+            cells.append(f"{100 * np.mean(group['recall']):.1f}{gain}")
         lines.append(f"| {row['setting']} | " + " | ".join(cells) + " |")
     device = results["device"]
     lines += [

@@ -24,7 +24,7 @@ from attar.export.export import CALIBRATION
 from attar.export.litert import ByPlan, open_runner
 from attar.export.recovery import RANGES, TOOLS, divergence
 from attar.export.tflite.quantize import Plan
-from attar.export.verify import Reference, reference, spread
+from attar.export.verify import Reference, spread, student_reference
 from attar.inference import predict
 from attar.metrics import bootstrap_interval, correct
 from attar.provenance import data_of
@@ -53,8 +53,10 @@ def main() -> None:
     options = parser.parse_args()
     columns = {}
     for path in options.students:
-        known, cells = measure(path, options.limit)
-        columns[f"{known.bundle.name}, {known.bundle.preprocessing.size} px, {len(known.labels)} photos"] = cells
+        reference, cells = measure(path, options.limit)
+        columns[
+            f"{reference.bundle.name}, {reference.bundle.preprocessing.size} px, {len(reference.labels)} photos"
+        ] = cells
     print(markdown(columns))
 
 
@@ -62,11 +64,11 @@ def measure(path: Path, limit: int) -> tuple[Reference, dict[str, Cell]]:
     """One student's column."""
     bundle = read_bundle(path, "student")
     photos = read_photos(data_of(bundle.provenance))
-    known = reference(bundle, photos, limit)
+    reference = student_reference(bundle, photos, limit)
     calibration = load_pixels(spread(photos.train, CALIBRATION), bundle.preprocessing)
     model = students.load(bundle)
     answers = predict(model, calibration)
-    right = correct(known.probabilities, known.labels).astype(float)
+    right = correct(reference.probabilities, reference.labels).astype(float)
     with captured():
         by_plan = ByPlan(model, bundle, "int8", calibration)
     cells = {}
@@ -76,11 +78,11 @@ def measure(path: Path, limit: int) -> tuple[Reference, dict[str, Cell]]:
             with captured():
                 by_plan.write(plan, file)
                 runner = open_runner(file)
-            lost = right - correct(runner.predict(known.pixels), known.labels)
+            lost = right - correct(runner.predict(reference.pixels), reference.labels)
             low, high = bootstrap_interval(100 * lost)
             cells[name] = Cell(100 * float(lost.mean()), (low, high), divergence(answers, runner.predict(calibration)))
             say(f"{bundle.name}: {name}: {cells[name].drop:+.2f} points, {cells[name].divergence:.5f} nats")
-    return known, cells
+    return reference, cells
 
 
 def markdown(columns: dict[str, dict[str, Cell]]) -> str:

@@ -71,7 +71,7 @@ def replaced(readme: str, text: str) -> str:
     pattern = re.compile(f"({re.escape(BEGIN)}\n).*?({re.escape(END)})", re.DOTALL)
     if not pattern.search(readme):
         raise GateError(f"README.md has lost its marks {BEGIN} and {END}.")
-    return pattern.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", readme)
+    return pattern.sub(lambda match: f"{match[1]}\n{text}\n{match[2]}", readme)
 
 
 if __name__ == "__main__":

@@ -123,11 +123,11 @@ def _limits(limit: Any) -> Iterator[str]:
 def _views() -> str:
     """The policy is no pydantic model: what its keys mean stands in its docstring."""
     text = re.split(r"\n\s+Attributes:\n", ViewPolicy.__doc__ or "")[1]
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for names, meaning in re.findall(r"^ {8}(\w[\w, ]*): (.*(?:\n {12}.*)*)", text, re.MULTILINE):
-        told.update(dict.fromkeys(names.split(", "), " ".join(meaning.split())))
+        texts.update(dict.fromkeys(names.split(", "), " ".join(meaning.split())))
     rows = [
-        f"| `{each.name}` | `{json.dumps(each.default)}` | {_cell(told[each.name])} |" for each in fields(ViewPolicy)
+        f"| `{each.name}` | `{json.dumps(each.default)}` | {_cell(texts[each.name])} |" for each in fields(ViewPolicy)
     ]
     return "\n".join(["| key | default | |", "|---|---|---|", *rows, ""])
 

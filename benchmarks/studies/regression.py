@@ -66,9 +66,9 @@ def main() -> None:
     load = [load_average()]
     rows = []
     for way in ("side by side", "from history"):
-        found = repeated(files, way, options.seconds)
+        by_file = repeated(files, way, options.seconds)
         load.append(load_average())
-        rows += [_row(way, name, judgements) for name, judgements in found.items()]
+        rows += [_row(way, name, judgements) for name, judgements in by_file.items()]
         results = {
             "device": describe(), "seconds": options.seconds, "repeats": repeats, "ratio": ratio.to_json(),
             "load": load, "rows": rows,
@@ -103,14 +103,14 @@ def find_slower(unchanged: Path, folder: Path, seconds: float) -> tuple[Path, in
     """
     (first,) = ratios_of([repeated_layer(unchanged, GUESS, folder)], unchanged, 1, 2 * seconds)
     about = max(2, round(GUESS * (SLOWER - 1) / max(first.value - 1, 0.01)))
-    found = {number: repeated_layer(unchanged, number, folder) for number in range(about - 1, about + 2)}
-    ratios = dict(zip(found, ratios_of(list(found.values()), unchanged, LOADS, 3 * seconds)))
+    candidates = {number: repeated_layer(unchanged, number, folder) for number in range(about - 1, about + 2)}
+    ratios = dict(zip(candidates, ratios_of(list(candidates.values()), unchanged, LOADS, 3 * seconds)))
     for number, ratio in ratios.items():
         say(f"The layer {number} times more: {estimate_text(ratio)} times as long.")
     repeats, ratio = min(ratios.items(), key=lambda each: abs(each[1].value - SLOWER))
     if abs(ratio.value - SLOWER) > CLOSE:
         raise GateError(f"No file takes {SLOWER} times as long, as far as can be measured here. Is the machine idle?")
-    return found[repeats], repeats, ratio
+    return candidates[repeats], repeats, ratio
 
 
 def ratios_of(paths: Sequence[Path], unchanged: Path, loads: int, seconds: float) -> list[Estimate]:
@@ -156,13 +156,13 @@ def repeated(files: dict[str, Path], way: str, seconds: float) -> dict[str, list
     condition = read_condition(CONDITION)
     alone = way == "from history"
     baseline = [record for _ in range(BASELINE if alone else 1) for record in run([files["unchanged"]], seconds)]
-    found: dict[str, list[Judgement]] = {name: [] for name in files}
+    judgements: dict[str, list[Judgement]] = {name: [] for name in files}
     for turn in range(AGAIN + REGRESSIONS):
         name = "slower" if turn % 3 == 2 else "unchanged"
         new, *beside = run([files[name]] if alone else [files[name], files["unchanged"]], seconds)
-        found[name] += judge(new, baseline, beside[0] if beside else None, [condition])
-        say(f"{way}, {name}: {found[name][-1].outcome}, {estimate_text(found[name][-1].ratio)}")
-    return found
+        judgements[name] += judge(new, baseline, beside[0] if beside else None, [condition])
+        say(f"{way}, {name}: {judgements[name][-1].outcome}, {estimate_text(judgements[name][-1].ratio)}")
+    return judgements
 
 
 def run(files: Sequence[Path], seconds: float) -> list[Record]:

@@ -100,8 +100,8 @@ def main() -> None:
         if not (folder / "times.json").is_file():
             say(f"{name}: timing")
             bundle = read_bundle(folder / "student", "student")
-            found = times(bundle, folder, read_photos(data_of(bundle.provenance)), options.seconds)
-            write_json(folder / "times.json", found)
+            timed = times(bundle, folder, read_photos(data_of(bundle.provenance)), options.seconds)
+            write_json(folder / "times.json", timed)
     page = markdown([result(folder) for folder in folders.values()])
     for path in filter(None, (options.output / "support.md", options.page)):
         write_text(path, page)
@@ -301,12 +301,12 @@ def _number(values: Mapping[str, float], key: str, form: str) -> str:
 
 
 def _partitions(file: Mapping[str, Any]) -> str:
-    found = file["partitions"]
-    if found is None:
+    partitions = file["partitions"]
+    if partitions is None:
         return "not XNNPACK"
-    outside = Counter(found["outside"])
+    outside = Counter(partitions["outside"])
     left = " and ".join(f"{count} {name}" for name, count in outside.items())
-    return f"{found['delegated']}" + (f" ({left} outside)" if left else "")
+    return f"{partitions['delegated']}" + (f" ({left} outside)" if left else "")
 
 
 def _escaped(text: str) -> str:
@@ -318,7 +318,7 @@ def _line(*cells: str) -> str:
 
 
 def _verdict(results: Sequence[dict[str, Any]]) -> str:
-    short = [f"{item['family']} ({', '.join(found)})" for item in results if (found := _short(item))]
+    short = [f"{item['family']} ({', '.join(missing)})" for item in results if (missing := _short(item))]
     return f"Not reached by: {'; '.join(short)}." if short else f"All {len(results)} reach it."
 
 

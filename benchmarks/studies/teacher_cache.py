@@ -37,7 +37,7 @@ from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from attar.distill.cache import TeacherCache
 from attar.distill.fit import distillation_module, loss_function
 from attar.distill.losses import objective_of
-from attar.distill.teacher_outputs import ask, teacher_answers
+from attar.distill.teacher_outputs import fill_cache, teacher_forward
 from attar.export.verify import spread
 from attar.files import write_json, write_text
 from attar.inference import device
@@ -104,7 +104,7 @@ def measured(
     folder = output / "teacher-cache"
     shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
-    cache = teacher_answers(bundle, photos, views, folder, epochs=1)
+    cache = fill_cache(bundle, photos, views, folder, epochs=1)
     building = time.perf_counter() - began
     courses = _courses(spec, photos, views, bundle, cache)
     return {
@@ -181,7 +181,10 @@ def with_live(teacher: torch.nn.Module) -> Objective:
 
     def loss_of(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         assert isinstance(batch, Shown)
-        soft = {kind: torch.from_numpy(found).to(device()) for kind, found in ask(teacher, batch.to_teacher).items()}
+        soft = {
+            kind: torch.from_numpy(values).to(device())
+            for kind, values in teacher_forward(teacher, batch.to_teacher).items()
+        }
         return model(batch.images, batch.labels, soft)
 
     return loss_of
@@ -220,12 +223,12 @@ def markdown(results: dict[str, Any]) -> str:
     """The table, as docs/results.md shows it."""
     rates, device_ = results["images_per_second"], results["device"]
     lines = ["| training | images/s | against labels alone | rounds |", "|---|---:|---:|---:|"]
-    for name, found in rates.items():
-        ratios = np.array(found) / np.array(rates[LABELS][: len(found)])
+    for name, rate in rates.items():
+        ratios = np.array(rate) / np.array(rates[LABELS][: len(rate)])
         text = "1" if name == LABELS else f"{ratios.mean():.3f}"
         if name == CACHED:
             text += " [{:.3f}, {:.3f}]".format(*bootstrap_interval(ratios))
-        lines.append(f"| {name} | {median(found):.1f} | {text} | {len(found)} |")
+        lines.append(f"| {name} | {median(rate):.1f} | {text} | {len(rate)} |")
     speedup = np.median(np.array(rates[CACHED][: len(rates[LIVE])]) / np.array(rates[LIVE])) if rates[LIVE] else None
     text = f" From the cache training is {speedup:.0f} times as fast as with the teacher live." if speedup else ""
     return "\n".join(lines) + (

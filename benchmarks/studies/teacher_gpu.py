@@ -75,14 +75,14 @@ def _teacher(name: str, batch: int, where: torch.device) -> dict[str, Any]:
     images = torch.randint(0, 256, (batch, 3, teacher.size, teacher.size), dtype=torch.uint8, device=where)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         teacher(images[:1])
-    found: dict[str, Any] = {"name": name, "size": teacher.size, "operations": counter.get_total_flops()}
+    row: dict[str, Any] = {"name": name, "size": teacher.size, "operations": counter.get_total_flops()}
     for way, model in {"eager": teacher, "compiled": torch.compile(teacher)}.items():
         with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16):
             try:
-                found[way] = batch / median(_seconds(lambda model=model: model(images), where))  # type: ignore[misc]
+                row[way] = batch / median(_seconds(lambda model=model: model(images), where))  # type: ignore[misc]
             except Exception as error:  # no compiler here, say
-                found[way] = " ".join(str(error).split())[:120] or type(error).__name__
-    return found
+                row[way] = " ".join(str(error).split())[:120] or type(error).__name__
+    return row
 
 
 def _seconds(run: Callable[[], Any], where: torch.device) -> list[float]:

@@ -62,7 +62,7 @@ class DistillObjective:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of the teacher's answers that are needed, and so stored."""
+        """Kinds of the teacher's outputs that are needed, and so stored."""
         return tuple(dict.fromkeys(kind for each in self.losses for kind in each.loss.teacher))
 
     @property
@@ -100,8 +100,8 @@ def loss_named(name: str, options: Mapping[str, Any], where: str) -> Loss:
 
 
 def _explained(problem: Any, name: str, where: str) -> str:
-    key, known = str(problem["loc"][0]), list(LOSSES[name].model_fields)
+    key, names = str(problem["loc"][0]), list(LOSSES[name].model_fields)
     if problem["type"] == "extra_forbidden":
-        options = ", ".join(known) or "it has none"
-        return f"{where}: loss {name!r} has no option {key!r} ({options}).{did_you_mean(key, known)}"
+        options = ", ".join(names) or "it has none"
+        return f"{where}: loss {name!r} has no option {key!r} ({options}).{did_you_mean(key, names)}"
     return f"{where}: loss {name!r}: {key}: {problem['msg']} (found {problem['input']!r})."

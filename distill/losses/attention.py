@@ -13,18 +13,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from attar.distill.losses.base import Answers, Loss, attention_map, coarser, resampled
+from attar.distill.losses.base import Loss, Outputs, attention_map, coarser, resampled
 
 
 class Attention(Loss):
     """`attention` of the student's map; of the teacher it reads the small attention map alone."""
 
     teacher: ClassVar = ("attention",)
-    student: ClassVar = ("map",)
+    student: ClassVar = ("feature_map",)
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `attention`."""
-        return attention(attention_map(student["map"]), teacher["attention"])
+        return attention(attention_map(student["feature_map"]), teacher["attention"])
 
 
 def attention(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

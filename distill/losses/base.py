@@ -1,16 +1,16 @@
 """What a distillation loss is: its options, what it reads of teacher and student, and a scalar.
 
-A loss reads *answers*, dictionaries of tensors for one batch:
+A loss reads *outputs*, dictionaries of tensors for one batch:
 
-    logits      (N, C)        student and teacher
-    pooled      (N, D)        student and teacher: what the classifier sees
-    map         (N, D, h, w)  student: its backbone's last feature map
-                              teacher: `whitened` patch tokens, or last feature map, laid out as the image
-    middle      (N, D, h, w)  student and teacher: the feature map in the middle (`attar.mid_features`)
-                              teacher: `whitened`
-    attention   (N, h, w)     teacher: `attention_map` of its feature map
+    logits        (N, C)        student and teacher
+    pooled        (N, D)        student and teacher: what the classifier sees
+    feature_map   (N, D, h, w)  student: its backbone's last feature map
+                                teacher: `whitened` patch tokens, or last feature map, laid out as the image
+    mid_features  (N, D, h, w)  student and teacher: the feature map in the middle (`attar.mid_features`)
+                                teacher: `whitened`
+    attention     (N, h, w)     teacher: `attention_map` of its feature map
 
-The widths D and the grids of the two need not agree. The teacher's answers come from its cache, which stores what the
+The widths D and the grids of the two need not agree. The teacher's outputs come from its cache, which stores what the
 chosen losses name in `teacher` and nothing else. `whitened`, `attention_map` and `resampled` are here because the
 cache and several losses share them.
 """
@@ -26,10 +26,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 from torch.nn import functional
 
-Answers = Mapping[str, torch.Tensor]
-"""One model's answers to a batch, by kind."""
+Outputs = Mapping[str, torch.Tensor]
+"""One model's outputs to a batch, by kind."""
 Shapes = Mapping[str, tuple[int, ...]]
-"""The shape of one photo's answer, by kind."""
+"""The shape of one photo's output, by kind."""
 
 UNKNOWN = -1
 """The label of a photo whose label is not known, or is not to be read."""
@@ -39,8 +39,8 @@ class Loss(BaseModel, ABC):
     """A distillation loss; its fields are its options, validated by pydantic.
 
     Attributes:
-        teacher: kinds of the teacher's answers that it reads.
-        student: kinds of the student's answers that it reads.
+        teacher: kinds of the teacher's outputs that it reads.
+        student: kinds of the student's outputs that it reads.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,13 +58,13 @@ class Loss(BaseModel, ABC):
 
     @abstractmethod
     def __call__(
-        self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module
+        self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module
     ) -> torch.Tensor:  # fmt: skip
         """The mean over the batch, a scalar.
 
         Args:
-            student: the student's answers, floating point, with gradients.
-            teacher: the teacher's answers, the same type, without.
+            student: the student's outputs, floating point, with gradients.
+            teacher: the teacher's outputs, the same type, without.
             labels: class indices, int64 (N,); `UNKNOWN` where there is none. Of a mixed view, the class with the
                 larger share.
             projector: what the method `projector` made.

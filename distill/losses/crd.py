@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from attar.distill.losses.base import UNKNOWN, Answers, Loss, Shapes
+from attar.distill.losses.base import UNKNOWN, Loss, Outputs, Shapes
 
 
 class CRD(Loss):
@@ -38,7 +38,7 @@ class CRD(Loss):
         widths = {"student": student["pooled"][0], "teacher": teacher["pooled"][0]}
         return nn.ModuleDict({who: nn.Linear(width, self.width) for who, width in widths.items()})
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `crd`."""
         assert isinstance(projector, nn.ModuleDict)
         s, t = projector["student"](student["pooled"]), projector["teacher"](teacher["pooled"])

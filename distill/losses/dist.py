@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from attar.distill.losses.base import Answers, Loss
+from attar.distill.losses.base import Loss, Outputs
 
 
 class DIST(Loss):
@@ -22,7 +22,7 @@ class DIST(Loss):
         """The correlation over two photos is always 1 or -1; over classes one photo is enough."""
         return 3 if self.gamma else 1
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `dist`."""
         return dist(student["logits"], teacher["logits"], self.beta, self.gamma, self.temperature)
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from attar.distill.losses.base import UNKNOWN, Answers, Loss
+from attar.distill.losses.base import UNKNOWN, Loss, Outputs
 
 
 class DKD(Loss):
@@ -17,7 +17,7 @@ class DKD(Loss):
     beta: float = Field(8.0, ge=0, description="weight of the other classes among themselves")
     temperature: float = Field(4.0, gt=0)
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `dkd`; without a label the target is the class that the teacher finds most likely."""
         target = torch.where(labels == UNKNOWN, teacher["logits"].argmax(1), labels)
         return dkd(student["logits"], teacher["logits"], target, self.alpha, self.beta, self.temperature)

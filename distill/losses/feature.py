@@ -16,14 +16,14 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from attar.distill.losses.base import Answers, Loss, Shapes, coarser, resampled
+from attar.distill.losses.base import Loss, Outputs, Shapes, coarser, resampled
 
 
 class Feature(Loss):
     """`feature` after a projector of its own; reads the feature maps of both."""
 
-    teacher: ClassVar = ("map",)
-    student: ClassVar = ("map",)
+    teacher: ClassVar = ("feature_map",)
+    student: ClassVar = ("feature_map",)
     metric: Literal["cosine", "smooth_l1"] = "cosine"
     beta: float = Field(2.0, gt=0, description="smooth_l1: where the square ends and the straight line begins")
 
@@ -31,7 +31,7 @@ class Feature(Loss):
         """A 1x1 convolution from the student's channels to the teacher's."""
         return nn.Conv2d(student[self.student[0]][0], teacher[self.teacher[0]][0], 1)
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `feature`."""
         return feature(projector(student[self.student[0]]), teacher[self.teacher[0]], self.metric, self.beta)
 

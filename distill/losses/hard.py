@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from attar.distill.losses.base import Answers, Loss
+from attar.distill.losses.base import Loss, Outputs
 
 
 class Hard(Loss):
@@ -21,7 +21,7 @@ class Hard(Loss):
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `hard`."""
         return hard(student["logits"], teacher["logits"], self.label_smoothing)
 

@@ -19,5 +19,5 @@ from attar.distill.losses.feature import Feature
 class Hint(Feature):
     """`feature` of the middle maps, after a projector of its own (the paper's regressor)."""
 
-    teacher: ClassVar = ("middle",)
-    student: ClassVar = ("middle",)
+    teacher: ClassVar = ("mid_features",)
+    student: ClassVar = ("mid_features",)

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from attar.distill.losses.base import Answers, Loss
+from attar.distill.losses.base import Loss, Outputs
 
 
 class KD(Loss):
@@ -15,7 +15,7 @@ class KD(Loss):
 
     temperature: float = Field(3.0, gt=0)
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `kd`."""
         return kd(student["logits"], teacher["logits"], self.temperature)
 

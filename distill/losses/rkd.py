@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from attar.distill.losses.base import Answers, Loss
+from attar.distill.losses.base import Loss, Outputs
 
 
 class RKD(Loss):
@@ -25,7 +25,7 @@ class RKD(Loss):
         """Of two photos, distances over their mean are always 1, and angles always 0."""
         return 3
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """See `rkd`."""
         return rkd(student["pooled"], teacher["pooled"], self.distance, self.angle)
 

@@ -38,7 +38,7 @@ def quantize_activations(model: Any, images: torch.Tensor) -> Any:
     coreml = require("coremltools.optimize.coreml")
     program = read_program(model.get_spec(), Path(model.weights_dir), "the program to quantize")
     ranges = program.ranges(images, torch.get_num_threads())
-    stats = {name: dict(zip(("rmin", "rmax"), coverable(found))) for name, found in ranges.items()}
+    stats = {name: dict(zip(("rmin", "rmax"), coverable(extremes))) for name, extremes in ranges.items()}
     logits = [step.outputs[0] for step in program.steps if step.operator == "linear"][-1:]
     uint8 = coreml.OpLinearQuantizerConfig(mode="linear", dtype="uint8", weight_threshold=0)
     everywhere = coreml.OptimizationConfig(global_config=uint8)
@@ -52,12 +52,12 @@ def quantize_activations(model: Any, images: torch.Tensor) -> Any:
     return require("coremltools.models.utils")._apply_graph_pass(model, passes, model.get_spec().specificationVersion)
 
 
-def coverable(found: Range) -> Range:
+def coverable(observed: Range) -> Range:
     """The least range that uint8 covers with zero point 0 (never negative) or 128 (else), around what was found.
 
     The graph passes make (high - low) / 255 of it the scale, in fp16, where it must not vanish.
     """
-    low, high = found
+    low, high = observed
     if low >= 0:
         return 0.0, 255 * max(high / 255, _LEAST_SCALE)
     scale = max(-low / 128, high / 127, _LEAST_SCALE)
@@ -66,10 +66,10 @@ def coverable(found: Range) -> Range:
 
 def _pass(name: str, **options: Any) -> Any:
     """One of coremltools' graph passes, with its options set."""
-    found = require("coremltools.converters.mil.mil.passes.pass_registry").PASS_REGISTRY[name]
+    graph_pass = require("coremltools.converters.mil.mil.passes.pass_registry").PASS_REGISTRY[name]
     option = require("coremltools.converters.mil.mil.passes.graph_pass").PassOption
-    found.set_options([option(key, value) for key, value in options.items()])
-    return found
+    graph_pass.set_options([option(key, value) for key, value in options.items()])
+    return graph_pass
 
 
 def _relu6_by_name() -> Any:

@@ -124,14 +124,14 @@ class Program:
 
         def extremes(image: Tensor) -> dict[str, Tensor]:
             values: dict[str, Any] = {self.input: image}
-            found = {self.input: torch.stack(image.aminmax())}
+            seen = {self.input: torch.stack(image.aminmax())}
             for step in self.steps:
                 results = dict(zip(step.outputs, step(values)))
                 values.update(results)
-                found |= {name: torch.stack(x.aminmax()) for name, x in results.items() if x.is_floating_point()}
+                seen |= {name: torch.stack(x.aminmax()) for name, x in results.items() if x.is_floating_point()}
                 for name in step.last_use_of:
                     del values[name]
-            return found
+            return seen
 
         parts = _in_batches(extremes, images, threads, title)
         seen = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -97,10 +97,10 @@ def _step(command: Sequence[object]) -> None:
 def _version(emulator: str) -> str:
     """The emulator's version, once it is one that LiteRT is not known to crash in."""
     text = subprocess.run([emulator, "--version"], capture_output=True, text=True).stdout
-    found = re.search(r"version (\d+)\.([\d.]+)", text)
-    if found and int(found[1]) <= 7:
-        raise InputError(f"--arm: {emulator} is qemu {found[1]}.{found[2]}, in which LiteRT crashes. {REMEDY}")
-    return f"qemu {found[1]}.{found[2]}" if found else "qemu"
+    match = re.search(r"version (\d+)\.([\d.]+)", text)
+    if match and int(match[1]) <= 7:
+        raise InputError(f"--arm: {emulator} is qemu {match[1]}.{match[2]}, in which LiteRT crashes. {REMEDY}")
+    return f"qemu {match[1]}.{match[2]}" if match else "qemu"
 
 
 def _cache() -> Path:

@@ -24,19 +24,21 @@ SETTLED = 1e-2
 
 def equalize(model: Any) -> int:
     """Equalize all pairs of layers that allow it exactly, in place -> the number of pairs."""
-    found = pairs(model)
-    parameters = {layer.name: _Parameters.of(layer) for pair in found for layer in pair}
+    linked = pairs(model)
+    parameters = {layer.name: _Parameters.of(layer) for pair in linked for layer in pair}
     for _ in range(SWEEPS):
-        changes = [_equalize(first, second, parameters[first.name], parameters[second.name]) for first, second in found]
+        changes = [
+            _equalize(first, second, parameters[first.name], parameters[second.name]) for first, second in linked
+        ]
         if max(changes, default=0.0) < SETTLED:
             break
-    for layer in {layer.name: layer for pair in found for layer in pair}.values():
-        known = parameters[layer.name]
-        set_input(model, layer.operator, 1, known.weight)
-        if known.bias is not None:
-            set_input(model, layer.operator, 2, known.bias)
+    for layer in {layer.name: layer for pair in linked for layer in pair}.values():
+        own = parameters[layer.name]
+        set_input(model, layer.operator, 1, own.weight)
+        if own.bias is not None:
+            set_input(model, layer.operator, 2, own.bias)
     drop_unread(model)
-    return len(found)
+    return len(linked)
 
 
 def pairs(model: Any) -> list[tuple[Layer, Layer]]:
@@ -47,7 +49,7 @@ def pairs(model: Any) -> list[tuple[Layer, Layer]]:
             readers.setdefault(int(index), []).append(operator)
     ends = {int(index) for index in model.subgraphs[0].outputs}
     by_operator = {id(layer.operator): layer for layer in layers(model)}
-    found = []
+    linked = []
     for layer in by_operator.values():
         here = int(layer.operator.outputs[0])
         reader = _only(readers.get(here, []), here in ends)
@@ -56,8 +58,8 @@ def pairs(model: Any) -> list[tuple[Layer, Layer]]:
             reader = _only(readers.get(here, []), here in ends)
         second = by_operator.get(id(reader))
         if layer.activation in (NONE, RELU) and second is not None and _matches(model, layer, second, here):
-            found.append((layer, second))
-    return found
+            linked.append((layer, second))
+    return linked
 
 
 def _only(readers: list[Any], is_end: bool) -> Any:

@@ -93,8 +93,8 @@ def _operator(schema: Any, model: Any, name: str, source: int, result: int) -> A
 
 
 def _operator_code(schema: Any, model: Any, code: int) -> int:
-    for index, known in enumerate(model.operatorCodes):
-        if known.builtinCode == code:
+    for index, entry in enumerate(model.operatorCodes):
+        if entry.builtinCode == code:
             return index
     added = schema.OperatorCodeT()
     # Codes below 127 also stand in the older, one-byte field. `versions.declare` raises the version.

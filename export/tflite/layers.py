@@ -60,15 +60,15 @@ class Layer:
 
 def layers(model: Any) -> list[Layer]:
     """The layers of a model's one graph, in the order they run."""
-    found: list[tuple[Any, np.ndarray, list[Any]]] = []
+    rows: list[tuple[Any, np.ndarray, list[Any]]] = []
     for operator in model.subgraphs[0].operators:
         weight = constant(model, operator, 1) if kind_of(model, operator) in (CONV, DEPTHWISE, LINEAR) else None
         if weight is not None:
-            found.append((operator, weight, [operator]))
-        elif found:
-            found[-1][2].append(operator)
+            rows.append((operator, weight, [operator]))
+        elif rows:
+            rows[-1][2].append(operator)
     made: list[Layer] = []
-    for operator, weight, members in found:
+    for operator, weight, members in rows:
         outputs = tuple(tensor_name(model, index) for member in members for index in member.outputs)
         made.append(Layer(
             _unique(place(outputs[0]), made), kind_of(model, operator), activation_of(operator), operator,
@@ -123,7 +123,7 @@ def set_input(model: Any, operator: Any, slot: int, value: np.ndarray) -> None:
     buffer.data = np.frombuffer(np.ascontiguousarray(value, np.float32).tobytes(), np.uint8)
     model.buffers.append(buffer)
     tensor = schema.TensorT()
-    taken = {known.name for known in graph.tensors}
+    taken = {each.name for each in graph.tensors}
     names = (f"{tensor_name(model, operator.outputs[0])}/{slot}.{n}".encode() for n in itertools.count())
     tensor.name = next(name for name in names if name not in taken)
     tensor.shape, tensor.hasRank = np.array(value.shape, np.int32), True
@@ -156,13 +156,15 @@ def place(tensor: str) -> str:
 
     The converter names a tensor after the modules that made it, each as class and attribute, the first of them last.
     """
-    found = re.findall(r"\.[A-Za-z0-9]+_([\w-]+)(?=;|$)", tensor)
-    return found[-1].replace(PLACE, ".") if found else tensor
+    names = re.findall(r"\.[A-Za-z0-9]+_([\w-]+)(?=;|$)", tensor)
+    return names[-1].replace(PLACE, ".") if names else tensor
 
 
 def _unique(name: str, made: list[Layer]) -> str:
     taken = {layer.name for layer in made}
-    return next(known for n in range(1, len(made) + 2) if (known := name if n == 1 else f"{name} ({n})") not in taken)
+    return next(
+        candidate for n in range(1, len(made) + 2) if (candidate := name if n == 1 else f"{name} ({n})") not in taken
+    )
 
 
 def _names(enumeration: str) -> dict[int, str]:

@@ -66,10 +66,10 @@ class Quantization:
         """The quantized file, with an int8 input of scale 1/128 and zero point 0 unless its first layer is float."""
         if plan.equalize:
             return self._equalized.quantize(replace(plan, equalize=False))
-        found = self._quantize(self._content, plan)
+        quantized = self._quantize(self._content, plan)
         if plan.correct_bias:
-            found = self._quantize(self._with_corrected_biases(found), plan)
-        return found
+            quantized = self._quantize(self._with_corrected_biases(quantized), plan)
+        return quantized
 
     @cached_property
     def _layers(self) -> list[Layer]:
@@ -80,8 +80,8 @@ class Quantization:
         """The quantizer's ranges of one image: which tensors it wants to know of, and in what form."""
         work = self._recipe(self._content, Plan())
         [(signature, tensors)] = _signatures(self._content).items()
-        found: dict[str, Any] = work.calibrate({signature: [{tensors["inputs"][0]: self._images[:1]}]}, num_threads=2)
-        return found
+        ranges: dict[str, Any] = work.calibrate({signature: [{tensors["inputs"][0]: self._images[:1]}]}, num_threads=2)
+        return ranges
 
     @cached_property
     def _activations(self) -> dict[str, ranges.Activation]:
@@ -94,14 +94,14 @@ class Quantization:
         return Quantization(graph.write(model), self._images)
 
     def _ranges(self, kind: str) -> dict[str, Any]:
-        known = {name: dict(value) for name, value in self._one.items()}
+        own = {name: dict(value) for name, value in self._one.items()}
         for name, seen in self._activations.items():
-            if known.get(name):
+            if own.get(name):
                 low, high = ranges.ESTIMATORS[kind](seen)
-                known[name]["min"] = np.full_like(known[name]["min"], low)
-                known[name]["max"] = np.full_like(known[name]["max"], high)
-        _pin_input(self._content, known)
-        return known
+                own[name]["min"] = np.full_like(own[name]["min"], low)
+                own[name]["max"] = np.full_like(own[name]["max"], high)
+        _pin_input(self._content, own)
+        return own
 
     def _recipe(self, content: bytes, plan: Plan) -> Any:
         work = require("ai_edge_quantizer.quantizer").Quantizer(bytearray(content))
@@ -138,7 +138,7 @@ def pattern_of(these: Sequence[Layer]) -> str:
     return f"^(?:{'|'.join(re.escape(output) for layer in these for output in layer.outputs)});?$"
 
 
-def _pin_input(content: bytes, known: dict[str, Any]) -> None:
+def _pin_input(content: bytes, ranges: dict[str, Any]) -> None:
     """Set the range of the image to that of all pixels: exactly scale 1/128, zero point 0, as the contract says.
 
     What only pads the image carries the same range.
@@ -150,7 +150,7 @@ def _pin_input(content: bytes, known: dict[str, Any]) -> None:
         if int(operator.inputs[0]) in pinned and kind_of(model, operator) in ("PAD", "PADV2"):
             pinned.add(int(operator.outputs[0]))
     for tensor in pinned:
-        here = known[first.tensors[tensor].name.decode()]
+        here = ranges[first.tensors[tensor].name.decode()]
         here["min"] = np.full_like(here["min"], (0 - MEAN) / STD)
         here["max"] = np.full_like(here["max"], (255 - MEAN) / STD)
 

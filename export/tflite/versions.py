@@ -88,15 +88,15 @@ def minimum(model: Any) -> str | None:
     """The oldest TFLite runtime that runs a model, such as `2.3.0`; None if an operator is not in the table."""
     names = _names("BuiltinOperator")
     needed = _needed(model)
-    found = (0, 0, 0)
+    newest = (0, 0, 0)
     for index, code in enumerate(model.operatorCodes):
         version = max(code.version, needed.get(index, 1))
-        known = FIRST_RUNTIMES.get(names[code.builtinCode], "").split()
-        if version > len(known) or known[version - 1] == "-":
+        first = FIRST_RUNTIMES.get(names[code.builtinCode], "").split()
+        if version > len(first) or first[version - 1] == "-":
             return None
-        parts = [int(part) for part in known[version - 1].split(".")]
-        found = max(found, (parts[0], parts[1], parts[2] if len(parts) > 2 else 0))
-    return ".".join(map(str, found))
+        parts = [int(part) for part in first[version - 1].split(".")]
+        newest = max(newest, (parts[0], parts[1], parts[2] if len(parts) > 2 else 0))
+    return ".".join(map(str, newest))
 
 
 def _needed(model: Any) -> dict[int, int]:
@@ -159,8 +159,12 @@ def _fully_connected(inputs: Sequence[_Tensor], options: Any) -> int:
 
 
 def _scales(tensor: Any) -> tuple[float, ...]:
-    known = tensor.quantization
-    return () if known is None or known.scale is None else tuple(float(scale) for scale in known.scale)
+    quantization = tensor.quantization
+    return (
+        ()
+        if quantization is None or quantization.scale is None
+        else tuple(float(scale) for scale in quantization.scale)
+    )
 
 
 def _names(enumeration: str) -> dict[int, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from attar.readiness import at_chance, judged, summary, told
+from attar.readiness import at_chance, judged, message, summary
 
 MAJORITY = {"label": "rose", "share": 1 / 3}
 CHANCE: dict[str, Any] = {"top1": 0.35, "top1_interval": [0.24, 0.46], "images": 60, "majority": MAJORITY}
@@ -33,7 +33,7 @@ def test_a_model_at_chance_is_not_ready_and_hears_what_to_do(more: Any, teacher:
     found = judged({**CHANCE, **more}, teacher)
     assert not found.ready and remedy in found.reasons[1]
     assert "always answering 'rose' would be right on 33.3%" in found.reasons[0]
-    assert "Do not ship yet" in told("Student", "x", {**CHANCE, **more}, teacher)
+    assert "Do not ship yet" in message("Student", "x", {**CHANCE, **more}, teacher)
 
 
 def test_a_teacher_far_ahead_is_remarked_on_only_where_it_is_shown() -> None:

@@ -19,9 +19,9 @@ ABOUT = {"teacher": "t", "data": "d", "views": "v", "shape": (6, 4)}
 RNG = np.random.default_rng(0)
 STORED = {
     "logits": RNG.normal(size=(3, 6, 4)).astype(np.float32),
-    "map": RNG.normal(size=(3, 6, 5, 2, 3)).astype(np.float32),
+    "feature_map": RNG.normal(size=(3, 6, 5, 2, 3)).astype(np.float32),
 }
-BOTH = ("logits", "map")
+BOTH = ("logits", "feature_map")
 
 
 def batches(view: int) -> Iterator[dict[str, np.ndarray]]:
@@ -40,12 +40,12 @@ def filled(folder: Path, views: int = 3, kinds: tuple[str, ...] = BOTH) -> Teach
 def test_round_trip_in_half_precision(tmp_path: Path) -> None:
     filled(tmp_path / "c")
     cache = TeacherCache(tmp_path / "c", **ABOUT)
-    assert cache.shapes == {"logits": (4,), "map": (5, 2, 3)}
+    assert cache.shapes == {"logits": (4,), "feature_map": (5, 2, 3)}
     index = np.array([5, 0, 2])
-    for kind, found in cache.answers(1, index, BOTH).items():
+    for kind, found in cache.outputs(1, index, BOTH).items():
         wanted = STORED[kind][1][index].astype(np.float16).astype(np.float32)
         assert found.dtype == np.float32 and np.array_equal(found, wanted), kind
-    assert np.array_equal(cache.logits(1, index), cache.answers(1, index)["logits"])
+    assert np.array_equal(cache.logits(1, index), cache.outputs(1, index)["logits"])
 
 
 def test_photos_each_in_a_view_of_its_own(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_only_what_is_asked_for_is_stored(tmp_path: Path) -> None:
 
 def test_the_size_is_told_before_it_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = TeacherCache(tmp_path / "c", **ABOUT)
-    cache.expect({"map": (5, 2, 3)})
+    cache.expect({"feature_map": (5, 2, 3)})
     assert cache.bytes_to_build(range(3)) == 3 * 6 * 4 * 2
     assert cache.bytes_to_build(range(3), BOTH) == 3 * 6 * (4 + 30) * 2
     cache.build(range(3), batches, BOTH)
@@ -117,11 +117,11 @@ def test_another_kind_is_added_beside_what_is_there(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "c").glob("*.npy")}
     cache = TeacherCache(tmp_path / "c", **ABOUT)
     assert cache.missing(range(3)) == [] and cache.missing(range(3), BOTH) == [0, 1, 2]
-    cache.expect({"map": (5, 2, 3)})
+    cache.expect({"feature_map": (5, 2, 3)})
     assert cache.bytes_to_build(range(3), BOTH) == 3 * 6 * 30 * 2
     cache.build(range(3), batches, BOTH)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(list((tmp_path / "c").glob("*.map.npy"))) == 3
+    assert len(list((tmp_path / "c").glob("*.feature_map.npy"))) == 3
 
 
 def test_a_cache_of_attar_0_1_is_refused_as_such(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_any_other_key_is_an_error_that_names_it(key: str, value: object, name: 
 def test_answers_of_another_shape_are_an_error_that_names_it(tmp_path: Path) -> None:
     filled(tmp_path / "c")
     with pytest.raises(InputError, match=r"another map shape \(\(5, 2, 3\), not \(5, 4, 4\)\)"):
-        TeacherCache(tmp_path / "c", **ABOUT).expect({"map": (5, 4, 4)})
+        TeacherCache(tmp_path / "c", **ABOUT).expect({"feature_map": (5, 4, 4)})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e5])
@@ -177,13 +177,13 @@ def test_answers_that_are_no_half_precision_numbers_are_refused(value: float, tm
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_damaged_shard_is_named(damage: str, kind: str, tmp_path: Path) -> None:
     filled(tmp_path / "c")
-    shard = tmp_path / "c" / ("view-00001.npy" if kind == "logits" else "view-00001.map.npy")
+    shard = tmp_path / "c" / ("view-00001.npy" if kind == "logits" else "view-00001.feature_map.npy")
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content if damage == "flip" else content[:-3])
     if damage == "gone":
         shard.unlink()
     cache = TeacherCache(tmp_path / "c", **ABOUT)
-    cache.answers(0, np.arange(6), BOTH)
+    cache.outputs(0, np.arange(6), BOTH)
     with pytest.raises(InputError, match=shard.name):
-        cache.answers(1, np.arange(6), BOTH)
+        cache.outputs(1, np.arange(6), BOTH)

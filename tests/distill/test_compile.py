@@ -14,7 +14,7 @@ from attar.data.photos import DataSpec, Photos, read_photos
 from attar.data.views import ViewPolicy
 from attar.distill import distill_student
 from attar.distill.cache import TeacherCache
-from attar.distill.teacher_outputs import teacher_answers
+from attar.distill.teacher_outputs import fill_cache
 from attar.recipe import DistillSpec
 
 OPTIONS = {"img_size": 48, "patch_size": 12, "embed_dim": 32, "depth": 1, "num_heads": 2}
@@ -31,10 +31,10 @@ def answered(photos: Photos, folder: Path, *, compile: bool) -> dict[str, np.nda
     torch.manual_seed(0)
     teacher = teachers.create_teacher("vit_tiny_patch16_224", 3, options=OPTIONS)
     bundle = teachers.save(teacher, folder / f"teacher-{compile}", labels=photos.labels)
-    cache: TeacherCache = teacher_answers(
+    cache: TeacherCache = fill_cache(
         bundle, photos, VIEWS, folder / f"cache-{compile}", epochs=1, kinds=KINDS, compile=compile
     )
-    return cache.answers(0, np.arange(len(photos.train)), KINDS)
+    return cache.outputs(0, np.arange(len(photos.train)), KINDS)
 
 
 def test_compiled_answers_are_the_same(

@@ -13,7 +13,7 @@ from attar.bundle import Bundle, read_bundle
 from attar.data.photos import DataSpec, Photos, load_pixels, read_photos
 from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
 from attar.distill import distill_student
-from attar.distill.teacher_outputs import teacher_answers
+from attar.distill.teacher_outputs import fill_cache
 from attar.errors import InputError
 from attar.files import sha256
 from attar.inference import predict
@@ -80,7 +80,7 @@ def test_a_bundle_says_all_it_takes_to_make_it_again(photos: Photos, teacher: Bu
 
 
 def test_stored_answers_are_the_teachers_own(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
-    cache = teacher_answers(teacher, photos, VIEWS, tmp_path / "cache", epochs=9)
+    cache = fill_cache(teacher, photos, VIEWS, tmp_path / "cache", epochs=9)
     assert cache.missing(range(2)) == []
     model = teachers.load(teacher)
     store = PhotoStore(photos.train, model.size)

@@ -162,11 +162,11 @@ def test_crd(labels: np.ndarray) -> None:
 # --- gradients and limits ------------------------------------------------------------------------
 
 WHOLE = {
-    "student": {"logits": S, "pooled": POOLED_S, "map": RNG.normal(size=(PHOTOS, 6, 3, 2))},
-    "teacher": {"logits": T, "pooled": POOLED_T, "map": MAP_T, "attention": np.abs(MAP_T[:, 0])},
+    "student": {"logits": S, "pooled": POOLED_S, "feature_map": RNG.normal(size=(PHOTOS, 6, 3, 2))},
+    "teacher": {"logits": T, "pooled": POOLED_T, "feature_map": MAP_T, "attention": np.abs(MAP_T[:, 0])},
 }
-WHOLE["student"]["middle"] = RNG.normal(size=(PHOTOS, 5, 4, 4))
-WHOLE["teacher"]["middle"] = RNG.normal(size=(PHOTOS, 7, 6, 5))
+WHOLE["student"]["mid_features"] = RNG.normal(size=(PHOTOS, 5, 4, 4))
+WHOLE["teacher"]["mid_features"] = RNG.normal(size=(PHOTOS, 7, 6, 5))
 
 
 def batch(who: str, grad: bool = False) -> dict[str, torch.Tensor]:
@@ -201,7 +201,7 @@ def test_the_gradient_reaches_the_student_and_what_is_learned(name: str, labels:
 def test_nothing_is_lost_where_the_student_is_the_teacher(name: str) -> None:
     loss, projector = learned_by(name)
     teacher = batch("teacher")
-    teacher["attention"] = attention_map(teacher["map"])
+    teacher["attention"] = attention_map(teacher["feature_map"])
     assert float(loss(teacher, teacher, tensor(LABELS), projector)) == pytest.approx(0, abs=1e-9)
     assert float(loss(batch("student"), teacher, tensor(LABELS), projector)) > 1e-3
 
@@ -211,8 +211,8 @@ def test_finite_at_extremes(name: str) -> None:
     """Far-off logits, and photos that look all the same to the student: values and gradients."""
     loss, projector = learned_by(name)
     far = torch.tensor([[300.0, *[-300.0] * (CLASSES - 1)]] * PHOTOS)
-    extreme = {"logits": far, "pooled": torch.zeros(PHOTOS, 6), "map": torch.zeros(PHOTOS, 6, 3, 2)}
-    extreme["middle"] = torch.zeros(PHOTOS, 5, 4, 4)
+    extreme = {"logits": far, "pooled": torch.zeros(PHOTOS, 6), "feature_map": torch.zeros(PHOTOS, 6, 3, 2)}
+    extreme["mid_features"] = torch.zeros(PHOTOS, 5, 4, 4)
     student = {kind: value.requires_grad_() for kind, value in extreme.items()}
     teacher = {kind: value.float() for kind, value in batch("teacher").items()} | {
         "logits": -extreme["logits"].detach()
@@ -229,7 +229,7 @@ def test_dkd_without_a_label_takes_the_teachers_word() -> None:
     assert loss(*answers, none, torch.nn.Identity()) == loss(*answers, own, torch.nn.Identity())
 
 
-@pytest.mark.parametrize(("name", "kind"), [("feature", "map"), ("hint", "middle")])
+@pytest.mark.parametrize(("name", "kind"), [("feature", "feature_map"), ("hint", "mid_features")])
 def test_a_projector_learns_a_teacher_that_is_linear_in_the_student(name: str, kind: str) -> None:
     """It is there to bridge widths: it should bridge this one fully."""
     torch.manual_seed(0)
@@ -309,7 +309,7 @@ def test_one_loss_or_several() -> None:
     )
     assert objective(label_weight=0).labels == 0 and objective(weight=1).labels == 0
     two = objective(losses=[{"name": "dkd", "weight": 0.7, "beta": 2}, {"name": "feature"}, {"name": "attention"}])
-    assert two.labels == 1 and two.kinds == ("logits", "map", "attention")
+    assert two.labels == 1 and two.kinds == ("logits", "feature_map", "attention")
     assert [w.weight for w in two.losses] == [0.7, 1, 1] and two.losses[0].loss.beta == 2
 
 
@@ -370,7 +370,13 @@ def test_what_a_loss_asks_for_is_what_it_needs(name: str) -> None:
 
     def gradient(count: int) -> float:
         torch.manual_seed(count)
-        shapes = {"logits": (5,), "pooled": (6,), "map": (6, 2, 2), "middle": (6, 2, 2), "attention": (2, 2)}
+        shapes = {
+            "logits": (5,),
+            "pooled": (6,),
+            "feature_map": (6, 2, 2),
+            "mid_features": (6, 2, 2),
+            "attention": (2, 2),
+        }
         student = {kind: torch.randn(count, *shape, requires_grad=True) for kind, shape in shapes.items()}
         teacher = {kind: torch.randn(count, *shape) for kind, shape in shapes.items()}
         value = loss(student, teacher, torch.arange(count) % 5, loss.projector(shapes, shapes))

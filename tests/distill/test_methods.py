@@ -133,7 +133,7 @@ def test_every_loss_trains(photos: Photos, teacher: Bundle, tmp_path: Path) -> N
     assert all(np.isfinite(epoch["loss"]) for epoch in bundle.metrics["history"])
     assert [part["name"] for part in bundle.provenance["recipe"]["student"]["losses"]] == list(LOSSES)
     kinds = {path.name.split(".")[1] for path in (tmp_path / "s.teacher-cache").glob("view-00000.*.npy")}
-    assert kinds == {"map", "middle", "attention", "pooled"}
+    assert kinds == {"feature_map", "mid_features", "attention", "pooled"}
 
 
 def test_training_for_integers_takes_several_losses(
@@ -159,10 +159,10 @@ def test_stored_answers_are_the_teachers_own(photos: Photos, teacher: Bundle, tm
     loader = ViewLoader(store, np.zeros(len(store), dtype=np.int64), MIXED, size=48, batch_size=7, seed=5)
     for batch in loader.epoch(0):
         with torch.inference_mode():
-            live = model.answers(batch.images)
-        live["attention"] = attention_map(live["map"])
-        live |= {kind: whitened(live[kind]) for kind in ("map", "middle")}
-        for kind, answer in stored.answers(0, batch.index, objective_of(every).kinds).items():
+            live = model.outputs(batch.images)
+        live["attention"] = attention_map(live["feature_map"])
+        live |= {kind: whitened(live[kind]) for kind in ("feature_map", "mid_features")}
+        for kind, answer in stored.outputs(0, batch.index, objective_of(every).kinds).items():
             assert np.allclose(answer, live[kind].numpy(), atol=0.06), kind
 
 

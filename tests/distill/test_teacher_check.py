@@ -17,7 +17,7 @@ from attar.errors import InputError
 from attar.recipe import DistillSpec, TeachSpec
 
 
-def answers(rng: np.random.Generator, labels: np.ndarray, classes: int, accuracy: float) -> np.ndarray:
+def answers_of(rng: np.random.Generator, labels: np.ndarray, classes: int, accuracy: float) -> np.ndarray:
     """Right with this probability, otherwise a random class."""
     return np.where(rng.random(len(labels)) < accuracy, labels, rng.integers(classes, size=len(labels)))
 
@@ -32,7 +32,7 @@ def names(classes: int) -> tuple[str, ...]:
 def test_a_teacher_that_knows_something_is_let_through(classes: int, photos: int, accuracy: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(classes, size=photos)
-    assert problem(answers(rng, labels, classes, accuracy), labels, names(classes)) is None
+    assert problem(answers_of(rng, labels, classes, accuracy), labels, names(classes)) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -55,7 +55,7 @@ def test_one_answer_for_everything_is_told_of_though_most_photos_are_of_that_cla
 def test_classes_in_another_order_are_told_of(classes: int, photos: int, accuracy: float) -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(classes, size=photos)
-    predicted = np.roll(np.arange(classes), 1)[answers(rng, labels, classes, accuracy)]
+    predicted = np.roll(np.arange(classes), 1)[answers_of(rng, labels, classes, accuracy)]
     text = problem(predicted, labels, names(classes))
     assert text and "another order" in text
     assert classes > photos / 10 or "'class 0' where the photo shows 'class 1'" in text

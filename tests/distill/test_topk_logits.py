@@ -19,7 +19,7 @@ from attar.data.views import ViewPolicy
 from attar.distill import distill_student
 from attar.distill.cache import TeacherCache
 from attar.distill.losses import objective_of
-from attar.distill.teacher_outputs import teacher_answers
+from attar.distill.teacher_outputs import fill_cache
 from attar.distill.topk_logits import BOUND, TopK, choose, divergence
 from attar.errors import InputError
 from attar.recipe import DistillSpec
@@ -29,7 +29,7 @@ ABOUT = {"teacher": "t", "data": "d", "views": "v", "shape": (6, CLASSES)}
 
 
 def sure(photos: int, classes: int = CLASSES, seed: int = 0) -> np.ndarray:
-    """Answers of a teacher that knows: a few likely classes, the others far behind."""
+    """Outputs of a teacher that knows: a few likely classes, the others far behind."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(photos, classes))
     for row in logits:
@@ -152,7 +152,7 @@ def test_a_student_learns_from_packed_answers(shapes: Path, tmp_path: Path) -> N
     hotter = spec.model_copy(update={"temperature": 2.0})
     with pytest.raises(InputError, match="losses up to temperature 1; this one has 2"):
         distill_student(photos, hotter, tmp_path / "hot", teacher=bundle, views=views, cache=folder)
-    whole = teacher_answers(bundle, photos, views, tmp_path / "hot-cache", epochs=1, temperature=30.0)
+    whole = fill_cache(bundle, photos, views, tmp_path / "hot-cache", epochs=1, temperature=30.0)
     assert whole.packing is None  # at this temperature nothing small will do
     everyone = np.arange(len(photos.train))
     assert divergence(whole.logits(0, everyone), cache.logits(0, everyone), 1.0) <= BOUND

@@ -16,7 +16,7 @@ from attar.export import litert, onnx
 from attar.export.manifest import read_manifest
 from attar.export.targets import Target
 from attar.export.tflite import arm, subprocess_runner
-from attar.export.verify import OPINION_PHOTOS, check, reference, verify
+from attar.export.verify import OPINION_PHOTOS, check, student_reference, verify
 from helpers.small import DROP
 
 pytest.importorskip("ai_edge_litert")
@@ -42,7 +42,7 @@ def opinions_of(monkeypatch, by: float) -> list[int]:
 
 def test_an_opinion_that_agrees_is_kept_with_what_it_measured(exported, bundle, photos, monkeypatch):
     opinions_of(monkeypatch, 0.0)
-    known = reference(bundle, photos, 1000)
+    known = student_reference(bundle, photos, 1000)
     entry = check(exported / "onnx-fp32.onnx", Target("onnx", "fp32"), known, DROP)
     kept = entry.verification["second_opinions"]["Biased"]
     first = read_manifest(exported).files[3].verification
@@ -54,14 +54,14 @@ def test_an_opinion_that_agrees_is_kept_with_what_it_measured(exported, bundle, 
 def test_an_opinion_that_differs_fails_the_file_and_is_named(exported, bundle, photos, monkeypatch, by):
     opinions_of(monkeypatch, by)
     with pytest.raises(GateError, match="Biased diverges from the first evaluator"):
-        check(exported / "onnx-fp32.onnx", Target("onnx", "fp32"), reference(bundle, photos, 1000), DROP)
+        check(exported / "onnx-fp32.onnx", Target("onnx", "fp32"), student_reference(bundle, photos, 1000), DROP)
 
 
 def test_a_second_evaluator_sees_a_bounded_number_of_photos_evenly_spread(exported, bundle, photos, monkeypatch):
     from dataclasses import replace
 
     seen = opinions_of(monkeypatch, 0.0)
-    known = reference(bundle, photos, 1000)
+    known = student_reference(bundle, photos, 1000)
     many = [np.concatenate([part] * 9) for part in (known.pixels, known.labels, known.probabilities)]
     known = replace(known, pixels=many[0], labels=many[1], probabilities=many[2])
     check(exported / "onnx-fp32.onnx", Target("onnx", "fp32"), known, DROP)
@@ -80,7 +80,9 @@ def test_tensorflow_with_reference_kernels_agrees(exported, bundle, photos, monk
     monkeypatch.delitem(sys.modules, "tensorflow")
     if not subprocess_runner.has_tensorflow():
         pytest.skip("tensorflow is not installed")
-    entry = check(exported / file, Target("litert", file[7:].partition(".")[0]), reference(bundle, photos, 1000), DROP)
+    entry = check(
+        exported / file, Target("litert", file[7:].partition(".")[0]), student_reference(bundle, photos, 1000), DROP
+    )
     kept = entry.verification["second_opinions"][subprocess_runner.TENSORFLOW]
     assert kept["evaluator"].startswith("TensorFlow 2.") and "reference" in kept["evaluator"]
     # One step of an integer moves a probability that is near a half by a tenth; each processor trains another student.

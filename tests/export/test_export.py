@@ -22,7 +22,7 @@ from attar.export.limits import Limits
 from attar.export.manifest import read_manifest, write_manifest
 from attar.export.runners import open_runner
 from attar.export.targets import parse_targets
-from attar.export.verify import reference, verify
+from attar.export.verify import student_reference, verify
 from attar.extras import version
 from attar.files import sha256
 from attar.inference import predict
@@ -45,7 +45,7 @@ def exports(exported, tmp_path) -> Path:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_stays_whole_and_right(family, photos, tmp_path):
     """Of a barely trained student int8 is not worth much: here only its graph is looked at."""
-    known = reference(make_student(family, photos, tmp_path / "bundle"), photos, 1000)
+    known = student_reference(make_student(family, photos, tmp_path / "bundle"), photos, 1000)
     model, calibration = students.load(known.bundle), load_pixels(photos.train, Preprocessing(SIDE))
     for name in TARGETS:
         [target] = parse_targets([name])

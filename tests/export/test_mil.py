@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from attar.errors import InputError
-from attar.export.coreml import _read
 from attar.export.mil import Program, read_program
 from attar.export.mil.ops import OPERATORS
 from attar.export.mil.program import HALF
+from attar.export.runners.coreml import read_spec
 
 ct = pytest.importorskip("coremltools")
 from coremltools.converters.mil.mil import Builder as mb  # noqa: E402
@@ -58,7 +58,7 @@ def saved(build: Callable, shape: tuple[int, ...], target=ct.target.iOS15, optim
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.mlpackage"
         model.save(str(path))
-        return read_program(*_read(path), str(path))
+        return read_program(*read_spec(path), str(path))
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -55,17 +55,17 @@ def test_head_shapes(side: int, kernel: int) -> None:
 @pytest.mark.parametrize("name", ["mobilenetv2_035", "mobilenetv3_small_050", SMALL])
 def test_answers_are_those_of_a_plain_pass_and_its_parts(name: str, head: str) -> None:
     student = create_student(name, 5, head=head, head_width=16).eval()
-    answers = student.answers(images(side=96))
+    answers = student.outputs(images(side=96))
     assert torch.equal(answers["logits"], student(images(side=96)))
     assert torch.equal(student.network.get_classifier()(answers["pooled"]), answers["logits"])
-    assert torch.equal(student.network.forward_head(answers["map"]), answers["logits"])
-    assert answers["map"].shape[-2:] == (3, 3) and answers["middle"].shape[-2:] == (6, 6)
+    assert torch.equal(student.network.forward_head(answers["feature_map"]), answers["logits"])
+    assert answers["feature_map"].shape[-2:] == (3, 3) and answers["mid_features"].shape[-2:] == (6, 6)
     # Dropout too is drawn once, and the same.
     student.train()
     torch.manual_seed(0)
     plain = student(images(4, 96))
     torch.manual_seed(0)
-    assert torch.equal(student.answers(images(4, 96))["logits"], plain)
+    assert torch.equal(student.outputs(images(4, 96))["logits"], plain)
 
 
 def test_head_quantizes_cleanly_and_drops_only_in_training() -> None:

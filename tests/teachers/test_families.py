@@ -72,7 +72,7 @@ def test_it_trains_and_a_student_learns_every_kind_of_answer(name: str, photos: 
     student = distill_student(photos, how, tmp_path / "s", teacher=bundle, views=VIEWS, cache=tmp_path / "cache")
     assert student.provenance["teacher"]["fingerprint"] == bundle.fingerprint
     kinds = {path.name.split(".")[1] for path in (tmp_path / "cache").glob("view-00000.*.npy")}
-    assert kinds == {"map", "middle", "pooled", "attention"}
+    assert kinds == {"feature_map", "mid_features", "pooled", "attention"}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

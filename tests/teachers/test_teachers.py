@@ -54,11 +54,11 @@ def test_the_map_of_a_vit_is_its_patch_tokens(name: str, prefix: int, options: d
     images = torch.randint(0, 256, (2, 3, teacher.size, teacher.size), dtype=torch.uint8)
     tokens = []
     teacher.network.blocks[-1].register_forward_hook(lambda *about: tokens.append(about[-1]))
-    answers = teacher.answers(images)
-    n, d, h, w = answers["map"].shape
+    answers = teacher.outputs(images)
+    n, d, h, w = answers["feature_map"].shape
     assert tokens[0].shape == (n, prefix + h * w, d)
-    assert torch.equal(answers["map"].flatten(2).transpose(1, 2), tokens[0][:, prefix:])
-    assert answers["middle"].shape[-2:] == ((h, w) if name != "hybrid_vit" else (2 * h, 2 * w))
+    assert torch.equal(answers["feature_map"].flatten(2).transpose(1, 2), tokens[0][:, prefix:])
+    assert answers["mid_features"].shape[-2:] == ((h, w) if name != "hybrid_vit" else (2 * h, 2 * w))
     assert torch.equal(answers["logits"], teacher(images))
     assert torch.equal(answers["pooled"], teacher.features(images))
 
@@ -67,10 +67,13 @@ def test_the_map_of_a_vit_is_its_patch_tokens(name: str, prefix: int, options: d
 def test_the_map_of_a_convolutional_teacher_is_its_last_one(name: str) -> None:
     teacher = teachers.create_teacher(name, 5).eval()
     images = torch.randint(0, 256, (1, 3, teacher.size, teacher.size), dtype=torch.uint8)
-    answers = teacher.answers(images)
-    assert answers["map"].ndim == 4
-    assert torch.equal(answers["map"], teacher.network.forward_features(teacher.normalized(images)))
-    assert answers["middle"].shape[-1] in (2 * answers["map"].shape[-1], 2 * answers["map"].shape[-1] - 1)
+    answers = teacher.outputs(images)
+    assert answers["feature_map"].ndim == 4
+    assert torch.equal(answers["feature_map"], teacher.network.forward_features(teacher.normalized(images)))
+    assert answers["mid_features"].shape[-1] in (
+        2 * answers["feature_map"].shape[-1],
+        2 * answers["feature_map"].shape[-1] - 1,
+    )
     assert torch.equal(answers["logits"], teacher(images))
     assert torch.equal(answers["pooled"], teacher.features(images))
 
@@ -79,7 +82,7 @@ def test_a_teacher_without_a_map_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     teacher = teachers.create_teacher("vit_tiny_patch16_224", 5, options=SMALL)
     monkeypatch.delattr(type(teacher.network), "forward_intermediates")
     with pytest.raises(InputError, match=r"vit_tiny.*no feature map.*need only logits"):
-        teacher.answers(torch.zeros(1, 3, 48, 48, dtype=torch.uint8))
+        teacher.outputs(torch.zeros(1, 3, 48, 48, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
@@ -207,6 +210,6 @@ def test_a_teacher_that_takes_no_squares(tmp_path: Path) -> None:
     images = torch.randint(0, 256, (2, 3, 72, 72), dtype=torch.uint8)
     resized = torch.nn.functional.interpolate(images.float(), (48, 72), mode="bilinear", antialias=True)
     assert torch.allclose(teacher(images), teacher.network((resized - teacher.mean) / teacher.std), atol=1e-5)
-    assert teacher.answers(images)["map"].shape[-2:] == (4, 6)
+    assert teacher.outputs(images)["feature_map"].shape[-2:] == (4, 6)
     again = teachers.load(teachers.save(teacher, tmp_path / "t", labels=["a", "b", "c"]))
     assert again.shape == (48, 72) and torch.allclose(again.eval()(images), teacher(images))

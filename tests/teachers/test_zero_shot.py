@@ -72,14 +72,14 @@ def test_logits_are_scaled_cosines(name: str, towers: dict[str, Path], photos: P
     assert torch.allclose(teacher(images), 50 * cosines - 3, atol=1e-3)
     assert float(cosines.detach().std()) > 0.005
 
-    answers = teacher.answers(images)
+    answers = teacher.outputs(images)
     assert torch.equal(answers["logits"], teacher(images))
     assert torch.allclose(answers["pooled"], functional.normalize(seen, dim=1), atol=1e-5)
-    assert answers["map"].shape == (5, 32, 4, 4)
+    assert answers["feature_map"].shape == (5, 32, 4, 4)
     assert bundle.labels == CLASSES and bundle.name == name
 
     with torch.autocast("cpu", torch.bfloat16):  # cosines are not rounded, whatever the tower is
-        half = teacher.answers(images)
+        half = teacher.outputs(images)
     assert half["logits"].dtype == torch.float32
     assert torch.allclose(half["logits"], 50 * half["pooled"] @ teacher.network.text.T - 3, atol=1e-3)
 

@@ -42,7 +42,7 @@ from attar.data.photos import Photos, labels_of
 from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
 from attar.distill.fit import distillation_module, loss_function
 from attar.distill.losses import objective_of
-from attar.distill.teacher_outputs import teacher_answers
+from attar.distill.teacher_outputs import fill_cache
 from attar.errors import GateError
 from attar.export.verify import spread
 from attar.files import read_json, write_json, write_text
@@ -109,9 +109,7 @@ def attar_cached(work: Work) -> dict[str, Any]:
     """attar as it is used: the teacher's answers are stored first, unless they are there."""
     clock = Clock(work)
     began = time.perf_counter()
-    cache = teacher_answers(
-        work.teacher, work.photos, work.views, work.folder / "teacher-cache", epochs=work.spec.epochs
-    )
+    cache = fill_cache(work.teacher, work.photos, work.views, work.folder / "teacher-cache", epochs=work.spec.epochs)
     building = time.perf_counter() - began
     _train(work, clock, work.labels_loader, loss_function(objective_of(work.spec), cache), cache)
     return {"epochs": clock.epochs, "building": building}
@@ -120,7 +118,7 @@ def attar_cached(work: Work) -> dict[str, Any]:
 def attar_live(work: Work) -> dict[str, Any]:
     """attar's loop with the teacher asked at every step."""
     clock = Clock(work)
-    shapes = teacher_answers(work.teacher, work.photos, work.views, work.folder / "teacher-cache", epochs=0)
+    shapes = fill_cache(work.teacher, work.photos, work.views, work.folder / "teacher-cache", epochs=0)
     teacher: Any = teachers.load(work.teacher).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     _train(work, clock, Both(work.labels_loader, work.loader(teacher.size)), with_live(teacher), shapes)
     return {"epochs": clock.epochs, "building": 0.0}
@@ -250,10 +248,10 @@ def _in_this_process(options: argparse.Namespace) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     spec = recipe.student.model_copy(update={"epochs": options.epochs, "size": options.size})
     work = Work(photos, spec, recipe.views, read_bundle(options.output / "teacher", "teacher"), folder)
-    found = WAYS[options.way](work)
+    result = WAYS[options.way](work)
     seen = len(photos.train) // spec.batch_size * spec.batch_size
     return {
-        **found, "images_per_second": seen * spec.epochs / found["epochs"][-1]["seconds"],
+        **result, "images_per_second": seen * spec.epochs / result["epochs"][-1]["seconds"],
         "peak_bytes": peak_memory(),
     }  # fmt: skip
 

@@ -148,8 +148,8 @@ def by_onnx2tf(work: Work) -> dict[str, Path]:
     mean, std = (str([[[[value / 255] * 3]]]) for value in (MEAN, STD))
     words = [work.onnx2tf, "-i", source, "-o", work.folder / "onnx2tf", "-oiqt", "-n"]
     _call([*words, "-cind", "image", work.folder / "calibration.npy", mean, std])
-    found = {"fp32": "model_float32.tflite", "int8": "model_integer_quant.tflite"}
-    return {precision: work.folder / "onnx2tf" / name for precision, name in found.items()}
+    written = {"fp32": "model_float32.tflite", "int8": "model_integer_quant.tflite"}
+    return {precision: work.folder / "onnx2tf" / name for precision, name in written.items()}
 
 
 TOOLS: dict[str, Callable[[Work], dict[str, Path]]] = {
@@ -240,10 +240,10 @@ def _measured(
     samples = sample_interleaved(sessions, seconds, time.thread_time_ns)
     rows = []
     for (tool, precision), path, session, runner, taken in zip(files, files.values(), sessions, runners, samples):
-        found = np.concatenate([_answer(session, pixels[i : i + 1]) for i in range(len(pixels))])
+        outputs = np.concatenate([_answer(session, pixels[i : i + 1]) for i in range(len(pixels))])
         rows.append({
             "tool": tool, "precision": precision, "bytes": path.stat().st_size, "p50_ms": median(taken) / 1e6,
-            "samples": len(taken), "partitions": runner.partitions, "agreement": agreement(found, expected),
+            "samples": len(taken), "partitions": runner.partitions, "agreement": agreement(outputs, expected),
         })  # fmt: skip
     return rows
 

@@ -16,7 +16,7 @@ from torchvision.datasets import INaturalist
 
 from attar.data import splitting
 from attar.data.photos import DataSpec, Photos, in_threads, labels_of, load_pixels, read_photos
-from attar.data.sample import Found
+from attar.data.sample import Sample
 from attar.errors import InputError
 from attar.preprocessing import Preprocessing
 
@@ -216,7 +216,7 @@ def test_bad_photos_are_set_aside_by_name(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 def test_split_properties(counts: list[int], fraction: float, seed: int) -> None:
     found = [
-        Found(Path(f"{label}/{i}"), f"{label}/{i}", str(label), None)
+        Sample(Path(f"{label}/{i}"), f"{label}/{i}", str(label), None)
         for label, count in enumerate(counts)
         for i in range(count)
     ]

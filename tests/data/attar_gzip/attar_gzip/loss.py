@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from attar.distill.losses.base import Answers, Loss
+from attar.distill.losses.base import Loss, Outputs
 
 
 class LogitDistance(Loss):
@@ -11,6 +11,6 @@ class LogitDistance(Loss):
 
     scale: float = 1.0
 
-    def __call__(self, student: Answers, teacher: Answers, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """Logits (N, C) of both -> a scalar."""
         return nn.functional.mse_loss(student["logits"], teacher["logits"]) / self.scale
