@@ -7,7 +7,7 @@ metrics, the recipe, the training loop) and, on top, the command line (`attar.cl
 What a script needs is here, each name loaded when it is first asked for:
 
     photos = attar.read_photos("photos/")
-    teacher = attar.teach(photos, attar.TeachSpec(name="vit_small_patch16_224"), "runs/mine/teacher")
+    teacher = attar.teach(photos, attar.FinetuneSpec(name="vit_small_patch16_224"), "runs/mine/teacher")
 
 Importing `attar` is instant: it loads no torch and no converter.
 """
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from attar.export.export import export_student as export_student
     from attar.export.verify import verify as verify
     from attar.recipe import DistillSpec as DistillSpec
-    from attar.recipe import TeachSpec as TeachSpec
+    from attar.recipe import EnsembleSpec as EnsembleSpec
+    from attar.recipe import FinetuneSpec as FinetuneSpec
+    from attar.recipe import LoraSpec as LoraSpec
+    from attar.recipe import ProbeSpec as ProbeSpec
+    from attar.recipe import ZeroShotSpec as ZeroShotSpec
     from attar.recipe import read_recipe as read_recipe
     from attar.teachers.fit import teach as teach
 
@@ -40,7 +44,11 @@ if not (Path(__file__).parent / "export").is_dir():  # in a clone the other fold
 _PUBLIC = {
     "DataSpec": "attar.data.photos",
     "DistillSpec": "attar.recipe",
-    "TeachSpec": "attar.recipe",
+    "EnsembleSpec": "attar.recipe",
+    "FinetuneSpec": "attar.recipe",
+    "LoraSpec": "attar.recipe",
+    "ProbeSpec": "attar.recipe",
+    "ZeroShotSpec": "attar.recipe",
     "bench": "attar.benchmarks.latency.measure",
     "compare": "attar.benchmarks.report.compare",
     "distill_student": "attar.distill.distill",

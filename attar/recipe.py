@@ -14,17 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from attar import yaml_text
+from attar import spellings, yaml_text
 from attar.data.photos import DataSpec
 from attar.data.views import ViewPolicy
 from attar.errors import InputError
 from attar.files import digest_of
-from attar.spellings import meant
 
 MOST_PROBLEMS = 10
 """Wrong keys that one message names."""
@@ -95,8 +94,11 @@ class TrainSpec(_Strict):
         return values
 
 
-class TeachSpec(TrainSpec):
-    """Which teacher, and how to fit it: `teachers.teach`."""
+class TeacherPart(TrainSpec):
+    """What every method of fitting a teacher has; the methods that do not train read no key of training.
+
+    `TeachSpec` is the union of the methods' own models, chosen by `method`.
+    """
 
     name: str = Field("vit_small_patch16_224", description="a timm model, or hybrid_vit; attar teachers lists families")
     pretrained: bool = Field(True, description="start from timm's weights, unless a checkpoint is given")
@@ -107,43 +109,68 @@ class TeachSpec(TrainSpec):
         None,
         description="how evaluation makes a photo square; by default as its weights were trained (timm's crop_mode)",
     )
-    method: Literal["finetune", "lora", "probe", "zero_shot", "ensemble"] = Field(
-        "finetune", description="how it comes to know the classes; keys of one method are errors beside another"
-    )
-    layer_decay: float = Field(0.75, gt=0, le=1, description="learning rate of each layer over that of the next")
     epochs: int = Field(10, ge=1, le=1_000_000, description="at least; see min_steps")
     min_steps: int = Field(200, ge=0, le=1_000_000_000, description="as for the student: with few photos, more epochs")
     lr: float = Field(3e-4, gt=0, le=100, description="peak learning rate")
-    lora_rank: int = Field(8, ge=1, le=4096, description="lora: rank of what is added to each matrix")
-    lora_alpha: float = Field(16.0, gt=0, description="lora: what is added is scaled by alpha / rank")
-    lora_mlp: bool = Field(False, description="lora: adapt the MLPs' matrices too, not only the attention's")
-    text_embeddings: str | None = Field(None, description="zero_shot: a file of one or more embeddings per class")
-    logit_scale: float = Field(100.0, gt=0, description="zero_shot: what cosines are multiplied by")
-    logit_bias: float = Field(0.0, description="zero_shot: what is added to them (SigLIP)")
-    members: tuple[str, ...] = Field((), description="ensemble: folders of teacher bundles")
-    weights: tuple[float, ...] = Field((), description="ensemble: of its members; by default all alike")
 
     @model_validator(mode="before")
     @classmethod
     def _keys_of_its_method(cls, values: Any) -> Any:
-        """A key of another method is an error, unless every such key is there at its default: attar wrote that."""
+        """Refuse another method's key, unless all of them are there at their defaults: attar 0.1 wrote recipes so."""
         if not isinstance(values, Mapping):
             return values
-        method = values.get("method", "finetune")
-        others = [key for key, owner in _METHOD_OF.items() if owner != method]
-        given = [key for key in others if key in values]
-        if given and (len(given) < len(others) or any(values[key] != _default(cls, key) for key in given)):
+        foreign = {key: method for key, method in _METHOD_OF.items() if key not in cls.model_fields}
+        given = [key for key in foreign if key in values]
+        meant = [key for key in given if values[key] != _default(key)]
+        if meant or 0 < len(given) < len(foreign):
+            key = (meant or given)[0]
             raise ValueError(
-                f"{given[0]} belongs to method {_METHOD_OF[given[0]]}, and the method here is {method}. "
-                f"Leave {given[0]} out, or set method: {_METHOD_OF[given[0]]}"
+                f"{key} belongs to method {foreign[key]}, and the method here is {cls.model_fields['method'].default}. "
+                f"Leave {key} out, or set method: {foreign[key]}"
             )
-        return values
+        return {key: value for key, value in values.items() if key not in foreign}
+
+
+class FinetuneSpec(TeacherPart):
+    """All weights are trained: `teachers.finetune`."""
+
+    method: Literal["finetune"] = "finetune"
+    layer_decay: float = Field(0.75, gt=0, le=1, description="learning rate of each layer over that of the next")
+
+
+class LoraSpec(TeacherPart):
+    """Low-rank adapters are trained, and merged (arXiv 2106.09685)."""
+
+    method: Literal["lora"] = "lora"
+    lora_rank: int = Field(8, ge=1, le=4096, description="rank of what is added to each matrix")
+    lora_alpha: float = Field(16.0, gt=0, description="what is added is scaled by alpha / rank")
+    lora_mlp: bool = Field(False, description="adapt the MLPs' matrices too, not only the attention's")
+
+
+class ProbeSpec(TeacherPart):
+    """A linear classifier of the features that the network has: `teachers.linear_probe`."""
+
+    method: Literal["probe"] = "probe"
+
+
+class ZeroShotSpec(TeacherPart):
+    """Photos are compared with embeddings of the classes' names: `teachers.zero_shot`."""
+
+    method: Literal["zero_shot"] = "zero_shot"
+    text_embeddings: str = Field(min_length=1, description="a file of one or more embeddings per class")
+    logit_scale: float = Field(100.0, gt=0, description="what cosines are multiplied by")
+    logit_bias: float = Field(0.0, description="what is added to them (SigLIP)")
+
+
+class EnsembleSpec(TeacherPart):
+    """Several fitted teachers, averaged: `teachers.ensemble`."""
+
+    method: Literal["ensemble"] = "ensemble"
+    members: tuple[str, ...] = Field(min_length=1, description="folders of teacher bundles")
+    weights: tuple[float, ...] = Field((), description="of its members; by default all alike")
 
     @model_validator(mode="after")
-    def _fits_its_method(self) -> TeachSpec:
-        for key, method in (("text_embeddings", "zero_shot"), ("members", "ensemble")):
-            if bool(getattr(self, key)) != (self.method == method):
-                raise ValueError(f"method {method} and {key} go together")
+    def _weights_fit_members(self) -> EnsembleSpec:
         if self.weights and len(self.weights) != len(self.members):
             raise ValueError(f"{len(self.weights)} weights for {len(self.members)} members")
         if any(weight <= 0 for weight in self.weights):
@@ -151,18 +178,39 @@ class TeachSpec(TrainSpec):
         return self
 
 
+TEACHERS: dict[str, type[TeacherPart]] = {
+    "finetune": FinetuneSpec, "lora": LoraSpec, "probe": ProbeSpec, "zero_shot": ZeroShotSpec, "ensemble": EnsembleSpec,
+}  # fmt: skip
+"""`method` -> how a teacher is fitted so."""
+
+
+def _method(values: Any) -> Any:
+    return values.get("method", "finetune") if isinstance(values, Mapping) else getattr(values, "method", "finetune")
+
+
+TeachSpec = Annotated[
+    Annotated[FinetuneSpec, Tag("finetune")]
+    | Annotated[LoraSpec, Tag("lora")]
+    | Annotated[ProbeSpec, Tag("probe")]
+    | Annotated[ZeroShotSpec, Tag("zero_shot")]
+    | Annotated[EnsembleSpec, Tag("ensemble")],
+    Discriminator(_method, custom_error_type="method", custom_error_message=f"method is one of {', '.join(TEACHERS)}"),
+]
+"""Which teacher, and how to fit it: `teachers.teach`. A key of one method is an error beside another."""
+
 _METHOD_OF = {
-    **dict.fromkeys(("lora_rank", "lora_alpha", "lora_mlp"), "lora"),
-    **dict.fromkeys(("text_embeddings", "logit_scale", "logit_bias"), "zero_shot"),
-    **dict.fromkeys(("members", "weights"), "ensemble"),
+    key: method
+    for method, spec in TEACHERS.items()
+    for key in spec.model_fields
+    if key not in {"method", *TeacherPart.model_fields}
 }
 """Keys of a teacher that one method alone reads -> the method."""
 
 
-def _default(spec: type[BaseModel], key: str) -> Any:
-    """As plain data, which a written recipe has."""
-    value = spec.model_fields[key].default
-    return list(value) if isinstance(value, tuple) else value
+def _default(key: str) -> Any:
+    """What attar 0.1 wrote where a key of another method was not given."""
+    value = TEACHERS[_METHOD_OF[key]].model_fields[key].default
+    return {"text_embeddings": None, "members": [], "weights": []}.get(key, value)
 
 
 class LossPart(BaseModel):
@@ -233,7 +281,7 @@ class Recipe(_Strict):
 
     data: DataPart = DataPart()
     views: ViewPolicy = ViewPolicy()
-    teacher: TeachSpec | None = Field(TeachSpec(), description="null: fit the student by the labels alone")
+    teacher: TeachSpec | None = Field(FinetuneSpec(), description="null: fit the student by the labels alone")
     student: DistillSpec = DistillSpec()
     targets: tuple[str, ...] = Field(
         ("litert:fp32", "litert:int8", "coreml:fp16", "onnx:fp32"), description="files to write: format:precision"
@@ -298,8 +346,14 @@ def validate(values: Mapping[str, Any], where: str, given: Collection[str] = ())
 
 def _from(problem: Any, given: Collection[str]) -> str:
     """`--set ` where a wrong key is one of those given so, or is below one."""
-    place = ".".join(str(part) for part in problem["loc"])
+    place = ".".join(_place(problem))
     return "--set " if any(f"{place}.".startswith(f"{key}.") for key in given) else ""
+
+
+def _place(problem: Any) -> list[str]:
+    """The keys that lead to what is wrong; pydantic names the teacher's method among them, which is no key."""
+    first, *rest = map(str, problem["loc"])
+    return [first, *(rest[1:] if first == "teacher" and rest and rest[0] in TEACHERS else rest)]
 
 
 def write_recipe(recipe: Recipe, notes: Sequence[str] = ()) -> str:
@@ -326,18 +380,22 @@ def _put(values: dict[str, Any], key: str, value: Any, option: str) -> None:
 
 
 def _explained(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
+    place = ".".join(_place(problem))
+    if problem["type"] == "missing":
+        method = f" of method {problem['loc'][1]}" if place.startswith("teacher.") else ""
+        return f"{place}: is missing, and a recipe{method} needs it."
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        *parts, key = map(str, problem["loc"])
-        return f"{place}: unknown key.{meant(key, parts[0] if parts else None, _KEYS)}"
-    value = repr(problem["input"])
+        *parts, key = _place(problem)
+        return f"{place}: unknown key.{spellings.meant(key, parts[0] if parts else None, _KEYS)}"
+    value = repr(_method(problem["input"]) if problem["type"] == "method" else problem["input"])
     value = value if len(value) <= 80 else f"{value[:80]}..."
     return f"{place}: {problem['msg'].removeprefix('Value error, ')} (found {value})."
 
 
 _PARTS: dict[str | None, Any] = {
-    None: Recipe, "data": DataPart, "views": ViewPolicy, "teacher": TeachSpec, "student": DistillSpec,
+    None: Recipe, "data": DataPart, "views": ViewPolicy, "student": DistillSpec,
     "bench": BenchPart,
 }  # fmt: skip
 _KEYS = {part: list(getattr(kind, "model_fields", None) or kind.__annotations__) for part, kind in _PARTS.items()}
+_KEYS["teacher"] = ["method", *TeacherPart.model_fields, *_METHOD_OF]
 """The keys that are known in each part of the recipe."""

@@ -1,12 +1,11 @@
 """Large models that know: timm ViTs from the hub or a local checkpoint, alone or several as one, fitted to photos."""
 
-from attar.recipe import TeachSpec
 from attar.teachers.create import create_teacher, create_zero_shot, load, preprocessing_of, save
 from attar.teachers.ensemble import Ensemble
 from attar.teachers.fit import teach
 from attar.teachers.teacher import Teacher
 
 __all__ = [
-    "Ensemble", "TeachSpec", "Teacher", "create_teacher", "create_zero_shot", "load", "preprocessing_of", "save",
+    "Ensemble", "Teacher", "create_teacher", "create_zero_shot", "load", "preprocessing_of", "save",
     "teach",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from attar.data.photos import labels_of
 from attar.data.views import Batch, PhotoStore, ViewLoader
 from attar.errors import InputError
 from attar.inference import device
+from attar.recipe import FinetuneSpec, LoraSpec
 from attar.teachers.adapters import adapt, merge
 from attar.teachers.context import FitContext, Fitted
 from attar.teachers.create import preprocessing_of
@@ -27,6 +28,7 @@ from attar.train.loop import scheduled, train, undecayed
 def finetune(context: FitContext) -> Fitted:
     """Train everything, each layer slower than the next (layer-wise learning-rate decay, as in arXiv 2106.08254)."""
     spec = context.spec
+    assert isinstance(spec, FinetuneSpec)
 
     def groups(model: nn.Module) -> list[dict[str, Any]]:
         assert isinstance(model, Teacher)
@@ -45,6 +47,7 @@ def lora(context: FitContext) -> Fitted:
     The statistics of batch norms, where a hybrid has any, stay as they are.
     """
     spec = context.spec
+    assert isinstance(spec, LoraSpec)
     if spec.shard:
         raise InputError(
             "teacher.shard: adapters are too small to be worth spreading over ranks. Set teacher.shard to false, or "

@@ -8,6 +8,7 @@ from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data.photos import Photos
 from attar.errors import InputError
+from attar.recipe import EnsembleSpec, ZeroShotSpec
 from attar.teachers.context import FitContext, Fitted
 from attar.teachers.create import create_zero_shot, load
 from attar.teachers.ensemble import Ensemble
@@ -18,7 +19,7 @@ from attar.train import distributed
 def zero_shot(context: FitContext) -> Fitted:
     """A teacher that compares photos with the classes' names (`attar.teachers.zero_shot`)."""
     spec = context.spec
-    assert spec.text_embeddings is not None  # the recipe is validated
+    assert isinstance(spec, ZeroShotSpec)
     text = read_text_embeddings(spec.text_embeddings, context.photos.labels)
     teacher = create_zero_shot(
         spec.name, text, pretrained=spec.pretrained, checkpoint=spec.checkpoint, options=spec.options, crop=spec.crop,
@@ -30,6 +31,7 @@ def zero_shot(context: FitContext) -> Fitted:
 def ensemble(context: FitContext) -> Fitted:
     """Several teachers' bundles as one that holds them all (`attar.teachers.ensemble`)."""
     spec, photos = context.spec, context.photos
+    assert isinstance(spec, EnsembleSpec)
     members = [read_bundle(Path(path), "teacher") for path in spec.members]
     for member in members:
         _refuse_other_labels(member, photos)

@@ -154,12 +154,12 @@ def test_a_package_that_is_taken_away_is_gone(name: str) -> None:
 TRAINING = """
 from pathlib import Path
 from attar.data.photos import DataSpec, read_photos
-from attar.recipe import DistillSpec, TeachSpec
+from attar.recipe import DistillSpec, FinetuneSpec
 from attar.distill import distill_student
 from attar.teachers import teach
 photos, output = read_photos(DataSpec(sys.argv[1])), Path(sys.argv[2])
 vit = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
-spec = TeachSpec(name="vit_tiny_patch16_224", pretrained=False, options=vit, epochs=1, batch_size=8)
+spec = FinetuneSpec(name="vit_tiny_patch16_224", pretrained=False, options=vit, epochs=1, batch_size=8)
 teacher = teach(photos, spec, output / "teacher")
 spec = DistillSpec(name="mobilenetv3_small_050", pretrained=False, size=32, epochs=1, batch_size=8,
                    check_teacher=False)

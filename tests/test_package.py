@@ -17,8 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BLOCK = re.search(r"From Python:\n\n```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 SHORT = {
-    'attar.TeachSpec(name="vit_small_patch16_224")': (
-        'attar.TeachSpec(name="vit_tiny_patch16_224", pretrained=False, epochs=1, min_steps=0, batch_size=8, '
+    'attar.FinetuneSpec(name="vit_small_patch16_224")': (
+        'attar.FinetuneSpec(name="vit_tiny_patch16_224", pretrained=False, epochs=1, min_steps=0, batch_size=8, '
         'options={"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2})'
     ),
     'attar.DistillSpec(name="mobilenetv4_conv_small")': (

@@ -26,7 +26,7 @@ from attar.export.manifest import read_manifest
 from attar.export.targets import choose_targets
 from attar.files import write_json, write_text
 from attar.provenance import provenance
-from attar.recipe import Recipe, TeachSpec, read_recipe, write_recipe
+from attar.recipe import Recipe, TeacherPart, read_recipe, write_recipe
 from attar.runfolder import RunFolder
 from attar.students.create import check_name
 from attar.students.heads import check_head
@@ -145,7 +145,7 @@ def _schedules(recipe: Recipe, photos: Photos) -> list[str]:
     seen = {"teacher": labelled, "student": labelled if reads_labels else labelled + len(photos.unlabelled)}
     lines = []
     for part, spec in (("teacher", recipe.teacher), ("student", recipe.student)):
-        if spec is None or (isinstance(spec, TeachSpec) and spec.method not in ("finetune", "lora")):
+        if spec is None or (isinstance(spec, TeacherPart) and spec.method not in ("finetune", "lora")):
             continue
         steps = seen[part] // min(spec.batch_size, seen[part])
         epochs = scheduled(spec, steps).epochs

@@ -35,7 +35,7 @@ from attar.console import say
 from attar.data.photos import Photos, labels_of
 from attar.files import read_json, write_json, write_text
 from attar.readiness import at_chance
-from attar.recipe import DistillSpec, Recipe, TeachSpec, read_recipe
+from attar.recipe import DistillSpec, FinetuneSpec, Recipe, TeachSpec, read_recipe
 
 FEW = RECIPE.with_name("few-photos.yaml")
 PHOTOS = (60, 180, 600)
@@ -193,7 +193,7 @@ def teacher_of(job: Job, photos: Photos, recipe: Recipe, output: Path) -> Bundle
 
 def _teacher(spec: TeachSpec, job: Job) -> TeachSpec:
     """10 epochs, and now at least 200 steps (the default of `min_steps`)."""
-    steps = 0 if job.way in OLD else TeachSpec.model_fields["min_steps"].default
+    steps = 0 if job.way in OLD else FinetuneSpec.model_fields["min_steps"].default
     options = {**spec.options, "img_size": job.start.size}
     return spec.model_copy(update={"epochs": 10, "min_steps": steps, "batch_size": 32, "options": options})
 

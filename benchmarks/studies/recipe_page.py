@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from attar.data.views import ViewPolicy
 from attar.files import write_text
-from attar.recipe import BenchPart, DataPart, DistillSpec, LossPart, Recipe, TeachSpec, TrainSpec
+from attar.recipe import TEACHERS, BenchPart, DataPart, DistillSpec, LossPart, Recipe, TeacherPart, TrainSpec
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipe.md"
 HEAD = """# Every key of a recipe
@@ -34,10 +34,15 @@ PARTS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     (
         "teacher",
         "Which teacher, and how it is fitted; `teacher: null` leaves it out. [teachers.md](teachers.md)",
-        TeachSpec,
+        TeacherPart,
     ),
     ("student", "Which student, and how it is distilled. [methods.md](methods.md)", DistillSpec),
     ("bench", "How latency is measured on this machine. [latency.md](latency.md)", BenchPart),
+)
+_METHOD = FieldInfo(
+    annotation=Literal["finetune", "lora", "probe", "zero_shot", "ensemble"],  # type: ignore[arg-type]
+    default="finetune",
+    description="how it comes to know the classes; keys of one method are errors beside another",
 )
 COMMON = ("Keys of `teacher` and `student` alike", "How either is trained. [training.md](training.md)")
 
@@ -47,7 +52,10 @@ def page() -> str:
     own = {name: field for name, field in Recipe.model_fields.items() if not _is_part(name)}
     parts = [HEAD, "## Keys at the top\n", _table(own)]
     for name, text, spec in PARTS:
-        parts += [f"## `{name}`\n", f"{text}\n", _table(_own(spec))]
+        method = {"method": _METHOD} if name == "teacher" else {}
+        parts += [f"## `{name}`\n", f"{text}\n", _table(method | _own(spec))]
+        if name == "teacher":
+            parts += _methods()
         if name == "student":
             parts += ["### `student.losses`\n", "One entry per loss; further keys are its own options.\n"]
             parts.append(_table(LossPart.model_fields))
@@ -59,6 +67,20 @@ def page() -> str:
             ]
     parts += [f"## {COMMON[0]}\n", f"{COMMON[1]} Where the two have other defaults, their tables have the key too.\n"]
     return "\n".join([*parts, _table(TrainSpec.model_fields)])
+
+
+def _methods() -> Iterator[str]:
+    """The keys that one method alone has."""
+    for method, spec in TEACHERS.items():
+        own = {
+            name: field
+            for name, field in spec.model_fields.items()
+            if name not in {"method", *TeacherPart.model_fields}
+        }
+        yield f"### `teacher.method: {method}`\n"
+        yield f"{(spec.__doc__ or '').partition(chr(10))[0]}\n"
+        if own:
+            yield _table(own)
 
 
 def _is_part(name: str) -> bool:

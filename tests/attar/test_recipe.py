@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from attar.errors import InputError
-from attar.recipe import Recipe, read_recipe, validate, write_recipe
+from attar.recipe import TEACHERS, Recipe, read_recipe, validate, write_recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +49,7 @@ def test_what_is_resolved_reads_back_the_same(tmp_path: Path) -> None:
         ("student.epochs=0", "student.epochs: .*greater than or equal to 1"),
         ("student", "write it as key=value"),
         ("seed.x.y=1", "seed has no keys below it"),
-        ("student.losses=[{weight: 1}]", "student.losses.0.name: Field required"),
+        ("student.losses=[{weight: 1}]", "student.losses.0.name: is missing"),
         ("student.losses=[{name: kd, weight: -1}]", "student.losses.0.weight: .*greater than or equal to 0"),
         ("student.loses=[{name: kd}]", "student.loses: unknown key. Did you mean 'losses'"),
         ("student={losses: [{name: kd}], temperature: 2}", "student: give either losses or temperature"),
@@ -119,7 +119,21 @@ def test_keys_of_another_method_are_refused() -> None:
 
 
 def test_a_written_recipe_is_read_again_with_every_key(tmp_path: Path) -> None:
-    for method in ("finetune", "lora", "probe"):
-        recipe = read_recipe(None, [f"teacher.method={method}"])
+    needed = {"zero_shot": ["teacher.text_embeddings=text.npy"], "ensemble": ["teacher.members=[a, b]"]}
+    for method, spec in TEACHERS.items():
+        recipe = read_recipe(None, [f"teacher.method={method}", *needed.get(method, [])])
+        assert type(recipe.teacher) is spec
         (tmp_path / "recipe.yaml").write_text(write_recipe(recipe))
         assert read_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+@pytest.mark.parametrize("method", ["finetune", "lora", "probe"])
+def test_a_recipe_that_attar_0_1_wrote_with_every_methods_keys_is_read(method: str) -> None:
+    own = {
+        "layer_decay": 0.75, "lora_rank": 8, "lora_alpha": 16.0, "lora_mlp": False, "text_embeddings": None,
+        "logit_scale": 100.0, "logit_bias": 0.0, "members": [], "weights": [],
+    }  # fmt: skip
+    assert validate({"teacher": {"method": method, **own}}, "recipe").teacher == TEACHERS[method]()
+    other = "lora_rank" if method != "lora" else "logit_bias"
+    with pytest.raises(InputError, match=f"{other} belongs to method"):
+        validate({"teacher": {"method": method, **own, other: 3}}, "recipe")

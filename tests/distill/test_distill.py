@@ -18,10 +18,10 @@ from attar.errors import InputError
 from attar.files import sha256
 from attar.inference import predict
 from attar.provenance import data_of
-from attar.recipe import DistillSpec, TeachSpec, validate
+from attar.recipe import DistillSpec, FinetuneSpec, validate
 
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
-TEACHER = TeachSpec(
+TEACHER = FinetuneSpec(
     name="vit_tiny_patch16_224", pretrained=False, crop=1.0, epochs=2, batch_size=12, lr=1e-3, layer_decay=1.0,
     options={"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 2, "num_heads": 2},
 )  # fmt: skip

@@ -17,7 +17,7 @@ from attar.distill.module import DistillationModule
 from attar.errors import InputError
 from attar.files import sha256
 from attar.inference import predict
-from attar.recipe import DistillSpec, TeachSpec, read_recipe
+from attar.recipe import DistillSpec, FinetuneSpec, ProbeSpec, read_recipe
 from helpers.pictures import draw
 
 VIEWS = ViewPolicy(crop_area=(0.9, 1.0), color=0.0, count=4)
@@ -70,7 +70,7 @@ def test_balance_and_mixed_views_change_training_of_student_and_teacher(shapes: 
     how = {"name": "vit_tiny_patch16_224", "pretrained": False, "options": vit, "epochs": 1, "batch_size": 15}
 
     def teacher(balance: str) -> str:
-        bundle = teachers.teach(photos, TeachSpec(**how, balance=balance), tmp_path / f"t-{balance}", views=mixed)
+        bundle = teachers.teach(photos, FinetuneSpec(**how, balance=balance), tmp_path / f"t-{balance}", views=mixed)
         return sha256(bundle.path / "model.safetensors")
 
     assert teacher("none") != teacher("logit_adjusted")
@@ -85,7 +85,7 @@ def test_a_student_without_labels_and_a_probe_are_not_balanced(shapes: Path, tmp
     check(read_recipe(None, [*given, "student.label_weight=0.5"]))
     photos = read_photos(DataSpec(str(shapes)))
     with pytest.raises(InputError, match=r"teacher\.balance: class_balanced.*finetune"):
-        teachers.teach(photos, TeachSpec(method="probe", balance="class_balanced"), tmp_path / "t")
+        teachers.teach(photos, ProbeSpec(balance="class_balanced"), tmp_path / "t")
 
 
 # --- repeated views ------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_repeated_views_train_from_the_cache_and_resume_exactly(
     """Killed after the first of four steps; the teacher's answers are those to each image's own view."""
     photos = read_photos(DataSpec(str(shapes)))
     vit = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
-    how = TeachSpec(name="vit_tiny_patch16_224", pretrained=False, options=vit, epochs=1, batch_size=18)
+    how = FinetuneSpec(name="vit_tiny_patch16_224", pretrained=False, options=vit, epochs=1, batch_size=18)
     teacher = teachers.teach(photos, how, tmp_path / "teacher", views=ViewPolicy(count=2, repeats=2))
     spec = DistillSpec(**{**STUDENT, "epochs": 2, "batch_size": 18, "checkpoint_seconds": 0.0}, check_teacher=False)
     views = ViewPolicy(count=4, repeats=2)

@@ -22,11 +22,11 @@ from attar.distill.losses.base import attention_map, whitened
 from attar.distill.module import DistillationModule
 from attar.errors import InputError
 from attar.files import sha256
-from attar.recipe import DistillSpec, TeachSpec, read_recipe
+from attar.recipe import DistillSpec, FinetuneSpec, read_recipe
 
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
 MIXED = replace(VIEWS, mixup=0.8, cutmix=1.0)
-TEACHER = TeachSpec(
+TEACHER = FinetuneSpec(
     name="vit_tiny_patch16_224", pretrained=False, crop=1.0, epochs=1, batch_size=12, lr=1e-3, layer_decay=1.0,
     options={"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 2, "num_heads": 2},
 )  # fmt: skip

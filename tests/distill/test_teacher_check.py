@@ -14,7 +14,7 @@ from attar.data.views import ViewPolicy
 from attar.distill import distill_student, quantization_aware
 from attar.distill.teacher_check import problem
 from attar.errors import InputError
-from attar.recipe import DistillSpec, TeachSpec
+from attar.recipe import DistillSpec, ProbeSpec
 
 
 def answers_of(rng: np.random.Generator, labels: np.ndarray, classes: int, accuracy: float) -> np.ndarray:
@@ -76,7 +76,7 @@ VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads"
 def test_a_student_of_a_teacher_in_another_order_is_refused_before_it_is_trained(shapes: Path, tmp_path: Path) -> None:
     photos: Photos = read_photos(DataSpec(str(shapes)))
     views = ViewPolicy(crop_area=(0.9, 1.0), color=0.0, count=1)
-    probe = TeachSpec(name="vit_tiny_patch16_224", pretrained=False, options=VIT, crop=1.0, method="probe")
+    probe = ProbeSpec(name="vit_tiny_patch16_224", pretrained=False, options=VIT, crop=1.0)
     good = teachers.load(teachers.teach(photos, probe, tmp_path / "good"))
     with torch.no_grad():  # as if the folders had been sorted otherwise
         good.network.head.weight.copy_(good.network.head.weight.roll(1, 0))

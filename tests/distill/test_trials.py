@@ -19,12 +19,12 @@ from attar.distill import distill_student, fit, trials
 from attar.distill.trials import CHANGES, Tried, probe
 from attar.errors import InputError
 from attar.metrics import paired_interval
-from attar.recipe import DistillSpec, TeachSpec
+from attar.recipe import DistillSpec, FinetuneSpec
 from attar.students.widen import widened
 
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=1)
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
-TEACHER = TeachSpec(name="vit_tiny_patch16_224", pretrained=False, options=VIT, epochs=1, batch_size=12)
+TEACHER = FinetuneSpec(name="vit_tiny_patch16_224", pretrained=False, options=VIT, epochs=1, batch_size=12)
 STUDENT = DistillSpec(
     name="mobilenetv3_small_050", pretrained=False, size=32, crop=1.0, epochs=2, batch_size=12, head_width=16,
     check_teacher=False,

@@ -19,14 +19,14 @@ from attar.data.photos import DataSpec, Photos, labels_of, read_photos
 from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from attar.distill import TeacherCache, distill_student
 from attar.errors import AttarError, InputError
-from attar.recipe import DistillSpec, TeachSpec, TrainSpec
+from attar.recipe import DistillSpec, FinetuneSpec, TrainSpec
 from attar.train import distributed
 from attar.train.loop import train
 from attar.train.strategies import FSDP
 from attar.train.sync_batchnorm import NormsAcrossRanks
 
 SPEC = TrainSpec(epochs=4, batch_size=12, lr=0.02)
-VIT = TeachSpec(
+VIT = FinetuneSpec(
     name="vit_tiny_patch16_224", pretrained=False, crop=1.0, epochs=3, batch_size=12, lr=2e-3,
     options={"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2},
 )  # fmt: skip

@@ -19,7 +19,7 @@ from attar.distill import distill_student
 from attar.distill.cache import TeacherCache
 from attar.errors import InputError
 from attar.files import write_json
-from attar.recipe import DistillSpec, TeachSpec, validate
+from attar.recipe import DistillSpec, EnsembleSpec, ProbeSpec, validate
 from attar.teachers.create import preprocessing_of
 
 SMALL = {"patch_size": 12, "embed_dim": 32, "depth": 1, "num_heads": 2}
@@ -40,7 +40,7 @@ def members(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     folder = tmp_path_factory.mktemp("members")
     made = {}
     for name, (architecture, options, crop) in MEMBERS.items():
-        spec = TeachSpec(name=architecture, pretrained=False, options=options, crop=crop, method="probe")
+        spec = ProbeSpec(name=architecture, pretrained=False, options=options, crop=crop)
         made[name] = teachers.teach(photos, spec, folder / name)
     return made
 
@@ -51,7 +51,7 @@ def both(photos: Photos, members: dict[str, Bundle], tmp_path_factory: pytest.Te
 
 
 def join(photos: Photos, output: Path, *bundles: Bundle, weights: tuple[float, ...] = ()) -> Bundle:
-    spec = TeachSpec(method="ensemble", members=tuple(str(bundle.path) for bundle in bundles), weights=weights)
+    spec = EnsembleSpec(members=tuple(str(bundle.path) for bundle in bundles), weights=weights)
     return teachers.teach(photos, spec, output)
 
 
@@ -166,7 +166,7 @@ def test_a_member_from_other_photos_is_told_of(
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        ({"method": "ensemble"}, "method ensemble and members go together"),
+        ({"method": "ensemble"}, "teacher.members: is missing, and a recipe of method ensemble needs it"),
         ({"members": ["a", "b"]}, "members belongs to method ensemble"),
         ({"method": "ensemble", "members": ["a", "b"], "weights": [1]}, "1 weights for 2 members"),
         ({"method": "ensemble", "members": ["a", "b"], "weights": [1, 0]}, "weights of an ensemble are positive"),

@@ -19,7 +19,7 @@ from attar.data.photos import DataSpec, Photos, read_photos
 from attar.data.views import ViewPolicy
 from attar.distill import distill_student
 from attar.errors import InputError
-from attar.recipe import DistillSpec, TeachSpec
+from attar.recipe import DistillSpec, FinetuneSpec
 from attar.teachers.families import FAMILIES as FAMILIES_NAMED
 from attar.teachers.families import needs_of
 
@@ -52,7 +52,7 @@ def images(size: int) -> torch.Tensor:
 
 
 def fitted(name: str, photos: Photos, output: Path, **more: object) -> Bundle:
-    spec = TeachSpec(
+    spec = FinetuneSpec(
         name=name, pretrained=False, options=(FAMILIES | HYBRID)[name], epochs=1, batch_size=18, crop=1.0, **more
     )
     return teachers.teach(photos, spec, output, views=VIEWS)

@@ -12,13 +12,13 @@ import torch
 from attar import teachers
 from attar.data.photos import DataSpec, Photo, Photos, read_photos
 from attar.data.views import ViewPolicy
-from attar.recipe import TeachSpec
+from attar.recipe import ProbeSpec, TeachSpec
 from attar.teachers.context import FitContext
 from attar.teachers.linear_probe import HELD_OUT, features_of, held_out, probe, solve
 from attar.teachers.teacher import Teacher
 
-SPEC = TeachSpec(
-    name="vit_tiny_patch16_224", pretrained=False, crop=1.0, method="probe",
+SPEC = ProbeSpec(
+    name="vit_tiny_patch16_224", pretrained=False, crop=1.0,
     options={"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 1, "num_heads": 2},
 )  # fmt: skip
 

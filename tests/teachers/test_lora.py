@@ -15,7 +15,7 @@ from attar import teachers
 from attar.data.photos import DataSpec, Photos, read_photos
 from attar.data.views import ViewPolicy
 from attar.errors import InputError
-from attar.recipe import TeachSpec
+from attar.recipe import LoraSpec, TeachSpec
 from attar.teachers.adapters import adapt, merge
 from attar.teachers.teacher import Teacher
 
@@ -31,10 +31,10 @@ def photos(shapes: Path) -> Photos:
 
 def spec(**more: object) -> TeachSpec:
     about = {
-        "name": "vit_tiny_patch16_224", "pretrained": False, "options": SMALL, "method": "lora", "lora_rank": 4,
+        "name": "vit_tiny_patch16_224", "pretrained": False, "options": SMALL, "lora_rank": 4,
         "epochs": 2, "batch_size": 12, "lr": 1e-2,
     }  # fmt: skip
-    return TeachSpec(**{**about, **more})
+    return LoraSpec(**{**about, **more})
 
 
 def adapted(name: str = "vit_tiny_patch16_224", options: dict | None = None, **more: bool) -> Teacher:

@@ -14,7 +14,7 @@ from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_pho
 from attar.data.views import ViewPolicy
 from attar.errors import InputError
 from attar.inference import predict
-from attar.recipe import TeachSpec
+from attar.recipe import FinetuneSpec, ProbeSpec
 from attar.teachers.create import preprocessing_of
 from attar.train.evaluation import evaluate
 
@@ -109,7 +109,7 @@ def test_hybrid_takes_the_pretrained_backbone(tmp_path: Path) -> None:
 
 
 def test_fitting_writes_a_bundle_that_evaluates_the_same(photos: Photos, tmp_path: Path) -> None:
-    spec = TeachSpec(
+    spec = FinetuneSpec(
         name="vit_tiny_patch16_224", pretrained=False, options=SMALL, crop=1.0,
         epochs=8, batch_size=12, lr=2e-3, layer_decay=1.0,
     )  # fmt: skip
@@ -120,7 +120,7 @@ def test_fitting_writes_a_bundle_that_evaluates_the_same(photos: Photos, tmp_pat
 
 
 def test_a_probe_solves_the_classifier_and_nothing_else(photos: Photos, tmp_path: Path) -> None:
-    spec = TeachSpec(name="vit_tiny_patch16_224", pretrained=False, options=SMALL, crop=1.0, method="probe")
+    spec = ProbeSpec(name="vit_tiny_patch16_224", pretrained=False, options=SMALL, crop=1.0)
     probed = teachers.load(teachers.teach(photos, spec, tmp_path / "teacher", seed=4))
     torch.manual_seed(4)
     fresh = teachers.create_teacher(spec.name, 3, options=SMALL, crop=1.0)
@@ -136,7 +136,7 @@ def test_a_probe_of_two_classes(shapes: Path, tmp_path: Path) -> None:
         (tmp_path / "two" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "two" / name).symlink_to(shapes / name)
     photos = read_photos(DataSpec(str(tmp_path / "two")))
-    spec = TeachSpec(name="vit_tiny_patch16_224", pretrained=False, options=SMALL, crop=1.0, method="probe")
+    spec = ProbeSpec(name="vit_tiny_patch16_224", pretrained=False, options=SMALL, crop=1.0)
     probed = teachers.load(teachers.teach(photos, spec, tmp_path / "teacher"))
     right = predict(probed, load_pixels(photos.train, preprocessing_of(probed))).argmax(1) == labels_of(photos.train)
     assert right.mean() > 0.75  # chance is 1/2

@@ -17,7 +17,7 @@ from attar.data.photos import DataSpec, Photos, read_photos
 from attar.data.views import ViewPolicy
 from attar.distill import distill_student
 from attar.errors import InputError
-from attar.recipe import DistillSpec, TeachSpec, validate
+from attar.recipe import DistillSpec, TeachSpec, ZeroShotSpec, validate
 from attar.teachers.zero_shot import read_text_embeddings
 
 CLIP, SIGLIP = "vit_base_patch16_clip_224.openai", "vit_base_patch16_siglip_224"
@@ -48,8 +48,8 @@ def text(dim: int, prompts: int = 2, classes: tuple[str, ...] = CLASSES) -> dict
 
 
 def spec(name: str, towers: dict[str, Path], embeddings: Path, **more: object) -> TeachSpec:
-    return TeachSpec(
-        name=name, checkpoint=str(towers[name]), options=SMALL, method="zero_shot", text_embeddings=str(embeddings),
+    return ZeroShotSpec(
+        name=name, checkpoint=str(towers[name]), options=SMALL, text_embeddings=str(embeddings),
         **more,
     )  # fmt: skip
 
@@ -203,7 +203,7 @@ def test_a_tower_without_weights_or_projection_is_refused(
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        ({"method": "zero_shot"}, "method zero_shot and text_embeddings go together"),
+        ({"method": "zero_shot"}, "teacher.text_embeddings: is missing, and a recipe of method zero_shot needs it"),
         ({"text_embeddings": "text.npy"}, "text_embeddings belongs to method zero_shot"),
     ],
 )

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from attar.benchmarks.studies.recipe_page import PAGE, page
 from attar.data.views import ViewPolicy
-from attar.recipe import BenchPart, DataPart, DistillSpec, LossPart, Recipe, TeachSpec
+from attar.recipe import TEACHERS, BenchPart, DataPart, DistillSpec, LossPart, Recipe
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -16,7 +16,7 @@ def test_the_page_is_up_to_date() -> None:
 def test_it_has_every_key_and_says_what_each_means() -> None:
     rows = [line for line in page().splitlines() if line.startswith("| `")]
     named = {row.split("`")[1] for row in rows}
-    specs = (Recipe, DataPart, TeachSpec, DistillSpec, BenchPart, LossPart)
+    specs = (Recipe, DataPart, *TEACHERS.values(), DistillSpec, BenchPart, LossPart)
     keys = {name for spec in specs for name in spec.model_fields} | {each.name for each in fields(ViewPolicy)}
     assert named == keys - {"data", "views", "teacher", "student", "bench"}
     assert all(row.rstrip(" |").split("|")[-1].strip() for row in rows)
