@@ -15,10 +15,21 @@ from attar.errors import InputError, did_you_mean
 
 RESERVED = frozenset(
     {
-        "cache_dir", "checkpoint_path", "exportable", "features_only", "kwargs", "model_name", "no_jit", "num_classes",
-        "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict", "scriptable",
+        "cache_dir",
+        "checkpoint_path",
+        "exportable",
+        "features_only",
+        "kwargs",
+        "model_name",
+        "no_jit",
+        "num_classes",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "pretrained_strict",
+        "scriptable",
     }
-)  # fmt: skip
+)
 """Arguments of `timm.create_model` that are not the architecture's."""
 
 SYNONYMS = {"size": "img_size", "image_size": "img_size", "input_size": "img_size", "classes": "num_classes"}

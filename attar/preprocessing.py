@@ -36,10 +36,7 @@ GREY = (128, 128, 128)
 _LARGEST = 1 << 24
 """Pixels of a resized photo, at most; of a longer one only the middle is resized, more than the crop keeps."""
 
-_INTERPOLATIONS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
+_INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -145,9 +142,13 @@ class Preprocessing:
         if (value.get("mean", MEAN), value.get("std", STD)) != (MEAN, STD):
             raise InputError(f"preprocessing: mean {value['mean']} and std {value['std']}, not {MEAN} and {STD}.")
         return Preprocessing(
-            int(value["size"]), float(value["crop"]), str(value["interpolation"]), str(value.get("fit", "crop")),
-            tuple(value.get("fill", GREY)), int(value.get("geometry", 1)),
-        )  # fmt: skip
+            int(value["size"]),
+            float(value["crop"]),
+            str(value["interpolation"]),
+            str(value.get("fit", "crop")),
+            tuple(value.get("fill", GREY)),
+            int(value.get("geometry", 1)),
+        )
 
 
 def _middle(image: Image.Image) -> Image.Image:

@@ -39,7 +39,7 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
         "command": shlex.join(sys.argv),
         "computed_on": _computed_on(),
         **more,
-    }  # fmt: skip
+    }
 
 
 def agree_on(photos: Photos, seed: int, **more: Any) -> None:
@@ -73,6 +73,10 @@ def data_of(provenance: Mapping[str, Any]) -> DataSpec:
         raise InputError("The bundle does not say which photos it was made from. Give --data.")
     # Version 0.1 left copies where they are.
     return DataSpec(
-        data["path"], data["val_fraction"], data["seed"], classes=data.get("classes", "outer"),
-        allow_duplicates=data.get("allow_duplicates", True), keep=data.get("keep"),
-    )  # fmt: skip
+        data["path"],
+        data["val_fraction"],
+        data["seed"],
+        classes=data.get("classes", "outer"),
+        allow_duplicates=data.get("allow_duplicates", True),
+        keep=data.get("keep"),
+    )

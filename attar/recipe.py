@@ -179,8 +179,12 @@ class EnsembleSpec(TeacherPart):
 
 
 TEACHERS: dict[str, type[TeacherPart]] = {
-    "finetune": FinetuneSpec, "lora": LoraSpec, "probe": ProbeSpec, "zero_shot": ZeroShotSpec, "ensemble": EnsembleSpec,
-}  # fmt: skip
+    "finetune": FinetuneSpec,
+    "lora": LoraSpec,
+    "probe": ProbeSpec,
+    "zero_shot": ZeroShotSpec,
+    "ensemble": EnsembleSpec,
+}
 """`method` -> how a teacher is fitted so."""
 
 
@@ -393,9 +397,12 @@ def _explained(problem: Any) -> str:
 
 
 _PARTS: dict[str | None, Any] = {
-    None: Recipe, "data": DataPart, "views": ViewPolicy, "student": DistillSpec,
+    None: Recipe,
+    "data": DataPart,
+    "views": ViewPolicy,
+    "student": DistillSpec,
     "bench": BenchPart,
-}  # fmt: skip
+}
 _KEYS = {part: list(getattr(kind, "model_fields", None) or kind.__annotations__) for part, kind in _PARTS.items()}
 _KEYS["teacher"] = ["method", *TeacherPart.model_fields, *_METHOD_OF]
 """The keys that are known in each part of the recipe."""

@@ -11,8 +11,11 @@ OURS = {
     **dict.fromkeys(("model", "arch", "architecture", "backbone"), "name"),
     **dict.fromkeys(("folder", "dir", "directory", "root", "images", "photos"), "path"),
     **dict.fromkeys(("learning_rate", "lr0"), "lr"),
-    "batch": "batch_size", "num_epochs": "epochs", "wd": "weight_decay", "weights": "checkpoint",
-}  # fmt: skip
+    "batch": "batch_size",
+    "num_epochs": "epochs",
+    "wd": "weight_decay",
+    "weights": "checkpoint",
+}
 """Words of timm, Ultralytics, Keras and others -> the recipe's."""
 
 

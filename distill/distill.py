@@ -57,21 +57,33 @@ def distill_student(
     output = Path(output)
     teacher = as_bundle(teacher, "teacher") if teacher else None
     agree_on(
-        photos, seed, recipe=spec.model_dump(), views=views.to_json(), teacher=teacher and teacher.fingerprint,
-        unlabelled=photos.unlabelled_fingerprint, start=start and start.fingerprint,
-    )  # fmt: skip
+        photos,
+        seed,
+        recipe=spec.model_dump(),
+        views=views.to_json(),
+        teacher=teacher and teacher.fingerprint,
+        unlabelled=photos.unlabelled_fingerprint,
+        start=start and start.fingerprint,
+    )
     check_head(spec.head)
     spec = scheduled(spec, steps_of(spec, photos, teacher))
     task = Task(
-        photos, spec, Preprocessing(spec.size, spec.crop, fit=spec.fit), views, teacher,
-        Path(cache) if cache else cache_of(output), seed,
+        photos,
+        spec,
+        Preprocessing(spec.size, spec.crop, fit=spec.fit),
+        views,
+        teacher,
+        Path(cache) if cache else cache_of(output),
+        seed,
         checkpoint=output.with_name(f"{output.name}.training.pt"),
         identity=[
-            identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None,
+            identity_of(photos),
+            views.to_json(),
+            teacher.fingerprint if teacher else None,
             *([start.fingerprint] if start else []),
         ],
         title=f"Training {spec.name}",
-    )  # fmt: skip
+    )
     fitted = fit(_begun(spec, photos, seed, start), task)
     with distributed.first_alone() as writes:
         if writes:
@@ -84,10 +96,15 @@ def _begun(spec: DistillSpec, photos: Photos, seed: int, start: Bundle | None) -
     """A student with its first weights: drawn by the seed, pretrained, or those of an earlier one."""
     torch.manual_seed(seed)
     student = students.create_student(
-        spec.name, len(photos.labels), head=spec.head, pretrained=spec.pretrained and start is None,
-        checkpoint=None if start else spec.checkpoint, head_width=spec.head_width, drop_rate=spec.drop_rate,
+        spec.name,
+        len(photos.labels),
+        head=spec.head,
+        pretrained=spec.pretrained and start is None,
+        checkpoint=None if start else spec.checkpoint,
+        head_width=spec.head_width,
+        drop_rate=spec.drop_rate,
         activation=spec.activation,
-    )  # fmt: skip
+    )
     if start is not None:
         warm_start(student, student.network, photos.labels, start)
     return student
@@ -107,13 +124,19 @@ def save(fitted: Fitted, task: Task, output: Path, *, about: Mapping[str, Any], 
     metrics = evaluate(student.to(device()), photos, task.preprocessing, "Evaluating the student", fitted.sample)
     metrics |= {} if steps is None else {"steps": steps + fitted.steps}
     return students.save(
-        student.cpu(), output, labels=photos.labels, preprocessing=task.preprocessing,
+        student.cpu(),
+        output,
+        labels=photos.labels,
+        preprocessing=task.preprocessing,
         metrics={**metrics, "history": fitted.history},
         provenance=provenance(
-            photos, task.seed, {"student": task.spec.model_dump(), "views": task.views.to_json()},
-            teacher=about_teacher(task.teacher) if task.teacher else None, **about,
+            photos,
+            task.seed,
+            {"student": task.spec.model_dump(), "views": task.views.to_json()},
+            teacher=about_teacher(task.teacher) if task.teacher else None,
+            **about,
         ),
-    )  # fmt: skip
+    )
 
 
 def cache_of(output: Path) -> Path:

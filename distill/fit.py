@@ -105,11 +105,16 @@ def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
     sample = TrainingSample(photos, task.preprocessing)
     trained = train(
         distillation_module(student, spec, cache, task.seed, label_loss(spec, photos)),
-        spec, _From(loader, task.first), loss_function(objective, cache),
-        seed=task.seed, checkpoint=task.checkpoint, identity=task.identity, title=task.title,
+        spec,
+        _From(loader, task.first),
+        loss_function(objective, cache),
+        seed=task.seed,
+        checkpoint=task.checkpoint,
+        identity=task.identity,
+        title=task.title,
         validate=validator(photos, task.preprocessing, spec.select),
         remeasure=sample.remeasure if remeasure and distributed.is_first() else None,
-    )  # fmt: skip
+    )
     fitted: Any = trained.model
     return Fitted(fitted.student, trained.history, spec.epochs * loader.steps, sample)
 
@@ -125,9 +130,15 @@ def _cached_outputs(task: Task, objective: DistillObjective) -> TeacherCache | N
     if task.teacher is None:
         return None
     cache = fill_cache(
-        task.teacher, task.photos, task.views, task.cache, epochs=task.first + task.spec.epochs, kinds=objective.kinds,
-        temperature=objective.temperature, compile=task.spec.compile_teacher,
-    )  # fmt: skip
+        task.teacher,
+        task.photos,
+        task.views,
+        task.cache,
+        epochs=task.first + task.spec.epochs,
+        kinds=objective.kinds,
+        temperature=objective.temperature,
+        compile=task.spec.compile_teacher,
+    )
     if (
         task.spec.check_teacher and objective.labels and "logits" in objective.kinds
     ):  # the labelled photos come first in it
@@ -147,11 +158,7 @@ def training_set(
 
 
 def distillation_module(
-    student: nn.Module,
-    spec: DistillSpec,
-    cache: TeacherCache | None,
-    seed: int,
-    supervised: LabelLoss | None = None,
+    student: nn.Module, spec: DistillSpec, cache: TeacherCache | None, seed: int, supervised: LabelLoss | None = None
 ) -> DistillationModule:
     """The student as it is trained, with what its losses learn beside it; `supervised` is by default not balanced."""
     torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not

@@ -123,8 +123,11 @@ class QuantizationAware(nn.Module):
     def plain(self) -> Student:
         """A student with the weights as they are before rounding, in evaluation mode."""
         twin = build(self.student.architecture)
-        state = {key.replace("parametrizations.weight.original", "weight"): value
-                 for key, value in self.student.state_dict().items() if ".rounded." not in key}  # fmt: skip
+        state = {
+            key.replace("parametrizations.weight.original", "weight"): value
+            for key, value in self.student.state_dict().items()
+            if ".rounded." not in key
+        }
         twin.load_state_dict(state)
         return twin.eval()
 
@@ -185,12 +188,17 @@ def quantization_aware(
     spec = scheduled(spec, steps_of(spec, photos, teacher))
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
     task = Task(
-        photos, spec.model_copy(update={"name": parent.name, "size": preprocessing.size, **schedule}), preprocessing,
-        views, teacher, Path(cache) if cache else cache_of(output), seed,
+        photos,
+        spec.model_copy(update={"name": parent.name, "size": preprocessing.size, **schedule}),
+        preprocessing,
+        views,
+        teacher,
+        Path(cache) if cache else cache_of(output),
+        seed,
         checkpoint=output.with_name(f"{output.name}.training.pt"),
         identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
         title=f"Training {parent.name} for integers",
-    )  # fmt: skip
+    )
     plain = students.load(parent)
     TrainingSample(photos, preprocessing).remeasure(plain)
     fitted = fit(QuantizationAware(plain), task, remeasure=False)

@@ -83,9 +83,12 @@ def _build_cache(
 ) -> TeacherCache:
     seen = photos.train + photos.unlabelled
     cache = TeacherCache(
-        folder, teacher=bundle.fingerprint, data=identity_of(photos), views=views.fingerprint,
+        folder,
+        teacher=bundle.fingerprint,
+        data=identity_of(photos),
+        views=views.fingerprint,
         shape=(len(seen), len(photos.labels)),
-    )  # fmt: skip
+    )
     cache.serve(temperature if "logits" in kinds else 0.0)
     missing = distributed.exchange(cache.missing(needed, kinds))[0]
     if not missing:

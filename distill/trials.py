@@ -110,12 +110,7 @@ class Probes:
 
 
 def probe(
-    student: Bundle,
-    photos: Photos,
-    output: Path,
-    *,
-    teacher: Bundle | None = None,
-    cache: Path | None = None,
+    student: Bundle, photos: Photos, output: Path, *, teacher: Bundle | None = None, cache: Path | None = None
 ) -> Probes:
     """Try every change of `CHANGES` on a student.
 
@@ -151,9 +146,12 @@ def probe(
         how=f"Each change was tried by training the student on (epochs: {epochs}; for schedule {2 * epochs}) at "
         f"{SHARE:g} of its learning rate, against a control with nothing changed, on one seed. The gain of a full "
         "training may be larger or smaller, and what is worse so soon may need longer: a larger input most of all.",
-        level=level, student=float(student.metrics["top1"]), control=float(base.mean()),
-        tried=tuple(sorted(trials, key=lambda each: -each.gain)), left_out=tuple(left_out),
-    )  # fmt: skip
+        level=level,
+        student=float(student.metrics["top1"]),
+        control=float(base.mean()),
+        tried=tuple(sorted(trials, key=lambda each: -each.gain)),
+        left_out=tuple(left_out),
+    )
 
 
 def _require_own(student: Bundle, photos: Photos, teacher: Bundle | None) -> None:
@@ -230,7 +228,7 @@ def _tried(name: str, plan: Plan, right: np.ndarray, control: np.ndarray, level:
 
 def _right(
     name: str, plan: Plan, student: Bundle, photos: Photos, output: Path, teacher: Bundle | None, cache: Path
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """On which validation photos the student is right after a plan, bool (images,); read if it was computed before."""
     taught = teacher.fingerprint if teacher else None
     identity = [student.fingerprint, identity_of(photos), taught, name, plan.views.to_json(), plan.first]
@@ -240,9 +238,18 @@ def _right(
         return np.array(earlier["right"], dtype=bool)
     preprocessing = replace(student.preprocessing, size=plan.spec.size)
     task = Task(
-        photos, plan.spec, preprocessing, plan.views, teacher, cache, seed=0, checkpoint=output / f"{name}.training.pt",
-        identity=identity, title=f"Probing {name}", first=plan.first,
-    )  # fmt: skip
+        photos,
+        plan.spec,
+        preprocessing,
+        plan.views,
+        teacher,
+        cache,
+        seed=0,
+        checkpoint=output / f"{name}.training.pt",
+        identity=identity,
+        title=f"Probing {name}",
+        first=plan.first,
+    )
     fitted = fit(copy.deepcopy(plan.student), task).student  # several plans start from it
     probabilities = predict(fitted.to(device()), load_pixels(photos.val, preprocessing), title=f"Evaluating {name}")
     right = probabilities.argmax(1) == labels_of(photos.val)

@@ -42,24 +42,32 @@ def render(manifest: Manifest, student: Bundle, code: Mapping[str, str]) -> str:
         f"# {plain(student.name)}: image classifier of {len(student.labels)} classes",
         f"Made by attar {__version__}. Model `{student.fingerprint[:12]}`.",
         *_readiness(manifest),
-        "## Files", _files(manifest.files),
+        "## Files",
+        _files(manifest.files),
         "Top-1, agreement and largest error were measured at export on "
         f"{manifest.files[0].verification['images']} validation photos, against the student in PyTorch, whose top-1 on "
         f"them is {_percent(manifest.files[0].verification['student_top1'])}. `attar verify` measures them again.",
-        "## Input and output", _tensors(manifest, student),
-        "## Classes", _labels(student.labels),
-        "## Accuracy", _accuracy(facts),
-        "## Where it comes from", _origin(facts),
-        "## Limits", _limits(manifest),
+        "## Input and output",
+        _tensors(manifest, student),
+        "## Classes",
+        _labels(student.labels),
+        "## Accuracy",
+        _accuracy(facts),
+        "## Where it comes from",
+        _origin(facts),
+        "## Limits",
+        _limits(manifest),
         "## Check your app",
         "`golden/` holds validation photos as the files take them (PNG: feed them as they are) and `golden.json`, the "
         "probabilities that each file gives for them. The same runtime on a CPU gives the same up to rounding; "
         "accelerators that compute in half precision differ more. If your app's answers differ at the first digit, its "
         "pixels are not these: look at resizing, cropping, and the order of colours.",
         "## Load it",
-        *(f"### {_HEADINGS[name]}\n\n```{_LANGUAGES[name.rpartition('.')[2]]}\n{text.strip()}\n```"
-          for name, text in code.items()),
-    ]  # fmt: skip
+        *(
+            f"### {_HEADINGS[name]}\n\n```{_LANGUAGES[name.rpartition('.')[2]]}\n{text.strip()}\n```"
+            for name, text in code.items()
+        ),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -76,11 +84,16 @@ def _files(entries: Iterable[FileEntry]) -> str:
         verification = entry.verification
         others = [second["evaluator"] for second in verification.get("second_opinions", {}).values()]
         rows.append(
-            [f"`{entry.file}`", f"{entry.bytes / 1e6:.2f} MB",
-             _percent(verification["top1"]), _percent(verification["agreement"]),
-             f"{verification['max_abs_error']:.4f}", f"TFLite {entry.min_runtime}" if entry.min_runtime else "",
-             "; ".join([verification["evaluator"], *others, *filter(None, [verification.get("remark")])])]
-        )  # fmt: skip
+            [
+                f"`{entry.file}`",
+                f"{entry.bytes / 1e6:.2f} MB",
+                _percent(verification["top1"]),
+                _percent(verification["agreement"]),
+                f"{verification['max_abs_error']:.4f}",
+                f"TFLite {entry.min_runtime}" if entry.min_runtime else "",
+                "; ".join([verification["evaluator"], *others, *filter(None, [verification.get("remark")])]),
+            ]
+        )
     return table(rows)
 
 
@@ -122,8 +135,9 @@ def _origin(facts: Mapping[str, Any]) -> str:
         f"- Licence: {plain(facts['license'] or 'not stated')}",
         f"- Model fingerprint: `{facts['fingerprint']}`",
         f"- Teacher: {plain(facts['teacher']['name'])} (`{facts['teacher']['fingerprint'][:12]}`)"
-        if facts["teacher"] else "- Teacher: none",
-    ]  # fmt: skip
+        if facts["teacher"]
+        else "- Teacher: none",
+    ]
     if data:
         counts = f"{data.get('train', '?')} photos to train on, {data.get('val', '?')} to validate"
         lines.append(f"- Data: {counts} (fingerprint `{str(data.get('fingerprint', ''))[:12]}`)")

@@ -48,9 +48,14 @@ def make(
             by_plan = _quietly(target.module.ByPlan, model, reference.bundle, target.precision, calibration)
             chosen = calibration[:: -(-len(calibration) // RANKED)]
             files = RealFiles(
-                by_plan.layers, lambda plan, path: _quietly(by_plan.write, plan, path), gate, temporary, reference,
-                images=chosen, answers=predict(model, chosen),
-            )  # fmt: skip
+                by_plan.layers,
+                lambda plan, path: _quietly(by_plan.write, plan, path),
+                gate,
+                temporary,
+                reference,
+                images=chosen,
+                answers=predict(model, chosen),
+            )
             entry = recover(files, may_keep_float=target.precision.endswith("+fp"))
         else:
             _quietly(target.module.convert, model, reference.bundle, target.precision, calibration, temporary)

@@ -41,9 +41,10 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         program = torch.export.export(_integer(program, calibration), image)
     text = json.dumps(about(bundle, f"executorch:{precision}"), ensure_ascii=False).encode()
     lowered = exir.to_edge_transform_and_lower(
-        program, partitioner=[partition.XnnpackPartitioner()],
+        program,
+        partitioner=[partition.XnnpackPartitioner()],
         constant_methods={ABOUT: torch.tensor(list(text), dtype=torch.uint8)},
-    )  # fmt: skip
+    )
     destination.write_bytes(lowered.to_executorch().buffer)
 
 

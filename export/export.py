@@ -131,9 +131,13 @@ def _check(student: Bundle, photos: Photos, calibration: np.ndarray | None, targ
 
 
 def _keys(
-    targets: Sequence[Target], student: Bundle, photos: Photos, calibration: np.ndarray | None, max_drop: float,
+    targets: Sequence[Target],
+    student: Bundle,
+    photos: Photos,
+    calibration: np.ndarray | None,
+    max_drop: float,
     limit: int,
-) -> dict[Target, str]:  # fmt: skip
+) -> dict[Target, str]:
     """What each target's file is made from and by, as a digest: the same key, the same file."""
     made_from = {
         "attar": __version__,

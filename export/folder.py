@@ -33,13 +33,16 @@ class Folder:
         self.path = path
         self.manifest = Manifest(
             bundle={
-                "path": _relative(student.path, path), "name": student.name, "fingerprint": student.fingerprint,
-                "labels": list(student.labels), "labels_sha256": digest_of(list(student.labels)),
+                "path": _relative(student.path, path),
+                "name": student.name,
+                "fingerprint": student.fingerprint,
+                "labels": list(student.labels),
+                "labels_sha256": digest_of(list(student.labels)),
                 "readiness": readiness_of(student, photos).to_json(),
             },
             preprocessing=student.preprocessing.to_json(),
             data={"fingerprint": photos.fingerprint},
-        )  # fmt: skip
+        )
         self._others: Manifest | None = None
         if (path / NAME).is_file():
             manifest = read_manifest(path)

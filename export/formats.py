@@ -105,7 +105,12 @@ _OWN = {
         title="LiteRT",
         module="attar.export.litert",
         precisions={
-            "fp32": FLOAT, "fp16": HALF, "w8": WEIGHTS, "dyn8": INTEGERS, "int8": INTEGERS, "int8+fp": INTEGERS,
+            "fp32": FLOAT,
+            "fp16": HALF,
+            "w8": WEIGHTS,
+            "dyn8": INTEGERS,
+            "int8": INTEGERS,
+            "int8+fp": INTEGERS,
         },
         suffix="tflite",
         needs=("litert_torch", "ai_edge_quantizer", "ai_edge_litert"),
@@ -117,7 +122,12 @@ _OWN = {
         title="Core ML",
         module="attar.export.coreml",
         precisions={
-            "fp32": FLOAT, "fp16": HALF, "w8": WEIGHTS, "lut6": WEIGHTS, "lut4": SMALL_TABLES, "w8a8": INTEGERS,
+            "fp32": FLOAT,
+            "fp16": HALF,
+            "w8": WEIGHTS,
+            "lut6": WEIGHTS,
+            "lut4": SMALL_TABLES,
+            "w8a8": INTEGERS,
         },
         suffix="mlpackage",
         needs=("coremltools",),
@@ -157,6 +167,6 @@ _OWN = {
         look=Look("v", "upturned triangles", "#6350b8", "#b3a6f5", "#7a6bc4"),
         snippets={"classify_executorch.py": 1},
     ),
-}  # fmt: skip
+}
 FORMATS = instances("attar.formats", Format, _OWN)
 """Name -> format."""

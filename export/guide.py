@@ -89,13 +89,13 @@ def write_golden(manifest: Manifest, output: Path, reference: Reference, folder:
         with captured():
             runner = open_runner(output / entry.file)
             answers = runner.predict(reference.pixels)
-        files[entry.file] = {
-            "sha256": entry.sha256, "evaluator": runner.evaluator, "probabilities": _rows(answers),
-        }  # fmt: skip
+        files[entry.file] = {"sha256": entry.sha256, "evaluator": runner.evaluator, "probabilities": _rows(answers)}
     golden: dict[str, Any] = {
-        "labels": list(reference.bundle.labels), "images": images,
-        "student": _rows(reference.probabilities), "files": files,
-    }  # fmt: skip
+        "labels": list(reference.bundle.labels),
+        "images": images,
+        "student": _rows(reference.probabilities),
+        "files": files,
+    }
     write_json(folder / "golden.json", golden)
 
 

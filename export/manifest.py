@@ -172,9 +172,13 @@ def files_table(manifest: Manifest) -> Table:
         about = item.verification
         verdict = "verified*" if about.get("remark") else "[green]verified[/]" if ready else "verified"
         view.add_row(
-            item.file, f"{item.bytes / 1e6:.2f} MB", f"{100 * about['agreement']:.1f}%",
-            f"{100 * about['top1']:.1f}%", f"{about['max_abs_error']:.4f}", verdict,
-        )  # fmt: skip
+            item.file,
+            f"{item.bytes / 1e6:.2f} MB",
+            f"{100 * about['agreement']:.1f}%",
+            f"{100 * about['top1']:.1f}%",
+            f"{about['max_abs_error']:.4f}",
+            verdict,
+        )
     for failure in manifest.failed:
         view.add_row(failure.target, "", "", "", "", "[red]failed[/]")
     return view

@@ -107,9 +107,15 @@ def _float_content(student: Student, bundle: Bundle) -> bytes:
     # Two images: torch.export takes a batch of one for a constant.
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     program = torch.onnx.export(
-        network, (example,), dynamo=True, opset_version=OPSET, external_data=False,
-        input_names=[IMAGE], output_names=[PROBABILITIES], dynamic_shapes=({0: torch.export.Dim("batch")},),
-    )  # fmt: skip
+        network,
+        (example,),
+        dynamo=True,
+        opset_version=OPSET,
+        external_data=False,
+        input_names=[IMAGE],
+        output_names=[PROBABILITIES],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
     assert program is not None
     for node in program.model.graph:
         node.metadata_props.clear()  # where in whose folders each operator's source stands
@@ -143,12 +149,17 @@ def _integer(content: bytes, calibration: np.ndarray) -> bytes:
         plain.write_bytes(content)
         require("onnxruntime.quantization.shape_inference").quant_pre_process(str(plain), str(prepared))
         quantization.quantize_static(
-            str(prepared), str(quantized), _Images(quantization.CalibrationDataReader, calibration),
-            quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            str(prepared),
+            str(quantized),
+            _Images(quantization.CalibrationDataReader, calibration),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
             # Softmax in integers would round probabilities to 1/256.
-            op_types_to_quantize=_BETWEEN, calibrate_method=quantization.CalibrationMethod.MinMax,
-        )  # fmt: skip
+            op_types_to_quantize=_BETWEEN,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+        )
         return quantized.read_bytes()
 
 

@@ -27,9 +27,11 @@ from attar.export.tflite.quantize import Plan
 from attar.export.verify import Reference, measure
 
 RANGES = {
-    "whole": "whole ranges", "average": "average ranges", "percentile": "percentile ranges",
+    "whole": "whole ranges",
+    "average": "average ranges",
+    "percentile": "percentile ranges",
     "mse": "least-squares ranges",
-}  # fmt: skip
+}
 """Estimators of ranges (`attar.export.tflite.ranges`), and what they are called. No one is best for every student."""
 
 TOOLS: tuple[tuple[str, dict[str, Any]], ...] = (

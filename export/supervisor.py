@@ -46,10 +46,12 @@ class Supervisor:
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             module_command("attar.export.supervisor_process"),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
             env={"OMP_NUM_THREADS": threads, **environment(**own)},
             start_new_session=True,  # Ctrl-C is for the caller, who closes the pipe
-        )  # fmt: skip
+        )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -113,14 +113,24 @@ def check(path: Path, target: Target, reference: Reference, max_drop: float, *, 
     }
     min_runtime = getattr(target.module, "min_runtime", lambda path: None)
     return FileEntry(
-        target=str(target), file=path.name, sha256=sha256(path), bytes=size(path), signature=runner.signature,
-        labels_sha256=digest_of(list(runner.labels)), partitions=runner.partitions, min_runtime=min_runtime(path),
+        target=str(target),
+        file=path.name,
+        sha256=sha256(path),
+        bytes=size(path),
+        signature=runner.signature,
+        labels_sha256=digest_of(list(runner.labels)),
+        partitions=runner.partitions,
+        min_runtime=min_runtime(path),
         verification={
-            **measured, "evaluator": runner.evaluator, "max_drop": max_drop, "passed": True, "remark": remark,
+            **measured,
+            "evaluator": runner.evaluator,
+            "max_drop": max_drop,
+            "passed": True,
+            "remark": remark,
             "second_opinions": opinions,
         },
         versions=target.versions,
-    )  # fmt: skip
+    )
 
 
 def _evaluators(path: Path, target: Target, arm: bool) -> dict[str, Callable[[], Evaluator]]:
@@ -285,8 +295,10 @@ def _refuse_another_story(exports: Path, manifest: Manifest, bundle: Bundle) -> 
         raise GateError(f"{exports}: its manifest lists no file, so there is nothing to prove. Export again.")
     stored = {"labels": list(bundle.labels), "preprocessing": bundle.preprocessing.to_json(), "name": bundle.name}
     listed = {
-        "labels": manifest.bundle["labels"], "preprocessing": manifest.preprocessing, "name": manifest.bundle["name"],
-    }  # fmt: skip
+        "labels": manifest.bundle["labels"],
+        "preprocessing": manifest.preprocessing,
+        "name": manifest.bundle["name"],
+    }
     for what, value in stored.items():
         if listed[what] != value:
             raise GateError(f"{exports}: its manifest has other {what} than {bundle.path}. Export again.")

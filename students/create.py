@@ -68,9 +68,13 @@ def create_student(
             f"student {name}: {num_classes} classes, head width {head_width} or drop rate {drop_rate} is out of range."
         )
     architecture = {
-        "name": name, "num_classes": num_classes, "head": head, "head_width": head_width, "drop_rate": drop_rate,
+        "name": name,
+        "num_classes": num_classes,
+        "head": head,
+        "head_width": head_width,
+        "drop_rate": drop_rate,
         "activation": activation,
-    }  # fmt: skip
+    }
     return build(architecture, pretrained=pretrained, checkpoint=checkpoint)
 
 
@@ -106,9 +110,11 @@ def build(
     if architecture["head"] != STOCK:
         check_head(architecture["head"])  # a bundle may come from where more packages are installed
         head = HEADS[architecture["head"]](
-            backbone.num_features, architecture["num_classes"],
-            width=architecture["head_width"], dropout=architecture["drop_rate"],
-        )  # fmt: skip
+            backbone.num_features,
+            architecture["num_classes"],
+            width=architecture["head_width"],
+            dropout=architecture["drop_rate"],
+        )
         _remove_stock_head(backbone)
         network = WithHead(backbone, head)
     return Student(network, dict(architecture))
@@ -141,9 +147,15 @@ def save(
     if len(labels) != student.architecture["num_classes"]:
         raise InputError(f"{len(labels)} labels for a student of {student.architecture['num_classes']} classes.")
     return write_bundle(
-        path, kind="student", architecture=student.architecture, state_dict=student.state_dict(), labels=labels,
-        preprocessing=preprocessing, provenance=provenance, metrics=metrics,
-    )  # fmt: skip
+        path,
+        kind="student",
+        architecture=student.architecture,
+        state_dict=student.state_dict(),
+        labels=labels,
+        preprocessing=preprocessing,
+        provenance=provenance,
+        metrics=metrics,
+    )
 
 
 def _create_timm(architecture: Mapping[str, Any], pretrained: bool) -> Any:

@@ -18,10 +18,19 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MEASURED = (
-    "mobilenetv3_small_100", "mobilenetv4_conv_small", "mobilenetv3_large_100", "mobilenetv2_100",
-    "tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "mobilenetv4_conv_medium",
-    "mobilenetv4_hybrid_medium", "tf_efficientnet_lite3", "tf_efficientnet_lite4", "mobilenetv4_conv_large",
-)  # fmt: skip
+    "mobilenetv3_small_100",
+    "mobilenetv4_conv_small",
+    "mobilenetv3_large_100",
+    "mobilenetv2_100",
+    "tf_efficientnet_lite0",
+    "tf_efficientnet_lite1",
+    "tf_efficientnet_lite2",
+    "mobilenetv4_conv_medium",
+    "mobilenetv4_hybrid_medium",
+    "tf_efficientnet_lite3",
+    "tf_efficientnet_lite4",
+    "mobilenetv4_conv_large",
+)
 """Any other model of `attar.students.create.FAMILIES` may do as well."""
 
 

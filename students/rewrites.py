@@ -133,10 +133,15 @@ def fold_batch_norm(network: fx.GraphModule) -> None:
         conv.weight, conv.bias = (
             nn.Parameter(tensor.to(kind), requires_grad=False)
             for tensor in fuse_conv_bn_weights(
-                conv.weight.double(), None if conv.bias is None else conv.bias.double(),
-                norm.running_mean.double(), norm.running_var.double(), norm.eps, norm.weight, norm.bias,
+                conv.weight.double(),
+                None if conv.bias is None else conv.bias.double(),
+                norm.running_mean.double(),
+                norm.running_var.double(),
+                norm.eps,
+                norm.weight,
+                norm.bias,
             )
-        )  # fmt: skip
+        )
         if before is not node:
             _replace(network, node, before)
 
@@ -206,8 +211,13 @@ FLOAT: tuple[Pass, ...] = (fold_batch_norm, fold_layer_scale, spell_hard_sigmoid
 respelled before, by `trace`."""
 
 INTEGER: tuple[Pass, ...] = (
-    fold_batch_norm, fold_layer_scale, spell_hard_sigmoid, spell_hard_swish, fold_shift, sink_factors,
-)  # fmt: skip
+    fold_batch_norm,
+    fold_layer_scale,
+    spell_hard_sigmoid,
+    spell_hard_swish,
+    fold_shift,
+    sink_factors,
+)
 """For a file that computes in int8."""
 
 

@@ -5,7 +5,4 @@ from attar.teachers.ensemble import Ensemble
 from attar.teachers.fit import teach
 from attar.teachers.teacher import Teacher
 
-__all__ = [
-    "Ensemble", "Teacher", "create_teacher", "create_zero_shot", "load", "preprocessing_of", "save",
-    "teach",
-]  # fmt: skip
+__all__ = ["Ensemble", "Teacher", "create_teacher", "create_zero_shot", "load", "preprocessing_of", "save", "teach"]

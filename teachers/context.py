@@ -48,9 +48,14 @@ class FitContext:
         spec = self.spec
         start = self.start
         teacher = create_teacher(
-            spec.name, len(self.photos.labels), pretrained=spec.pretrained and start is None,
-            checkpoint=None if start else spec.checkpoint, options=spec.options, crop=spec.crop, fit=spec.fit,
-        )  # fmt: skip
+            spec.name,
+            len(self.photos.labels),
+            pretrained=spec.pretrained and start is None,
+            checkpoint=None if start else spec.checkpoint,
+            options=spec.options,
+            crop=spec.crop,
+            fit=spec.fit,
+        )
         if start is not None:
             warm_start(teacher, teacher.network, self.photos.labels, start)
         return teacher

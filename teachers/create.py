@@ -136,9 +136,15 @@ def save(
     if len(labels) != teacher.architecture["num_classes"]:
         raise InputError(f"{len(labels)} labels for a teacher of {teacher.architecture['num_classes']} classes.")
     return write_bundle(
-        path, kind="teacher", architecture=teacher.architecture, state_dict=teacher.state_dict(), labels=labels,
-        preprocessing=preprocessing_of(teacher), provenance=provenance, metrics=metrics,
-    )  # fmt: skip
+        path,
+        kind="teacher",
+        architecture=teacher.architecture,
+        state_dict=teacher.state_dict(),
+        labels=labels,
+        preprocessing=preprocessing_of(teacher),
+        provenance=provenance,
+        metrics=metrics,
+    )
 
 
 def _rebuilt(about: dict[str, Any]) -> Teacher | Ensemble:
@@ -158,13 +164,17 @@ def _about(network: Any, name: str, options: dict[str, Any], crop: float | None,
     config = timm.data.resolve_model_data_config(network)
     height, width = _shape(name, options.get("img_size", config["input_size"][-2:]))
     return {
-        "name": name, "options": options, "size": max(height, width),
+        "name": name,
+        "options": options,
+        "size": max(height, width),
         **({} if height == width else {"shape": [height, width]}),
-        "mean": list(config["mean"]), "std": list(config["std"]),
-        "crop": crop or float(config["crop_pct"]), "interpolation": _interpolation(config["interpolation"]),
+        "mean": list(config["mean"]),
+        "std": list(config["std"]),
+        "crop": crop or float(config["crop_pct"]),
+        "interpolation": _interpolation(config["interpolation"]),
         "fit": fit or _FITS[config.get("crop_mode") or "center"],
         "fill": [round(255 * value) for value in config["mean"]],  # as timm pads
-    }  # fmt: skip
+    }
 
 
 _FITS = {"center": "crop", "squash": "squash", "border": "pad"}

@@ -53,9 +53,11 @@ class Ensemble(nn.Module):
         self.register_buffer("log_weights", torch.tensor(shares).log(), persistent=False)
         largest = max((member.architecture for member in members), key=lambda about: about["size"])
         self.architecture = {
-            "name": ENSEMBLE, **{key: largest[key] for key in _TAKEN if key in largest},
-            "members": [member.architecture for member in members], "weights": shares,
-        }  # fmt: skip
+            "name": ENSEMBLE,
+            **{key: largest[key] for key in _TAKEN if key in largest},
+            "members": [member.architecture for member in members],
+            "weights": shares,
+        }
         self.size = int(largest["size"])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,10 @@ from attar.pretrained.files import unknown_model
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "ViT": (
-        "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224", "vit_large_patch16_224",
+        "vit_tiny_patch16_224",
+        "vit_small_patch16_224",
+        "vit_base_patch16_224",
+        "vit_large_patch16_224",
         "vit_huge_patch14_224",
     ),
     "DeiT": ("deit_base_distilled_patch16_224", "deit3_large_patch16_224"),
@@ -34,7 +37,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "CLIP": ("vit_base_patch16_clip_224", "vit_large_patch14_clip_224"),
     "SigLIP": ("vit_base_patch16_siglip_224", "vit_so400m_patch14_siglip_224"),
     "hybrid": ("vit_base_r50_s16_224",),
-}  # fmt: skip
+}
 """Family -> architectures of timm. Any other timm model may do as well; of these every kind of answer is tested."""
 
 

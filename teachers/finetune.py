@@ -81,11 +81,17 @@ def _train(
 
     spec = scheduled(spec, loader.steps)
     trained = train(
-        teacher, spec, loader, loss_of, seed=context.seed, checkpoint=context.checkpoint,
+        teacher,
+        spec,
+        loader,
+        loss_of,
+        seed=context.seed,
+        checkpoint=context.checkpoint,
         identity=[photos.fingerprint, views.to_json(), *([context.start.fingerprint] if context.start else [])],
         parameters=groups,
         validate=validator(photos, preprocessing_of(teacher), spec.select),
-        remeasure=sample.remeasure if distributed.is_first() else None, title="Fitting the teacher",
-    )  # fmt: skip
+        remeasure=sample.remeasure if distributed.is_first() else None,
+        title="Fitting the teacher",
+    )
     teacher.load_state_dict(trained.model.state_dict())
     return Fitted(teacher, trained.history, steps=spec.epochs * loader.steps, sample=sample)

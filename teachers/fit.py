@@ -39,9 +39,14 @@ TRAINED = ("finetune", "lora")
 
 
 def teach(
-    photos: Photos, spec: TeachSpec, output: Path | str, *, views: ViewPolicy | None = None, seed: int = 0,
+    photos: Photos,
+    spec: TeachSpec,
+    output: Path | str,
+    *,
+    views: ViewPolicy | None = None,
+    seed: int = 0,
     start: Bundle | None = None,
-) -> Bundle:  # fmt: skip
+) -> Bundle:
     """Fit a teacher to `photos` and write its bundle to `output`.
 
     A method of `TRAINED` begins with the weights of the teacher `start`, if one is given (`attar.train.warm_start`).
@@ -67,12 +72,18 @@ def teach(
             metrics |= {} if fitted.steps is None else {"steps": fitted.steps}
             teacher.cpu().eval()
             save(
-                teacher, output, labels=photos.labels, metrics={**metrics, "history": fitted.history},
+                teacher,
+                output,
+                labels=photos.labels,
+                metrics={**metrics, "history": fitted.history},
                 provenance=provenance(
-                    photos, seed, {"teacher": spec.model_dump(), "views": views.to_json()}, **fitted.about,
+                    photos,
+                    seed,
+                    {"teacher": spec.model_dump(), "views": views.to_json()},
+                    **fitted.about,
                     **({"continued_from": about(start)} if start else {}),
                 ),
-            )  # fmt: skip
+            )
             discard(context.checkpoint)
             remove(context.features)
     return read_bundle(output, "teacher")

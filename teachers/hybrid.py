@@ -41,11 +41,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 def create_hybrid(
-    num_classes: int,
-    options: Mapping[str, Any],
-    *,
-    pretrained: bool = False,
-    checkpoint: Path | str | None = None,
+    num_classes: int, options: Mapping[str, Any], *, pretrained: bool = False, checkpoint: Path | str | None = None
 ) -> Any:
     """A VisionTransformer over a timm backbone's feature map; `options` override `DEFAULTS`.
 
@@ -79,11 +75,17 @@ def _assembled(whole: Any, chosen: Mapping[str, Any], num_classes: int) -> Any:
     backbone = timm.create_model(name, features_only=True, out_indices=(middle(reductions_of(whole), last), last))
     backbone.load_state_dict({k: v for k, v in whole.state_dict().items() if k in backbone.state_dict()})
     return VisionTransformer(
-        img_size=chosen["img_size"], patch_size=1, embed_dim=chosen["embed_dim"], depth=chosen["depth"],
-        num_heads=chosen["num_heads"], num_classes=num_classes, drop_path_rate=chosen["drop_path_rate"],
-        proj_drop_rate=chosen["proj_drop_rate"], global_pool="avg",
+        img_size=chosen["img_size"],
+        patch_size=1,
+        embed_dim=chosen["embed_dim"],
+        depth=chosen["depth"],
+        num_heads=chosen["num_heads"],
+        num_classes=num_classes,
+        drop_path_rate=chosen["drop_path_rate"],
+        proj_drop_rate=chosen["proj_drop_rate"],
+        global_pool="avg",
         embed_layer=partial(HybridEmbed, backbone=backbone),
-    )  # fmt: skip
+    )
 
 
 @contextmanager

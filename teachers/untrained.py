@@ -22,9 +22,16 @@ def zero_shot(context: FitContext) -> Fitted:
     assert isinstance(spec, ZeroShotSpec)
     text = read_text_embeddings(spec.text_embeddings, context.photos.labels)
     teacher = create_zero_shot(
-        spec.name, text, pretrained=spec.pretrained, checkpoint=spec.checkpoint, options=spec.options, crop=spec.crop,
-        fit=spec.fit, scale=spec.logit_scale, bias=spec.logit_bias,
-    )  # fmt: skip
+        spec.name,
+        text,
+        pretrained=spec.pretrained,
+        checkpoint=spec.checkpoint,
+        options=spec.options,
+        crop=spec.crop,
+        fit=spec.fit,
+        scale=spec.logit_scale,
+        bias=spec.logit_bias,
+    )
     return Fitted(teacher)
 
 
@@ -39,11 +46,14 @@ def ensemble(context: FitContext) -> Fitted:
     teacher = Ensemble([load(member) for member in members], spec.weights or [1.0] * len(members))
     about = [
         {
-            "name": member.name, "path": str(member.path.resolve()), "fingerprint": member.fingerprint,
-            "weight": weight, "metrics": {k: v for k, v in member.metrics.items() if k != "history"},
+            "name": member.name,
+            "path": str(member.path.resolve()),
+            "fingerprint": member.fingerprint,
+            "weight": weight,
+            "metrics": {k: v for k, v in member.metrics.items() if k != "history"},
         }
         for member, weight in zip(members, teacher.architecture["weights"])
-    ]  # fmt: skip
+    ]
     return Fitted(teacher, about={"members": about})
 
 

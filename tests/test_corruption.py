@@ -40,10 +40,15 @@ class Kind:
 
 def _bundle(folder: Path) -> Path:
     write_bundle(
-        folder / "b", kind="student", architecture={"name": "net", "num_classes": 2}, labels=["a", "b"],
-        state_dict={"w": torch.arange(60.0), "b": torch.ones(3)}, preprocessing=Preprocessing(32, 0.9, fit="pad"),
-        provenance={"seed": 1, "data": {"path": "photos"}}, metrics={"top1": 0.5, "images": 12},
-    )  # fmt: skip
+        folder / "b",
+        kind="student",
+        architecture={"name": "net", "num_classes": 2},
+        labels=["a", "b"],
+        state_dict={"w": torch.arange(60.0), "b": torch.ones(3)},
+        preprocessing=Preprocessing(32, 0.9, fit="pad"),
+        provenance={"seed": 1, "data": {"path": "photos"}},
+        metrics={"top1": 0.5, "images": 12},
+    )
     return folder / "b" / "bundle.json"
 
 
@@ -104,11 +109,23 @@ def _read_run(folder: Path) -> Any:
 
 def _record(number: int) -> record.Record:
     return record.Record(
-        target="litert:int8", file="a.tflite", sha256=digest_of("a"), bytes=7, device={"cpu": "a CPU", "cores": 2},
-        runtime={"name": "LiteRT", "version": "2"}, threads=1, measured=f"2026-01-0{number + 1}T00:00:00+00:00",
-        warmup=10, samples=(90, 95, 91, 99, 97, 92), load=(5,), first=(7,), peak_memory=None, partitions=None,
-        run=f"r{number}", block=2,
-    )  # fmt: skip
+        target="litert:int8",
+        file="a.tflite",
+        sha256=digest_of("a"),
+        bytes=7,
+        device={"cpu": "a CPU", "cores": 2},
+        runtime={"name": "LiteRT", "version": "2"},
+        threads=1,
+        measured=f"2026-01-0{number + 1}T00:00:00+00:00",
+        warmup=10,
+        samples=(90, 95, 91, 99, 97, 92),
+        load=(5,),
+        first=(7,),
+        peak_memory=None,
+        partitions=None,
+        run=f"r{number}",
+        block=2,
+    )
 
 
 def _records(folder: Path) -> Path:

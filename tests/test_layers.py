@@ -26,10 +26,28 @@ FOLDERS = tuple(name for name in MAY_IMPORT if "/" not in name)
 TOP = ("attar.cli", "attar.__main__")
 """These join everything; nothing below them imports them."""
 HEAVY = (
-    "coremltools", "litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime",
-    "executorch", "torchao", "tensorflow", "jax", "jinja2", "matplotlib", "lightning_fabric", "tensorboard", "mlflow",
-    "wandb", "pyarrow", "starlette", "uvicorn", "segno",
-)  # fmt: skip
+    "coremltools",
+    "litert_torch",
+    "ai_edge_quantizer",
+    "ai_edge_litert",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "executorch",
+    "torchao",
+    "tensorflow",
+    "jax",
+    "jinja2",
+    "matplotlib",
+    "lightning_fabric",
+    "tensorboard",
+    "mlflow",
+    "wandb",
+    "pyarrow",
+    "starlette",
+    "uvicorn",
+    "segno",
+)
 
 FILES = sorted(path for name in FOLDERS for path in (ROOT / name).rglob("*.py"))
 

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Distil a large vision teacher into a phone-sized student, export it, prove it, measure it.",
     epilog="Add `--debug` to a command to see where an error came from.",
-    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", add_completion=False,
-)  # fmt: skip
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    add_completion=False,
+)
 
 RecipeFile = Annotated[
     Path | None, typer.Argument(help="Recipe (YAML). Without one, the defaults.", show_default=False)
@@ -45,7 +48,6 @@ History = Annotated[Path | None, typer.Option(help="SQLite file that measurement
 Tag = Annotated[str | None, typer.Option(help="A name for this run in the history.", show_default=False)]
 Against = Annotated[str | None, typer.Option(help="Tag of the runs to compare with.", show_default=False)]
 FailIf = Annotated[
-    list[str] | None,
-    typer.Option(help="Fail on `p50 > 1.10x baseline`, beyond noise. Repeatable.", show_default=False),
+    list[str] | None, typer.Option(help="Fail on `p50 > 1.10x baseline`, beyond noise. Repeatable.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

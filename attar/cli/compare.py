@@ -28,10 +28,12 @@ def compare(
     bundle: Annotated[
         Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
     ] = None,
-    max_ms: MaxMs = None, max_mb: MaxMb = None, min_top1: MinTop1 = None,
+    max_ms: MaxMs = None,
+    max_mb: MaxMb = None,
+    min_top1: MinTop1 = None,
     data: Data = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Teacher, student and every file on the same photos: accuracy, agreement, calibration, size, latency.
 
     Of two runs, bundles or files: which one is better, beyond chance or not, and the photos on which they differ.
@@ -99,7 +101,9 @@ def report(
     bundle: Annotated[
         Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
     ] = None,
-    max_ms: MaxMs = None, max_mb: MaxMb = None, min_top1: MinTop1 = None,
+    max_ms: MaxMs = None,
+    max_mb: MaxMb = None,
+    min_top1: MinTop1 = None,
     data: Data = None,
     format: Annotated[
         list[str] | None,
@@ -116,7 +120,7 @@ def report(
         typer.Option("--output", "-o", help="Folder, or a file such as report.md. Default: beside the exports folder."),
     ] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write the report: which file to ship for which device, what was gained and what was given up.
 
     Example: `attar report runs/attar --max-ms 5 --format html --format md`
@@ -140,9 +144,14 @@ def report(
 
 
 def _compare(
-    exports: Path, teacher: Path | None, bundle: Path | None, data: Path | None,
-    needs: tuple[float | None, float | None, float | None], history: Path | None = None, sensitivity: bool = False,
-) -> tuple[Any, Path]:  # fmt: skip
+    exports: Path,
+    teacher: Path | None,
+    bundle: Path | None,
+    data: Path | None,
+    needs: tuple[float | None, float | None, float | None],
+    history: Path | None = None,
+    sensitivity: bool = False,
+) -> tuple[Any, Path]:
     from attar.benchmarks.latency.record import read
     from attar.benchmarks.report.compare import compare
     from attar.benchmarks.report.recommend import Needs
@@ -159,10 +168,14 @@ def _compare(
 
         measure(student, photos, read_manifest(folder).files, output)
     comparison = compare(
-        folder, bundle=student.path, teacher=teacher or beside(folder, "teacher"),
-        photos=photos, output=output, records=sorted(records, key=lambda each: each.measured),
+        folder,
+        bundle=student.path,
+        teacher=teacher or beside(folder, "teacher"),
+        photos=photos,
+        output=output,
+        records=sorted(records, key=lambda each: each.measured),
         needs=Needs(needs[0], needs[1], None if needs[2] is None else needs[2] / 100),
-    )  # fmt: skip
+    )
     return comparison, folder
 
 
@@ -184,7 +197,7 @@ def shortfall(
     data: Data = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: shortfall/ beside it.")] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Where a student falls short: frequent and rare classes, classes that lost, new confusions.
 
     Compares it with its teacher, with another student, or both, on the validation photos.

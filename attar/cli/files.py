@@ -61,9 +61,16 @@ def export(
     output = output or bundle.resolve().parent / "exports"
     limits = Limits(time_limit, None if memory_limit is None else int(memory_limit * 1e9), jobs)
     manifest = export_student(
-        student, names, output, photos=photos_of_bundle(student, data), max_drop=max_drop, force=force, limits=limits,
-        author=author, license=license,
-    )  # fmt: skip
+        student,
+        names,
+        output,
+        photos=photos_of_bundle(student, data),
+        max_drop=max_drop,
+        force=force,
+        limits=limits,
+        author=author,
+        license=license,
+    )
     show_manifest(manifest, output, as_json)
 
 

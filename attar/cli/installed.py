@@ -24,17 +24,26 @@ def examine() -> dict[str, Any]:
     base = {name: version(name) for name in _BASE}
     optional = [
         {
-            "package": item.distribution, "version": version(item.distribution), "extra": item.extra,
-            "enables": item.enables, "installed": importlib.util.find_spec(item.module) is not None,
+            "package": item.distribution,
+            "version": version(item.distribution),
+            "extra": item.extra,
+            "enables": item.enables,
+            "installed": importlib.util.find_spec(item.module) is not None,
         }
         for item in OPTIONAL
-    ]  # fmt: skip
+    ]
     return {
-        "attar": __version__, "python": platform.python_version(), "machine": platform.platform(),
-        "cores": os.cpu_count(), "device": str(device()),
+        "attar": __version__,
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "device": str(device()),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "adb": _adb(), "core_ml_runtime": platform.system() == "Darwin", "packages": base, "optional": optional,
-    }  # fmt: skip
+        "adb": _adb(),
+        "core_ml_runtime": platform.system() == "Darwin",
+        "packages": base,
+        "optional": optional,
+    }
 
 
 def _adb() -> str | None:

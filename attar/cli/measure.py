@@ -26,18 +26,20 @@ def bench(
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time for all files together, after warm-up.")] = 10.0,
     cool_down: Annotated[float, typer.Option(min=0, help="Seconds of rest after each round of all files.")] = 0.0,
-    history: History = None, tag: Tag = None, against: Against = None, fail_if: FailIf = None,
+    history: History = None,
+    tag: Tag = None,
+    against: Against = None,
+    fail_if: FailIf = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
     runtime: Annotated[
         str,
         typer.Option(
             help="Where the files run: host (here, in their usual runtimes), litert-compiled, tensorflow, "
-            "or android (phones over adb).",
+            "or android (phones over adb)."
         ),
     ] = HOST,
     device: Annotated[
-        str | None,
-        typer.Option(help="Serial number of the phone, or all; default: the only one.", show_default=False),
+        str | None, typer.Option(help="Serial number of the phone, or all; default: the only one.", show_default=False)
     ] = None,
     accelerator: Annotated[str, typer.Option(help="What of the phone: cpu, gpu or nnapi.")] = "cpu",
     benchmark_model: Annotated[
@@ -48,7 +50,7 @@ def bench(
         bool, typer.Option("--operators", help="Also show where each file's time goes: its slowest operators.")
     ] = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Measure latency on this machine or on Android phones, all files interleaved in one run.
 
     Example: `attar bench runs/attar/exports --threads 2`
@@ -119,7 +121,10 @@ def lab(
     threads: Annotated[int, typer.Option(min=1, help="At most, where the browser allows more than one.")] = 4,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time for all files together, after warm-up.")] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="End after the first finished device.")] = False,
-    history: History = None, tag: Tag = None, against: Against = None, fail_if: FailIf = None,
+    history: History = None,
+    tag: Tag = None,
+    against: Against = None,
+    fail_if: FailIf = None,
     install: Annotated[bool, typer.Option("--install", help="Fetch the browser's runtimes first (needs npm).")] = False,
     certificate: Annotated[
         Path | None, typer.Option(help="PEM file: serve by HTTPS.", exists=True, show_default=False)
@@ -129,7 +134,7 @@ def lab(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: beside the exports folder.")] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Measure in browsers: a phone opens one page, no cable and no app. Serves until Ctrl-C.
 
     Example: `attar lab runs/attar --host 0.0.0.0`
@@ -150,9 +155,17 @@ def lab(
     folder = exports_of(exports)
     keeper = Keeper(Tracking(history, tag, against, tuple(fail_if or ())))
     served = lab(
-        folder, host=host, port=port, seconds=seconds, threads=threads, once=once,
-        output=output or folder.resolve().parent, certificate=certificate, key=key, keep=keeper.keep,
-    )  # fmt: skip
+        folder,
+        host=host,
+        port=port,
+        seconds=seconds,
+        threads=threads,
+        once=once,
+        output=output or folder.resolve().parent,
+        certificate=certificate,
+        key=key,
+        keep=keeper.keep,
+    )
     records = served.records
     show([record.to_json() for record in records], as_json, (lambda: results_table(records)) if records else None)
     check(served)

@@ -78,16 +78,10 @@ def run(recipe: Recipe | Path | str, output: Path | str, continue_from: Path | s
         failed = export_files(recipe, photos, folder, student)
         say("Measuring latency ...")
         how = recipe.bench
-        benchmarks.bench(
-            folder.exports, threads=how.threads, seconds=how.seconds, quick=how.quick, output=output
-        )  # fmt: skip
+        benchmarks.bench(folder.exports, threads=how.threads, seconds=how.seconds, quick=how.quick, output=output)
         say("Comparing teacher, student and files ...")
         comparison = benchmarks.compare(
-            folder.exports,
-            bundle=student.path,
-            teacher=teacher.path if teacher else None,
-            photos=photos,
-            output=output,
+            folder.exports, bundle=student.path, teacher=teacher.path if teacher else None, photos=photos, output=output
         )
         benchmarks.write_report(comparison, output)
     if failed:
@@ -113,9 +107,13 @@ def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder, earlier: Earl
     if recipe.teacher is None:
         return None
     bundle = _made(folder.teacher, photos, folder) or teachers.teach(
-        photos, recipe.teacher, folder.teacher, views=recipe.views, seed=recipe.seed,
+        photos,
+        recipe.teacher,
+        folder.teacher,
+        views=recipe.views,
+        seed=recipe.seed,
         start=earlier.teacher if earlier else None,
-    )  # fmt: skip
+    )
     say(readiness.message("Teacher", bundle.name, bundle.metrics))
     return bundle
 
@@ -158,9 +156,14 @@ def export_files(recipe: Recipe, photos: Photos, folder: RunFolder, student: Bun
     say("Exporting and verifying ...")
     try:
         export_student(
-            student, recipe.targets, folder.exports, photos=photos, max_drop=recipe.max_drop,
-            author=recipe.author, license=recipe.license,
-        )  # fmt: skip
+            student,
+            recipe.targets,
+            folder.exports,
+            photos=photos,
+            max_drop=recipe.max_drop,
+            author=recipe.author,
+            license=recipe.license,
+        )
     except GateError as error:
         if not read_manifest(folder.exports).files:
             raise

@@ -29,7 +29,9 @@ def quickstart(output: Output = Path("quickstart"), as_json: Json = False) -> No
 
 @app.command()
 def run(
-    recipe: RecipeFile = None, data: Data = None, output: Output = Path("runs/attar"),
+    recipe: RecipeFile = None,
+    data: Data = None,
+    output: Output = Path("runs/attar"),
     continue_from: Annotated[
         Path | None,
         typer.Option(help="An earlier run: begin with its models, keep its validation photos.", show_default=False),
@@ -37,8 +39,10 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="Measure latency for two seconds, and do not look where it goes.")
     ] = False,
-    allow_duplicates: Duplicates = False, overrides: Set = None, as_json: Json = False,
-) -> None:  # fmt: skip
+    allow_duplicates: Duplicates = False,
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
     """Photos to verified phone files and a report, in one command.
 
     Run it again after an interruption: it continues.

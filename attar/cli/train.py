@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def teach(
-    recipe: RecipeFile = None, data: Data = None, output: Output = Path("runs/attar/teacher"),
+    recipe: RecipeFile = None,
+    data: Data = None,
+    output: Output = Path("runs/attar/teacher"),
     ensemble: Annotated[
         list[Path] | None,
         typer.Option(help="A teacher's bundle to average with others: give two or more.", show_default=False),
@@ -27,8 +29,11 @@ def teach(
         list[float] | None,
         typer.Option(help="Of each bundle of an ensemble, in their order; by default all alike.", show_default=False),
     ] = None,
-    allow_duplicates: Duplicates = False, overrides: Set = None, seed: Seed = None, as_json: Json = False,
-) -> None:  # fmt: skip
+    allow_duplicates: Duplicates = False,
+    overrides: Set = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
     """Fit a teacher (any timm model) to photos: fine-tuning, adapters, a linear probe, zero-shot; or join several.
 
     Example: `attar teach --data photos/ --set teacher.name=vit_base_patch16_224 --set teacher.method=probe`
@@ -59,7 +64,7 @@ def teachers(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 64,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Families of teachers: input size, parameters, and the memory that a batch needs.
 
     Example: `attar teachers vit_large_patch14_reg4_dinov2 --size 224`
@@ -109,7 +114,8 @@ def distill(
     teacher: Annotated[
         Path | None, typer.Option(help="The teacher's bundle; without one, labels alone.", show_default=False)
     ] = None,
-    data: Data = None, output: Output = Path("runs/attar/student"),
+    data: Data = None,
+    output: Output = Path("runs/attar/student"),
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the teacher cache, shared by students.", show_default=False)
     ] = None,
@@ -117,8 +123,11 @@ def distill(
         Path | None,
         typer.Option(help="Train this student's bundle on for its integer file instead.", show_default=False),
     ] = None,
-    allow_duplicates: Duplicates = False, overrides: Set = None, seed: Seed = None, as_json: Json = False,
-) -> None:  # fmt: skip
+    allow_duplicates: Duplicates = False,
+    overrides: Set = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
     """Fit a student to photos, by labels and a teacher.
 
     Example: `attar distill --teacher runs/attar/teacher --data photos/ --set student.name=mobilenetv3_small_100`

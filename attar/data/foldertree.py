@@ -19,10 +19,19 @@ from attar.files import read_json
 
 _SYSTEM_FOLDERS = frozenset(
     (
-        "__macosx", "@eadir", "@recycle", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler", "lost+found",
-        "system volume information", "__pycache__",
+        "__macosx",
+        "@eadir",
+        "@recycle",
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "recycler",
+        "lost+found",
+        "system volume information",
+        "__pycache__",
     )
-)  # fmt: skip
+)
 _SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 _WRITTEN = {
     "run.json": ({"recipe"}, "a run of attar"),

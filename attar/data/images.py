@@ -153,9 +153,12 @@ def size_of(path: Path, part: Part | None = None) -> tuple[int, int] | None:
 
 
 def use_rgb(
-    use: Callable[[Image.Image], T], path: Path, part: Part | None = None, max_pixels: int = MAX_PIXELS,
+    use: Callable[[Image.Image], T],
+    path: Path,
+    part: Part | None = None,
+    max_pixels: int = MAX_PIXELS,
     side: int | None = None,
-) -> T:  # fmt: skip
+) -> T:
     """What `use` makes of a photo read as `read_rgb` reads it, while the photo counts against `MEMORY`.
 
     A thread waits until there is room. What `use` returns should be small, and must not call this function.

@@ -68,9 +68,11 @@ class Changes:
         """For a person: counts, and the first names."""
         labels = [f"{in_line(name)}: {before!r}, now {now!r}" for name, before, now in self.relabelled]
         kinds = (
-            ("added", [in_line(name) for name in self.added]), ("removed", [in_line(name) for name in self.removed]),
-            ("relabelled", labels), ("moved to the other split", [in_line(name) for name in self.moved]),
-        )  # fmt: skip
+            ("added", [in_line(name) for name in self.added]),
+            ("removed", [in_line(name) for name in self.removed]),
+            ("relabelled", labels),
+            ("moved to the other split", [in_line(name) for name in self.moved]),
+        )
         parts = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds if names]
         return ", ".join(parts) or "names or copies of photos differ"
 

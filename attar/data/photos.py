@@ -43,9 +43,7 @@ from attar.errors import InputError, in_line
 from attar.files import digest_of
 from attar.preprocessing import Preprocessing
 
-__all__ = [
-    "DataSpec", "Photo", "Photos", "SetAside", "in_threads", "labels_of", "load_pixels", "read_photos",
-]  # fmt: skip
+__all__ = ["DataSpec", "Photo", "Photos", "SetAside", "in_threads", "labels_of", "load_pixels", "read_photos"]
 
 
 @dataclass(frozen=True)
@@ -148,10 +146,15 @@ class Photos:
     def to_json(self) -> dict[str, Any]:
         """As plain data: what `block` says, in full."""
         return {
-            "train": len(self.train), "val": len(self.val), "layout": self.layout,
-            "photos_per_class": self.counts(), "notes": list(self.notes), "warnings": list(self.warnings),
-            "skipped": _listed(self.skipped), "set_aside": _listed(self.set_aside),
-        }  # fmt: skip
+            "train": len(self.train),
+            "val": len(self.val),
+            "layout": self.layout,
+            "photos_per_class": self.counts(),
+            "notes": list(self.notes),
+            "warnings": list(self.warnings),
+            "skipped": _listed(self.skipped),
+            "set_aside": _listed(self.set_aside),
+        }
 
 
 def _short(path: Path, spec: DataSpec) -> Path:
@@ -196,19 +199,32 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
     index = {label: i for i, label in enumerate(labels)}
     kept = {digest: side for _, _, side, digest in read_list(Path(spec.keep))} if spec.keep else None
     splits = split(
-        root, usable, digests, val_fraction=spec.val_fraction, seed=spec.seed, kept=kept,
+        root,
+        usable,
+        digests,
+        val_fraction=spec.val_fraction,
+        seed=spec.seed,
+        kept=kept,
         together=not spec.allow_duplicates,
-    )  # fmt: skip
+    )
     both: dict[str, list[Photo]] = {"train": [], "val": []}
     for item, side in zip(usable, splits):
         both[side].append(Photo(item.path, index[item.label], item.part))
     _refuse_gaps(root, labels, both["train"], both["val"])
     listing = tuple((i.name, i.label, s, digests[i.name]) for i, s in zip(usable, splits))
     photos = Photos(
-        spec, labels, tuple(both["train"]), tuple(both["val"]), tuple(set_aside), digest_of([list(i) for i in listing]),
-        layout=layout.kind, notes=(*layout.notes, *_unseen(labels, both["val"])), skipped=layout.skipped,
-        warnings=(*warnings, *_near(listing, checked)), listing=listing,
-    )  # fmt: skip
+        spec,
+        labels,
+        tuple(both["train"]),
+        tuple(both["val"]),
+        tuple(set_aside),
+        digest_of([list(i) for i in listing]),
+        layout=layout.kind,
+        notes=(*layout.notes, *_unseen(labels, both["val"])),
+        skipped=layout.skipped,
+        warnings=(*warnings, *_near(listing, checked)),
+        listing=listing,
+    )
     return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, set(digests.values()), thorough)
 
 

@@ -51,9 +51,13 @@ def _refuse_moved(root: Path, items: Sequence[Sample], digests: Mapping[str, str
 
 
 def _sides(
-    root: Path, items: Sequence[Sample], digests: Mapping[str, str], val_fraction: float, seed: int,
+    root: Path,
+    items: Sequence[Sample],
+    digests: Mapping[str, str],
+    val_fraction: float,
+    seed: int,
     kept: Mapping[str, str],
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     lone = sorted(label for label, count in Counter(item.label for item in items).items() if count == 1)
     if lone:
         raise InputError(

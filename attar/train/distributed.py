@@ -173,9 +173,11 @@ def fabric(shard: Callable[[nn.Module, Any], nn.Module] | None = None) -> Any:
     else:
         strategy = strategies.DDPStrategy(**limit)
     made = lightning.Fabric(
-        accelerator="cuda" if gpus else "cpu", devices=local_count(), num_nodes=count() // local_count(),
+        accelerator="cuda" if gpus else "cpu",
+        devices=local_count(),
+        num_nodes=count() // local_count(),
         strategy=strategy,
-    )  # fmt: skip
+    )
     made.launch()
     return made
 

@@ -82,6 +82,8 @@ def _wandb(folder: Path, title: str, settings: Mapping[str, Any], start: int) ->
 
 
 LOGS: dict[str, Callable[[Path, str, Mapping[str, Any], int], Opened]] = {
-    "tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb,
-}  # fmt: skip
+    "tensorboard": _tensorboard,
+    "mlflow": _mlflow,
+    "wandb": _wandb,
+}
 """By the name a recipe gives (`log`)."""

@@ -246,10 +246,19 @@ class _Run:
         random = distributed.exchange(_get_random())
         with distributed.first_alone() as writes:
             if writes:
-                self._checkpoints.save({
-                    "step": self.step, "losses": self.losses, "history": self.history, "watch": self.watch.to_json(),
-                    "best": self.best, "model": model, "optimizer": optimizer, "average": average, "random": random,
-                })  # fmt: skip
+                self._checkpoints.save(
+                    {
+                        "step": self.step,
+                        "losses": self.losses,
+                        "history": self.history,
+                        "watch": self.watch.to_json(),
+                        "best": self.best,
+                        "model": model,
+                        "optimizer": optimizer,
+                        "average": average,
+                        "random": random,
+                    }
+                )
 
     def end_epoch(
         self,

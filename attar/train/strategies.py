@@ -126,9 +126,7 @@ class FSDP(DDP):
         """See `SingleProcess`."""
         from torch.distributed.checkpoint.state_dict import set_state_dict
 
-        set_state_dict(
-            model, optimizer, model_state_dict=states[0], optim_state_dict=states[1], options=self._whole()
-        )  # fmt: skip
+        set_state_dict(model, optimizer, model_state_dict=states[0], optim_state_dict=states[1], options=self._whole())
 
     def average_state(self, average: nn.Module) -> State:
         """See `SingleProcess`."""

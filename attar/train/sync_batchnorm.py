@@ -30,10 +30,15 @@ class NormsAcrossRanks(TorchFunctionMode):
 
 
 def _batch_norm(
-    x: torch.Tensor, running_mean: torch.Tensor | None, running_var: torch.Tensor | None,
-    weight: torch.Tensor | None = None, bias: torch.Tensor | None = None,
-    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
-) -> torch.Tensor:  # fmt: skip
+    x: torch.Tensor,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> torch.Tensor:
     """As `functional.batch_norm`, float32 inside: x (N, C, ...), statistics, weight and bias (C,)."""
     if not training:
         return functional.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)

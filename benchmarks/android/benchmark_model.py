@@ -126,9 +126,16 @@ def command(
         raise Unreadable(f"it has no --{', --'.join(missing)}")
     runs = PROFILED_RUNS if profile else RUNS
     words = [
-        program, f"--graph={graph}", f"--num_threads={threads}", f"--{flag}=true", "--warmup_runs=2",
-        "--warmup_min_secs=0.3", f"--num_runs={runs}", "--min_secs=0", f"--max_secs={PHASE_SECONDS}",
-    ]  # fmt: skip
+        program,
+        f"--graph={graph}",
+        f"--num_threads={threads}",
+        f"--{flag}=true",
+        "--warmup_runs=2",
+        "--warmup_min_secs=0.3",
+        f"--num_runs={runs}",
+        "--min_secs=0",
+        f"--max_secs={PHASE_SECONDS}",
+    ]
     if profile and "enable_op_profiling" in options:
         words.append("--enable_op_profiling=true")
     return words
@@ -147,9 +154,11 @@ def answering(
         options: the flags that the version has.
     """
     given = {
-        "input_layer": "image", "input_layer_shape": ",".join(map(str, shape)),
-        "input_layer_value_files": f"image:{image}", "output_filepath": answer,
-    }  # fmt: skip
+        "input_layer": "image",
+        "input_layer_shape": ",".join(map(str, shape)),
+        "input_layer_value_files": f"image:{image}",
+        "output_filepath": answer,
+    }
     if not given.keys() <= options:
         return None
     once = {"warmup_runs": "1", "warmup_min_secs": "0", "num_runs": "1"}
@@ -174,9 +183,14 @@ def parse(text: str) -> Output:
         raise Unreadable("the summary is not that of the inferences")
     memory = _MEMORY.search(text)
     return Output(
-        init, first, warmup, timed, int(_number(memory[1]) * 2**20) if memory else None, _delegated(text),
+        init,
+        first,
+        warmup,
+        timed,
+        int(_number(memory[1]) * 2**20) if memory else None,
+        _delegated(text),
         operators(profile),
-    )  # fmt: skip
+    )
 
 
 def failure(text: str) -> str:

@@ -78,9 +78,16 @@ class _Candidate:
 
 
 def bench(
-    exports: Path, *, device: str | None = None, accelerator: str = "cpu", tool: Path | None = None, threads: int = 1,
-    seconds: float = 10.0, cool_down: float = 0.0, output: Path | None = None,
-) -> list[Record]:  # fmt: skip
+    exports: Path,
+    *,
+    device: str | None = None,
+    accelerator: str = "cpu",
+    tool: Path | None = None,
+    threads: int = 1,
+    seconds: float = 10.0,
+    cool_down: float = 0.0,
+    output: Path | None = None,
+) -> list[Record]:
     """Measure every verified LiteRT file on Android phones that are connected by adb.
 
     Args:
@@ -237,21 +244,34 @@ class _Job:
         memory = [start.memory for start in starts if start.memory is not None]
         profile = candidate.profile.operators if candidate.profile else ()
         return Record(
-            target=str(entry.target), file=entry.file, sha256=entry.sha256, bytes=entry.bytes,
+            target=str(entry.target),
+            file=entry.file,
+            sha256=entry.sha256,
+            bytes=entry.bytes,
             runtime={
-                "name": f"benchmark_model ({delegate})", "version": f"sha256 {self.tool.sha256[:12]}",
-                "accelerator": self.accelerator, "sample": f"one inference; {RUNS} in each start of the program",
+                "name": f"benchmark_model ({delegate})",
+                "version": f"sha256 {self.tool.sha256[:12]}",
+                "accelerator": self.accelerator,
+                "sample": f"one inference; {RUNS} in each start of the program",
             },
-            device=about, threads=self.threads, measured=measured,
-            warmup=min(start.warmup.count for start in starts), samples=candidate.samples,
+            device=about,
+            threads=self.threads,
+            measured=measured,
+            warmup=min(start.warmup.count for start in starts),
+            samples=candidate.samples,
             load=tuple(int(1000 * start.init) for start in starts),
             first=tuple(int(1000 * start.first) for start in starts),
             peak_memory=int(median(memory)) if memory else None,
             partitions={
-                "delegated": starts[0].delegated.get(delegate, 0), "outside": outside(profile) if profile else None,
+                "delegated": starts[0].delegated.get(delegate, 0),
+                "outside": outside(profile) if profile else None,
             },
-            operators=profile or None, agreement=candidate.agreement, conditions=state, run=run, block=RUNS,
-        )  # fmt: skip
+            operators=profile or None,
+            agreement=candidate.agreement,
+            conditions=state,
+            run=run,
+            block=RUNS,
+        )
 
 
 def _sample(runner: Runner, candidates: Sequence[_Candidate], seconds: float, cool_down: float) -> None:

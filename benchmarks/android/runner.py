@@ -80,7 +80,7 @@ class Runner:
         try:
             return benchmark_model.command(
                 _PROGRAM, graph, self._accelerator, self._threads, self._known, profile=profile
-            )  # fmt: skip
+            )
         except Unreadable as error:
             raise DeviceError(f"benchmark_model cannot use {self._accelerator}: {error}. Get another build.") from error
 

@@ -27,9 +27,11 @@ def judge(answers: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
         return {"images": len(expected), "max_error": None, "top1": top1, "agrees": False}
     error = float(np.abs(answers - expected).max())
     return {
-        "images": len(expected), "max_error": error, "top1": top1,
+        "images": len(expected),
+        "max_error": error,
+        "top1": top1,
         "agrees": bool(error <= TOLERANCE and _cosine(answers, expected).min() >= COSINE),
-    }  # fmt: skip
+    }
 
 
 def _first(answers: np.ndarray) -> np.ndarray:

@@ -72,9 +72,10 @@ def find(folder: Path | None = None) -> Assets:
             raise InputError(f"{path}: missing or changed since it was installed. {INSTALL}")
     about = {name: read_json(folder / name / "package.json") for name in PACKAGES}
     return Assets(
-        folder, {name: value["version"] for name, value in about.items()},
+        folder,
+        {name: value["version"] for name, value in about.items()},
         {name: value["license"] for name, value in about.items()},
-    )  # fmt: skip
+    )
 
 
 def install(folder: Path | None = None) -> Assets:

@@ -153,9 +153,13 @@ def _count(records: list[Record]) -> str:
 
 def _summary(each: Record) -> dict[str, Any]:
     return {
-        "file": each.file, "runtime": each.runtime["name"], "threads": each.threads, "samples": len(each.samples),
-        "per": each.conditions["inferences_per_sample"], **each.percentiles,
-    }  # fmt: skip
+        "file": each.file,
+        "runtime": each.runtime["name"],
+        "threads": each.threads,
+        "samples": len(each.samples),
+        "per": each.conditions["inferences_per_sample"],
+        **each.percentiles,
+    }
 
 
 def _doubt(records: list[Record]) -> str | None:

@@ -81,16 +81,27 @@ class Plan:
         return {
             "jobs": [
                 {
-                    "title": job.title, "file": job.entry.file, "runtime": job.runtime, "format": job.format,
-                    "backend": job.backend, "url": f"files/{self.entries.index(job.entry)}", "bytes": job.entry.bytes,
-                    "input": job.entry.signature["input"]["name"], "output": job.entry.signature["output"]["name"],
+                    "title": job.title,
+                    "file": job.entry.file,
+                    "runtime": job.runtime,
+                    "format": job.format,
+                    "backend": job.backend,
+                    "url": f"files/{self.entries.index(job.entry)}",
+                    "bytes": job.entry.bytes,
+                    "input": job.entry.signature["input"]["name"],
+                    "output": job.entry.signature["output"]["name"],
                 }
                 for job in jobs
             ],
-            "shape": list(self.pixels.shape), "pixels": "pixels", "threads": self.threads, "seconds": self.seconds,
-            "block": BLOCK, "least": MIN_SAMPLES, "resolutions": RESOLUTIONS,
+            "shape": list(self.pixels.shape),
+            "pixels": "pixels",
+            "threads": self.threads,
+            "seconds": self.seconds,
+            "block": BLOCK,
+            "least": MIN_SAMPLES,
+            "resolutions": RESOLUTIONS,
             "rounds": list(islice(rounds(len(jobs)), count)),
-        }  # fmt: skip
+        }
 
 
 def make_plan(exports: Path, *, seconds: float, threads: int, versions: Mapping[str, str]) -> Plan:

@@ -105,10 +105,13 @@ def _table(title: str, records: Sequence[Record]) -> Table:
     for each in records:
         agrees = each.agreement is not None and each.agreement["agrees"]
         table.add_row(
-            each.file, each.runtime["name"].replace("ONNX Runtime Web", "ORT Web"), str(each.threads),
+            each.file,
+            each.runtime["name"].replace("ONNX Runtime Web", "ORT Web"),
+            str(each.threads),
             Text("agree", "green") if agrees else Text("DISAGREE", "bold red"),
-            number(each.percentiles["p50"] / 1e6), number(each.percentiles["p90"] / 1e6),
-        )  # fmt: skip
+            number(each.percentiles["p50"] / 1e6),
+            number(each.percentiles["p90"] / 1e6),
+        )
     return table
 
 

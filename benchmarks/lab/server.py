@@ -30,9 +30,12 @@ MESSAGES: dict[str, Any] = {"ready": Ready, "failed": Failure, "round": Round, "
 """What a session takes, by the last part of its address."""
 
 _TYPES = {
-    ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8", ".wasm": "application/wasm",
-}  # fmt: skip
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".wasm": "application/wasm",
+}
 _SMALL = 64 << 10
 _BODY_SECONDS = 30
 
@@ -43,16 +46,27 @@ def make_config(app: App, *, bounds: Bounds = Bounds(), **more: Any) -> Any:  # 
     connections = Connections(bounds)
     # h11, whatever else is installed: it bounds the head of a request that comes in pieces.
     return uvicorn.Config(
-        connections.watching(app), http=connections.protocol(), h11_max_incomplete_event_size=LARGEST_HEAD, ws="none",
-        log_level="error", access_log=False, timeout_graceful_shutdown=3, server_header=False, proxy_headers=False,
+        connections.watching(app),
+        http=connections.protocol(),
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+        ws="none",
+        log_level="error",
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+        proxy_headers=False,
         **more,
-    )  # fmt: skip
+    )
 
 
 def make_app(
-    laboratory: Laboratory, assets: Assets, token: str,
-    *, after: Callable[[], None] = lambda: None, names: Iterable[str] = (),
-) -> App:  # fmt: skip
+    laboratory: Laboratory,
+    assets: Assets,
+    token: str,
+    *,
+    after: Callable[[], None] = lambda: None,
+    names: Iterable[str] = (),
+) -> App:
     """The ASGI application.
 
     Args:
@@ -89,17 +103,18 @@ class _Answers:
     def __init__(self, laboratory: Laboratory, assets: Assets, after: Callable[[], None]) -> None:
         plan = laboratory.plan
         self._laboratory, self._after = laboratory, after
-        self._files = {
-            **{path.name: path for path in PAGE.iterdir()}, "": PAGE / "page.html", **assets.table(),
-        }  # fmt: skip
+        self._files = {**{path.name: path for path in PAGE.iterdir()}, "": PAGE / "page.html", **assets.table()}
         # Models are read once: what was checked against the manifest is what is served, whatever happens on disk.
         self._contents = {"pixels": plan.pixels.tobytes()}
         self._contents |= {f"files/{number}": content for number, content in enumerate(plan.contents)}
         runtimes = [f"{name} {assets.versions[name]} ({assets.licences[name]})" for name in assets.versions]
         self._about = {
-            "name": plan.name, "files": len(plan.entries), "seconds": plan.seconds, "threads": plan.threads,
+            "name": plan.name,
+            "files": len(plan.entries),
+            "seconds": plan.seconds,
+            "threads": plan.threads,
             "runtimes": runtimes,
-        }  # fmt: skip
+        }
         classes = max(answers.shape[1] for answers in plan.expected.values())
         self._largest = _SMALL + 32 * len(plan.pixels) * classes
         self._policy = _policy()

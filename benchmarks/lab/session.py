@@ -129,13 +129,25 @@ class Session:
         entry, ready = work.job.entry, work.ready
         step = self.hello.conditions.timer  # nothing shorter can be told from it
         return Record(
-            target=str(entry.target), file=entry.file, sha256=entry.sha256, bytes=entry.bytes,
+            target=str(entry.target),
+            file=entry.file,
+            sha256=entry.sha256,
+            bytes=entry.bytes,
             runtime={"name": work.job.runtime, "version": self.plan.versions[RUNTIMES[work.job.format][1]]},
-            device=self.device, threads=ready.threads, measured=measured, warmup=ready.warmup,
-            samples=tuple(work.samples), load=(max(ready.load, step),), first=(max(ready.first, step),),
-            peak_memory=None, partitions=None, agreement=work.agreement, conditions=self._conditions(ready.per, end),
-            run=self.run, block=BLOCK,
-        )  # fmt: skip
+            device=self.device,
+            threads=ready.threads,
+            measured=measured,
+            warmup=ready.warmup,
+            samples=tuple(work.samples),
+            load=(max(ready.load, step),),
+            first=(max(ready.first, step),),
+            peak_memory=None,
+            partitions=None,
+            agreement=work.agreement,
+            conditions=self._conditions(ready.per, end),
+            run=self.run,
+            block=BLOCK,
+        )
 
     def _conditions(self, per: int, end: Done | None) -> dict[str, Any]:
         before = self.hello.conditions.model_dump()

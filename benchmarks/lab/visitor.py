@@ -35,11 +35,19 @@ def describe(device: Device) -> dict[str, Any]:
     """As a record's `device`. Browsers do not tell the CPU's model: `cpu` is its architecture, or None."""
     platform = f"{device.platform or ''} {device.platform_version or ''}".strip()
     return {
-        "kind": KIND, "model": device.model or None, "cpu": device.architecture or None,
-        "os": platform or _found(_SYSTEMS, device.user_agent), "cores": device.cores, "memory_gb": device.memory,
-        "browser": _found(_BROWSERS, device.user_agent), "user_agent": device.user_agent, "gpu": device.gpu,
-        "isolated": device.isolated, "secure": device.secure, "relaxed_simd": device.relaxed_simd,
-    }  # fmt: skip
+        "kind": KIND,
+        "model": device.model or None,
+        "cpu": device.architecture or None,
+        "os": platform or _found(_SYSTEMS, device.user_agent),
+        "cores": device.cores,
+        "memory_gb": device.memory,
+        "browser": _found(_BROWSERS, device.user_agent),
+        "user_agent": device.user_agent,
+        "gpu": device.gpu,
+        "isolated": device.isolated,
+        "secure": device.secure,
+        "relaxed_simd": device.relaxed_simd,
+    }
 
 
 def name(device: dict[str, Any]) -> str:

@@ -76,9 +76,14 @@ class Judgement:
         """As plain data."""
         asked = None if self.condition is None else str(self.condition)
         return {
-            "target": self.target, "runtime": self.runtime, "figure": self.figure, "ratio": self.ratio.to_json(),
-            "way": self.way, "condition": asked, "outcome": self.outcome,
-        }  # fmt: skip
+            "target": self.target,
+            "runtime": self.runtime,
+            "figure": self.figure,
+            "ratio": self.ratio.to_json(),
+            "way": self.way,
+            "condition": asked,
+            "outcome": self.outcome,
+        }
 
 
 def read_condition(text: str) -> Condition:

@@ -184,9 +184,12 @@ class Measured:
 
 
 def measure(
-    files: Sequence[tuple[str, Path]], threads: int, seconds: float, cool_down: float = 0.0,
+    files: Sequence[tuple[str, Path]],
+    threads: int,
+    seconds: float,
+    cool_down: float = 0.0,
     clock: Callable[[], int] = time.perf_counter_ns,
-) -> Measured:  # fmt: skip
+) -> Measured:
     """Load files (name of the runtime, path), warm each up, and sample them in turns by a clock of nanoseconds."""
     from attar.export.capture_output import captured
 
@@ -293,9 +296,14 @@ def _profile(candidate: _Candidate, threads: int, step: Any) -> Profile | None:
 
 
 def _record(
-    candidate: _Candidate, warmup: WarmUp, samples: Sequence[int], probes: Sequence[dict[str, int | None]],
-    profile: Profile | None, waited: float | None, about: dict[str, Any],
-) -> Record:  # fmt: skip
+    candidate: _Candidate,
+    warmup: WarmUp,
+    samples: Sequence[int],
+    probes: Sequence[dict[str, int | None]],
+    profile: Profile | None,
+    waited: float | None,
+    about: dict[str, Any],
+) -> Record:
     runtime = runtime_for(candidate.runtime)
     entry = candidate.entry
     bounded = RUNTIMES[candidate.runtime].bounded
@@ -307,9 +315,18 @@ def _record(
         conditions["plan"] = runtime.plan(candidate.path)
     memory = [probe["peak_memory"] for probe in probes if probe["peak_memory"] is not None]
     return Record(
-        target=str(entry.target), file=entry.file, sha256=entry.sha256, bytes=entry.bytes,
-        runtime={"name": runtime.NAME, "version": runtime.version()}, warmup=warmup.runs, samples=tuple(samples),
-        load=tuple(probe["load"] or 0 for probe in probes), first=tuple(probe["first"] or 0 for probe in probes),
-        peak_memory=int(median(memory)) if memory else None, partitions=entry.partitions,
-        operators=profile.operators if profile else None, conditions=conditions, **about,
-    )  # fmt: skip
+        target=str(entry.target),
+        file=entry.file,
+        sha256=entry.sha256,
+        bytes=entry.bytes,
+        runtime={"name": runtime.NAME, "version": runtime.version()},
+        warmup=warmup.runs,
+        samples=tuple(samples),
+        load=tuple(probe["load"] or 0 for probe in probes),
+        first=tuple(probe["first"] or 0 for probe in probes),
+        peak_memory=int(median(memory)) if memory else None,
+        partitions=entry.partitions,
+        operators=profile.operators if profile else None,
+        conditions=conditions,
+        **about,
+    )

@@ -64,9 +64,10 @@ def convolutions(integer: bool) -> bytes:
         weight = values.astype(np.int8) if integer else (values / 1270).astype(np.float32)
         bias = np.zeros(CHANNELS, np.int32 if integer else np.float32)
         inputs = [
-            last, _tensor(schema, model, f"weight {layer}", weight.shape, integer, weight),
+            last,
+            _tensor(schema, model, f"weight {layer}", weight.shape, integer, weight),
             _tensor(schema, model, f"bias {layer}", bias.shape, integer, bias),
-        ]  # fmt: skip
+        ]
         last = _tensor(schema, model, f"layer {layer}", (1, SIDE, SIDE, CHANNELS), integer)
         graph.operators.append(_convolution(schema, inputs, last))
     graph.outputs = np.array([last], np.int32)

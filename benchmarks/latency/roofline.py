@@ -65,9 +65,15 @@ class Floor:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return {
-            "target": self.target, "macs": self.macs, "bytes": self.bytes, "compute": self.compute,
-            "memory": self.memory, "latency": self.latency, "share": self.share, "bound": self.bound,
-        }  # fmt: skip
+            "target": self.target,
+            "macs": self.macs,
+            "bytes": self.bytes,
+            "compute": self.compute,
+            "memory": self.memory,
+            "latency": self.latency,
+            "share": self.share,
+            "bound": self.bound,
+        }
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Floor:
@@ -93,6 +99,10 @@ def floor(target: str, operators: list[Operator], best: Rates, latency: float) -
     moved = sum(each.bytes for each in operators)
     working_set = min(max(moved, _COPIED[0]), _COPIED[1])
     return Floor(
-        target, sum(each.macs for each in operators), moved, 1e3 * compute, 1e3 * moved / copy_rate(working_set),
+        target,
+        sum(each.macs for each in operators),
+        moved,
+        1e3 * compute,
+        1e3 * moved / copy_rate(working_set),
         latency,
-    )  # fmt: skip
+    )

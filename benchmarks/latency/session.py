@@ -70,7 +70,7 @@ class Measurement:
             "ratios": [each.to_json() for each in self.ratios],
             "judgements": [each.to_json() for each in self.judgements],
             "floors": [each.to_json() for each in self.floors],
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -238,10 +238,7 @@ def _baseline(
 
 
 def _judged(
-    own: Sequence[Record],
-    others: Sequence[Record],
-    baseline: dict[Key, list[Record]],
-    conditions: Sequence[Condition],
+    own: Sequence[Record], others: Sequence[Record], baseline: dict[Key, list[Record]], conditions: Sequence[Condition]
 ) -> list[Judgement]:
     again = {each.key: each for each in others}
     compared = [record for record in own if record.key in baseline]

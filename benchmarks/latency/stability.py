@@ -65,9 +65,13 @@ def pace(files: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def verdict(
-    files: Sequence[np.ndarray], names: Sequence[str], *, waited: float | None = None, unsettled: Sequence[str] = (),
+    files: Sequence[np.ndarray],
+    names: Sequence[str],
+    *,
+    waited: float | None = None,
+    unsettled: Sequence[str] = (),
     coarse: Sequence[str] = (),
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """Judge a run.
 
     Args:
@@ -83,25 +87,33 @@ def verdict(
         reasons.append(_of_change(change.ratio, change.at / len(files[0])))
     wide = [name for name, each in zip(names, files) if _reach(each) > UNSTEADY]
     if wide:
-        reasons.append((
-            f"The median of {_listed(wide)} is known to no better than {100 * UNSTEADY:.0f}%.",
-            "Measure for longer (--seconds).",
-        ))  # fmt: skip
+        reasons.append(
+            (
+                f"The median of {_listed(wide)} is known to no better than {100 * UNSTEADY:.0f}%.",
+                "Measure for longer (--seconds).",
+            )
+        )
     if waited is not None and waited > WAITED:
-        reasons.append((
-            f"Other programs held the CPU for {100 * waited:.0f}% of the timed seconds.",
-            "Close other programs, or measure when the machine is idle.",
-        ))  # fmt: skip
+        reasons.append(
+            (
+                f"Other programs held the CPU for {100 * waited:.0f}% of the timed seconds.",
+                "Close other programs, or measure when the machine is idle.",
+            )
+        )
     if unsettled:
-        reasons.append((
-            f"{_listed(unsettled)} had not settled when warm-up ended.",
-            "Measure again; if it stays so, the file's latency itself wanders.",
-        ))  # fmt: skip
+        reasons.append(
+            (
+                f"{_listed(unsettled)} had not settled when warm-up ended.",
+                "Measure again; if it stays so, the file's latency itself wanders.",
+            )
+        )
     if coarse:
-        reasons.append((
-            f"A sample of {_listed(coarse)} lasts fewer than {STEPS} steps of the browser's clock.",
-            "Measure where the browser has a finer clock: over HTTPS, or on this machine itself.",
-        ))  # fmt: skip
+        reasons.append(
+            (
+                f"A sample of {_listed(coarse)} lasts fewer than {STEPS} steps of the browser's clock.",
+                "Measure where the browser has a finer clock: over HTTPS, or on this machine itself.",
+            )
+        )
     return Verdict(
         not reasons, tuple(reason for reason, _ in reasons), tuple(dict.fromkeys(each for _, each in reasons))
     )

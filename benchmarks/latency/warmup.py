@@ -69,9 +69,8 @@ class WarmUp:
 
 
 def warm_up(
-    infer: Callable[[], None], *, least: float = 0.3, most: float = 5.0,
-    clock: Callable[[], int] = time.perf_counter_ns,
-) -> WarmUp:  # fmt: skip
+    infer: Callable[[], None], *, least: float = 0.3, most: float = 5.0, clock: Callable[[], int] = time.perf_counter_ns
+) -> WarmUp:
     """Infer until the level no longer changes.
 
     Args:

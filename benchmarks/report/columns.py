@@ -44,12 +44,21 @@ def columns(comparison: Comparison) -> list[Column]:
         (True, Column("Top-1", "share of photos given the right class, with its 95% interval", _top1)),
         (any(r.top5 for r in rows), Column("Top-5", "right class among the five most probable", _top5, brief=False)),
         (True, Column("vs student", "top-1 minus the student's, points, paired 95% interval", _difference)),
-        (any(r.agreement is not None for r in rows),
-         Column("Agrees", "share of photos with the teacher's answer", lambda r: _share(r.agreement))),
-        (True, Column("ECE", "expected calibration error: gap between confidence and accuracy",
-                      lambda r: _share(r.ece), brief=False)),
+        (
+            any(r.agreement is not None for r in rows),
+            Column("Agrees", "share of photos with the teacher's answer", lambda r: _share(r.agreement)),
+        ),
+        (
+            True,
+            Column(
+                "ECE",
+                "expected calibration error: gap between confidence and accuracy",
+                lambda r: _share(r.ece),
+                brief=False,
+            ),
+        ),
         (True, Column("Size", "weights of a model, the whole of a file", lambda r: Cell(megabytes(r.bytes)))),
-    ]  # fmt: skip
+    ]
     return [*(column for present, column in wanted if present), *_latencies(comparison.devices)]
 
 
@@ -64,11 +73,13 @@ def _latencies(devices: Sequence[Device]) -> list[Column]:
         ]
     return [
         Column(
-            f"p50 ms, {device.name}", "median latency there, by the fastest way, with its 95% interval",
-            _median(device), brief=False,
+            f"p50 ms, {device.name}",
+            "median latency there, by the fastest way, with its 95% interval",
+            _median(device),
+            brief=False,
         )
         for device in devices[:DEVICES]
-    ]  # fmt: skip
+    ]
 
 
 def bracket(low: str, high: str) -> str:

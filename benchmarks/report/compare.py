@@ -102,7 +102,11 @@ def compare(
         choice=choice,
         compared=compared,
         changes=class_rows(
-            [Answered(item.name, item.probabilities) for item in answers], compared, labels, photos.labels, chosen,
+            [Answered(item.name, item.probabilities) for item in answers],
+            compared,
+            labels,
+            photos.labels,
+            chosen,
             [photo_name(photo.shown, photos) for photo in chosen],
         ),
         failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
@@ -113,16 +117,21 @@ def compare(
         devices=devices,
         sensitivity=sensitivity_of(manifest.files, student, output),
         readiness=_readiness(rows, student, [photos.labels[label] for label in labels]),
-    )  # fmt: skip
+    )
 
 
 def _readiness(rows: Sequence[Row], student: Bundle, labels: Sequence[str]) -> Readiness:
     """The student judged by its answers here, and by what its bundle says of its training."""
     here = {
-        row.name: {"images": len(labels), "top1": row.top1.value, "top1_interval": [row.top1.low, row.top1.high],
-                   "majority": majority(labels)}
-        for row in rows if row.kind != "file"
-    }  # fmt: skip
+        row.name: {
+            "images": len(labels),
+            "top1": row.top1.value,
+            "top1_interval": [row.top1.low, row.top1.high],
+            "majority": majority(labels),
+        }
+        for row in rows
+        if row.kind != "file"
+    }
     return judged({**student.metrics, **here["student"]}, here.get("teacher"))
 
 
@@ -152,9 +161,14 @@ def _refuse_strangers(exports: Path, manifest: Any, student: Bundle, teacher: Bu
 
 
 def _answers(
-    exports: Path, manifest: Any, student: Bundle, teacher: Bundle | None, photos: Photos,
-    chosen: Sequence[Photo], store: Predictions,
-) -> list[_Answers]:  # fmt: skip
+    exports: Path,
+    manifest: Any,
+    student: Bundle,
+    teacher: Bundle | None,
+    photos: Photos,
+    chosen: Sequence[Photo],
+    store: Predictions,
+) -> list[_Answers]:
     shape = (len(chosen), len(photos.labels))
     data = [photos.fingerprint, shape[0]]
     pixels = _Pixels(chosen)
@@ -223,16 +237,24 @@ def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray) -> Row
     difference = None if item is student else _interval(right - correct(student.probabilities, labels))
     many = item.probabilities.shape[1] >= 6
     return Row(
-        name=item.name, kind=item.kind, about=item.about, bytes=item.bytes, top1=_interval(right),
-        top5=_interval(correct(item.probabilities, labels, 5)) if many else None, difference=difference,
+        name=item.name,
+        kind=item.kind,
+        about=item.about,
+        bytes=item.bytes,
+        top1=_interval(right),
+        top5=_interval(correct(item.probabilities, labels, 5)) if many else None,
+        difference=difference,
         agreement=agreement(item.probabilities, teacher.probabilities) if teacher else None,
         ece=expected_calibration_error(item.probabilities, labels, BINS),
         reliability=reliability(item.probabilities, labels),
-        latency=None, latency_note=_why_untimed(item),
-        partitions=item.entry.partitions if item.entry else None, evaluator=item.evaluator,
-        min_runtime=item.entry.min_runtime if item.entry else None, opinions=_opinions(item.entry),
+        latency=None,
+        latency_note=_why_untimed(item),
+        partitions=item.entry.partitions if item.entry else None,
+        evaluator=item.evaluator,
+        min_runtime=item.entry.min_runtime if item.entry else None,
+        opinions=_opinions(item.entry),
         recovery=item.entry.recovery if item.entry else None,
-    )  # fmt: skip
+    )
 
 
 def _opinions(entry: Any) -> tuple[str, ...]:

@@ -65,12 +65,17 @@ def latency_of(measured: Record) -> Latency:
     (median_of,) = percentile_estimates(measured.rounds, (50,))
     floor = next(iter(floors_of([measured])), None)
     return Latency(
-        **share, samples=len(measured.samples), load=median(measured.load) / 1e6, first=median(measured.first) / 1e6,
-        peak_memory=measured.peak_memory, threads=measured.threads,
-        runtime=f"{measured.runtime['name']} {measured.runtime['version']}", measured=measured.measured,
+        **share,
+        samples=len(measured.samples),
+        load=median(measured.load) / 1e6,
+        first=median(measured.first) / 1e6,
+        peak_memory=measured.peak_memory,
+        threads=measured.threads,
+        runtime=f"{measured.runtime['name']} {measured.runtime['version']}",
+        measured=measured.measured,
         interval=(median_of.low / 1e6, median_of.high / 1e6 if isfinite(median_of.high) else None),
         floor=floor,
-    )  # fmt: skip
+    )
 
 
 def kind_of(device: dict[str, Any]) -> str:
@@ -115,9 +120,13 @@ def _with_way(choice: Choice, chosen: Timing, device: Device) -> Choice:
 def _timing(each: Record, digests: dict[str, str]) -> Timing:
     profiled = (each.conditions.get("profile") or {}).get("inference")
     return Timing(
-        digests[each.sha256], _way(each), latency_of(each), agrees(each.agreement), each.operators or None,
+        digests[each.sha256],
+        _way(each),
+        latency_of(each),
+        agrees(each.agreement),
+        each.operators or None,
         None if profiled is None else profiled / 1e6,
-    )  # fmt: skip
+    )
 
 
 def _way(each: Record) -> str:

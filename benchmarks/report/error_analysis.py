@@ -252,11 +252,15 @@ def _classes(
             changes[c][other] = change
     return tuple(
         ClassChange(
-            names[c], str(group[c]), int(counts[c]), len(inside),
-            {model: float(hits[inside].mean()) for model, hits in right.items()}, changes[c],
+            names[c],
+            str(group[c]),
+            int(counts[c]),
+            len(inside),
+            {model: float(hits[inside].mean()) for model, hits in right.items()},
+            changes[c],
         )
         for c, inside in members.items()
-    )  # fmt: skip
+    )
 
 
 def _confusions(
@@ -275,8 +279,14 @@ def _confusions(
     worse.sort(key=lambda i: (not certain[i], len(theirs[i]) - len(ours[i])))
     return tuple(
         Confusion(
-            names[pairs[i][0]], names[pairs[i][1]], len(ours[i]), len(theirs[i]), len(members[pairs[i][0]]),
-            float(p[i]), bool(certain[i]), tuple(photos[j] for j in new[i][:PHOTOS]),
+            names[pairs[i][0]],
+            names[pairs[i][1]],
+            len(ours[i]),
+            len(theirs[i]),
+            len(members[pairs[i][0]]),
+            float(p[i]),
+            bool(certain[i]),
+            tuple(photos[j] for j in new[i][:PHOTOS]),
         )
         for i in worse[:CONFUSIONS]
-    )  # fmt: skip
+    )

@@ -82,9 +82,10 @@ def terminal_table(shortfall: Shortfall) -> Table:
         view.add_column(f"vs {model}", justify="right")
     for row in shortfall.groups:
         view.add_row(
-            row.name, *(percent(row.recall[model]) for model in shortfall.models),
+            row.name,
+            *(percent(row.recall[model]) for model in shortfall.models),
             *(_change(row.change[model]) for model in others),
-        )  # fmt: skip
+        )
     return view
 
 
@@ -120,20 +121,32 @@ def _groups(shortfall: Shortfall) -> str:
     others = [model for model in shortfall.models if model != "student"]
     rows = [["group", "classes", "training photos a class", "photos", *shortfall.models, *(f"vs {m}" for m in others)]]
     rows += [
-        [row.name, str(row.classes), _range(row.trained), str(row.images),
-         *(percent(row.recall[model]) for model in shortfall.models), *(_change(row.change[m]) for m in others)]
+        [
+            row.name,
+            str(row.classes),
+            _range(row.trained),
+            str(row.images),
+            *(percent(row.recall[model]) for model in shortfall.models),
+            *(_change(row.change[m]) for m in others),
+        ]
         for row in shortfall.groups
-    ]  # fmt: skip
+    ]
     return table(rows)
 
 
 def _classes(shortfall: Shortfall, chosen: Sequence[ClassChange], against: str) -> str:
     rows = [["class", "group", "training photos", "photos", *shortfall.models, f"vs {against}"]]
     rows += [
-        [plain(row.label), row.group, str(row.trained), str(row.images),
-         *(percent(row.recall[model]) for model in shortfall.models), _change(row.change[against])]
+        [
+            plain(row.label),
+            row.group,
+            str(row.trained),
+            str(row.images),
+            *(percent(row.recall[model]) for model in shortfall.models),
+            _change(row.change[against]),
+        ]
         for row in chosen[:SHOWN]
-    ]  # fmt: skip
+    ]
     below = sum(row.change[against].value < 0 for row in shortfall.classes) - len(shortfall.lost(against))
     above = sum(row.change[against].value > 0 for row in shortfall.classes) - len(shortfall.gained(against))
     rest = f"Below the {against}'s recall by no more than chance explains: {below} classes; above it: {above}."
@@ -144,10 +157,16 @@ def _classes(shortfall: Shortfall, chosen: Sequence[ClassChange], against: str) 
 def _confusions(shortfall: Shortfall) -> str:
     rows = [["photos of", "taken for", "by the student", "by the teacher", "such photos"]]
     rows += [
-        [plain(each.label), plain(each.answered), f"{each.student} of {each.images}", str(each.teacher),
-         ", ".join(plain(name) for name in each.photos)]
-        for each in shortfall.confusions if each.certain
-    ]  # fmt: skip
+        [
+            plain(each.label),
+            plain(each.answered),
+            f"{each.student} of {each.images}",
+            str(each.teacher),
+            ", ".join(plain(name) for name in each.photos),
+        ]
+        for each in shortfall.confusions
+        if each.certain
+    ]
     rest = f"Others listed in shortfall.json, which may be chance: {sum(not c.certain for c in shortfall.confusions)}."
     return f"{table(rows) if len(rows) > 1 else 'None beyond chance.'}\n\n{rest}"
 

@@ -67,22 +67,39 @@ def render(comparison: Comparison) -> str:
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters.update(
-        percent=percent, points=points, ms=milliseconds, size=megabytes, number=number, tenths=tenths,
-        ends=estimate_ends, tiny=lambda value: number(value) if value >= 0.001 else "< 0.001",
-    )  # fmt: skip
+        percent=percent,
+        points=points,
+        ms=milliseconds,
+        size=megabytes,
+        number=number,
+        tenths=tenths,
+        ends=estimate_ends,
+        tiny=lambda value: number(value) if value >= 0.001 else "< 0.001",
+    )
     # Pictures are drawn by matplotlib, which escapes text itself; nothing else enters the page unescaped.
     cards = [_card(comparison, device, index) for index, device in enumerate(comparison.devices)]
     wide, narrow = reliability_svgs(comparison)
     reference, file = (comparison.row(name) for name in comparison.compared)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        it=comparison, headline=headline(comparison), columns=columns(comparison), cards=cards,
+        it=comparison,
+        headline=headline(comparison),
+        columns=columns(comparison),
+        cards=cards,
         chosen={each.device.choice.target for each in cards} | {comparison.choice.target},
-        top=comparison.row(comparison.choice.target or ""), student=comparison.row("student"),
-        teacher=comparison.row("teacher"), legend=legend(comparison), reliability=(Markup(wide), Markup(narrow)),
-        flames=_flames(comparison), photos=_Photos(), reference=reference, file=file, layers=LAYERS, empty=EMPTY,
+        top=comparison.row(comparison.choice.target or ""),
+        student=comparison.row("student"),
+        teacher=comparison.row("teacher"),
+        legend=legend(comparison),
+        reliability=(Markup(wide), Markup(narrow)),
+        flames=_flames(comparison),
+        photos=_Photos(),
+        reference=reference,
+        file=file,
+        layers=LAYERS,
+        empty=EMPTY,
         formats=FORMATS,
         integer=any("int8" in row.name or "w8a8" in row.name for row in comparison.rows),
-    )  # fmt: skip
+    )
 
 
 def _card(comparison: Comparison, device: Device, index: int) -> Card:

@@ -92,9 +92,13 @@ def pair(models: tuple[Model, Model], photos: Photos, names: tuple[str, str]) ->
 
 
 def compared(
-    first: np.ndarray, second: np.ndarray, labels: np.ndarray, classes: Sequence[str], photos: Sequence[str],
+    first: np.ndarray,
+    second: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    photos: Sequence[str],
     names: tuple[str, str],
-) -> Pair:  # fmt: skip
+) -> Pair:
     """The same of probabilities (N, classes) that are there already, labels int64 (N,) and the photos' names."""
     right = [correct(each, labels).astype(int) for each in (first, second)]
     gain = right[1] - right[0]
@@ -102,15 +106,18 @@ def compared(
     answers = [each.argmax(1) for each in (first, second)]
     differ = np.flatnonzero(answers[0] != answers[1]).tolist()
     return Pair(
-        names=names, images=len(labels),
+        names=names,
+        images=len(labels),
         top1=(_interval(right[0]), _interval(right[1])),
         gain=Interval(float(gain.mean()), *paired_interval(gain)),
-        won=won, lost=lost, p=float(sign_test(np.array(won), np.array(lost))),
+        won=won,
+        lost=lost,
+        p=float(sign_test(np.array(won), np.array(lost))),
         agreement=1 - len(differ) / len(labels),
         differences=tuple(
             Difference(photos[i], classes[labels[i]], classes[answers[0][i]], classes[answers[1][i]]) for i in differ
         ),
-    )  # fmt: skip
+    )
 
 
 def _interval(right: np.ndarray) -> Interval:

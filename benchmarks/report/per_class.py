@@ -104,17 +104,26 @@ def class_rows(
 
     return tuple(
         ClassRow(
-            classes[c], len(members[c]), {name: float(hits[members[c]].mean()) for name, hits in right.items()},
-            Interval(changes[c].value, changes[c].low, changes[c].high), changes[c].certain,
-            *examples(c, reference, file), *examples(c, file, reference),
+            classes[c],
+            len(members[c]),
+            {name: float(hits[members[c]].mean()) for name, hits in right.items()},
+            Interval(changes[c].value, changes[c].low, changes[c].high),
+            changes[c].certain,
+            *examples(c, reference, file),
+            *examples(c, file, reference),
         )
         for c in shown
-    )  # fmt: skip
+    )
 
 
 def _example(
-    i: int, reference: Answered, file: Answered, labels: np.ndarray, classes: Sequence[str], photos: Sequence[Photo],
+    i: int,
+    reference: Answered,
+    file: Answered,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    photos: Sequence[Photo],
     names: Sequence[str],
-) -> Example:  # fmt: skip
+) -> Example:
     said = [(classes[int(each.answers[i])], float(each.probabilities[i].max())) for each in (reference, file)]
     return Example(names[i], classes[labels[i]], *said[0], *said[1], photo=photos[i].path, part=photos[i].part)

@@ -106,9 +106,7 @@ def _devices_figure(comparison: Comparison, ink: Ink) -> Any:
     devices = [each for each in comparison.devices if points_of(comparison, each)][:PANELS]
     figure, panels = _figure(7.2, 4.2 * max(1, len(devices)), max(1, len(devices)), 1, ink)
     if not devices:
-        panels[0].text(
-            0.5, 0.5, "no latency was measured", ha="center", transform=panels[0].transAxes, color=ink.text
-        )  # fmt: skip
+        panels[0].text(0.5, 0.5, "no latency was measured", ha="center", transform=panels[0].transAxes, color=ink.text)
         return figure
     for axes, device in zip(panels, devices):
         _draw(figure, axes, comparison, device, ink)
@@ -120,7 +118,7 @@ def _devices_figure(comparison: Comparison, ink: Ink) -> Any:
         about = f"{legend(comparison)}. Area: size of the file. Bar: 95% interval of top-1."
         figure.supxlabel(
             f"{about} Hollow: another file is as good in all three.", fontsize=7.5, color=ink.text, x=0.01, ha="left"
-        )  # fmt: skip
+        )
     return figure
 
 
@@ -133,9 +131,7 @@ def _title(comparison: Comparison, device: Device) -> str:
     return f"{device.name}: {verb} {row.about}\n{cost}"
 
 
-def _draw(
-    figure: Any, axes: Any, comparison: Comparison, device: Device, ink: Ink, narrow: bool = False
-) -> None:  # fmt: skip
+def _draw(figure: Any, axes: Any, comparison: Comparison, device: Device, ink: Ink, narrow: bool = False) -> None:
     """One device's files: latency to the right, top-1 up, size as area, the best ones joined and filled."""
     points = points_of(comparison, device)
     largest = max(point.row.bytes for point in points)
@@ -196,9 +192,15 @@ def _marker(axes: Any, point: Point, largest: int, ink: Ink) -> None:
     axes.scatter([x], [100 * top1.value], s=area, marker=shape, alpha=0.9, zorder=3, **fill)
     if point.chosen:
         axes.scatter(
-            [x], [100 * top1.value], s=area + 160, marker="o", facecolor="none", edgecolor=ink.text, linewidth=1.6,
+            [x],
+            [100 * top1.value],
+            s=area + 160,
+            marker="o",
+            facecolor="none",
+            edgecolor=ink.text,
+            linewidth=1.6,
             zorder=4,
-        )  # fmt: skip
+        )
 
 
 def _join(axes: Any, best: Sequence[Point], ink: Ink) -> None:
@@ -223,18 +225,31 @@ def _limits(axes: Any, comparison: Comparison, slowest: float, ink: Ink) -> None
         axes.axvline(needs.max_ms, **style)
         axes.set_xlim(right=max(axes.get_xlim()[1], 1.1 * needs.max_ms))
         axes.annotate(
-            f"at most {milliseconds(needs.max_ms)}", (needs.max_ms, 0), xycoords=("data", "axes fraction"),
-            xytext=(-4, 5), textcoords="offset points", rotation=90, ha="right", va="bottom", color=ink.text,
+            f"at most {milliseconds(needs.max_ms)}",
+            (needs.max_ms, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4, 5),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="bottom",
+            color=ink.text,
             fontsize=8,
-        )  # fmt: skip
+        )
     if needs.min_top1:
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, 100 * needs.min_top1 - 0.1 * (high - low)), max(high, 100 * needs.min_top1 + 1))
         axes.axhline(100 * needs.min_top1, **style)
         axes.annotate(
-            f"at least {percent(needs.min_top1)}", (0, 100 * needs.min_top1), xycoords=("axes fraction", "data"),
-            xytext=(4, 3), textcoords="offset points", va="bottom", color=ink.text, fontsize=8,
-        )  # fmt: skip
+            f"at least {percent(needs.min_top1)}",
+            (0, 100 * needs.min_top1),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            va="bottom",
+            color=ink.text,
+            fontsize=8,
+        )
 
 
 def _name_lines(axes: Any, comparison: Comparison, points: Sequence[Point], ink: Ink) -> None:
@@ -247,11 +262,16 @@ def _name_lines(axes: Any, comparison: Comparison, points: Sequence[Point], ink:
         # Of two equal ones the teacher, which comes first, stands above the line.
         up = row.top1.value == highest and (row is present[0] or present[0].top1.value < highest)
         axes.annotate(
-            f"{row.kind} {100 * row.top1.value:.1f}%", (0 if left else 1, 100 * row.top1.value),
-            xycoords=("axes fraction", "data"), xytext=(4 if left else -2, 4 if up else -4),
-            textcoords="offset points", ha="left" if left else "right", va="bottom" if up else "top",
-            color=ink.text, fontsize=9,
-        )  # fmt: skip
+            f"{row.kind} {100 * row.top1.value:.1f}%",
+            (0 if left else 1, 100 * row.top1.value),
+            xycoords=("axes fraction", "data"),
+            xytext=(4 if left else -2, 4 if up else -4),
+            textcoords="offset points",
+            ha="left" if left else "right",
+            va="bottom" if up else "top",
+            color=ink.text,
+            fontsize=9,
+        )
 
 
 def _name_points(figure: Any, axes: Any, points: Sequence[Point], ink: Ink) -> None:
@@ -305,11 +325,17 @@ def _line(axes: Any, line: Any) -> Any:
 def _name_point(axes: Any, point: Point, dx: float, dy: float, ink: Ink) -> Any:
     far = abs(dx) + abs(dy) > 30
     return axes.annotate(
-        _plain(point.row.name), (point.latency.p50, 100 * point.row.top1.value), xytext=(dx, dy),
-        textcoords="offset points", ha="left" if dx > 0 else "right", va="bottom" if dy > 0 else "top", fontsize=9,
-        color=ink.of(point.row.name), fontweight="bold" if point.chosen else "normal",
+        _plain(point.row.name),
+        (point.latency.p50, 100 * point.row.top1.value),
+        xytext=(dx, dy),
+        textcoords="offset points",
+        ha="left" if dx > 0 else "right",
+        va="bottom" if dy > 0 else "top",
+        fontsize=9,
+        color=ink.of(point.row.name),
+        fontweight="bold" if point.chosen else "normal",
         arrowprops={"arrowstyle": "-", "color": ink.faint, "linewidth": 0.6} if far else None,
-    )  # fmt: skip
+    )
 
 
 def _reliability_panel(axes: Any, row: Row, images: int) -> None:

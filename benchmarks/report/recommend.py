@@ -58,19 +58,25 @@ def _fastest(files: Sequence[Row], needs: Needs, few: bool) -> Choice:
     if not near:
         best = max(files, key=lambda row: row.top1.value)
         loss = points(best.difference.value) if best.difference else ""
-        return Choice(best.about, best.name, (
-            f"No file keeps within one point of the student. This one comes nearest: {loss} points.",
-        ))  # fmt: skip
+        return Choice(
+            best.about,
+            best.name,
+            (f"No file keeps within one point of the student. This one comes nearest: {loss} points.",),
+        )
     timed = [row for row in near if row.latency]
     bound = "" if needs.min_top1 is not None else " within one point of the student"
     if bound and not all(map(_within, near)):
         bound += ", as far as so few photos can tell"
     if not timed:
         best = min(near, key=lambda row: row.bytes)
-        return Choice(best.about, best.name, (
-            f"It is the smallest of the {_count(near)}{bound}: {megabytes(best.bytes)}.",
-            "No latency was measured on this machine.",
-        ))  # fmt: skip
+        return Choice(
+            best.about,
+            best.name,
+            (
+                f"It is the smallest of the {_count(near)}{bound}: {megabytes(best.bytes)}.",
+                "No latency was measured on this machine.",
+            ),
+        )
     best = min(timed, key=lambda row: row.latency.p50 if row.latency else float("inf"))
     return Choice(best.about, best.name, (*_why(best, timed, bound), *_apple(best, near, bound)))
 

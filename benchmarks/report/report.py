@@ -125,11 +125,16 @@ def records_table(measured: Measurement) -> Table:
         p50, p90, p99 = (number(each.value / 1e6) for each in estimates)
         name = f"{_device(record)} {record.device.get('serial') or ''}".strip()
         cells = (
-            *([name] if len(runs) > 1 else []), record.target, *([record.runtime["name"]] if several else []),
-            p50, interval_text(estimates[0], 1e-6), p90, p99,
+            *([name] if len(runs) > 1 else []),
+            record.target,
+            *([record.runtime["name"]] if several else []),
+            p50,
+            interval_text(estimates[0], 1e-6),
+            p90,
+            p99,
             *map(number, middle),
             number(record.peak_memory / 1e6) if record.peak_memory is not None else EMPTY,
-        )  # fmt: skip
+        )
         table.add_row(*(Text(in_line(cell)) for cell in cells))
     return table
 
@@ -198,9 +203,13 @@ def history_table(records: Sequence[Record], tags: Mapping[str, Sequence[str]]) 
     for each in records:
         p50 = number(each.percentiles["p50"] / 1e6)
         cells = (
-            each.measured[:19].split("T"), [", ".join(tags.get(each.run, ()))], [each.target, each.sha256[:8]],
-            [_device(each)], [f"{each.runtime['name']} {each.runtime['version']}, {_threads(each.threads)}"], [p50],
-        )  # fmt: skip
+            each.measured[:19].split("T"),
+            [", ".join(tags.get(each.run, ()))],
+            [each.target, each.sha256[:8]],
+            [_device(each)],
+            [f"{each.runtime['name']} {each.runtime['version']}, {_threads(each.threads)}"],
+            [p50],
+        )
         # Text is text: a tag may look like markup.
         table.add_row(*(Text("\n".join(map(in_line, lines))) for lines in cells))
     return table

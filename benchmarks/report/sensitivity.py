@@ -72,10 +72,17 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
         whole = files.divergence(plan)
         layers = [{"layer": each.layer, "score": each.score} for each in scan(files, plan)]
     path = output / FILE
-    write_json(path, {
-        "schema": SCHEMA, "student": student.fingerprint, "target": TARGET, "photos": len(chosen), "whole": whole,
-        "layers": layers,
-    })  # fmt: skip
+    write_json(
+        path,
+        {
+            "schema": SCHEMA,
+            "student": student.fingerprint,
+            "target": TARGET,
+            "photos": len(chosen),
+            "whole": whole,
+            "layers": layers,
+        },
+    )
     return path
 
 

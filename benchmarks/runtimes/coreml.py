@@ -17,12 +17,7 @@ from typing import Any
 from attar.export.runners.coreml import CoreMLRunner
 from attar.extras import require
 
-_UNITS = {
-    "ALL": "all units",
-    "CPU_ONLY": "CPU",
-    "CPU_AND_GPU": "CPU and GPU",
-    "CPU_AND_NE": "CPU and Neural Engine",
-}
+_UNITS = {"ALL": "all units", "CPU_ONLY": "CPU", "CPU_AND_GPU": "CPU and GPU", "CPU_AND_NE": "CPU and Neural Engine"}
 """Names of `coremltools.ComputeUnit`, and what people call them."""
 
 
@@ -75,11 +70,14 @@ def operators_of(plan: Any) -> list[dict[str, Any]]:
         usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
         if cost is None and usage is None:
             continue
-        rows.append({
-            "name": operation.outputs[0].name if operation.outputs else "", "operator": operation.operator_name,
-            "share": None if cost is None else float(cost.weight),
-            "device": None if usage is None else _device(usage.preferred_compute_device),
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": operation.outputs[0].name if operation.outputs else "",
+                "operator": operation.operator_name,
+                "share": None if cost is None else float(cost.weight),
+                "device": None if usage is None else _device(usage.preferred_compute_device),
+            }
+        )
     return sorted(rows, key=lambda row: -(row["share"] or 0.0))
 
 

@@ -84,9 +84,15 @@ class _Event(Structure):
     """What the profiler tells of one event; its memory is that before and after, three numbers each."""
 
     _fields_ = (
-        ("tag", c_void_p), ("kind", c_int), ("start", c_uint64), ("microseconds", c_uint64), ("memory", c_int64 * 6),
-        ("node", c_uint64), ("more", c_uint64), ("source", c_int),
-    )  # fmt: skip
+        ("tag", c_void_p),
+        ("kind", c_int),
+        ("start", c_uint64),
+        ("microseconds", c_uint64),
+        ("memory", c_int64 * 6),
+        ("node", c_uint64),
+        ("more", c_uint64),
+        ("source", c_int),
+    )
 
 
 class _Model:

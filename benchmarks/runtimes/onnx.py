@@ -59,10 +59,11 @@ def profiled(events: Sequence[dict[str, Any]]) -> list[Profiled]:
         first, last = bisect_left(starts, each["ts"]), bisect_left(starts, each["ts"] + each["dur"])
         rows = (
             {
-                "name": node["name"].removesuffix(_KERNEL), "operator": node["args"]["op_name"],
+                "name": node["name"].removesuffix(_KERNEL),
+                "operator": node["args"]["op_name"],
                 "nanoseconds": 1e3 * node["dur"],
             }
             for node in nodes[first:last]
-        )  # fmt: skip
+        )
         profiles.append(Profiled(1000 * each["dur"], tuple(rows)))
     return profiles

@@ -177,11 +177,16 @@ def summarized(case: Case, seeds: int, output: Path) -> dict[str, Any]:
     stacked = {way: np.stack(rows) for way, rows in answers.items()}
     gains = {way: stacked[CHOSEN] - rows for way, rows in stacked.items() if way != CHOSEN}
     return {
-        "case": case.name, "data": case.data, "student": case.student, "epochs": case.epochs, "photos": case.photos,
-        "pretrained": case.pretrained, "held_out": stacked[CHOSEN].shape[1],
+        "case": case.name,
+        "data": case.data,
+        "student": case.student,
+        "epochs": case.epochs,
+        "photos": case.photos,
+        "pretrained": case.pretrained,
+        "held_out": stacked[CHOSEN].shape[1],
         "top1": {way: rows.mean(1).tolist() for way, rows in stacked.items()},
         "gain": {way: [float(rows.mean()), *two_way_interval(rows)] for way, rows in gains.items()},
-    }  # fmt: skip
+    }
 
 
 def markdown(results: dict[str, Any]) -> str:

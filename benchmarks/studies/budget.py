@@ -69,8 +69,7 @@ def _timed(output: Path, name: str, words: list[Any], threads: int) -> None:
     finally:
         earlier = read_json(spent) if spent.is_file() else {"cpu": 0.0, "wall": 0.0}
         write_json(
-            spent,
-            {"cpu": earlier["cpu"] + _children() - before, "wall": earlier["wall"] + time.monotonic() - started},
+            spent, {"cpu": earlier["cpu"] + _children() - before, "wall": earlier["wall"] + time.monotonic() - started}
         )
 
 
@@ -90,18 +89,24 @@ def measured(output: Path, names: list[str]) -> dict[str, Any]:
     answers = np.stack([answers_right(output / name, photos) for name in names])
     spent = {name: read_json(output / f"{name}.spent.json") for name in ("teacher", *names)}
     return {
-        "photos": len(photos.val), "device": describe(),
+        "photos": len(photos.val),
+        "device": describe(),
         "teacher": {
-            "name": fitted.name, "size": fitted.preprocessing.size, "top1": float(right.mean()),
-            "interval": list(bootstrap_interval(right)), "cpu_minutes": spent["teacher"]["cpu"] / 60,
+            "name": fitted.name,
+            "size": fitted.preprocessing.size,
+            "top1": float(right.mean()),
+            "interval": list(bootstrap_interval(right)),
+            "cpu_minutes": spent["teacher"]["cpu"] / 60,
         },
         "student": {
-            "name": student.name, "size": student.preprocessing.size,
-            "epochs": student.provenance["recipe"]["student"]["epochs"], "top1": answers.mean(1).tolist(),
+            "name": student.name,
+            "size": student.preprocessing.size,
+            "epochs": student.provenance["recipe"]["student"]["epochs"],
+            "top1": answers.mean(1).tolist(),
             "interval": list(bootstrap_interval(answers.mean(0))),
             "cpu_minutes": float(np.mean([spent[name]["cpu"] for name in names])) / 60,
         },
-    }  # fmt: skip
+    }
 
 
 def markdown(results: dict[str, Any]) -> str:

@@ -54,9 +54,13 @@ def two_speeds(rng: np.random.Generator, rounds: int) -> np.ndarray:
 
 
 MACHINES: dict[str, Machine] = {
-    "steady": steady, "outliers": steady, "wandering": autocorrelated, "two speeds": two_speeds, "drift": drifting,
+    "steady": steady,
+    "outliers": steady,
+    "wandering": autocorrelated,
+    "two speeds": two_speeds,
+    "drift": drifting,
     "throttling": throttling,
-}  # fmt: skip
+}
 STATIONARY = ("steady", "outliers", "wandering", "two speeds")
 """Machines of which a run is a part of something longer, whose percentiles can be asked for."""
 

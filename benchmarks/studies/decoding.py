@@ -62,10 +62,15 @@ def main() -> None:
         rows += measure(photos, size, options.rounds, options.threads)
         say(f"{size} px: measured")
     results = {
-        "photo": [options.width, options.height], "photos": options.photos, "rounds": options.rounds,
-        "bytes": round(median(path.stat().st_size for path in photos)), "threads": options.threads, "rows": rows,
-        "device": describe(), "load_average": load_average(),
-    }  # fmt: skip
+        "photo": [options.width, options.height],
+        "photos": options.photos,
+        "rounds": options.rounds,
+        "bytes": round(median(path.stat().st_size for path in photos)),
+        "threads": options.threads,
+        "rows": rows,
+        "device": describe(),
+        "load_average": load_average(),
+    }
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
@@ -134,13 +139,16 @@ def measure(photos: Sequence[Path], size: int, rounds: int, threads: int) -> lis
                 rates[name].append(len(photos) / (time.perf_counter() - began))
     return [
         {
-            "size": size, "decoder": name, "cpu_ms": 1e3 * median(cpu[name]),
+            "size": size,
+            "decoder": name,
+            "cpu_ms": 1e3 * median(cpu[name]),
             "cpu_ratio": median(np.array(cpu[name]) / np.array(cpu[WHOLE])),
-            "images_per_second": 1 / median(wall[name]), "images_per_second_threads": median(rates[name]),
+            "images_per_second": 1 / median(wall[name]),
+            "images_per_second_threads": median(rates[name]),
             **_difference(views[name], views[WHOLE]),
         }
         for name in ways
-    ]  # fmt: skip
+    ]
 
 
 def _in_turns(

@@ -133,18 +133,25 @@ def measure(output: Path, teacher: Path, jobs: list[Job]) -> dict[str, object]:
         }
         gain = by_kind[True] - by_kind[False]
         bundle = read_bundle(output / Job(name, True, jobs[0].seed).name)
-        rows.append({
-            "student": name, "parameters": sum(p.numel() for p in students.load(bundle).parameters()),
-            "pretrained": bool(bundle.provenance["recipe"]["student"]["checkpoint"]),
-            "epochs": bundle.provenance["recipe"]["student"]["epochs"], "size": bundle.preprocessing.size,
-            "labels": by_kind[False].mean(1).tolist(), "distilled": by_kind[True].mean(1).tolist(),
-            "gain": float(gain.mean()), "gain_interval": list(two_way_interval(gain)),
-        })  # fmt: skip
+        rows.append(
+            {
+                "student": name,
+                "parameters": sum(p.numel() for p in students.load(bundle).parameters()),
+                "pretrained": bool(bundle.provenance["recipe"]["student"]["checkpoint"]),
+                "epochs": bundle.provenance["recipe"]["student"]["epochs"],
+                "size": bundle.preprocessing.size,
+                "labels": by_kind[False].mean(1).tolist(),
+                "distilled": by_kind[True].mean(1).tolist(),
+                "gain": float(gain.mean()),
+                "gain_interval": list(two_way_interval(gain)),
+            }
+        )
     return {
-        "photos": len(labels), "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "photos": len(labels),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "teacher": {"name": fitted.name, "top1": float(right.mean()), "interval": list(bootstrap_interval(right))},
         "rows": rows,
-    }  # fmt: skip
+    }
 
 
 def answers_right(path: Path, photos: Photos) -> np.ndarray:

@@ -75,10 +75,12 @@ def main() -> None:
         }
         gain = right["dwsconv"] - right["stock"]
         results["accuracy"] = {
-            "student": read_recipe(RECIPE).student.name, "photos": len(photos.val),
+            "student": read_recipe(RECIPE).student.name,
+            "photos": len(photos.val),
             "top1": {head: answers.mean(1).tolist() for head, answers in right.items()},
-            "gain": float(gain.mean()), "gain_interval": list(two_way_interval(gain)),
-        }  # fmt: skip
+            "gain": float(gain.mean()),
+            "gain_interval": list(two_way_interval(gain)),
+        }
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
@@ -106,10 +108,14 @@ def _costs(name: str, images: np.ndarray, folder: Path, seconds: float) -> dict[
                         content = litert.convert_network(student, bundle, precision, images)
                     path.write_bytes(content)
             files += list(paths.values())
-            rows.append({
-                "classes": classes, "head": head, "parameters": sum(p.numel() for p in student.parameters()),
-                "bytes": {precision: path.stat().st_size for precision, path in paths.items()},
-            })  # fmt: skip
+            rows.append(
+                {
+                    "classes": classes,
+                    "head": head,
+                    "parameters": sum(p.numel() for p in student.parameters()),
+                    "bytes": {precision: path.stat().st_size for precision, path in paths.items()},
+                }
+            )
     times = iter(_milliseconds(files, images[:1], seconds))
     for row in rows:
         row["milliseconds"] = {precision: next(times) for precision in PRECISIONS}

@@ -111,14 +111,21 @@ def measured(output: Path, seeds: list[int]) -> dict[str, Any]:
             inside = ((group == own) | (own == ALL))[labels_of(photos.val)]
             gain = (answers - right[PLAIN])[:, inside]
             row["groups"][own] = {
-                "recall": answers[:, inside].mean(1).tolist(), "gain": float(gain.mean()),
+                "recall": answers[:, inside].mean(1).tolist(),
+                "gain": float(gain.mean()),
                 "gain_interval": list(two_way_interval(gain)),
-            }  # fmt: skip
+            }
         rows.append(row)
     return {
-        "student": student.name, "epochs": student.provenance["recipe"]["student"]["epochs"], "grouping": grouping,
-        "seeds": len(seeds), "trained": counts.tolist(), "photos": len(photos.val), "device": describe(), "rows": rows,
-    }  # fmt: skip
+        "student": student.name,
+        "epochs": student.provenance["recipe"]["student"]["epochs"],
+        "grouping": grouping,
+        "seeds": len(seeds),
+        "trained": counts.tolist(),
+        "photos": len(photos.val),
+        "device": describe(),
+        "rows": rows,
+    }
 
 
 def markdown(results: dict[str, Any]) -> str:

@@ -38,9 +38,19 @@ from attar.recipe import Recipe, read_recipe
 LABELS = "labels alone"
 
 _LISTED = (
-    ("dkd",), ("dist",), ("hard",), ("feature",), ("hint",), ("attention",), ("rkd",), ("crd",), ("kd", "feature"),
-    ("kd", "crd"), ("dkd", "crd"), ("dkd", "crd", "hint"),
-)  # fmt: skip
+    ("dkd",),
+    ("dist",),
+    ("hard",),
+    ("feature",),
+    ("hint",),
+    ("attention",),
+    ("rkd",),
+    ("crd",),
+    ("kd", "feature"),
+    ("kd", "crd"),
+    ("dkd", "crd"),
+    ("dkd", "crd", "hint"),
+)
 _WEIGHTS: dict[tuple[str, ...], dict[str, int]] = {("dkd", "crd", "hint"): {"hint": 10}}
 
 
@@ -50,11 +60,7 @@ def _listed(names: tuple[str, ...]) -> tuple[str, ...]:
     return ("student.temperature=null", f"student.losses=[{losses}]")  # the recipe's temperature is its single loss's
 
 
-METHODS: dict[str, tuple[str, ...]] = {
-    LABELS: (),
-    "kd": (),
-    **{" + ".join(names): _listed(names) for names in _LISTED},
-}
+METHODS: dict[str, tuple[str, ...]] = {LABELS: (), "kd": (), **{" + ".join(names): _listed(names) for names in _LISTED}}
 """Method -> how the recipe differs; `kd` is the recipe's own, 0.7 for the teacher and 0.3 for the labels."""
 
 SEEDS = 5
@@ -128,19 +134,29 @@ def measured(output: Path, teacher: Path, names: Sequence[str], seeds: Sequence[
     rows = []
     for name, answers in by_method.items():
         gain = answers - by_method[LABELS]
-        rows.append({
-            "method": name, "settings": list(METHODS[name]), "top1": answers.mean(1).tolist(),
-            "gain": float(gain.mean()), "gain_interval": list(two_way_interval(gain)),
-        })  # fmt: skip
+        rows.append(
+            {
+                "method": name,
+                "settings": list(METHODS[name]),
+                "top1": answers.mean(1).tolist(),
+                "gain": float(gain.mean()),
+                "gain_interval": list(two_way_interval(gain)),
+            }
+        )
     return {
-        "photos": len(photos.val), "student": student.name, "size": student.preprocessing.size,
-        "epochs": student.provenance["recipe"]["student"]["epochs"], "device": describe(),
+        "photos": len(photos.val),
+        "student": student.name,
+        "size": student.preprocessing.size,
+        "epochs": student.provenance["recipe"]["student"]["epochs"],
+        "device": describe(),
         "teacher": {
-            "name": fitted.name, "size": fitted.preprocessing.size, "top1": float(right.mean()),
+            "name": fitted.name,
+            "size": fitted.preprocessing.size,
+            "top1": float(right.mean()),
             "interval": list(bootstrap_interval(right)),
         },
         "rows": rows,
-    }  # fmt: skip
+    }
 
 
 def markdown(results: dict[str, Any]) -> str:

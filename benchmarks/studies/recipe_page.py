@@ -134,9 +134,11 @@ def _kind(annotation: Any) -> str:
 
 def _limits(limit: Any) -> Iterator[str]:
     for kind, name, text in (
-        (annotated_types.Ge, "ge", "at least"), (annotated_types.Gt, "gt", "above"),
-        (annotated_types.Le, "le", "at most"), (annotated_types.Lt, "lt", "below"),
-    ):  # fmt: skip
+        (annotated_types.Ge, "ge", "at least"),
+        (annotated_types.Gt, "gt", "above"),
+        (annotated_types.Le, "le", "at most"),
+        (annotated_types.Lt, "lt", "below"),
+    ):
         if isinstance(limit, kind):
             value = getattr(limit, name)
             yield f"{text} {'2**63' if value == 1 << 63 else f'{value:,}'}"

@@ -70,9 +70,13 @@ def main() -> None:
         load.append(load_average())
         rows += [_row(way, name, judgements) for name, judgements in by_file.items()]
         results = {
-            "device": describe(), "seconds": options.seconds, "repeats": repeats, "ratio": ratio.to_json(),
-            "load": load, "rows": rows,
-        }  # fmt: skip
+            "device": describe(),
+            "seconds": options.seconds,
+            "repeats": repeats,
+            "ratio": ratio.to_json(),
+            "load": load,
+            "rows": rows,
+        }
         write_json(options.output / "results.json", results)
         write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
@@ -134,10 +138,11 @@ def with_repeats(content: bytes, repeats: int) -> bytes:
     model = read(content)
     graph = model.subgraphs[0]
     place, layer = max(
-        (place, each) for place, each in enumerate(graph.operators)
+        (place, each)
+        for place, each in enumerate(graph.operators)
         if kind_of(model, each) == DEPTHWISE
         and tuple(graph.tensors[each.inputs[0]].shape) == tuple(graph.tensors[each.outputs[0]].shape)
-    )  # fmt: skip
+    )
     given = int(layer.inputs[0])
     for number in range(repeats):
         tensor, again = copy(graph.tensors[layer.inputs[0]]), copy(layer)
@@ -169,17 +174,30 @@ def run(files: Sequence[Path], seconds: float) -> list[Record]:
     """Load the files anew and time them in turns, by the CPU time of this thread."""
     measured = measure([("litert", path) for path in files], 1, seconds, clock=time.thread_time_ns)
     about: dict[str, Any] = {
-        "target": TARGET, "runtime": {"name": litert.NAME, "version": litert.version()}, "device": describe(),
-        "threads": 1, "measured": now(), "load": (), "first": (), "peak_memory": None, "partitions": None,
-        "conditions": {"clock": "CPU time of the thread"}, "run": uuid.uuid4().hex, "block": BLOCK,
-    }  # fmt: skip
+        "target": TARGET,
+        "runtime": {"name": litert.NAME, "version": litert.version()},
+        "device": describe(),
+        "threads": 1,
+        "measured": now(),
+        "load": (),
+        "first": (),
+        "peak_memory": None,
+        "partitions": None,
+        "conditions": {"clock": "CPU time of the thread"},
+        "run": uuid.uuid4().hex,
+        "block": BLOCK,
+    }
     return [
         Record(
-            file=path.name, sha256=sha256(path), bytes=path.stat().st_size, warmup=warmup.runs, samples=tuple(samples),
+            file=path.name,
+            sha256=sha256(path),
+            bytes=path.stat().st_size,
+            warmup=warmup.runs,
+            samples=tuple(samples),
             **about,
         )
         for path, warmup, samples in zip(files, measured.warmups, measured.samples)
-    ]  # fmt: skip
+    ]
 
 
 def _row(way: str, name: str, judgements: Sequence[Judgement]) -> dict[str, Any]:

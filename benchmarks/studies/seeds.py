@@ -42,8 +42,10 @@ def bootstrap_of_photos(values: np.ndarray) -> tuple[float, float]:
 
 
 INTERVALS: dict[str, Callable[[np.ndarray], tuple[float, float]]] = {
-    "attar": two_way_interval, "both drawn": bootstrap_of_both, "photos drawn": bootstrap_of_photos,
-}  # fmt: skip
+    "attar": two_way_interval,
+    "both drawn": bootstrap_of_both,
+    "photos drawn": bootstrap_of_photos,
+}
 
 
 def main() -> None:

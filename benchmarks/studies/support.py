@@ -206,11 +206,14 @@ def result(folder: Path) -> dict[str, Any]:
     chosen, left_out = choose_targets(["all"])
     unknown = {str(target): "not exported" for target in chosen}
     return {
-        "family": bundle.name, "size": bundle.preprocessing.size,
-        "parameters": sum(weight.size for weight in _weights(bundle)), "top1": bundle.metrics["top1"],
+        "family": bundle.name,
+        "size": bundle.preprocessing.size,
+        "parameters": sum(weight.size for weight in _weights(bundle)),
+        "top1": bundle.metrics["top1"],
         "files": {entry.target: _file(entry) for entry in manifest.files},
-        "reasons": {**unknown, **left_out, **failed}, "times": read_json(folder / "times.json"),
-    }  # fmt: skip
+        "reasons": {**unknown, **left_out, **failed},
+        "times": read_json(folder / "times.json"),
+    }
 
 
 def _weights(bundle: Bundle) -> list[np.ndarray]:
@@ -220,9 +223,12 @@ def _weights(bundle: Bundle) -> list[np.ndarray]:
 def _file(entry: FileEntry) -> dict[str, Any]:
     verification = entry.verification
     return {
-        "bytes": entry.bytes, "partitions": entry.partitions, "agreement": verification["agreement"],
-        "min_cosine": verification["min_cosine"], "recovery": bool(entry.recovery and len(entry.recovery["tries"]) > 1),
-    }  # fmt: skip
+        "bytes": entry.bytes,
+        "partitions": entry.partitions,
+        "agreement": verification["agreement"],
+        "min_cosine": verification["min_cosine"],
+        "recovery": bool(entry.recovery and len(entry.recovery["tries"]) > 1),
+    }
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
@@ -232,31 +238,41 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     busy = [load for item in results for load in item["times"]["load_average"] if load is not None]
     missing = [name for name in FAMILIES if name not in {item["family"] for item in results}]
     lines = [
-        "# Students and targets", "",
+        "# Students and targets",
+        "",
         "Written by `python -m attar.benchmarks.studies.support --page docs/support.md`: every family, trained for an "
         "epoch or a few on the solar-cell photos (recipes/elpv.yaml), as every target."
-        + (f" Not measured here: {', '.join(missing)}." if missing else ""), "",
-        "## On the phone's kernels", "",
+        + (f" Not measured here: {', '.join(missing)}." if missing else ""),
+        "",
+        "## On the phone's kernels",
+        "",
         "| student | parameters | litert:fp32, ms | litert:int8, ms | int8 / fp32 | partitions fp32, int8 "
         "| uint8 image / bare network, fp32, int8 |",
         "|---|---:|---:|---:|---:|---|---|",
-        *(_summary(item) for item in results), "",
+        *(_summary(item) for item in results),
+        "",
         f"LiteRT with XNNPACK, one thread, {results[0]['size']} px, DWSConv head; medians of CPU time, files "
         f"interleaved. Asked: int8 in one partition with no operator outside, at most {FASTER:.2f} of fp32; a file "
-        f"with its uint8 image at most {FREE:.2f} of the bare network. {_verdict(results)}", "",
-        "## Agreement", "",
-        f"Share of {IMAGES} validation photos with the student's own top-1, in percent.", "",
+        f"with its uint8 image at most {FREE:.2f} of the bare network. {_verdict(results)}",
+        "",
+        "## Agreement",
+        "",
+        f"Share of {IMAGES} validation photos with the student's own top-1, in percent.",
+        "",
         f"| student | {' | '.join(str(target) for target in every_target())} |",
         "|---" + "|---:" * len(every_target()) + "|",
-        *(_agreements(item) for item in results), "",
-        "## Every file", "",
+        *(_agreements(item) for item in results),
+        "",
+        "## Every file",
+        "",
         "Latency against the same format's fp32 file, one thread, interleaved. Cosine: the least, of all photos, "
-        "between the file's probabilities and the student's. Partitions are XNNPACK's.", "",
+        "between the file's probabilities and the student's. Partitions are XNNPACK's.",
+        "",
         *(line for item in results for line in _family(item)),
         f"Measured on {device['cpu']}, {device['cores']} cores, {device['machine']}, with "
         + ", ".join(f"{name} {number}" for name, number in versions.items() if number)
         + (f". Load average while timing: {min(busy):.1f} to {max(busy):.1f}." if busy else "."),
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -291,9 +307,13 @@ def _row(target: str, item: dict[str, Any]) -> str:
     file, format = item["files"][target], target.partition(":")[0]
     ratio = "on an Apple device" if FORMATS[format].untimed else _number(item["times"]["to_fp32"], target, ".2f")
     return _line(
-        target + (" (recovered)" if file["recovery"] else ""), f"{file['bytes'] / 1e6:.2f}", ratio,
-        _partitions(file), f"{100 * file['agreement']:.1f}", f"{file['min_cosine']:.5f}",
-    )  # fmt: skip
+        target + (" (recovered)" if file["recovery"] else ""),
+        f"{file['bytes'] / 1e6:.2f}",
+        ratio,
+        _partitions(file),
+        f"{100 * file['agreement']:.1f}",
+        f"{file['min_cosine']:.5f}",
+    )
 
 
 def _number(values: Mapping[str, float], key: str, form: str) -> str:

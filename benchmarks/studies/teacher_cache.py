@@ -62,9 +62,15 @@ def main() -> None:
     parser.add_argument("--live", type=int, default=1, help="rounds in which the teacher runs live too")
     options = parser.parse_args()
     results = measured(
-        options.output, options.teacher, options.student, size=options.size, limit=options.photos,
-        rounds=options.rounds, live=options.live, epochs=options.epochs,
-    )  # fmt: skip
+        options.output,
+        options.teacher,
+        options.student,
+        size=options.size,
+        limit=options.photos,
+        rounds=options.rounds,
+        live=options.live,
+        epochs=options.epochs,
+    )
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
@@ -108,11 +114,16 @@ def measured(
     building = time.perf_counter() - began
     courses = _courses(spec, photos, views, bundle, cache)
     return {
-        "teacher": bundle.name, "student": spec.name, "size": spec.size, "batch_size": spec.batch_size,
-        "photos": len(photos.train), "cache_images_per_second": len(photos.train) / building,
+        "teacher": bundle.name,
+        "student": spec.name,
+        "size": spec.size,
+        "batch_size": spec.batch_size,
+        "photos": len(photos.train),
+        "cache_images_per_second": len(photos.train) / building,
         "images_per_second": _in_turns(courses, spec, len(photos.labels), rounds, live, output / "student"),
-        "device": describe(), "load_average": load_average(),
-    }  # fmt: skip
+        "device": describe(),
+        "load_average": load_average(),
+    }
 
 
 def _teacher(name: str, photos: Photos, folder: Path) -> Bundle:

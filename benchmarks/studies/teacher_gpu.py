@@ -51,13 +51,23 @@ def main() -> None:
     peak = max(_matrix_peak(side, where) for side in SIDES.get(where.type, SIDES["cpu"]))
     say(options.teacher)
     results = {
-        "on": _name(where), "device": describe(), "torch": torch.__version__, "peak": peak, "batch": options.batch,
+        "on": _name(where),
+        "device": describe(),
+        "torch": torch.__version__,
+        "peak": peak,
+        "batch": options.batch,
         "teacher": _teacher(options.teacher, options.batch, where),
         "training": teacher_cache.measured(
-            options.output, options.teacher, options.student, size=224, limit=options.photos, rounds=options.rounds,
-            live=1, batch_size=options.student_batch,
+            options.output,
+            options.teacher,
+            options.student,
+            size=224,
+            limit=options.photos,
+            rounds=options.rounds,
+            live=1,
+            batch_size=options.student_batch,
         ),
-    }  # fmt: skip
+    }
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))

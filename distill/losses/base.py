@@ -57,9 +57,7 @@ class Loss(BaseModel, ABC):
         return nn.Identity()
 
     @abstractmethod
-    def __call__(
-        self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module
-    ) -> torch.Tensor:  # fmt: skip
+    def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """The mean over the batch, a scalar.
 
         Args:

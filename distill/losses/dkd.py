@@ -24,9 +24,13 @@ class DKD(Loss):
 
 
 def dkd(
-    student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor,
-    alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0,
-) -> torch.Tensor:  # fmt: skip
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    target: torch.Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+) -> torch.Tensor:
     """T² · (α · KL over {target, not target} + β · KL over the other classes), mean over the batch (equation 7).
 
     Soft targets weigh the second term by 1 - p(target) of the teacher: the surer it is, the less the student hears

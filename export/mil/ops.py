@@ -75,9 +75,15 @@ def _padded(x: Tensor, pads: Sequence[tuple[int, int]], value: float) -> Tensor:
 
 @operator
 def conv(
-    x: Tensor, weight: Tensor, bias: Any = None, strides: Any = None, pad_type: str = "valid", pad: Any = None,
-    dilations: Any = None, groups: int = 1,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    weight: Tensor,
+    bias: Any = None,
+    strides: Any = None,
+    pad_type: str = "valid",
+    pad: Any = None,
+    dilations: Any = None,
+    groups: int = 1,
+) -> Tensor:
     """MIL `conv` (iOS15): x (N, C_in, *D), weight (C_out, C_in / groups, *K) -> (N, C_out, *D_out)."""
     rank = weight.dim() - 2
     stride = _ints(strides) if strides is not None else [1] * rank
@@ -92,9 +98,14 @@ def conv(
 
 @operator
 def avg_pool(
-    x: Tensor, kernel_sizes: Any, strides: Any = None, pad_type: str = "valid", pad: Any = None,
-    exclude_padding_from_average: bool = False, ceil_mode: bool = False,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    kernel_sizes: Any,
+    strides: Any = None,
+    pad_type: str = "valid",
+    pad: Any = None,
+    exclude_padding_from_average: bool = False,
+    ceil_mode: bool = False,
+) -> Tensor:
     """MIL `avg_pool` (iOS15). Padding counts as zeros unless it is excluded from the average."""
     kernel, stride, pads, extra = _window(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
     function = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(kernel) - 1]
@@ -109,9 +120,8 @@ def avg_pool(
 
 @operator
 def max_pool(
-    x: Tensor, kernel_sizes: Any, strides: Any = None, pad_type: str = "valid", pad: Any = None,
-    ceil_mode: bool = False,
-) -> Tensor:  # fmt: skip
+    x: Tensor, kernel_sizes: Any, strides: Any = None, pad_type: str = "valid", pad: Any = None, ceil_mode: bool = False
+) -> Tensor:
     """MIL `max_pool` (iOS15)."""
     kernel, stride, pads, extra = _window(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
     function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
@@ -588,9 +598,14 @@ def split(x: Tensor, num_splits: Any = None, split_sizes: Any = None, axis: int 
 
 @operator
 def slice_by_index(
-    x: Tensor, begin: Any, end: Any, stride: Any = None, begin_mask: Any = None, end_mask: Any = None,
+    x: Tensor,
+    begin: Any,
+    end: Any,
+    stride: Any = None,
+    begin_mask: Any = None,
+    end_mask: Any = None,
     squeeze_mask: Any = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """MIL `slice_by_index` (iOS15): NumPy's slices; a mask ignores a bound, a squeeze mask takes one index."""
     rank = x.dim()
     begins, ends = _ints(begin), _ints(end)

@@ -79,9 +79,22 @@ def _set_up(root: Path) -> None:
         litert = f"ai-edge-litert=={version('ai-edge-litert')}"
         platforms = [f"--platform={name}_aarch64" for name in ("manylinux_2_28", "manylinux_2_27", "manylinux2014")]
         _step(
-            [sys.executable, "-m", "pip", "install", "--target", made / "attar", *platforms, "--only-binary=:all:",
-             "--implementation=cp", f"--python-version={PYTHON}", "--no-compile", litert, "numpy"]
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--target",
+                made / "attar",
+                *platforms,
+                "--only-binary=:all:",
+                "--implementation=cp",
+                f"--python-version={PYTHON}",
+                "--no-compile",
+                litert,
+                "numpy",
+            ]
+        )
         made.rename(root)
     finally:
         remove(temporary)

@@ -70,10 +70,18 @@ def layers(model: Any) -> list[Layer]:
     made: list[Layer] = []
     for operator, weight, members in rows:
         outputs = tuple(tensor_name(model, index) for member in members for index in member.outputs)
-        made.append(Layer(
-            _unique(place(outputs[0]), made), kind_of(model, operator), activation_of(operator), operator,
-            tensor_name(model, operator.inputs[0]), weight, constant(model, operator, 2), outputs,
-        ))  # fmt: skip
+        made.append(
+            Layer(
+                _unique(place(outputs[0]), made),
+                kind_of(model, operator),
+                activation_of(operator),
+                operator,
+                tensor_name(model, operator.inputs[0]),
+                weight,
+                constant(model, operator, 2),
+                outputs,
+            )
+        )
     return made
 
 

@@ -47,9 +47,13 @@ class Elsewhere:
             limit = 120 + SECONDS_PER_IMAGE * len(pixels)
             try:
                 done = subprocess.run(
-                    command, capture_output=True, text=True, errors="replace", env=dict(self._environment),
+                    command,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    env=dict(self._environment),
                     timeout=limit,
-                )  # fmt: skip
+                )
             except subprocess.TimeoutExpired:
                 raise GateError(f"no answer after {limit} seconds") from None
             if done.returncode != 0:

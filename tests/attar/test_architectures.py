@@ -61,10 +61,16 @@ def test_a_teachers_bundle_cannot_name_another_source(name: Any, teacher: Path, 
 @pytest.mark.parametrize(
     "options",
     [
-        {"pretrained": True}, {"checkpoint_path": "weights.pt"}, {"pretrained_cfg": {"hf_hub_id": "evil/x"}},
-        {"pretrained_cfg_overlay": {"file": "x"}}, {"cache_dir": "x"}, {"no_such": 1}, {"img_size": [32, 48, 3]}, 5,
+        {"pretrained": True},
+        {"checkpoint_path": "weights.pt"},
+        {"pretrained_cfg": {"hf_hub_id": "evil/x"}},
+        {"pretrained_cfg_overlay": {"file": "x"}},
+        {"cache_dir": "x"},
+        {"no_such": 1},
+        {"img_size": [32, 48, 3]},
+        5,
     ],
-)  # fmt: skip
+)
 def test_a_teachers_bundle_cannot_carry_such_options(options: Any, teacher: Path, tmp_path: Path) -> None:
     copy = edited(teacher, tmp_path / "copy", options=options)
     assert read_bundle(copy).kind == "teacher"

@@ -21,11 +21,19 @@ LABELS = ("Rosa canina", "été", "گل")
 
 def write(path: Path, **changes: Any) -> Bundle:
     weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "c": torch.ones(2, dtype=torch.float16)}
-    return write_bundle(path, **{
-        "kind": "student", "architecture": {"name": "net", "num_classes": 3}, "state_dict": weights,
-        "labels": LABELS, "preprocessing": Preprocessing(32, 0.9, "bilinear"), "provenance": {"seed": 1},
-        "metrics": {"top1": 0.5}, **changes,
-    })  # fmt: skip
+    return write_bundle(
+        path,
+        **{
+            "kind": "student",
+            "architecture": {"name": "net", "num_classes": 3},
+            "state_dict": weights,
+            "labels": LABELS,
+            "preprocessing": Preprocessing(32, 0.9, "bilinear"),
+            "provenance": {"seed": 1},
+            "metrics": {"top1": 0.5},
+            **changes,
+        },
+    )
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -55,9 +63,12 @@ def test_the_same_model_is_the_same_bytes_and_fingerprint(tmp_path: Path) -> Non
 
 def test_what_changes_the_result_changes_the_fingerprint(tmp_path: Path) -> None:
     changes: list[dict[str, Any]] = [
-        {}, {"labels": LABELS[::-1]}, {"preprocessing": Preprocessing(33)}, {"architecture": {"name": "other"}},
+        {},
+        {"labels": LABELS[::-1]},
+        {"preprocessing": Preprocessing(33)},
+        {"architecture": {"name": "other"}},
         {"state_dict": {"a": torch.zeros(1)}},
-    ]  # fmt: skip
+    ]
     prints = {write(tmp_path / str(i), **change).fingerprint for i, change in enumerate(changes)}
     assert len(prints) == len(changes)
 
@@ -85,10 +96,17 @@ def test_other_schema(tmp_path: Path, schema: object) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"labels": "gone"}, {"labels": "rose"}, {"labels": [1, 2]}, {"preprocessing": {}}, {"preprocessing": [1]},
-        {"weights_sha256": None}, {"architecture": "net"}, {"kind": "pupil"}, {"metrics": "gone"},
+        {"labels": "gone"},
+        {"labels": "rose"},
+        {"labels": [1, 2]},
+        {"preprocessing": {}},
+        {"preprocessing": [1]},
+        {"weights_sha256": None},
+        {"architecture": "net"},
+        {"kind": "pupil"},
+        {"metrics": "gone"},
     ],
-)  # fmt: skip
+)
 def test_damaged_description(tmp_path: Path, change: dict[str, Any]) -> None:
     write(tmp_path / "b")
     edit(tmp_path / "b", **change)
@@ -173,5 +191,6 @@ def test_three_hundred_flipped_bits_of_a_description_are_all_refused(tmp_path: P
         # The name of the checksum itself, or white space.
         value = json.loads(changed)
         assert {k: v for k, v in value.items() if k in json.loads(whole)} | {"sha256": 0} == {
-            **json.loads(whole), "sha256": 0,
-        }  # fmt: skip
+            **json.loads(whole),
+            "sha256": 0,
+        }

@@ -24,8 +24,9 @@ def test_the_command_line_sends_no_control_character_of_a_name(tmp_path: Path) -
     name = os.fsdecode(b"no\x1b[31m\xe9such")
     done = subprocess.run(
         [sys.executable, "-m", "attar", "distill", "--data", str(tmp_path / name), "--output", str(tmp_path / "o")],
-        capture_output=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        capture_output=True,
+        cwd=Path(__file__).parents[2],
+    )
     assert done.returncode == 2 and b"\x1b" not in done.stderr and rb"no\x1b[31m" in done.stderr
 
 

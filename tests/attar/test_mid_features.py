@@ -17,6 +17,6 @@ from attar.mid_features import middle
         ([16], -1, 0),
         ([32, 8, 16], -1, 1),
     ],
-)  # fmt: skip
+)
 def test_the_last_finer_map_or_half_the_blocks(reductions: list[int], last: int, expected: int) -> None:
     assert middle(reductions, last) == expected

@@ -23,9 +23,14 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 @given(
-    size=st.integers(1, 70), crop=st.floats(0.3, 1.0), width=SIDES, height=SIDES, fit=st.sampled_from(FITS),
-    interpolation=st.sampled_from(["bilinear", "bicubic"]), geometry=st.sampled_from([1, 2]),
-)  # fmt: skip
+    size=st.integers(1, 70),
+    crop=st.floats(0.3, 1.0),
+    width=SIDES,
+    height=SIDES,
+    fit=st.sampled_from(FITS),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+    geometry=st.sampled_from([1, 2]),
+)
 @settings(deadline=None)
 def test_any_photo_becomes_a_square(
     size: int, crop: float, width: int, height: int, fit: str, interpolation: str, geometry: int
@@ -39,9 +44,13 @@ def test_any_photo_becomes_a_square(
 
 
 @given(
-    size=st.integers(1, 70), crop=st.sampled_from([0.875, 0.9, 0.95, 0.965, 1.0]), width=SIDES, height=SIDES,
-    fit=st.sampled_from(FITS), interpolation=st.sampled_from(["bilinear", "bicubic"]),
-)  # fmt: skip
+    size=st.integers(1, 70),
+    crop=st.sampled_from([0.875, 0.9, 0.95, 0.965, 1.0]),
+    width=SIDES,
+    height=SIDES,
+    fit=st.sampled_from(FITS),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+)
 @example(size=35, crop=0.9, width=91, height=40, fit="crop", interpolation="bicubic")
 @example(size=34, crop=0.95, width=120, height=23, fit="pad", interpolation="bilinear")
 @settings(deadline=None, max_examples=200)
@@ -113,12 +122,17 @@ def test_in_words() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        (0, 0.9, "bicubic"), (32, 0.0, "bicubic"), (32, 1.1, "bicubic"), (32, 1.0, "magic"),
-        (32, 1.0, "bicubic", "stretch"), (32, 1.0, "bicubic", "pad", (0, 0, 256)),
-        (32, 1.0, "bicubic", "pad", (0, 0)), (32, 1.0, "bicubic", "pad", GREY, 1),
+        (0, 0.9, "bicubic"),
+        (32, 0.0, "bicubic"),
+        (32, 1.1, "bicubic"),
+        (32, 1.0, "magic"),
+        (32, 1.0, "bicubic", "stretch"),
+        (32, 1.0, "bicubic", "pad", (0, 0, 256)),
+        (32, 1.0, "bicubic", "pad", (0, 0)),
+        (32, 1.0, "bicubic", "pad", GREY, 1),
         (32, 1.0, "bicubic", "crop", GREY, 3),
     ],
-)  # fmt: skip
+)
 def test_out_of_range(bad: tuple) -> None:
     with pytest.raises(InputError):
         Preprocessing(*bad)

@@ -130,9 +130,16 @@ def test_a_written_recipe_is_read_again_with_every_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["finetune", "lora", "probe"])
 def test_a_recipe_that_attar_0_1_wrote_with_every_methods_keys_is_read(method: str) -> None:
     own = {
-        "layer_decay": 0.75, "lora_rank": 8, "lora_alpha": 16.0, "lora_mlp": False, "text_embeddings": None,
-        "logit_scale": 100.0, "logit_bias": 0.0, "members": [], "weights": [],
-    }  # fmt: skip
+        "layer_decay": 0.75,
+        "lora_rank": 8,
+        "lora_alpha": 16.0,
+        "lora_mlp": False,
+        "text_embeddings": None,
+        "logit_scale": 100.0,
+        "logit_bias": 0.0,
+        "members": [],
+        "weights": [],
+    }
     assert validate({"teacher": {"method": method, **own}}, "recipe").teacher == TEACHERS[method]()
     other = "lora_rank" if method != "lora" else "logit_bias"
     with pytest.raises(InputError, match=f"{other} belongs to method"):

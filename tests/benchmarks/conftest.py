@@ -51,9 +51,11 @@ def small(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Small:
         labels=photos.labels,
     )
     student = save_student(
-        create_student("mobilenetv3_small_050", 3), folder / "student",
-        labels=photos.labels, preprocessing=Preprocessing(32),
-    )  # fmt: skip
+        create_student("mobilenetv3_small_050", 3),
+        folder / "student",
+        labels=photos.labels,
+        preprocessing=Preprocessing(32),
+    )
     export.export_student(student, TARGETS, folder / "exports", photos=photos)
     records = bench(folder / "exports", seconds=0.2)
     comparison = compare(folder / "exports", bundle=student.path, teacher=teacher.path, photos=photos)

@@ -55,8 +55,9 @@ def test_a_measurement_that_was_changed_by_hand_is_refused(small: Any, tmp_path:
     shutil.copy(path, tmp_path / "copy")
     for statement in (
         "UPDATE records SET content = replace(content, '\"threads\": 1', '\"threads\": 2')",
-        "UPDATE records SET target = 'litert:int8'", "UPDATE records SET id = 'x' || id",
-    ):  # fmt: skip
+        "UPDATE records SET target = 'litert:int8'",
+        "UPDATE records SET id = 'x' || id",
+    ):
         shutil.copy(tmp_path / "copy", path)
         connection = sqlite3.connect(path)
         connection.execute("DROP TRIGGER records_stay")
@@ -107,9 +108,20 @@ def test_nothing_is_left_in_the_temporary_folder(small: Any, shapes: Path, tmp_p
     pytest.importorskip("coremltools")
     (tmp_path / "tmp").mkdir()
     command = [
-        sys.executable, "-m", "attar", "export", str(small.student.path), "-t", "coreml:fp16", "-t", "onnx:fp32",
-        "--data", str(shapes), "-o", str(tmp_path / "exports"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "attar",
+        "export",
+        str(small.student.path),
+        "-t",
+        "coreml:fp16",
+        "-t",
+        "onnx:fp32",
+        "--data",
+        str(shapes),
+        "-o",
+        str(tmp_path / "exports"),
+    ]
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

@@ -69,12 +69,17 @@ def test_the_recipe_asks_for_it(photos: Photos, tmp_path: Path, monkeypatch: pyt
     teacher = teachers.create_teacher("vit_tiny_patch16_224", 3, options=OPTIONS)
     bundle = teachers.save(teacher, tmp_path / "teacher", labels=photos.labels)
     spec = DistillSpec(
-        name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=18, head_width=32,
+        name="mobilenetv4_conv_small_035",
+        pretrained=False,
+        size=32,
+        epochs=1,
+        batch_size=18,
+        head_width=32,
         check_teacher=False,
-    )  # fmt: skip
+    )
     distill_student(photos, spec, tmp_path / "without", teacher=bundle, views=VIEWS)
     assert not asked
     distill_student(
         photos, spec.model_copy(update={"compile_teacher": True}), tmp_path / "with", teacher=bundle, views=VIEWS
-    )  # fmt: skip
+    )
     assert asked == ["answers", "forward"]

@@ -22,13 +22,25 @@ from attar.recipe import DistillSpec, FinetuneSpec, validate
 
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
 TEACHER = FinetuneSpec(
-    name="vit_tiny_patch16_224", pretrained=False, crop=1.0, epochs=2, batch_size=12, lr=1e-3, layer_decay=1.0,
+    name="vit_tiny_patch16_224",
+    pretrained=False,
+    crop=1.0,
+    epochs=2,
+    batch_size=12,
+    lr=1e-3,
+    layer_decay=1.0,
     options={"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 2, "num_heads": 2},
-)  # fmt: skip
+)
 STUDENT = DistillSpec(
-    name="mobilenetv4_conv_small_035", pretrained=False, size=32, crop=1.0, epochs=2, batch_size=12, head_width=64,
+    name="mobilenetv4_conv_small_035",
+    pretrained=False,
+    size=32,
+    crop=1.0,
+    epochs=2,
+    batch_size=12,
+    head_width=64,
     check_teacher=False,  # two epochs teach a teacher little
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

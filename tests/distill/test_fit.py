@@ -34,8 +34,13 @@ def test_the_photos_of_teacher_and_student_are_not_in_memory_together(
     bundle = teachers.save(teacher, tmp_path / "teacher", labels=photos.labels)
     monkeypatch.setattr(PhotoStore, "__init__", watched)
     spec = DistillSpec(
-        name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=12, head_width=8,
+        name="mobilenetv4_conv_small_035",
+        pretrained=False,
+        size=32,
+        epochs=1,
+        batch_size=12,
+        head_width=8,
         check_teacher=False,
-    )  # fmt: skip
+    )
     distill_student(photos, spec, tmp_path / "student", teacher=bundle, views=ViewPolicy(count=1))
     assert len(made) == 2

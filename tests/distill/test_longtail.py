@@ -22,9 +22,17 @@ from helpers.pictures import draw
 
 VIEWS = ViewPolicy(crop_area=(0.9, 1.0), color=0.0, count=4)
 STUDENT = {
-    "name": "mobilenetv4_conv_small_035", "pretrained": False, "size": 32, "crop": 1.0, "epochs": 14, "batch_size": 24,
-    "lr": 3e-3, "head_width": 64, "ema": 0.9, "drop_rate": 0.0,
-}  # fmt: skip
+    "name": "mobilenetv4_conv_small_035",
+    "pretrained": False,
+    "size": 32,
+    "crop": 1.0,
+    "epochs": 14,
+    "batch_size": 24,
+    "lr": 3e-3,
+    "head_width": 64,
+    "ema": 0.9,
+    "drop_rate": 0.0,
+}
 TRAINED = {"circle": 120, "cross": 8, "square": 40}
 
 

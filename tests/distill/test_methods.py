@@ -27,13 +27,26 @@ from attar.recipe import DistillSpec, FinetuneSpec, read_recipe
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
 MIXED = replace(VIEWS, mixup=0.8, cutmix=1.0)
 TEACHER = FinetuneSpec(
-    name="vit_tiny_patch16_224", pretrained=False, crop=1.0, epochs=1, batch_size=12, lr=1e-3, layer_decay=1.0,
+    name="vit_tiny_patch16_224",
+    pretrained=False,
+    crop=1.0,
+    epochs=1,
+    batch_size=12,
+    lr=1e-3,
+    layer_decay=1.0,
     options={"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 2, "num_heads": 2},
-)  # fmt: skip
+)
 STUDENT = {
-    "name": "mobilenetv4_conv_small_035", "pretrained": False, "size": 32, "crop": 1.0, "epochs": 2, "batch_size": 12,
-    "head_width": 32, "checkpoint_seconds": 0.0, "check_teacher": False,  # one epoch teaches it little
-}  # fmt: skip
+    "name": "mobilenetv4_conv_small_035",
+    "pretrained": False,
+    "size": 32,
+    "crop": 1.0,
+    "epochs": 2,
+    "batch_size": 12,
+    "head_width": 32,
+    "checkpoint_seconds": 0.0,
+    "check_teacher": False,  # one epoch teaches it little
+}
 TWO = [{"name": "dkd", "weight": 0.7, "beta": 2.0}, {"name": "feature", "weight": 0.5}]
 
 
@@ -151,9 +164,12 @@ def test_stored_answers_are_the_teachers_own(photos: Photos, teacher: Bundle, tm
     every = spec(losses=[{"name": name} for name in ("kd", "rkd", "feature", "hint", "attention")], epochs=1)
     distill_student(photos, every, tmp_path / "s", teacher=teacher, views=MIXED)
     stored = TeacherCache(
-        tmp_path / "s.teacher-cache", teacher=teacher.fingerprint, data=photos.fingerprint, views=MIXED.fingerprint,
+        tmp_path / "s.teacher-cache",
+        teacher=teacher.fingerprint,
+        data=photos.fingerprint,
+        views=MIXED.fingerprint,
         shape=(len(photos.train), len(photos.labels)),
-    )  # fmt: skip
+    )
     model = teachers.load(teacher)
     store = PhotoStore(photos.train, model.size)
     loader = ViewLoader(store, np.zeros(len(store), dtype=np.int64), MIXED, size=48, batch_size=7, seed=5)
@@ -192,11 +208,12 @@ def test_the_loss_is_the_weighted_sum(photos: Photos) -> None:
     logits = student(images)
     parts = [
         torch.nn.functional.cross_entropy(logits, labels),
-        9 * torch.nn.functional.kl_div(
+        9
+        * torch.nn.functional.kl_div(
             torch.log_softmax(logits / 3, 1), torch.softmax(soft["logits"] / 3, 1), reduction="batchmean"
         ),
         torch.nn.functional.cross_entropy(logits, soft["logits"].argmax(1)),
-    ]  # fmt: skip
+    ]
     distillation_module = DistillationModule(student, objective, size=32, teacher={"logits": (3,)})
     found = distillation_module(images, labels, soft)
     torch.testing.assert_close(found, 0.25 * parts[0] + 0.5 * parts[1] + 2 * parts[2])

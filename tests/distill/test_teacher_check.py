@@ -84,7 +84,7 @@ def test_a_student_of_a_teacher_in_another_order_is_refused_before_it_is_trained
     wrong = teachers.save(good, tmp_path / "wrong", labels=photos.labels)
     spec = DistillSpec(
         name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=12, head_width=32
-    )  # fmt: skip
+    )
     with pytest.raises(InputError, match=r"wrong: the teacher's classes are in another order.*'circle'.*check_teacher"):
         distill_student(photos, spec, tmp_path / "student", teacher=wrong, views=views)
     assert not (tmp_path / "student").exists() and not (tmp_path / "student.training.pt").exists()

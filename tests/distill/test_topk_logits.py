@@ -142,9 +142,15 @@ def test_a_student_learns_from_packed_answers(shapes: Path, tmp_path: Path) -> N
     bundle = teachers.save(teacher, tmp_path / "teacher", labels=photos.labels)
     views, folder = ViewPolicy(count=1), tmp_path / "cache"
     spec = DistillSpec(
-        name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=12, temperature=1.0,
-        head_width=32, check_teacher=False,
-    )  # fmt: skip
+        name="mobilenetv4_conv_small_035",
+        pretrained=False,
+        size=32,
+        epochs=1,
+        batch_size=12,
+        temperature=1.0,
+        head_width=32,
+        check_teacher=False,
+    )
     distill_student(photos, spec, tmp_path / "student", teacher=bundle, views=views, cache=folder)
     about = {"data": photos.fingerprint, "views": views.fingerprint, "shape": (len(photos.train), CLASSES)}
     cache = TeacherCache(folder, teacher=bundle.fingerprint, **about)

@@ -26,9 +26,15 @@ VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=1)
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
 TEACHER = FinetuneSpec(name="vit_tiny_patch16_224", pretrained=False, options=VIT, epochs=1, batch_size=12)
 STUDENT = DistillSpec(
-    name="mobilenetv3_small_050", pretrained=False, size=32, crop=1.0, epochs=2, batch_size=12, head_width=16,
+    name="mobilenetv3_small_050",
+    pretrained=False,
+    size=32,
+    crop=1.0,
+    epochs=2,
+    batch_size=12,
+    head_width=16,
     check_teacher=False,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +99,12 @@ def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_
     assert set(seen) == {"Probing control", "Probing views"}
     found = probe(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
     assert seen == {
-        "Probing control": ([0], 32, 16), "Probing views": ([1], 32, 16), "Probing schedule": ([0, 0], 32, 16),
-        "Probing head": ([0], 32, 32), "Probing size": ([0], 64, 16),
-    }  # fmt: skip
+        "Probing control": ([0], 32, 16),
+        "Probing views": ([1], 32, 16),
+        "Probing schedule": ([0, 0], 32, 16),
+        "Probing head": ([0], 32, 32),
+        "Probing size": ([0], 64, 16),
+    }
     assert all(torch.equal(start, starts[0]) for start in starts)  # each from the student, not from the one before
     assert {each.change for each in found.tried} == set(CHANGES) and not found.left_out
     assert found.level == pytest.approx(0.9875) and found.student == student.metrics["top1"]
@@ -115,8 +124,11 @@ def test_an_interval_with_zero_in_it_is_no_evidence() -> None:
         return Tried("views", "", 0.5, float(difference.mean()), *paired_interval(difference)).verdict
 
     assert (verdict(20, 2), verdict(2, 20), verdict(6, 2), verdict(0, 0)) == (
-        "helps", "worse so soon", "no evidence", "no evidence",
-    )  # fmt: skip
+        "helps",
+        "worse so soon",
+        "no evidence",
+        "no evidence",
+    )
 
 
 def test_only_what_has_evidence_is_suggested(

@@ -217,7 +217,7 @@ def verbs(run: Path, shapes: Path, output: Path) -> list[list[str]]:
         ["report", str(run), "-o", str(output)],
         ["shortfall", student, "-o", str(output / "shortfall")],
         ["doctor"],
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["table", "json"])

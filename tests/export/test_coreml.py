@@ -32,10 +32,12 @@ LABELS = ("sunflower", "große Klette", "雛菊", "oak", "pine")
 SIDE = 64
 METRICS = {"images": 40, "top1": 0.9, "history": [{"epoch": 1, "loss": 0.5}]}
 PROVENANCE = {
-    "attar": "0.1.0", "author": "A. Gärtner", "license": "CC-BY-4.0",
+    "attar": "0.1.0",
+    "author": "A. Gärtner",
+    "license": "CC-BY-4.0",
     "data": {"path": "/home/me/photos", "fingerprint": "d" * 64},
     "teacher": {"name": "vit_tiny", "fingerprint": "t" * 64},
-}  # fmt: skip
+}
 
 
 def pictures(count: int, side: int = SIDE, seed: int = 3) -> np.ndarray:
@@ -288,10 +290,13 @@ def test_a_vision_transformer(target, tmp_path):
         vit.head.weight.mul_(50)
     exported = torch.export.export(coreml._Classifier(vit).eval(), (torch.zeros(1, 3, 32, 32),)).run_decompositions({})
     model = ct.convert(
-        exported, convert_to="mlprogram", minimum_deployment_target=getattr(ct.target, target), skip_model_load=True,
+        exported,
+        convert_to="mlprogram",
+        minimum_deployment_target=getattr(ct.target, target),
+        skip_model_load=True,
         inputs=[ct.ImageType(name="image", shape=(1, 3, 32, 32), scale=1 / 128, bias=[-1.0] * 3)],
         classifier_config=ct.ClassifierConfig(list(LABELS)),
-    )  # fmt: skip
+    )
     model.save(str(tmp_path / "vit.mlpackage"))
     runner = coreml.open_runner(tmp_path / "vit.mlpackage")
     images = pictures(5, 32)

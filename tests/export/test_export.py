@@ -114,10 +114,14 @@ def test_a_file_is_known_by_all_that_it_is_made_from(bundle, photos, monkeypatch
     plain = keys()
     assert keys(max_drop=1.0) == plain
     others = [
-        keys(max_drop=2), keys(limit=11), keys(calibration=images), keys(calibration=images[::-1]),
-        keys(photos=replace(photos, fingerprint="other")), keys(bundle=replace(bundle, weights_sha256="other")),
+        keys(max_drop=2),
+        keys(limit=11),
+        keys(calibration=images),
+        keys(calibration=images[::-1]),
+        keys(photos=replace(photos, fingerprint="other")),
+        keys(bundle=replace(bundle, weights_sha256="other")),
         keys(bundle=replace(bundle, provenance={"license": "MIT"})),
-    ]  # fmt: skip
+    ]
     monkeypatch.setattr(targets, "version", lambda name: "0.1" if name == "onnxruntime" else version(name))
     newer = keys()
     assert [target.format for target in chosen if newer[target] != plain[target]] == ["onnx"]

@@ -41,10 +41,19 @@ def test_a_clear_photo_of_few_is_doubt_and_not_proof() -> None:
 @pytest.mark.parametrize(
     ("images", "lost", "won", "refused"),
     [
-        (12, 0, 0, False), (12, 2, 0, False), (12, 5, 0, True), (12, 12, 0, True), (40, 3, 2, False), (40, 9, 0, True),
-        (200, 3, 0, False), (200, 12, 0, True), (1000, 10, 0, False), (1000, 11, 0, True), (1000, 15, 4, True),
+        (12, 0, 0, False),
+        (12, 2, 0, False),
+        (12, 5, 0, True),
+        (12, 12, 0, True),
+        (40, 3, 2, False),
+        (40, 9, 0, True),
+        (200, 3, 0, False),
+        (200, 12, 0, True),
+        (1000, 10, 0, False),
+        (1000, 11, 0, True),
+        (1000, 15, 4, True),
     ],
-)  # fmt: skip
+)
 def test_the_loss_of_top1(images: int, lost: int, won: int, refused: bool) -> None:
     found = measured(images, lost, won, sure=0.52)  # no photo is clear, and probabilities are hardly off
     if refused:

@@ -29,11 +29,7 @@ from coremltools.converters.mil.mil import Builder as mb  # noqa: E402
 
 # No shrinking: every example is small, and converts a program.
 few = settings(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
+    max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 sizes = st.integers(1, 5)
 
@@ -50,9 +46,13 @@ def saved(build: Callable, shape: tuple[int, ...], target=ct.target.iOS15, optim
     """A program of one float32 input, written by coremltools as it is and read back from the file."""
     program = mb.program(input_specs=[mb.TensorSpec(shape=shape)], opset_version=target)(lambda x: build(x))
     model = ct.convert(
-        program, convert_to="mlprogram", compute_precision=ct.precision.FLOAT32, minimum_deployment_target=target,
-        pass_pipeline=ct.PassPipeline.EMPTY, skip_model_load=True,
-    )  # fmt: skip
+        program,
+        convert_to="mlprogram",
+        compute_precision=ct.precision.FLOAT32,
+        minimum_deployment_target=target,
+        pass_pipeline=ct.PassPipeline.EMPTY,
+        skip_model_load=True,
+    )
     if optimize:
         model = optimize(model)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,10 +91,17 @@ def check(
 
 @few
 @given(
-    groups=st.integers(1, 3), inside=st.integers(1, 2), outside=st.integers(1, 2), kernel=st.integers(1, 3),
-    stride=st.integers(1, 2), dilation=st.integers(1, 2), height=st.integers(5, 9), width=st.integers(5, 9),
-    pad=st.tuples(*[st.integers(0, 2)] * 4), bias=st.booleans(),
-)  # fmt: skip
+    groups=st.integers(1, 3),
+    inside=st.integers(1, 2),
+    outside=st.integers(1, 2),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    dilation=st.integers(1, 2),
+    height=st.integers(5, 9),
+    width=st.integers(5, 9),
+    pad=st.tuples(*[st.integers(0, 2)] * 4),
+    bias=st.booleans(),
+)
 def test_conv(groups, inside, outside, kernel, stride, dilation, height, width, pad, bias):
     weight, offset = random(groups * outside, inside, kernel, kernel), random(groups * outside)
     top, bottom, left, right = pad
@@ -106,9 +113,15 @@ def test_conv(groups, inside, outside, kernel, stride, dilation, height, width, 
     def build(x):
         more = {"bias": offset.numpy()} if bias else {}
         return mb.conv(
-            x=x, weight=weight.numpy(), strides=[stride] * 2, pad_type="custom", pad=list(pad),
-            dilations=[dilation] * 2, groups=groups, **more,
-        )  # fmt: skip
+            x=x,
+            weight=weight.numpy(),
+            strides=[stride] * 2,
+            pad_type="custom",
+            pad=list(pad),
+            dilations=[dilation] * 2,
+            groups=groups,
+            **more,
+        )
 
     check("conv", build, want, (1, groups * inside, height, width))
 
@@ -130,15 +143,22 @@ def test_conv_same_padding_puts_the_odd_zero_where_the_specification_says(size, 
 
 @few
 @given(
-    kernel=st.integers(2, 3), stride=st.integers(1, 3), padding=st.integers(0, 1), size=st.integers(5, 9),
-    exclude=st.booleans(), ceil=st.booleans(),
-)  # fmt: skip
+    kernel=st.integers(2, 3),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 1),
+    size=st.integers(5, 9),
+    exclude=st.booleans(),
+    ceil=st.booleans(),
+)
 def test_pooling(kernel, stride, padding, size, exclude, ceil):
     shape = (1, 2, size, size + 1)
     window = {
-        "kernel_sizes": [kernel] * 2, "strides": [stride] * 2, "pad_type": "custom", "pad": [padding] * 4,
+        "kernel_sizes": [kernel] * 2,
+        "strides": [stride] * 2,
+        "pad_type": "custom",
+        "pad": [padding] * 4,
         "ceil_mode": ceil,
-    }  # fmt: skip
+    }
     check(
         "avg_pool",
         lambda x: mb.avg_pool(x=x, exclude_padding_from_average=exclude, **window),
@@ -146,9 +166,11 @@ def test_pooling(kernel, stride, padding, size, exclude, ceil):
         shape,
     )
     check(
-        "max_pool", lambda x: mb.max_pool(x=x, **window),
-        lambda x: F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil), shape,
-    )  # fmt: skip
+        "max_pool",
+        lambda x: mb.max_pool(x=x, **window),
+        lambda x: F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil),
+        shape,
+    )
 
 
 @few
@@ -156,23 +178,28 @@ def test_pooling(kernel, stride, padding, size, exclude, ceil):
 def test_linear_and_matmul(rows, inner, columns, flip_x, flip_y):
     weight, bias = random(columns, inner), random(columns)
     check(
-        "linear", lambda x: mb.linear(x=x, weight=weight.numpy(), bias=bias.numpy()),
-        lambda x: F.linear(x, weight, bias), (1, rows, inner),
-    )  # fmt: skip
+        "linear",
+        lambda x: mb.linear(x=x, weight=weight.numpy(), bias=bias.numpy()),
+        lambda x: F.linear(x, weight, bias),
+        (1, rows, inner),
+    )
     y = random(2, 1, *((columns, inner) if flip_y else (inner, columns)))
     check(
-        "matmul", lambda x: mb.matmul(x=x, y=y.numpy(), transpose_x=flip_x, transpose_y=flip_y),
+        "matmul",
+        lambda x: mb.matmul(x=x, y=y.numpy(), transpose_x=flip_x, transpose_y=flip_y),
         lambda x: (x.mT if flip_x else x) @ (y.mT if flip_y else y),
         (1, 3, *((inner, rows) if flip_x else (rows, inner))),
-    )  # fmt: skip
+    )
 
 
 def test_einsum():
     y = random(1, 4, 5, 3)
     check(
-        "einsum", lambda x: mb.einsum(values=(x, mb.const(val=y.numpy())), equation="bchw,bwhu->bchu"),
-        lambda x: torch.einsum("bchw,bwhu->bchu", x, y), (1, 2, 5, 4),
-    )  # fmt: skip
+        "einsum",
+        lambda x: mb.einsum(values=(x, mb.const(val=y.numpy())), equation="bchw,bwhu->bchu"),
+        lambda x: torch.einsum("bchw,bwhu->bchu", x, y),
+        (1, 2, 5, 4),
+    )
 
 
 @few
@@ -185,11 +212,11 @@ def test_attention(heads, tokens, width, mask):
     more = {} if chosen is None else {"attn_mask": chosen.numpy()}
     check(
         "scaled_dot_product_attention",
-        lambda x: mb.scaled_dot_product_attention(
-            query=x, key=mb.mul(x=x, y=0.5), value=mb.add(x=x, y=1.0), **more
-        ),
-        lambda x: F.scaled_dot_product_attention(x, 0.5 * x, x + 1, attn_mask=chosen), shape, target=ct.target.iOS18,
-    )  # fmt: skip
+        lambda x: mb.scaled_dot_product_attention(query=x, key=mb.mul(x=x, y=0.5), value=mb.add(x=x, y=1.0), **more),
+        lambda x: F.scaled_dot_product_attention(x, 0.5 * x, x + 1, attn_mask=chosen),
+        shape,
+        target=ct.target.iOS18,
+    )
 
 
 # Normalization and activations
@@ -202,17 +229,26 @@ def test_norms(channels, size, epsilon):
     mean, variance, gamma, beta = (random(channels, seed=i) for i in range(4))
     affine = {"gamma": gamma.numpy(), "beta": beta.numpy(), "epsilon": epsilon}
     check(
-        "batch_norm", lambda x: mb.batch_norm(x=x, mean=mean.numpy(), variance=variance.abs().numpy(), **affine),
-        lambda x: F.batch_norm(x, mean, variance.abs(), gamma, beta, eps=epsilon), shape, tolerance=1e-4,
-    )  # fmt: skip
+        "batch_norm",
+        lambda x: mb.batch_norm(x=x, mean=mean.numpy(), variance=variance.abs().numpy(), **affine),
+        lambda x: F.batch_norm(x, mean, variance.abs(), gamma, beta, eps=epsilon),
+        shape,
+        tolerance=1e-4,
+    )
     check(
-        "instance_norm", lambda x: mb.instance_norm(x=x, **affine),
-        lambda x: F.instance_norm(x, weight=gamma, bias=beta, eps=epsilon), shape, tolerance=1e-4,
-    )  # fmt: skip
+        "instance_norm",
+        lambda x: mb.instance_norm(x=x, **affine),
+        lambda x: F.instance_norm(x, weight=gamma, bias=beta, eps=epsilon),
+        shape,
+        tolerance=1e-4,
+    )
     check(
-        "layer_norm", lambda x: mb.layer_norm(x=x, axes=[-1], **affine),
-        lambda x: F.layer_norm(x, (channels,), gamma, beta, epsilon), (1, size, channels), tolerance=1e-3,
-    )  # fmt: skip
+        "layer_norm",
+        lambda x: mb.layer_norm(x=x, axes=[-1], **affine),
+        lambda x: F.layer_norm(x, (channels,), gamma, beta, epsilon),
+        (1, size, channels),
+        tolerance=1e-3,
+    )
 
 
 ACTIVATIONS = {
@@ -273,10 +309,20 @@ def test_gelu_approximations(mode, want):
 
 
 BINARY = {
-    "add": torch.add, "sub": torch.sub, "mul": torch.mul, "real_div": torch.div, "maximum": torch.maximum,
-    "minimum": torch.minimum, "floor_div": torch.floor_divide, "mod": torch.remainder, "greater": torch.gt,
-    "greater_equal": torch.ge, "less": torch.lt, "less_equal": torch.le, "equal": torch.eq,
-}  # fmt: skip
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "real_div": torch.div,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "floor_div": torch.floor_divide,
+    "mod": torch.remainder,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "equal": torch.eq,
+}
 
 
 @few
@@ -312,9 +358,12 @@ def test_pow():
 
 @few
 @given(
-    signed=st.booleans(), channels=st.integers(1, 4), axis=st.sampled_from([None, 1, -2]),
-    scales=st.lists(st.floats(1e-3, 0.5), min_size=4, max_size=4), points=st.lists(st.integers(0, 120), min_size=4),
-)  # fmt: skip
+    signed=st.booleans(),
+    channels=st.integers(1, 4),
+    axis=st.sampled_from([None, 1, -2]),
+    scales=st.lists(st.floats(1e-3, 0.5), min_size=4, max_size=4),
+    points=st.lists(st.integers(0, 120), min_size=4),
+)
 def test_quantize_and_dequantize(signed, channels, axis, scales, points):
     per_channel = axis is not None
     dtype = np.int8 if signed else np.uint8
@@ -341,8 +390,9 @@ def test_quantize_and_dequantize(signed, channels, axis, scales, points):
 def test_quantize_rounds_halves_to_even_and_saturates():
     program = saved(
         lambda x: mb.dequantize(input=mb.quantize(input=x, scale=0.5, output_dtype="int8"), scale=0.5),
-        (1, 6), ct.target.iOS17,
-    )  # fmt: skip
+        (1, 6),
+        ct.target.iOS17,
+    )
     found = program.evaluate(torch.tensor([[0.25, 0.75, -0.25, 63.6, 1e6, -1e6]]))[0]
     assert found.tolist() == [[0.0, 1.0, 0.0, 63.5, 63.5, -64.0]]
 
@@ -361,17 +411,21 @@ REDUCTIONS = {
 
 @few
 @given(
-    kind=st.sampled_from(sorted(REDUCTIONS)), axes=st.sets(st.integers(-4, -1), min_size=1), keep=st.booleans(),
+    kind=st.sampled_from(sorted(REDUCTIONS)),
+    axes=st.sets(st.integers(-4, -1), min_size=1),
+    keep=st.booleans(),
     shape=st.tuples(*[sizes] * 3),
-)  # fmt: skip
+)
 def test_reductions(kind, axes, keep, shape):
     axes = sorted(axes)
     # A result of rank 0 is none that a model can return; the first axis then stays.
     axes = axes[1:] if len(axes) == 4 and not keep else axes
     check(
-        kind, lambda x: getattr(mb, kind)(x=x, axes=axes, keep_dims=keep),
-        lambda x: REDUCTIONS[kind](x, tuple(axes), keep), (1, *shape),
-    )  # fmt: skip
+        kind,
+        lambda x: getattr(mb, kind)(x=x, axes=axes, keep_dims=keep),
+        lambda x: REDUCTIONS[kind](x, tuple(axes), keep),
+        (1, *shape),
+    )
 
 
 @few
@@ -385,9 +439,13 @@ def test_reshape_and_transpose(shape, perm):
 
 @few
 @given(
-    begin=st.integers(-4, 3), length=st.integers(1, 4), stride=st.integers(1, 2), from_start=st.booleans(),
-    to_end=st.booleans(), squeezed=st.booleans(),
-)  # fmt: skip
+    begin=st.integers(-4, 3),
+    length=st.integers(1, 4),
+    stride=st.integers(1, 2),
+    from_start=st.booleans(),
+    to_end=st.booleans(),
+    squeezed=st.booleans(),
+)
 def test_slices(begin, length, stride, from_start, to_end, squeezed):
     start = begin % 4
     end = min(start + length, 4)
@@ -396,16 +454,22 @@ def test_slices(begin, length, stride, from_start, to_end, squeezed):
 
     def build(x):
         return mb.slice_by_index(
-            x=x, begin=[0, begin, 1], end=[1, end, 2], stride=[1, stride, 1],
+            x=x,
+            begin=[0, begin, 1],
+            end=[1, end, 2],
+            stride=[1, stride, 1],
             begin_mask=[True, from_start, not squeezed],
-            end_mask=[True, to_end, not squeezed], squeeze_mask=[False, False, squeezed],
-        )  # fmt: skip
+            end_mask=[True, to_end, not squeezed],
+            squeeze_mask=[False, False, squeezed],
+        )
 
     check("slice_by_index", build, lambda x: x[:, part, index], (1, 4, 3))
     check(
-        "slice_by_size", lambda x: mb.slice_by_size(x=x, begin=[0, start, 0], size=[1, end - start, -1]),
-        lambda x: x[:, start:end], (1, 4, 3),
-    )  # fmt: skip
+        "slice_by_size",
+        lambda x: mb.slice_by_size(x=x, begin=[0, start, 0], size=[1, end - start, -1]),
+        lambda x: x[:, start:end],
+        (1, 4, 3),
+    )
 
 
 SHAPES = {
@@ -428,10 +492,7 @@ SHAPES = {
         ),
         lambda x: F.interpolate(x[None], scale_factor=(2, 3)),
     ),
-    "range_1d": (
-        lambda x: mb.gather(x=x, indices=mb.range_1d(start=3, end=-1, step=-1), axis=1),
-        lambda x: x.flip(1),
-    ),
+    "range_1d": (lambda x: mb.gather(x=x, indices=mb.range_1d(start=3, end=-1, step=-1), axis=1), lambda x: x.flip(1)),
     "fill": (lambda x: mb.add(x=x, y=mb.fill(shape=[4, 5], value=2.0)), lambda x: x + 2),
 }
 
@@ -444,9 +505,11 @@ def test_shape_operators(kind):
 
 def test_interleaved_concat_takes_turns():
     check(
-        "concat", lambda x: mb.concat(values=(x, mb.relu(x=x)), axis=1, interleave=True),
-        lambda x: torch.stack([x, x.relu()], 2).flatten(1, 2), (1, 3, 2, 2),
-    )  # fmt: skip
+        "concat",
+        lambda x: mb.concat(values=(x, mb.relu(x=x)), axis=1, interleave=True),
+        lambda x: torch.stack([x, x.relu()], 2).flatten(1, 2),
+        (1, 3, 2, 2),
+    )
 
 
 def test_shape_is_that_of_one_input():
@@ -458,9 +521,11 @@ def test_shape_is_that_of_one_input():
 def test_pad(mode, pad):
     top, bottom, left, right = pad
     check(
-        "pad", lambda x: mb.pad(x=x, pad=list(pad), mode=mode, constant_val=0.0),
-        lambda x: F.pad(x, (left, right, top, bottom), mode=mode), (1, 2, 4, 5),
-    )  # fmt: skip
+        "pad",
+        lambda x: mb.pad(x=x, pad=list(pad), mode=mode, constant_val=0.0),
+        lambda x: F.pad(x, (left, right, top, bottom), mode=mode),
+        (1, 2, 4, 5),
+    )
 
 
 # Constant expressions, made by coremltools' own optimizers
@@ -469,9 +534,11 @@ def test_pad(mode, pad):
 def compressed(config, compress: Callable, target, shape=(32, 8, 3, 3)) -> tuple[Program, torch.Tensor]:
     weight = random(*shape)
     program = saved(
-        lambda x: mb.conv(x=x, weight=weight.numpy()), (1, shape[1], 5, 5), target,
+        lambda x: mb.conv(x=x, weight=weight.numpy()),
+        (1, shape[1], 5, 5),
+        target,
         lambda model: compress(model, ct.optimize.coreml.OptimizationConfig(global_config=config)),
-    )  # fmt: skip
+    )
     return program, weight
 
 
@@ -525,9 +592,14 @@ def test_one_table_a_tensor_in_both_forms(nbits):
 @pytest.mark.parametrize("scaled", [False, True])
 def test_one_table_a_group_of_channels(axis, scaled):
     config = ct.optimize.coreml.OpPalettizerConfig(
-        mode="uniform", nbits=4, granularity="per_grouped_channel", group_size=4, channel_axis=axis,
-        enable_per_channel_scale=scaled, weight_threshold=1,
-    )  # fmt: skip
+        mode="uniform",
+        nbits=4,
+        granularity="per_grouped_channel",
+        group_size=4,
+        channel_axis=axis,
+        enable_per_channel_scale=scaled,
+        weight_threshold=1,
+    )
     program, weight = compressed(config, ct.optimize.coreml.palettize_weights, ct.target.iOS18)
     found = stored_weight(program).movedim(axis, 0).reshape(-1, 4, *weight.movedim(axis, 0).shape[1:]).flatten(1)
     groups = weight.movedim(axis, 0).reshape(found.shape)
@@ -558,15 +630,26 @@ bits = st.lists(st.integers(-(2**15), 2**15 - 1), min_size=8, max_size=8)
 """Eight fp16 numbers, any of them."""
 
 ONE_OF = {
-    "relu": {}, "relu6": {}, "thresholded_relu": {"alpha": 0.30078125}, "abs": {}, "identity": {},
-    "clip": {"alpha": -0.5, "beta": 0.25}, "max_pool": {"kernel_sizes": [2, 2]}, "reduce_max": {"axes": [2]},
-    "reduce_min": {"axes": [2]}, "reshape": {"shape": [1, 8]}, "transpose": {"perm": [0, 2, 3, 1]},
-    "expand_dims": {"axes": [0]}, "squeeze": {"axes": [0]}, "split": {"num_splits": 2, "axis": 2},
+    "relu": {},
+    "relu6": {},
+    "thresholded_relu": {"alpha": 0.30078125},
+    "abs": {},
+    "identity": {},
+    "clip": {"alpha": -0.5, "beta": 0.25},
+    "max_pool": {"kernel_sizes": [2, 2]},
+    "reduce_max": {"axes": [2]},
+    "reduce_min": {"axes": [2]},
+    "reshape": {"shape": [1, 8]},
+    "transpose": {"perm": [0, 2, 3, 1]},
+    "expand_dims": {"axes": [0]},
+    "squeeze": {"axes": [0]},
+    "split": {"num_splits": 2, "axis": 2},
     "slice_by_index": {"begin": [0, 0, 1, 0], "end": [1, 2, 2, 2]},
     "slice_by_size": {"begin": [0, 1, 0, 0], "size": [1, 1, -1, 2]},
-    "gather": {"indices": torch.tensor([1, 0]), "axis": 1}, "tile": {"reps": [1, 2, 1, 1]},
+    "gather": {"indices": torch.tensor([1, 0]), "axis": 1},
+    "tile": {"reps": [1, 2, 1, 1]},
     "upsample_nearest_neighbor": {"scale_factor_height": 2, "scale_factor_width": 2},
-}  # fmt: skip
+}
 TWO_OF = {"add", "sub", "mul", "maximum", "minimum", "select", "concat", "stack"}
 
 

@@ -94,8 +94,10 @@ def logits(content: bytes, images: np.ndarray) -> np.ndarray:
 def spread_of(content: bytes) -> float:
     """How far apart the channels of the activations between pairs are: mean over pairs of max / median."""
     model = graph.read(content)
-    ratios = [np.abs(first.weight).max(axis=tuple(i for i in range(first.weight.ndim) if i != first.output_axis))
-              for first, _ in pairs(model)]  # fmt: skip
+    ratios = [
+        np.abs(first.weight).max(axis=tuple(i for i in range(first.weight.ndim) if i != first.output_axis))
+        for first, _ in pairs(model)
+    ]
     return float(np.mean([ratio.max() / np.median(ratio) for ratio in ratios]))
 
 

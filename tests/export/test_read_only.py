@@ -49,9 +49,7 @@ def attar(archive: Path) -> Command:
         environment = {**os.environ, "HOME": home, "XDG_CACHE_HOME": home, "TMPDIR": home}
         environment["PYTHONPATH"] = str(REPOSITORY)
         command = [sys.executable, "-m", "attar", *arguments, "--data", str(archive / "photos")]
-        return subprocess.run(
-            bound_by_permissions(command), cwd=home, env=environment, capture_output=True, text=True
-        )  # fmt: skip
+        return subprocess.run(bound_by_permissions(command), cwd=home, env=environment, capture_output=True, text=True)
 
     return run
 

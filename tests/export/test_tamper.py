@@ -206,8 +206,7 @@ def test_a_file_that_is_not_listed_is_named(exports, bundle, photos):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("bytes", 5), ("signature", {"input": {}, "output": {}}), ("min_runtime", "9.9")],
+    ("name", "value"), [("bytes", 5), ("signature", {"input": {}, "output": {}}), ("min_runtime", "9.9")]
 )
 def test_what_the_manifest_says_of_a_file_is_what_the_file_says(exports, bundle, photos, name, value):
     manifest = read_manifest(exports)
@@ -224,10 +223,11 @@ def test_what_the_manifest_says_of_the_student_is_what_its_bundle_says(exports, 
         "preprocessing": replace(manifest, preprocessing={**manifest.preprocessing, "crop": 0.5}),
         "name": replace(manifest, bundle={**manifest.bundle, "name": "other"}),
         "labels": replace(
-            manifest, bundle={**manifest.bundle, "labels": labels, "labels_sha256": digest_of(labels)},
+            manifest,
+            bundle={**manifest.bundle, "labels": labels, "labels_sha256": digest_of(labels)},
             files=tuple(replace(entry, labels_sha256=digest_of(labels)) for entry in manifest.files),
         ),
-    }[what]  # fmt: skip
+    }[what]
     write_manifest(changed, exports)
     with pytest.raises(GateError, match=f"other {what} than"):
         verify(exports, bundle=bundle, photos=photos, max_drop=DROP)
@@ -309,10 +309,16 @@ def test_what_is_added_to_a_package_is_noticed(with_core_ml, tmp_path):
     folder = shutil.copytree(with_core_ml, tmp_path / "exports")
     package = folder / "coreml-fp16.mlpackage"
     before = sha256(package)
-    for number, add in enumerate((
-        lambda place: place.write_text("x"), lambda place: place.mkdir(), lambda place: place.symlink_to(folder),
-        lambda place: (place / "__pycache__").mkdir(parents=True) or (place / "__pycache__" / "x.pyc").write_text("x"),
-    )):  # fmt: skip
+    for number, add in enumerate(
+        (
+            lambda place: place.write_text("x"),
+            lambda place: place.mkdir(),
+            lambda place: place.symlink_to(folder),
+            lambda place: (
+                (place / "__pycache__").mkdir(parents=True) or (place / "__pycache__" / "x.pyc").write_text("x")
+            ),
+        )
+    ):
         place = package / f"extra{number}"
         add(place)
         assert sha256(package) != before

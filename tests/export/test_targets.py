@@ -26,11 +26,19 @@ def test_the_targets_are_these():
         *("executorch:fp32", "executorch:int8"),
     ] == NAMES
     assert {t.file for t in TARGETS if t.precision == "int8"} == {
-        "litert-int8.tflite", "onnx-int8.onnx", "ort-int8.ort", "executorch-int8.pte"
-    }  # fmt: skip
+        "litert-int8.tflite",
+        "onnx-int8.onnx",
+        "ort-int8.ort",
+        "executorch-int8.pte",
+    }
     assert {str(t) for t in TARGETS if t.calibrated} == {
-        "litert:int8", "litert:int8+fp", "coreml:w8a8", "onnx:int8", "ort:int8", "executorch:int8"
-    }  # fmt: skip
+        "litert:int8",
+        "litert:int8+fp",
+        "coreml:w8a8",
+        "onnx:int8",
+        "ort:int8",
+        "executorch:int8",
+    }
 
 
 @given(st.lists(st.sampled_from(NAMES), min_size=1))

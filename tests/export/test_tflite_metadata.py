@@ -68,10 +68,13 @@ def model_metadata(path: Path) -> Table:
 def described(bundle, tmp_path_factory) -> Path:
     """A file of a bundle whose provenance says more than the small student's."""
     known = {
-        "author": "Ada", "license": "CC-BY-4.0", "seed": 7, "recipe_sha256": "ab" * 32,
+        "author": "Ada",
+        "license": "CC-BY-4.0",
+        "seed": 7,
+        "recipe_sha256": "ab" * 32,
         "teacher": {"name": "vit", "fingerprint": "f" * 64, "metrics": {"top1": 0.9}},
         "data": {"path": "/home/ada/photos", "fingerprint": "d" * 64, "train": 36, "val": 12, "val_fraction": 0.25},
-    }  # fmt: skip
+    }
     path = tmp_path_factory.mktemp("described") / "file.tflite"
     with captured():
         litert.convert(students.load(bundle), replace(bundle, provenance=known), "fp32", np.empty(0), path)

@@ -17,9 +17,13 @@ from playwright.sync_api import Browser, Page, sync_playwright
 HANG = 600
 """Seconds after which a page hangs. However busy the machine is, nothing here takes this long."""
 FLAGS = [
-    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def chromium() -> str:
@@ -65,9 +69,7 @@ def visit(browser: Browser, url: str, complaints: list[str] | None = None, **loo
 
 def phone(dark: bool = False) -> dict[str, Any]:
     """The look of a phone's screen, for `visit`."""
-    return {
-        "viewport": {"width": 390, "height": 844}, "is_mobile": True, "color_scheme": "dark" if dark else "light",
-    }  # fmt: skip
+    return {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "color_scheme": "dark" if dark else "light"}
 
 
 def when(page: Page, condition: str) -> None:

@@ -42,10 +42,36 @@ seed: 3
 """
 CSV = "path,label,split\n" + "".join(f"{n}.png, {'ab'[n % 2]} ,{('train', 'val')[n % 3 == 0]}\n" for n in range(8))
 WORDS = (
-    b"&a", b"*a", b"<<: *v\n", b"!!python/object:os.system ", b"\0", b"\xff\xfe", b"\xf0\x9f\x8c\xb1", b"{" * 40,
-    b"- " * 30, b"1e999", b".inf", b"~", b"2026-01-01", b'"', b"'", b"\t", b"\r", b";", b",", b",,", b"\n\n", b"../../",
-    b"9" * 30, b"-1", b"true", b"# ", b"|", b"%", b"0x1p3",
-)  # fmt: skip
+    b"&a",
+    b"*a",
+    b"<<: *v\n",
+    b"!!python/object:os.system ",
+    b"\0",
+    b"\xff\xfe",
+    b"\xf0\x9f\x8c\xb1",
+    b"{" * 40,
+    b"- " * 30,
+    b"1e999",
+    b".inf",
+    b"~",
+    b"2026-01-01",
+    b'"',
+    b"'",
+    b"\t",
+    b"\r",
+    b";",
+    b",",
+    b",,",
+    b"\n\n",
+    b"../../",
+    b"9" * 30,
+    b"-1",
+    b"true",
+    b"# ",
+    b"|",
+    b"%",
+    b"0x1p3",
+)
 
 
 def picture(kind: str, number: int = 0) -> bytes:
@@ -222,12 +248,17 @@ def _ask(path: Path) -> None:
 
 
 COMMANDS = (
-    b"students mobilenetv3_small_100 --classes 100 --head stock", b"teachers vit_tiny_patch16_224 --size 224 --batch 2",
-    b"predict runs/x photo.png --top 3 --threshold 0.5", b"compare runs/x --max-ms 5 --min-top1 90",
-    b"history lab.sqlite --merge other.sqlite", b"bench runs/x --seconds 1 --threads 2 --fail-if p50>1.1x",
-    b"export runs/x/student -t litert:int8 --max-drop 1 --jobs 2", b"verify runs/x --max-drop 1 --data photos",
-    b"run recipe.yaml --data nowhere/ --set student.size=64 --output runs/x", b"report runs/x --format md -o r.html",
-)  # fmt: skip
+    b"students mobilenetv3_small_100 --classes 100 --head stock",
+    b"teachers vit_tiny_patch16_224 --size 224 --batch 2",
+    b"predict runs/x photo.png --top 3 --threshold 0.5",
+    b"compare runs/x --max-ms 5 --min-top1 90",
+    b"history lab.sqlite --merge other.sqlite",
+    b"bench runs/x --seconds 1 --threads 2 --fail-if p50>1.1x",
+    b"export runs/x/student -t litert:int8 --max-drop 1 --jobs 2",
+    b"verify runs/x --max-drop 1 --data photos",
+    b"run recipe.yaml --data nowhere/ --set student.size=64 --output runs/x",
+    b"report runs/x --format md -o r.html",
+)
 
 
 def _command(path: Path) -> None:
@@ -276,9 +307,23 @@ READERS: dict[str, tuple[str, Callable[[], list[bytes]], Callable[[Path], None]]
 
 
 VALUES = (
-    None, True, 0, -1, 1e308, 10**30, "", "x" * 10_000, "../../x", "hf-hub:a/b", "\x1b[31m", [], [None], {}, {"a": {}},
+    None,
+    True,
+    0,
+    -1,
+    1e308,
+    10**30,
+    "",
+    "x" * 10_000,
+    "../../x",
+    "hf-hub:a/b",
+    "\x1b[31m",
+    [],
+    [None],
+    {},
+    {"a": {}},
     [[]] * 50,
-)  # fmt: skip
+)
 
 
 def reshaped(content: bytes, rng: random.Random) -> bytes:

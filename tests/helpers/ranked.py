@@ -27,9 +27,14 @@ from attar.train.sync_batchnorm import NormsAcrossRanks
 
 SPEC = TrainSpec(epochs=4, batch_size=12, lr=0.02)
 VIT = FinetuneSpec(
-    name="vit_tiny_patch16_224", pretrained=False, crop=1.0, epochs=3, batch_size=12, lr=2e-3,
+    name="vit_tiny_patch16_224",
+    pretrained=False,
+    crop=1.0,
+    epochs=3,
+    batch_size=12,
+    lr=2e-3,
     options={"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2},
-)  # fmt: skip
+)
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=3)
 
 
@@ -57,7 +62,7 @@ def curve(photos: Path, folder: Path, loss_of: Any = cross_entropy, **changes: A
     spec = SPEC.model_copy(update=changes)
     loader = ViewLoader(
         PhotoStore(found.train, 32), labels_of(found.train), VIEWS, size=32, batch_size=spec.batch_size, seed=5
-    )  # fmt: skip
+    )
     trained = train(Tiny(), spec, loader, loss_of, seed=1, checkpoint=folder / "tiny.training.pt")
     weights = torch.cat([tensor.flatten().double() for tensor in trained.model.state_dict().values()])
     return {"losses": [entry["loss"] for entry in trained.history], "weights": weights.tolist()}
@@ -116,9 +121,14 @@ def main(path: Path, folder: Path) -> None:
     photos = read_photos(DataSpec(str(path)))
     other = replace(photos, fingerprint=f"of rank {distributed.rank()}")
     student = DistillSpec(
-        name="mobilenetv4_conv_small_035", pretrained=False, size=32, batch_size=12, epochs=3, head_width=32,
+        name="mobilenetv4_conv_small_035",
+        pretrained=False,
+        size=32,
+        batch_size=12,
+        epochs=3,
+        head_width=32,
         check_teacher=False,
-    )  # fmt: skip
+    )
     differs = student.model_copy(update={"lr": 0.001 * (1 + distributed.rank())})
     found = {
         "disagreement": refused(lambda: distill_student(photos, differs, folder / "student", views=VIEWS)),

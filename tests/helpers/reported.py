@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attar.benchmarks.report.comparison import (  # fmt: skip
+from attar.benchmarks.report.comparison import (
     Bin,
     Choice,
     ClassRow,
@@ -33,10 +33,20 @@ def comparison() -> Comparison:
     )
     layers = tuple({"layer": f"network/blocks.{i}/conv_dw/Conv2d;", "score": 0.01 / (i + 1)} for i in range(30))
     return Comparison(
-        title="a student from a teacher", rows=rows, classes=12, images=400, choice=devices[0].choice,
-        compared=("teacher", "litert:int8"), changes=changes, failed=(), set_aside=(), notes=("A note.",),
-        provenance=_provenance(), devices=devices, sensitivity=Sensitivity("litert:int8", "a scan", layers, 0.02),
-    )  # fmt: skip
+        title="a student from a teacher",
+        rows=rows,
+        classes=12,
+        images=400,
+        choice=devices[0].choice,
+        compared=("teacher", "litert:int8"),
+        changes=changes,
+        failed=(),
+        set_aside=(),
+        notes=("A note.",),
+        provenance=_provenance(),
+        devices=devices,
+        sensitivity=Sensitivity("litert:int8", "a scan", layers, 0.02),
+    )
 
 
 def _row(name: str, kind: Any, top1: float) -> Row:
@@ -60,9 +70,18 @@ def _timing(target: str, p50: float) -> Timing:
         for i in range(40)
     )
     latency = Latency(
-        p50, 1.2 * p50, 2 * p50, 100, 3.0, 1.5, 12_000_000, 1, "A runtime 1.2", "2026-01-01T00:00:00+00:00",
+        p50,
+        1.2 * p50,
+        2 * p50,
+        100,
+        3.0,
+        1.5,
+        12_000_000,
+        1,
+        "A runtime 1.2",
+        "2026-01-01T00:00:00+00:00",
         (0.98 * p50, None),
-    )  # fmt: skip
+    )
     return Timing(target, "A runtime, 1 thread", latency, True, operators, 12 * p50)
 
 
@@ -76,8 +95,13 @@ def _provenance() -> dict[str, Any]:
     machine = {"cpu": "a CPU", "os": "Linux", "python": "3.11", "cores": 2, "governor": None, "load_average": [0.1]}
     model = {"name": "a model", "fingerprint": "0" * 64, "seed": 0}
     return {
-        "attar": "0", "made": "2026-01-01T00:00:00+00:00", "student": model, "teacher": model,
+        "attar": "0",
+        "made": "2026-01-01T00:00:00+00:00",
+        "student": model,
+        "teacher": model,
         "packages": {"torch": "2"},
-        "data": {"fingerprint": "1" * 64, "split_seed": 0, "val": 400}, "compared_on": machine, "timed_on": machine,
+        "data": {"fingerprint": "1" * 64, "split_seed": 0, "val": 400},
+        "compared_on": machine,
+        "timed_on": machine,
         "preprocessing": {"size": 224, "crop": 1.0, "interpolation": "bicubic"},
-    }  # fmt: skip
+    }

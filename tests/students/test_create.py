@@ -17,10 +17,13 @@ from attar.students import FAMILIES, DWSConvHead, create_student, load, save
 from attar.students.fold import fold_normalization
 
 SMALLEST = {
-    "mobilenetv2_*": "mobilenetv2_035", "mobilenetv3_*": "mobilenetv3_small_050",
-    "mobilenetv4_*": "mobilenetv4_conv_small_035", "efficientnet_lite*": "efficientnet_lite0",
-    "tf_efficientnet_lite*": "tf_efficientnet_lite0", "tf_mobilenetv3_*": "tf_mobilenetv3_small_minimal_100",
-}  # fmt: skip
+    "mobilenetv2_*": "mobilenetv2_035",
+    "mobilenetv3_*": "mobilenetv3_small_050",
+    "mobilenetv4_*": "mobilenetv4_conv_small_035",
+    "efficientnet_lite*": "efficientnet_lite0",
+    "tf_efficientnet_lite*": "tf_efficientnet_lite0",
+    "tf_mobilenetv3_*": "tf_mobilenetv3_small_minimal_100",
+}
 SMALL = SMALLEST["mobilenetv4_*"]
 
 

@@ -13,7 +13,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from attar.students import create_student
-from attar.students.rewrites import (  # fmt: skip
+from attar.students.rewrites import (
     FLOAT,
     HARD_SIGMOIDS,
     HARD_SWISHES,
@@ -31,9 +31,14 @@ from attar.students.rewrites import (  # fmt: skip
 )
 
 NAMES = [
-    "mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv3_large_100", "mobilenetv4_conv_small_035",
-    "mobilenetv4_hybrid_medium", "tf_efficientnet_lite0", "tf_mobilenetv3_small_075",
-]  # fmt: skip
+    "mobilenetv2_035",
+    "mobilenetv3_small_050",
+    "mobilenetv3_large_100",
+    "mobilenetv4_conv_small_035",
+    "mobilenetv4_hybrid_medium",
+    "tf_efficientnet_lite0",
+    "tf_mobilenetv3_small_075",
+]
 
 
 @torch.no_grad()
@@ -92,8 +97,16 @@ def test_no_constant_of_mobilenetv3_keeps_an_operator(name):
     assert len(calls(graph, operator.mul)) == swishes + gates
     assert sum(constant(node) for node in calls(graph, operator.add)) == swishes
     kept = phone_safe(original, integer=False)
-    assert len([n for n in kept.graph.nodes if n.op == "call_module" and isinstance(
-        kept.get_submodule(n.target), HARD_SWISHES)]) == swishes  # fmt: skip
+    assert (
+        len(
+            [
+                n
+                for n in kept.graph.nodes
+                if n.op == "call_module" and isinstance(kept.get_submodule(n.target), HARD_SWISHES)
+            ]
+        )
+        == swishes
+    )
     assert len(calls(kept, operator.mul)) == gates and not any(map(constant, calls(kept, operator.add)))
 
 
@@ -199,9 +212,12 @@ def test_a_factor_goes_round_a_shortcut(other):
 
 
 ENDS = {
-    "the output": nn.Identity(), "a sigmoid": nn.Sigmoid(), "another clamp": nn.ReLU6(), "a norm": random_norm(),
+    "the output": nn.Identity(),
+    "a sigmoid": nn.Sigmoid(),
+    "another clamp": nn.ReLU6(),
+    "a norm": random_norm(),
     "a shortcut from elsewhere": Shortcut(nn.Tanh()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -236,5 +252,5 @@ def test_attention_is_timms(seed, heads, kv_stride, query_stride, bias):
     torch.manual_seed(seed)
     attention = MultiQueryAttention2d(
         4, 6, num_heads=heads, key_dim=8, value_dim=3, kv_stride=kv_stride, query_strides=query_stride, use_bias=bias
-    )  # fmt: skip
+    )
     check(nn.Sequential(attention), fold_batch_norm)

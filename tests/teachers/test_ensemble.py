@@ -105,9 +105,14 @@ def test_other_weights_are_another_teacher(
 
 
 STUDENT = {
-    "name": "mobilenetv4_conv_small_035", "pretrained": False, "size": 32, "epochs": 1, "batch_size": 12,
-    "head_width": 32, "check_teacher": False,
-}  # fmt: skip
+    "name": "mobilenetv4_conv_small_035",
+    "pretrained": False,
+    "size": 32,
+    "epochs": 1,
+    "batch_size": 12,
+    "head_width": 32,
+    "check_teacher": False,
+}
 
 
 def test_a_student_learns_from_it_through_the_cache(both: Bundle, photos: Photos, tmp_path: Path) -> None:
@@ -119,9 +124,12 @@ def test_a_student_learns_from_it_through_the_cache(both: Bundle, photos: Photos
     assert student.provenance["teacher"]["members"] == [architecture for architecture, *_ in MEMBERS.values()]
     about = json.loads((tmp_path / "c" / "cache.json").read_text())
     cache = TeacherCache(
-        tmp_path / "c", teacher=both.fingerprint, data=about["data"], views=views.fingerprint,
+        tmp_path / "c",
+        teacher=both.fingerprint,
+        data=about["data"],
+        views=views.fingerprint,
         shape=(len(photos.train), 3),
-    )  # fmt: skip
+    )
     stored = cache.logits(0, np.arange(len(photos.train)))
     assert np.allclose(np.exp(stored).sum(1), 1, atol=5e-3)
 

@@ -66,9 +66,15 @@ def test_it_trains_and_a_student_learns_every_kind_of_answer(name: str, photos: 
     last = teachers.load(bundle).state_dict()
     assert any(not torch.equal(fresh[key], last[key]) for key in fresh if key.startswith("network.blocks.0."))
     how = DistillSpec(
-        name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=18, head_width=32,
-        losses=FIVE, check_teacher=False,
-    )  # fmt: skip
+        name="mobilenetv4_conv_small_035",
+        pretrained=False,
+        size=32,
+        epochs=1,
+        batch_size=18,
+        head_width=32,
+        losses=FIVE,
+        check_teacher=False,
+    )
     student = distill_student(photos, how, tmp_path / "s", teacher=bundle, views=VIEWS, cache=tmp_path / "cache")
     assert student.provenance["teacher"]["fingerprint"] == bundle.fingerprint
     kinds = {path.name.split(".")[1] for path in (tmp_path / "cache").glob("view-00000.*.npy")}
@@ -119,9 +125,16 @@ def test_the_names_of_clips_authors_are_understood(tmp_path: Path) -> None:
     renamed["visual.positional_embedding"] = state["pos_embed"][0]
     renamed["visual.conv1.weight"] = state["patch_embed.proj.weight"]
     parts = {
-        "norm_pre": "ln_pre", "norm": "ln_post", "blocks": "transformer.resblocks", "norm1": "ln_1", "norm2": "ln_2",
-        "qkv": "in_proj", "proj": "out_proj", "fc1": "c_fc", "fc2": "c_proj",
-    }  # fmt: skip
+        "norm_pre": "ln_pre",
+        "norm": "ln_post",
+        "blocks": "transformer.resblocks",
+        "norm1": "ln_1",
+        "norm2": "ln_2",
+        "qkv": "in_proj",
+        "proj": "out_proj",
+        "fc1": "c_fc",
+        "fc2": "c_proj",
+    }
     for key, value in state.items():
         if key.startswith(("blocks.", "norm")):
             words = [parts.get(word, word) for word in key.split(".")]
@@ -137,9 +150,11 @@ def test_weights_of_another_width_are_still_named(tmp_path: Path) -> None:
     save_file(source.state_dict(), tmp_path / "weights.safetensors")
     with pytest.raises(InputError, match=r"weights\.safetensors: weights of another architecture"):
         teachers.create_teacher(
-            "vit_tiny_patch16_224", 5, checkpoint=tmp_path / "weights.safetensors",
+            "vit_tiny_patch16_224",
+            5,
+            checkpoint=tmp_path / "weights.safetensors",
             options=FAMILIES["vit_tiny_patch16_224"],
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.parametrize("name", FAMILIES)

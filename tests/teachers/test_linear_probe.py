@@ -18,9 +18,11 @@ from attar.teachers.linear_probe import HELD_OUT, features_of, held_out, probe, 
 from attar.teachers.teacher import Teacher
 
 SPEC = ProbeSpec(
-    name="vit_tiny_patch16_224", pretrained=False, crop=1.0,
+    name="vit_tiny_patch16_224",
+    pretrained=False,
+    crop=1.0,
     options={"img_size": 48, "patch_size": 12, "embed_dim": 48, "depth": 1, "num_heads": 2},
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +42,7 @@ def blobs(count: int, classes: int, width: int, noise: float) -> tuple[np.ndarra
     return (centres[labels] + noise * rng.standard_normal((count, width))).astype(np.float32), labels
 
 
-def test_the_network_runs_once_for_each_photo(
-    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_the_network_runs_once_for_each_photo(photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = 0
     features = Teacher.features
 

@@ -31,9 +31,14 @@ def photos(shapes: Path) -> Photos:
 
 def spec(**more: object) -> TeachSpec:
     about = {
-        "name": "vit_tiny_patch16_224", "pretrained": False, "options": SMALL, "lora_rank": 4,
-        "epochs": 2, "batch_size": 12, "lr": 1e-2,
-    }  # fmt: skip
+        "name": "vit_tiny_patch16_224",
+        "pretrained": False,
+        "options": SMALL,
+        "lora_rank": 4,
+        "epochs": 2,
+        "batch_size": 12,
+        "lr": 1e-2,
+    }
     return LoraSpec(**{**about, **more})
 
 
@@ -63,7 +68,7 @@ def images(size: int = 48) -> torch.Tensor:
             {"img_size": 32, "embed_dim": 24, "depths": (1, 1), "num_heads": (2, 2), "window_size": 4},
         ),
     ],
-)  # fmt: skip
+)
 def test_merged_is_unmerged(name: str, options: dict) -> None:
     teacher = adapted(name, options, mlp=True)
     pixels = images(teacher.size)
@@ -160,6 +165,6 @@ def test_the_statistics_of_a_hybrids_backbone_stay(photos: Photos, tmp_path: Pat
 )
 def test_what_cannot_be_adapted_is_said_before_training(
     more: dict, message: str, photos: Photos, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     with pytest.raises(InputError, match=message):
         teachers.teach(photos, spec(**more), tmp_path / "teacher")

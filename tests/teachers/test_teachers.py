@@ -43,11 +43,12 @@ def test_a_teacher_normalizes_and_resizes_its_own_way() -> None:
         ("deit_tiny_distilled_patch16_224", 2, {**SMALL, "patch_size": 16}),
         ("vit_base_patch16_siglip_224", 0, {**SMALL, "patch_size": 16}),
         (
-            "hybrid_vit", 1,
+            "hybrid_vit",
+            1,
             {"backbone": "mobilenetv3_small_050", "img_size": 64, "embed_dim": 48, "depth": 1, "num_heads": 2},
         ),
     ],
-)  # fmt: skip
+)
 def test_the_map_of_a_vit_is_its_patch_tokens(name: str, prefix: int, options: dict[str, object]) -> None:
     """Laid out as the image, before the final norm, without class, distillation and register tokens."""
     teacher = teachers.create_teacher(name, 5, options=options).eval()
@@ -110,9 +111,15 @@ def test_hybrid_takes_the_pretrained_backbone(tmp_path: Path) -> None:
 
 def test_fitting_writes_a_bundle_that_evaluates_the_same(photos: Photos, tmp_path: Path) -> None:
     spec = FinetuneSpec(
-        name="vit_tiny_patch16_224", pretrained=False, options=SMALL, crop=1.0,
-        epochs=8, batch_size=12, lr=2e-3, layer_decay=1.0,
-    )  # fmt: skip
+        name="vit_tiny_patch16_224",
+        pretrained=False,
+        options=SMALL,
+        crop=1.0,
+        epochs=8,
+        batch_size=12,
+        lr=2e-3,
+        layer_decay=1.0,
+    )
     bundle = teachers.teach(photos, spec, tmp_path / "teacher", views=ViewPolicy(crop_area=(0.8, 1.0), count=4))
     again = evaluate(teachers.load(bundle), photos, bundle.preprocessing, "again")
     assert again["top1"] == bundle.metrics["top1"] > 0.45  # chance is 1/3
@@ -185,8 +192,10 @@ def test_evaluation_takes_photos_as_timms_weights_do(name: str, fit: str, tmp_pa
 def test_timms_border_pads_with_its_mean() -> None:
     padded = [each for each in timm.list_pretrained() if timm.get_pretrained_cfg(each).crop_mode == "border"]
     assert padded and {timm.get_pretrained_cfg(each).crop_mode for each in timm.list_pretrained()} == {
-        "center", "squash", "border"
-    }  # fmt: skip
+        "center",
+        "squash",
+        "border",
+    }
     about = {"name": "x", "size": 40, "crop": 1.0, "interpolation": "bicubic", "fit": "pad", "fill": [124, 116, 104]}
     teacher = teachers.create_teacher("vit_tiny_patch16_224", 3, options=SMALL, fit="pad")
     mean = timm.data.resolve_model_data_config(teacher.network)["mean"]

@@ -48,10 +48,7 @@ def text(dim: int, prompts: int = 2, classes: tuple[str, ...] = CLASSES) -> dict
 
 
 def spec(name: str, towers: dict[str, Path], embeddings: Path, **more: object) -> TeachSpec:
-    return ZeroShotSpec(
-        name=name, checkpoint=str(towers[name]), options=SMALL, text_embeddings=str(embeddings),
-        **more,
-    )  # fmt: skip
+    return ZeroShotSpec(name=name, checkpoint=str(towers[name]), options=SMALL, text_embeddings=str(embeddings), **more)
 
 
 @pytest.mark.parametrize("name", [CLIP, SIGLIP])
@@ -89,9 +86,15 @@ def test_a_student_learns_from_it(towers: dict[str, Path], photos: Photos, tmp_p
     bundle = teachers.teach(photos, spec(CLIP, towers, tmp_path / "text.safetensors"), tmp_path / "teacher")
     losses = [{"name": "kd"}, {"name": "feature"}, {"name": "rkd"}, {"name": "attention"}]
     how = DistillSpec(
-        name="mobilenetv4_conv_small_035", pretrained=False, size=32, epochs=1, batch_size=12, head_width=32,
-        losses=losses, check_teacher=False,
-    )  # fmt: skip
+        name="mobilenetv4_conv_small_035",
+        pretrained=False,
+        size=32,
+        epochs=1,
+        batch_size=12,
+        head_width=32,
+        losses=losses,
+        check_teacher=False,
+    )
     student = distill_student(photos, how, tmp_path / "s", teacher=bundle, views=ViewPolicy(count=1))
     assert student.provenance["teacher"]["fingerprint"] == bundle.fingerprint
 
@@ -175,7 +178,7 @@ NAMES = "circle\ncross\nsquare\n"
 )
 def test_a_bad_file_is_named(
     write: Callable[[Path], Path], message: str, towers: dict[str, Path], photos: Photos, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     with pytest.raises(InputError, match=message):
         teachers.teach(photos, spec(CLIP, towers, write(tmp_path)), tmp_path / "teacher")
     assert not (tmp_path / "teacher").exists()

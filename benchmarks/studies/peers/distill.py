@@ -145,10 +145,14 @@ def timm_task(work: Work) -> dict[str, Any]:
     network.pretrained_cfg = {"mean": (128 / 255,) * 3, "std": (128 / 255,) * 3}  # as attar's students take pixels
     teacher: Any = teachers.load(work.teacher)
     task = LogitDistillationTask(
-        network, DistillationTeacher(teacher.network), criterion=nn.CrossEntropyLoss(),
-        distill_loss_weight=spec.weight, task_loss_weight=1 - spec.weight, temperature=spec.temperature or 1.0,
+        network,
+        DistillationTeacher(teacher.network),
+        criterion=nn.CrossEntropyLoss(),
+        distill_loss_weight=spec.weight,
+        task_loss_weight=1 - spec.weight,
+        temperature=spec.temperature or 1.0,
         verbose=False,
-    )  # fmt: skip
+    )
     average = ModelEmaV3(student, decay=spec.ema, use_warmup=True)
     optimizer = create_optimizer_v2(network, opt="adamw", lr=spec.lr, weight_decay=spec.weight_decay)
     loader = _timm_loader(work, network.pretrained_cfg)
@@ -185,12 +189,22 @@ def _timm_loader(work: Work, normalization: dict[str, Any]) -> Any:
             link.symlink_to(photo.path.resolve())
     return create_loader(
         create_dataset("", root=str(folder.parent), split="train", is_training=True),
-        input_size=(3, work.spec.size, work.spec.size), batch_size=work.spec.batch_size, is_training=True,
-        use_prefetcher=False, no_aug=False, scale=views.crop_area, ratio=(1 / views.aspect, views.aspect),
-        hflip=0.5 * views.horizontal_flip, vflip=0.5 * views.vertical_flip, color_jitter=views.color,
-        interpolation="bicubic", num_workers=max(1, (os.cpu_count() or 1) - 1), device=torch.device("cpu"),
-        mean=normalization["mean"], std=normalization["std"],
-    )  # fmt: skip
+        input_size=(3, work.spec.size, work.spec.size),
+        batch_size=work.spec.batch_size,
+        is_training=True,
+        use_prefetcher=False,
+        no_aug=False,
+        scale=views.crop_area,
+        ratio=(1 / views.aspect, views.aspect),
+        hflip=0.5 * views.horizontal_flip,
+        vflip=0.5 * views.vertical_flip,
+        color_jitter=views.color,
+        interpolation="bicubic",
+        num_workers=max(1, (os.cpu_count() or 1) - 1),
+        device=torch.device("cpu"),
+        mean=normalization["mean"],
+        std=normalization["std"],
+    )
 
 
 WAYS: dict[str, Callable[[Work], dict[str, Any]]] = {
@@ -251,9 +265,10 @@ def _in_this_process(options: argparse.Namespace) -> dict[str, Any]:
     result = WAYS[options.way](work)
     seen = len(photos.train) // spec.batch_size * spec.batch_size
     return {
-        **result, "images_per_second": seen * spec.epochs / result["epochs"][-1]["seconds"],
+        **result,
+        "images_per_second": seen * spec.epochs / result["epochs"][-1]["seconds"],
         "peak_bytes": peak_memory(),
-    }  # fmt: skip
+    }
 
 
 def markdown(results: dict[str, Any]) -> str:

@@ -222,9 +222,14 @@ def measured(name: str, folder: Path, seconds: float) -> dict[str, Any]:
     files = {(tool, p): folder / file for tool, pair in made["files"].items() for p, file in pair.items()}
     rows = _measured(bundle, read_photos(data_of(bundle.provenance)), files, seconds)
     return {
-        "name": name, "top1": bundle.metrics["top1"], "images": bundle.metrics["images"], "files": rows,
-        "errors": made["errors"], "device": describe(), "load_average": load_average(),
-    }  # fmt: skip
+        "name": name,
+        "top1": bundle.metrics["top1"],
+        "images": bundle.metrics["images"],
+        "files": rows,
+        "errors": made["errors"],
+        "device": describe(),
+        "load_average": load_average(),
+    }
 
 
 def _measured(
@@ -241,10 +246,17 @@ def _measured(
     rows = []
     for (tool, precision), path, session, runner, taken in zip(files, files.values(), sessions, runners, samples):
         outputs = np.concatenate([_answer(session, pixels[i : i + 1]) for i in range(len(pixels))])
-        rows.append({
-            "tool": tool, "precision": precision, "bytes": path.stat().st_size, "p50_ms": median(taken) / 1e6,
-            "samples": len(taken), "partitions": runner.partitions, "agreement": agreement(outputs, expected),
-        })  # fmt: skip
+        rows.append(
+            {
+                "tool": tool,
+                "precision": precision,
+                "bytes": path.stat().st_size,
+                "p50_ms": median(taken) / 1e6,
+                "samples": len(taken),
+                "partitions": runner.partitions,
+                "agreement": agreement(outputs, expected),
+            }
+        )
     return rows
 
 

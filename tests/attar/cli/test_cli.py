@@ -31,13 +31,22 @@ VERBS = [
     "doctor",
 ]
 TINY_TEACHER = [
-    "teacher.name=vit_tiny_patch16_224", "teacher.pretrained=false", "teacher.epochs=1", "teacher.crop=1.0",
-    "teacher.options={img_size: 48, patch_size: 12, embed_dim: 48, depth: 1, num_heads: 2}", "teacher.batch_size=12",
-]  # fmt: skip
+    "teacher.name=vit_tiny_patch16_224",
+    "teacher.pretrained=false",
+    "teacher.epochs=1",
+    "teacher.crop=1.0",
+    "teacher.options={img_size: 48, patch_size: 12, embed_dim: 48, depth: 1, num_heads: 2}",
+    "teacher.batch_size=12",
+]
 TINY_STUDENT = [
-    "student.name=mobilenetv4_conv_small_035", "student.pretrained=false", "student.size=32", "student.epochs=1",
-    "student.head_width=32", "student.batch_size=12", "student.check_teacher=false",
-]  # fmt: skip
+    "student.name=mobilenetv4_conv_small_035",
+    "student.pretrained=false",
+    "student.size=32",
+    "student.epochs=1",
+    "student.head_width=32",
+    "student.batch_size=12",
+    "student.check_teacher=false",
+]
 
 
 def attar(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -161,9 +170,16 @@ def test_teach_then_distill_by_single_verbs(shapes: Path, tmp_path: Path) -> Non
     assert data["layout"] == "a folder per class, split by attar" and data["skipped"] == [] and data["notes"] == []
     assert sum(data["photos_per_class"].values()) == data["train"] + data["val"] > 0
     student = attar(
-        "distill", "--teacher", tmp_path / "t", "--data", shapes, "-o", tmp_path / "s", "--json",
+        "distill",
+        "--teacher",
+        tmp_path / "t",
+        "--data",
+        shapes,
+        "-o",
+        tmp_path / "s",
+        "--json",
         *sets([*TINY_STUDENT, "views.count=1"]),
-    )  # fmt: skip
+    )
     assert student.returncode == 0, student.stderr
     assert json.loads(student.stdout)["metrics"]["images"] == 12
     again = attar("distill", "--data", shapes, "-o", tmp_path / "s", *sets(TINY_STUDENT))

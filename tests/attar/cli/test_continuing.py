@@ -40,11 +40,15 @@ def test_a_list_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "{", "[]", '{"schema": 2, "photos": []}', '{"schema": 1, "photos": [["a", "b", "train"]]}',
+        "{",
+        "[]",
+        '{"schema": 2, "photos": []}',
+        '{"schema": 1, "photos": [["a", "b", "train"]]}',
         '{"schema": 1, "photos": [["a", "b", "test", "%s"]]}' % ("0" * 64),
-        '{"schema": 1, "photos": [["a", 1, "train", "%s"]]}' % ("0" * 64), '{"schema": 1, "photos": {"a": 1}}',
+        '{"schema": 1, "photos": [["a", 1, "train", "%s"]]}' % ("0" * 64),
+        '{"schema": 1, "photos": {"a": 1}}',
     ],
-)  # fmt: skip
+)
 def test_a_damaged_list_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "photos.json").write_text(text)
     with pytest.raises(InputError, match=r"photos\.json: not "):
@@ -166,9 +170,12 @@ def test_other_photos_than_a_model_was_made_from_are_warned_of(
     before = read(root)
     write_list(tmp_path / "run" / "photos.json", before.listing)
     bundle = students.save(
-        student("ab"), tmp_path / "run" / "student", labels=["a", "b"], preprocessing=Preprocessing(32),
+        student("ab"),
+        tmp_path / "run" / "student",
+        labels=["a", "b"],
+        preprocessing=Preprocessing(32),
         provenance=provenance(before, 0, {}),
-    )  # fmt: skip
+    )
     assert photos_of_bundle(bundle, None).fingerprint == before.fingerprint
     assert "Warning" not in capsys.readouterr().err
     swapped = root / "a" / "0.png", root / "b" / "0.png"

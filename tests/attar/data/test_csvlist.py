@@ -30,9 +30,12 @@ def test_csv_with_split_and_relative_or_absolute_paths(tmp_path: Path, encoding:
     away = photo(tmp_path / "away" / "x.png", 9)
     here = [photo(tmp_path / "lists" / f"p {i}.png", i) for i in range(3)]
     rows = [
-        ("path", "label", "split"), (here[0].name, "a", "train"), (str(away), "b, c", "train"),
-        (here[1].name, "a", "val"), ("../lists/" + here[2].name, "b, c", "val"),
-    ]  # fmt: skip
+        ("path", "label", "split"),
+        (here[0].name, "a", "train"),
+        (str(away), "b, c", "train"),
+        (here[1].name, "a", "val"),
+        ("../lists/" + here[2].name, "b, c", "val"),
+    ]
     photos = read(table(tmp_path / "lists" / "photos.csv", rows, encoding))
     assert photos.labels == ("a", "b, c")
     assert [(p.path, p.label) for p in photos.train] == [(here[0], 0), (away, 1)]
@@ -77,13 +80,18 @@ def written(root: Path, header: str, line: str, encoding: str = "utf-8") -> Path
 @pytest.mark.parametrize(
     ("header", "line"),
     [
-        ("path, label", "{path}, {label}"), ("path,label", '"{path}", "{label}"'),
+        ("path, label", "{path}, {label}"),
+        ("path,label", '"{path}", "{label}"'),
         (' path ,"label" ', "{path} ,{label} "),
-        ('"path", "label"', '"{path}", "{label}"'), ("Path,Label", "{path},{label}"), ("path;label", "{path};{label}"),
-        ("path\tlabel", "{path}\t{label}"), ("label, path, note", "{label}, {path}, \"x, y\""),
-        ("path,label", "{path},{label},,"), ("path,label,,", "{path},{label},,"),
+        ('"path", "label"', '"{path}", "{label}"'),
+        ("Path,Label", "{path},{label}"),
+        ("path;label", "{path};{label}"),
+        ("path\tlabel", "{path}\t{label}"),
+        ("label, path, note", '{label}, {path}, "x, y"'),
+        ("path,label", "{path},{label},,"),
+        ("path,label,,", "{path},{label},,"),
     ],
-)  # fmt: skip
+)
 def test_spaces_quotes_and_separators(header: str, line: str, tmp_path: Path) -> None:
     photos = read(written(tmp_path, header, line))
     assert photos.labels == ("a", "b") and photos.counts() == {"a": 3, "b": 3} and photos.set_aside == ()

@@ -147,9 +147,15 @@ def test_lab_tiff(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     stored = {
-        1: np.asarray, 2: np.fliplr, 3: lambda p: np.rot90(p, 2), 4: np.flipud, 5: lambda p: p.transpose(1, 0, 2),
-        6: lambda p: np.rot90(p, 1), 7: lambda p: np.rot90(p.transpose(1, 0, 2), 2), 8: lambda p: np.rot90(p, -1),
-    }[orientation](gradient())  # fmt: skip
+        1: np.asarray,
+        2: np.fliplr,
+        3: lambda p: np.rot90(p, 2),
+        4: np.flipud,
+        5: lambda p: p.transpose(1, 0, 2),
+        6: lambda p: np.rot90(p, 1),
+        7: lambda p: np.rot90(p.transpose(1, 0, 2), 2),
+        8: lambda p: np.rot90(p, -1),
+    }[orientation](gradient())
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded("PNG", Image.fromarray(np.ascontiguousarray(stored)), exif=exif)
@@ -213,10 +219,15 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
 
 
 VALID = {
-    "JPEG": encoded("JPEG"), "progressive": encoded("JPEG", progressive=True), "PNG": encoded("PNG"),
-    "GIF": encoded("GIF"), "WEBP": encoded("WEBP"), "TIFF": encoded("TIFF", compression="tiff_lzw"),
-    "BMP": encoded("BMP"), "PPM": encoded("PPM"),
-}  # fmt: skip
+    "JPEG": encoded("JPEG"),
+    "progressive": encoded("JPEG", progressive=True),
+    "PNG": encoded("PNG"),
+    "GIF": encoded("GIF"),
+    "WEBP": encoded("WEBP"),
+    "TIFF": encoded("TIFF", compression="tiff_lzw"),
+    "BMP": encoded("BMP"),
+    "PPM": encoded("PPM"),
+}
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "progressive", "PNG", "BMP", "PPM", "WEBP"])
@@ -373,14 +384,24 @@ def test_large_photos_take_what_is_said_of_them(tmp_path: Path) -> None:
     turned[0x0112] = 6
     rgb, grey = image.convert("RGB"), image.convert("L")
     saved: dict[str, tuple[Image.Image, dict[str, Any]]] = {
-        "plain.jpg": (rgb, {}), "turned.jpg": (rgb, {"exif": turned}),
-        "progressive.jpg": (rgb, {"progressive": True, "subsampling": 0}), "cmyk.jpg": (image.convert("CMYK"), {}),
-        "transparent.png": (image, {}), "grey.png": (grey, {"transparency": 3}), "palette.png": (rgb.convert("P"), {}),
-        "la.png": (image.convert("LA"), {}), "bits.png": (image.convert("1"), {}), "transparent.jp2": (image, {}),
-        "grey16.png": (Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), {}), "plain.webp": (rgb, {}),
-        "transparent.webp": (image, {}), "transparent.avif": (image, {}), "plain.gif": (rgb, {}),
-        "lab.tif": (rgb.convert("LAB"), {}), "lzw.tif": (rgb, {"compression": "tiff_lzw"}),
-    }  # fmt: skip
+        "plain.jpg": (rgb, {}),
+        "turned.jpg": (rgb, {"exif": turned}),
+        "progressive.jpg": (rgb, {"progressive": True, "subsampling": 0}),
+        "cmyk.jpg": (image.convert("CMYK"), {}),
+        "transparent.png": (image, {}),
+        "grey.png": (grey, {"transparency": 3}),
+        "palette.png": (rgb.convert("P"), {}),
+        "la.png": (image.convert("LA"), {}),
+        "bits.png": (image.convert("1"), {}),
+        "transparent.jp2": (image, {}),
+        "grey16.png": (Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), {}),
+        "plain.webp": (rgb, {}),
+        "transparent.webp": (image, {}),
+        "transparent.avif": (image, {}),
+        "plain.gif": (rgb, {}),
+        "lab.tif": (rgb.convert("LAB"), {}),
+        "lzw.tif": (rgb, {"compression": "tiff_lzw"}),
+    }
     for name, (picture, options) in saved.items():
         picture.save(tmp_path / name, **options)
     command = [sys.executable, "-c", MEASURED, *(str(tmp_path / name) for name in saved)]

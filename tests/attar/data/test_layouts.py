@@ -29,10 +29,17 @@ def refused(root: Path, match: str, **options: object) -> None:
 @pytest.mark.parametrize(
     ("train", "val"),
     [
-        ("Train", "Val"), ("training", "validation"), ("train", "dev"), ("train", "test"), ("TRAIN", "Valid"),
-        ("Training_Set", "Test_Set"), ("train2017", "val2017"), ("train-data", "eval"), ("Training", "Testing"),
+        ("Train", "Val"),
+        ("training", "validation"),
+        ("train", "dev"),
+        ("train", "test"),
+        ("TRAIN", "Valid"),
+        ("Training_Set", "Test_Set"),
+        ("train2017", "val2017"),
+        ("train-data", "eval"),
+        ("Training", "Testing"),
     ],
-)  # fmt: skip
+)
 def test_splits_in_any_usual_spelling(train: str, val: str, tmp_path: Path) -> None:
     photos = read(tree(tmp_path, {f"{train}/{c}": 3 for c in CLASSES} | {f"{val}/{c}": 1 for c in CLASSES}))
     assert photos.labels == CLASSES

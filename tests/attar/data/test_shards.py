@@ -160,8 +160,9 @@ def test_damaged_photos_are_set_aside_by_name(tmp_path: Path) -> None:
     more = [("x.png", stream.getvalue()[:2000]), ("x.cls", b"a"), ("y.png", b""), ("y.cls", b"b")]
     photos = read(write(tmp_path / "s.tar", samples(8) + more))
     assert [(str(s.path), s.reason.split(" ")[0]) for s in photos.set_aside] == [
-        (f"{tmp_path}/s.tar/x.png", "damaged"), (f"{tmp_path}/s.tar/y.png", "empty"),
-    ]  # fmt: skip
+        (f"{tmp_path}/s.tar/x.png", "damaged"),
+        (f"{tmp_path}/s.tar/y.png", "empty"),
+    ]
     assert len(photos.train) + len(photos.val) == 8
 
 
@@ -374,15 +375,19 @@ def header(**fields: bytes) -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        header(size=b"\x80" + b"\xff" * 11), header(size=b"\xff" * 12), header(size=b"\x80" + b"\0" * 3 + b"\x7f" * 8),
+        header(size=b"\x80" + b"\xff" * 11),
+        header(size=b"\xff" * 12),
+        header(size=b"\x80" + b"\0" * 3 + b"\x7f" * 8),
         header(type=b"S") + b"\xff\xd8" * 256,
         header(type=b"x", size=b"00000000010\0") + b"99 path=a\n".ljust(512, b"\0"),
         header(type=b"x", size=b"00000000020\0") + b"16 GNU.sparse.map=x\n".ljust(512, b"\0") + header(),
         header(type=b"x", size=b"00000000020\0") + b"20 GNU.sparse.size=y\n".ljust(512, b"\0") + header(),
         header(type=b"L", size=b"77777777777\0") + b"a" * 512,
-        header(type=b"3"), header(type=b"6"), header(mtime=b"z" * 12),
+        header(type=b"3"),
+        header(type=b"6"),
+        header(mtime=b"z" * 12),
     ],
-)  # fmt: skip
+)
 def test_strange_headers_are_one_error(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(content + b"\0" * 1024)

@@ -34,10 +34,14 @@ def table(numbers: range, labels: list[Any] | None = None, **columns: Any) -> An
     """Photos whose red value is their number, of the classes in turn, in the columns that `datasets` writes."""
     features: dict[str, Any] = {"image": {"_type": "Image"}, "label": {"names": CLASSES, "_type": "ClassLabel"}}
     photos = [{"bytes": png(i), "path": f"{i}.png"} for i in numbers]
-    made = pa.table({
-        "id": pa.array(numbers), "image": pa.array(photos),
-        "label": pa.array(labels if labels is not None else [i % 3 for i in numbers]), **columns,
-    })  # fmt: skip
+    made = pa.table(
+        {
+            "id": pa.array(numbers),
+            "image": pa.array(photos),
+            "label": pa.array(labels if labels is not None else [i % 3 for i in numbers]),
+            **columns,
+        }
+    )
     return made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
@@ -198,14 +202,20 @@ def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("state.json", "[]"), ("state.json", '{"_data_files": 5}'), ("state.json", '{"_data_files": [5]}'),
-        ("state.json", '{"_data_files": [{"filename": 3}]}'), ("state.json", '{"_data_files": [{"file": "a"}]}'),
-        ("state.json", '{"_data_files": [{"filename": "../../x.arrow"}]}'), ("state.json", "{"),
-        ("dataset_dict.json", "[1]"), ("dataset_dict.json", '{"splits": 5}'),
-        ("dataset_dict.json", '{"splits": ["."]}'), ("dataset_dict.json", '{"splits": ["../.."]}'),
+        ("state.json", "[]"),
+        ("state.json", '{"_data_files": 5}'),
+        ("state.json", '{"_data_files": [5]}'),
+        ("state.json", '{"_data_files": [{"filename": 3}]}'),
+        ("state.json", '{"_data_files": [{"file": "a"}]}'),
+        ("state.json", '{"_data_files": [{"filename": "../../x.arrow"}]}'),
+        ("state.json", "{"),
+        ("dataset_dict.json", "[1]"),
+        ("dataset_dict.json", '{"splits": 5}'),
+        ("dataset_dict.json", '{"splits": ["."]}'),
+        ("dataset_dict.json", '{"splits": ["../.."]}'),
         ("dataset_dict.json", '{"splits": [null]}'),
     ],
-)  # fmt: skip
+)
 def test_descriptions_of_another_shape_are_one_error(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=name):

@@ -283,11 +283,23 @@ def test_the_area_of_crops_is_uniform_over_what_is_left_of_its_range(shape: tupl
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("color", 1.5), ("color", -0.1), ("color", float("nan")), ("aspect", 0.5), ("aspect", float("inf")),
-        ("crop_area", (0.8, 0.3)), ("crop_area", (0.0, 1.0)), ("crop_area", (0.5, 1.5)), ("rotate", -5.0),
-        ("rotate", float("nan")), ("mixup", -1.0), ("cutmix", float("inf")), ("mixed", 1.5), ("count", 0), ("seed", -1),
+        ("color", 1.5),
+        ("color", -0.1),
+        ("color", float("nan")),
+        ("aspect", 0.5),
+        ("aspect", float("inf")),
+        ("crop_area", (0.8, 0.3)),
+        ("crop_area", (0.0, 1.0)),
+        ("crop_area", (0.5, 1.5)),
+        ("rotate", -5.0),
+        ("rotate", float("nan")),
+        ("mixup", -1.0),
+        ("cutmix", float("inf")),
+        ("mixed", 1.5),
+        ("count", 0),
+        ("seed", -1),
     ],
-)  # fmt: skip
+)
 def test_a_policy_that_cannot_be_drawn_is_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{key} is "):
         ViewPolicy(**{key: value})

@@ -90,7 +90,7 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_continues(shapes: Path,
     options = [
         f"teacher={json.dumps({**ranked.VIT.model_dump(), 'epochs': 30, 'checkpoint_seconds': 0})}",
         f"views={json.dumps(ranked.VIEWS.to_json())}",
-    ]  # fmt: skip
+    ]
     command = ["-m", "attar", "teach", "--data", shapes, "-o", tmp_path / "t", "--json"]
     command += [word for option in options for word in ("--set", option)]
     process = torchrun(*command)

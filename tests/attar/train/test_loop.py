@@ -141,9 +141,7 @@ def test_damaged_checkpoints_are_named(loader: ViewLoader, tmp_path: Path) -> No
 def test_the_last_checkpoints_are_kept_and_discarded_together(keep: int, loader: ViewLoader, tmp_path: Path) -> None:
     path, others = tmp_path / "a.pt", tmp_path / "a.pt.png"
     others.write_text("mine")
-    train(
-        Tiny(), SPEC.model_copy(update={"keep": keep}), loader, cross_entropy, seed=1, checkpoint=path
-    )  # fmt: skip
+    train(Tiny(), SPEC.model_copy(update={"keep": keep}), loader, cross_entropy, seed=1, checkpoint=path)
     assert {p.name for p in tmp_path.iterdir()} == {"a.pt", "a.pt.png", *(f"a.pt.{i}" for i in range(1, keep))}
     discard(path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt.png"]
@@ -278,9 +276,14 @@ def test_the_model_that_is_kept_is_remeasured_and_training_is_not_changed_by_it(
 ) -> None:
     pixels = next(loader.epoch(0)).images.permute(0, 2, 3, 1).numpy()
     remeasured = train(
-        Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt",
+        Tiny(),
+        SPEC,
+        loader,
+        cross_entropy,
+        seed=1,
+        checkpoint=tmp_path / "a.pt",
         remeasure=lambda model: batchnorm.remeasure(model, pixels),
-    ).model  # fmt: skip
+    ).model
     moving = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "b.pt").model
     differing = {n for n, t in moving.state_dict().items() if not torch.equal(t, remeasured.state_dict()[n])}
     assert differing == {"bn.running_mean", "bn.running_var", "bn.num_batches_tracked"}
@@ -302,9 +305,15 @@ def test_select_best_looks_at_remeasured_models_and_resumes_to_the_same_bits(
             return len(looked) / 100
 
         return train(
-            Tiny(), spec, loader, loss_of, seed=1, checkpoint=tmp_path / name, validate=validate,
+            Tiny(),
+            spec,
+            loader,
+            loss_of,
+            seed=1,
+            checkpoint=tmp_path / name,
+            validate=validate,
             remeasure=lambda model: batchnorm.remeasure(model, pixels),
-        ).model  # fmt: skip
+        ).model
 
     whole = fit("a.pt", cross_entropy)
     assert looked[-1] == float(whole.bn.running_mean.sum()), "kept as it was evaluated"

@@ -55,8 +55,10 @@ ONE, TWO, SHY = Listed("one", "device"), Listed("two", "device"), Listed("shy", 
 
 def test_the_list_of_phones() -> None:
     assert [(each.serial, each.state.partition(" (")[0]) for each in parse_devices(LIST)] == [
-        ("28051FDH3000A1", "device"), ("192.168.1.7:5555", "unauthorized"), ("R58M", "no permissions"),
-    ]  # fmt: skip
+        ("28051FDH3000A1", "device"),
+        ("192.168.1.7:5555", "unauthorized"),
+        ("R58M", "no permissions"),
+    ]
 
 
 @given(st.text())

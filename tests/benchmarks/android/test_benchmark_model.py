@@ -189,12 +189,14 @@ APPLIED = "Explicitly applied GPU delegate, and the model graph will be"
         (f"{APPLIED} partially executed by the delegate w/ 3 delegate kernels.", {"GPU": 3}),
         (f"{APPLIED} completely executed by the delegate.", {"GPU": 1}),
         ("Though NNAPI delegate is explicitly applied, the model graph will not be executed by the delegate.", {}),
-        ("Replacing 89 out of 89 node(s) with delegate (LITERT_CL) node, yielding 1 partitions for subgraph 0.",
-         {"GPU": 1}),
+        (
+            "Replacing 89 out of 89 node(s) with delegate (LITERT_CL) node, yielding 1 partitions for subgraph 0.",
+            {"GPU": 1},
+        ),
         ("Replacing 0 out of 89 node(s) with delegate (LITERT_CL) node, yielding 0 partitions for subgraph 0.", {}),
         ("GPU acceleration is unsupported on this platform.", {}),
     ],
-)  # fmt: skip
+)
 def test_which_delegate_took_the_graph(line: str, delegated: dict[str, int]) -> None:
     lines = [text for text in printed([7], [8]).splitlines() if "XNNPACK delegate" not in text]
     assert parse("\n".join([f"INFO: {line}", *lines])).delegated == delegated

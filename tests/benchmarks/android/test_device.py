@@ -54,8 +54,10 @@ def test_any_words_are_read(text: str) -> None:
 def test_cores_and_clusters() -> None:
     text = "core 1 2300000 900000 schedutil\ncore 0 1800000 1800000 schedutil\ncore 2 - - -\ncat: no such file\n"
     assert parse_cores(text) == [
-        Core(0, 1_800_000, 1_800_000, "schedutil"), Core(1, 2_300_000, 900_000, "schedutil"), Core(2, None, None, None),
-    ]  # fmt: skip
+        Core(0, 1_800_000, 1_800_000, "schedutil"),
+        Core(1, 2_300_000, 900_000, "schedutil"),
+        Core(2, None, None, None),
+    ]
     assert clusters(PIXEL) == "1 × 2.91 GHz, 4 × 2.37 GHz, 4 × 1.70 GHz"
 
 

@@ -142,9 +142,14 @@ def test_a_record_says_what_phone_it_was_and_how_it_felt(run: Any, phone: Phone)
     r = run()[0]
     about = {name: r.device[name] for name in ("kind", "model", "soc", "os", "abi", "cores", "governor")}
     assert about == {
-        "kind": "android", "model": "attar Stand-in", "soc": "no SoC", "os": "Android 14 (API 34)",
-        "abi": ["x86_64", "x86"], "cores": 2, "governor": "schedutil",
-    }  # fmt: skip
+        "kind": "android",
+        "model": "attar Stand-in",
+        "soc": "no SoC",
+        "os": "Android 14 (API 34)",
+        "abi": ["x86_64", "x86"],
+        "cores": 2,
+        "governor": "schedutil",
+    }
     assert phone.serial not in json.dumps(r.to_json())
     assert r.conditions["battery"] == [0.85, 0.85] and r.conditions["battery_celsius"] == [28.5, 28.5]
     assert r.conditions["thermal_status"] == [0, 0] and r.conditions["cpu_celsius"] == [41.25, 41.25]

@@ -63,17 +63,24 @@ ENTRIES = (entry("litert:fp32", "a.tflite"), entry("litert:int8", "b.tflite"), e
 
 def plan(**changes: Any) -> Plan:
     about: dict[str, Any] = {
-        "name": "net", "entries": ENTRIES, "contents": tuple(e.file.encode() for e in ENTRIES),
+        "name": "net",
+        "entries": ENTRIES,
+        "contents": tuple(e.file.encode() for e in ENTRIES),
         "pixels": np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3),
-        "expected": {e.file: EXPECTED for e in ENTRIES}, "seconds": 1.0, "threads": 4, "versions": VERSIONS,
-    }  # fmt: skip
+        "expected": {e.file: EXPECTED for e in ENTRIES},
+        "seconds": 1.0,
+        "threads": 4,
+        "versions": VERSIONS,
+    }
     return Plan(**{**about, **changes})
 
 
 def hello(
-    webgpu: bool = False, isolated: bool = True, agent: str = "Mozilla/5.0 (Linux; Android 14) Chrome/150.0",
+    webgpu: bool = False,
+    isolated: bool = True,
+    agent: str = "Mozilla/5.0 (Linux; Android 14) Chrome/150.0",
     timer: int = 1,
-) -> Any:  # fmt: skip
+) -> Any:
     device = {"user_agent": agent, "isolated": isolated, "secure": isolated, "relaxed_simd": True, "cores": 8}
     return {"device": device, "webgpu": webgpu, "conditions": {"timer": timer, "battery": 0.5}}
 
@@ -274,16 +281,25 @@ def test_a_device_is_measured_and_its_records_say_how(tmp_path: Path) -> None:
     assert (first.load, first.first, first.warmup, first.threads) == ((9,), (8,), 20, 1)
     assert first.device["kind"] == "browser" and first.device["os"] == "Android 14" and first.device["cores"] == 8
     assert first.conditions == {
-        "battery": [0.5, 0.4], "timer_nanoseconds": [1, 1], "inferences_per_sample": 2, "hidden": 1,
-    }  # fmt: skip
+        "battery": [0.5, 0.4],
+        "timer_nanoseconds": [1, 1],
+        "inferences_per_sample": 2,
+        "hidden": 1,
+    }
     assert first.agreement is not None and first.agreement["agrees"] is True and first.agreement["top1"] == 1
 
 
 @pytest.mark.parametrize(
     ("sample", "per", "refused", "trusted"),
-    [(1, 1, True, None), (2499, 2, True, None), (2500, 2, False, False), (24_900, 2, False, False),
-     (25_000, 2, False, True), (5, 10_000, False, True)],
-)  # fmt: skip
+    [
+        (1, 1, True, None),
+        (2499, 2, True, None),
+        (2500, 2, False, False),
+        (24_900, 2, False, False),
+        (25_000, 2, False, True),
+        (5, 10_000, False, True),
+    ],
+)
 def test_a_sample_is_no_finer_than_the_clock(sample: int, per: int, refused: bool, trusted: bool | None) -> None:
     """Below one step of the clock no browser can measure; below ten the figures are not to be trusted."""
     clock = Clock()
@@ -309,9 +325,12 @@ def test_order_and_counts_are_the_plans() -> None:
     session = opened(clock)
     clock.now += 10**12
     for wrong in (
-        ready(3), ready(0, threads=5), ready(0, answers=EXPECTED[:1].tolist()), ready(0, answers=[[1.0, 0.0]] * 2),
+        ready(3),
+        ready(0, threads=5),
+        ready(0, answers=EXPECTED[:1].tolist()),
+        ready(0, answers=[[1.0, 0.0]] * 2),
         ready(0, answers=[]),
-    ):  # fmt: skip
+    ):
         with pytest.raises(Refused):
             session.ready(take(Ready, wrong))
     assert not any(work.active for work in session.work)
@@ -347,14 +366,20 @@ def test_a_page_that_is_not_isolated_has_one_thread() -> None:
 @pytest.mark.parametrize(
     ("agent", "shown"),
     [
-        ("Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Mobile "
-         "Safari/537.36", "Android 14, Chrome 150.0.0.0"),
-        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-         "Version/18.1 Mobile/15E148 Safari/604.1", "iOS 18.1, Safari 18.1"),
+        (
+            "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Mobile "
+            "Safari/537.36",
+            "Android 14, Chrome 150.0.0.0",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+            "Version/18.1 Mobile/15E148 Safari/604.1",
+            "iOS 18.1, Safari 18.1",
+        ),
         ("Mozilla/5.0 (Android 15; Mobile; rv:140.0) Gecko/140.0 Firefox/140.0", "Android 15, Firefox 140.0"),
         ("\x1b[31mred\x07\nnonsense", "a browser that tells nothing"),
     ],
-)  # fmt: skip
+)
 def test_devices_by_their_user_agent(agent: str, shown: str) -> None:
     device = take(Device, hello(agent=agent)["device"])
     told = describe(device)
@@ -481,10 +506,27 @@ def test_without_the_token_there_is_nothing(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["../secret", "../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "vendor/../secret.txt", "vendor/secret.txt",
-     "vendor/%2e%2e/secret.txt", "vendor//etc/passwd", "/etc/passwd", "vendor/", "vendor", "files/", "files/9",
-     "files/-1", "files/a.tflite", "..%5csecret", "page/", "sessions", "server.py"],
-)  # fmt: skip
+    [
+        "../secret",
+        "../../etc/passwd",
+        "%2e%2e/%2e%2e/etc/passwd",
+        "vendor/../secret.txt",
+        "vendor/secret.txt",
+        "vendor/%2e%2e/secret.txt",
+        "vendor//etc/passwd",
+        "/etc/passwd",
+        "vendor/",
+        "vendor",
+        "files/",
+        "files/9",
+        "files/-1",
+        "files/a.tflite",
+        "..%5csecret",
+        "page/",
+        "sessions",
+        "server.py",
+    ],
+)
 def test_only_the_table_is_served(client: Client, path: str) -> None:
     status, told = client.get(path)
     assert status in (404, 405) and b"not in the table" not in told and b"root:" not in told
@@ -531,9 +573,18 @@ def test_an_oversized_message_is_refused(client: Client, laboratory: Laboratory)
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"null", b"[]", b"\xff\xfe", b"[" * 50_000, b'{"number": NaN, "turns": []}',
-     b'{"number": 1e999, "turns": []}', b'{"number": 0, "turns": [{"job": 0, "samples": [' + b"9" * 5000 + b"]}]}"],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 50_000,
+        b'{"number": NaN, "turns": []}',
+        b'{"number": 1e999, "turns": []}',
+        b'{"number": 0, "turns": [{"job": 0, "samples": [' + b"9" * 5000 + b"]}]}",
+    ],
+)
 def test_nonsense_is_refused_and_the_lab_goes_on(client: Client, body: bytes) -> None:
     session = client.begin()
     for kind in ("ready", "round", "done", "failed"):
@@ -689,10 +740,15 @@ def test_who_is_being_served_makes_no_room_for_who_is_not(laboratory: Laboratory
 
 
 @pytest.mark.parametrize(
-    "say", [b"", b"GET / HTTP/1.1\r\nHost: local", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"],
+    "say",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: local",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n",
+    ],
     ids=["silent", "half a head", "an answer", "an answer before the body"],
-)  # fmt: skip
+)
 def test_who_takes_its_time_is_hung_up_on(laboratory: Laboratory, found: Assets, say: bytes) -> None:
     """Also one that sends a little now and then: the time is for the whole head, and an unread body buys none."""
     with serving(laboratory, found, Bounds(idle=0.5)) as client, connected(client, 1, say) as [slow]:

@@ -26,11 +26,23 @@ DEVICE = {"cpu": "a CPU", "machine": "x86_64", "cores": 2, "python": "3.11"}
 def made(run: str = "r", target: str = "litert:int8", rounds: np.ndarray | None = None, **other: Any) -> Record:
     values = series("steady", np.random.default_rng(0), 40)[0] if rounds is None else rounds
     fields: dict[str, Any] = {
-        "target": target, "file": "a.tflite", "sha256": "ab", "bytes": 7, "runtime": {"name": "LiteRT", "version": "2"},
-        "device": DEVICE, "threads": 1, "measured": "2026-01-01T00:00:00+00:00", "warmup": 10,
-        "samples": tuple(np.rint(values.ravel()).astype(int).tolist()), "load": (5,), "first": (7,),
-        "peak_memory": None, "partitions": None, "run": run, "block": BLOCK,
-    }  # fmt: skip
+        "target": target,
+        "file": "a.tflite",
+        "sha256": "ab",
+        "bytes": 7,
+        "runtime": {"name": "LiteRT", "version": "2"},
+        "device": DEVICE,
+        "threads": 1,
+        "measured": "2026-01-01T00:00:00+00:00",
+        "warmup": 10,
+        "samples": tuple(np.rint(values.ravel()).astype(int).tolist()),
+        "load": (5,),
+        "first": (7,),
+        "peak_memory": None,
+        "partitions": None,
+        "run": run,
+        "block": BLOCK,
+    }
     return Record(**{**fields, **other})
 
 
@@ -229,8 +241,10 @@ def test_without_a_condition_there_is_a_ratio_and_nothing_fails() -> None:
 def test_a_baseline_that_cannot_be_compared_with_says_why() -> None:
     there = [made(device={**DEVICE, "cpu": "another CPU"})]
     for records, device, threads, why in [
-        ([], DEVICE, 1, "no run has this tag"), (there, DEVICE, 1, "another CPU"), ([made()], DEVICE, 2, "--threads 1"),
-    ]:  # fmt: skip
+        ([], DEVICE, 1, "no run has this tag"),
+        (there, DEVICE, 1, "another CPU"),
+        ([made()], DEVICE, 2, "--threads 1"),
+    ]:
         with pytest.raises(InputError, match=why):
             of_baseline(records, "v1", device, threads, {"LiteRT"})
     with pytest.raises(InputError, match="measured in LiteRT, not in LiteRT CompiledModel"):
@@ -250,9 +264,14 @@ def test_only_the_same_runtime_is_a_baseline() -> None:
 def test_a_browser_is_known_by_what_it_tells_but_for_its_version() -> None:
     phone = {"kind": "browser", "os": "Android 14", "browser": "Chrome 150.0.1", "cores": 8, "gpu": "a GPU"}
     for change, same in [
-        ({"browser": "Chrome 151.0"}, True), ({"os": "Android 15"}, True), ({"browser": "Firefox 150.0"}, False),
-        ({"os": "iOS 18"}, False), ({"cores": 4}, False), ({"gpu": "another"}, False), ({"model": "a phone"}, False),
-    ]:  # fmt: skip
+        ({"browser": "Chrome 151.0"}, True),
+        ({"os": "Android 15"}, True),
+        ({"browser": "Firefox 150.0"}, False),
+        ({"os": "iOS 18"}, False),
+        ({"cores": 4}, False),
+        ({"gpu": "another"}, False),
+        ({"model": "a phone"}, False),
+    ]:
         assert (device_key({**phone, **change}) == device_key(phone)) == same
 
 
@@ -270,14 +289,18 @@ def test_measured_kept_and_compared_side_by_side(small: Any, tmp_path: Path) -> 
     lab = tmp_path / "lab.sqlite"
     first = measurement(small.exports, Tracking(lab, tag="v1"), seconds=0.2, output=tmp_path)
     second = measurement(
-        small.exports, Tracking(lab, against="v1", fail_if=("p50 > 5x baseline", "size > 1.5x")), seconds=0.2,
+        small.exports,
+        Tracking(lab, against="v1", fail_if=("p50 > 5x baseline", "size > 1.5x")),
+        seconds=0.2,
         output=tmp_path,
-    )  # fmt: skip
+    )
     assert [each.target for each in second.records] == ["litert:fp32", "onnx:fp32"]
     assert {(each.target, each.figure, each.way) for each in second.judgements} == {
-        ("litert:fp32", "p50", "side by side"), ("litert:fp32", "size", "exact"),
-        ("onnx:fp32", "p50", "side by side"), ("onnx:fp32", "size", "exact"),
-    }  # fmt: skip
+        ("litert:fp32", "p50", "side by side"),
+        ("litert:fp32", "size", "exact"),
+        ("onnx:fp32", "p50", "side by side"),
+        ("onnx:fp32", "size", "exact"),
+    }
     assert not second.failed
     with opened(lab) as history:
         assert sorted(history.records("v1"), key=lambda record: record.target) == list(first.records)
@@ -318,10 +341,8 @@ def test_what_only_the_baseline_has_is_told_and_not_waited_for(
 
 @pytest.mark.parametrize(
     ("options", "why"),
-    [
-        ({"fail_if": ("p50 > 1.1x",)}, "--against"), ({"tag": "v1"}, "--history"), ({"against": "v1"}, "--history"),
-    ],
-)  # fmt: skip
+    [({"fail_if": ("p50 > 1.1x",)}, "--against"), ({"tag": "v1"}, "--history"), ({"against": "v1"}, "--history")],
+)
 def test_options_that_need_others(options: Any, why: str) -> None:
     with pytest.raises(InputError, match=why):
         Tracking(**options)

@@ -26,10 +26,21 @@ from attar.cli import app
 
 def made() -> Record:
     return Record(
-        target="litert:int8", file="a.tflite", sha256="ab", bytes=7, runtime={"name": "LiteRT", "version": "2"},
-        device={}, threads=1, measured="2026-01-01T00:00:00+00:00", warmup=10, samples=(5,), load=(5,), first=(7,),
-        peak_memory=None, partitions=None,
-    )  # fmt: skip
+        target="litert:int8",
+        file="a.tflite",
+        sha256="ab",
+        bytes=7,
+        runtime={"name": "LiteRT", "version": "2"},
+        device={},
+        threads=1,
+        measured="2026-01-01T00:00:00+00:00",
+        warmup=10,
+        samples=(5,),
+        load=(5,),
+        first=(7,),
+        peak_memory=None,
+        partitions=None,
+    )
 
 
 def row(operator: str, nanoseconds: float, name: str = "a") -> dict[str, Any]:
@@ -105,10 +116,14 @@ def test_a_node_belongs_to_the_inference_in_whose_time_it_ran() -> None:
         return {"name": name, "ts": start, "dur": took, **about}
 
     events = [
-        event("model_loading_uri", 0, 50), event("b_kernel_time", 130, 5, "Add"),
-        event("a_kernel_time", 110, 20, "Conv"), event("a_fence_before", 109, 1, "Conv"),
-        event("model_run", 100, 40), event("model_run", 200, 30), event("a_kernel_time", 205, 9, "Conv"),
-    ]  # fmt: skip
+        event("model_loading_uri", 0, 50),
+        event("b_kernel_time", 130, 5, "Add"),
+        event("a_kernel_time", 110, 20, "Conv"),
+        event("a_fence_before", 109, 1, "Conv"),
+        event("model_run", 100, 40),
+        event("model_run", 200, 30),
+        event("a_kernel_time", 205, 9, "Conv"),
+    ]
     first, second = profiled(events)
     assert first == Profiled(40_000, (row("Conv", 20e3), row("Add", 5e3, "b")))
     assert second == Profiled(30_000, (row("Conv", 9e3),))
@@ -125,9 +140,10 @@ def test_a_file_that_cannot_be_profiled_is_told(tmp_path: Path) -> None:
 
 def test_the_slowest_operators_are_shown() -> None:
     record = replace(
-        made(), operators=tuple(row("CONV [x]", 1e6, f"layer {n}") for n in range(12)),
+        made(),
+        operators=tuple(row("CONV [x]", 1e6, f"layer {n}") for n in range(12)),
         conditions={"profile": {"inference": 15e6, "runs": 100}},
-    )  # fmt: skip
+    )
     console = Console(width=100, record=True, file=StringIO())
     console.print(operators_table(record))
     text = console.export_text()

@@ -14,10 +14,21 @@ from attar.errors import InputError
 
 def made(samples: tuple[int, ...] = (10, 20, 30), sha256: str = "ab") -> Record:
     return Record(
-        target="litert:fp32", file="ä <b>.tflite", sha256=sha256, bytes=7, runtime={"name": "LiteRT", "version": "2"},
-        device={"cpu": "x"}, threads=1, measured="2026-01-01T00:00:00+00:00", warmup=10, samples=samples,
-        load=(5, 6), first=(7,), peak_memory=None, partitions=None,
-    )  # fmt: skip
+        target="litert:fp32",
+        file="ä <b>.tflite",
+        sha256=sha256,
+        bytes=7,
+        runtime={"name": "LiteRT", "version": "2"},
+        device={"cpu": "x"},
+        threads=1,
+        measured="2026-01-01T00:00:00+00:00",
+        warmup=10,
+        samples=samples,
+        load=(5, 6),
+        first=(7,),
+        peak_memory=None,
+        partitions=None,
+    )
 
 
 def test_percentiles_of_a_known_series() -> None:
@@ -33,9 +44,11 @@ def test_round_trip_and_append(tmp_path: Path) -> None:
 
 def test_what_only_some_runtimes_tell_survives_the_round_trip(tmp_path: Path) -> None:
     told = replace(
-        made(), operators=({"name": "conv", "operator": "CONV_2D", "nanoseconds": 1.5},),
-        agreement={"images": 4, "max_error": 0.01, "top1": 1.0}, conditions={"battery": [0.9, 0.8]},
-    )  # fmt: skip
+        made(),
+        operators=({"name": "conv", "operator": "CONV_2D", "nanoseconds": 1.5},),
+        agreement={"images": 4, "max_error": 0.01, "top1": 1.0},
+        conditions={"battery": [0.9, 0.8]},
+    )
     record.append([told], tmp_path)
     assert record.read(tmp_path) == [told]
 

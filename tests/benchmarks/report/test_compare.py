@@ -93,9 +93,7 @@ def test_photos_of_changed_classes_are_those_that_only_one_gets_right(small: Any
 
 def test_records_of_other_content_do_not_count(small: Any) -> None:
     strange = [replace(r, sha256="0" * 64) for r in small.records]
-    result = compare(
-        small.exports, bundle=small.student, teacher=small.teacher, photos=small.photos, records=strange
-    )  # fmt: skip
+    result = compare(small.exports, bundle=small.student, teacher=small.teacher, photos=small.photos, records=strange)
     assert all(row.latency is None for row in result.rows)
     assert all("not measured" in row.latency_note for row in result.rows if row.kind == "file")
     assert "No latency" in " ".join(result.choice.reasons)
@@ -157,9 +155,10 @@ def file_row(base: Row, name: str, difference: float, p50: float | None, size: i
 def test_the_fastest_file_within_one_point_is_chosen(small: Any) -> None:
     base = small.comparison.row("litert:fp32")
     careful, quick, wrong = (
-        file_row(base, "litert:fp32", 0.0, 2.0), file_row(base, "litert:int8", -0.01, 1.0),
+        file_row(base, "litert:fp32", 0.0, 2.0),
+        file_row(base, "litert:int8", -0.01, 1.0),
         file_row(base, "onnx:int8", -0.011, 0.5),
-    )  # fmt: skip
+    )
     assert choose([careful, quick, wrong]).target == "litert:int8"
     assert choose([careful, wrong]).target == "litert:fp32"
     assert "No file keeps within one point" in choose([wrong]).reasons[0]
@@ -176,7 +175,7 @@ def test_few_photos_do_not_tell_one_point(small: Any) -> None:
         file_row(base, "litert:fp32", 0.0, 2.0),
         replace(file_row(base, "litert:int8", 0.0, 1.0), difference=Interval(-1 / 12, -0.25, 0.0)),
         replace(file_row(base, "onnx:int8", 0.0, 0.5), difference=Interval(-0.5, -0.75, -0.25)),
-    )  # fmt: skip
+    )
     few = choose([careful, quick, wrong], images=12)
     assert few.target == "litert:int8" and "as far as so few photos can tell" in few.reasons[0]
     assert choose([careful, quick, wrong], images=500).target == "litert:fp32"
@@ -215,9 +214,10 @@ def test_a_comparison_judges_the_student_by_the_photos_at_hand(small: Any) -> No
 def test_the_file_to_take_meets_what_was_asked_for(small: Any) -> None:
     base = small.comparison.row("litert:fp32")
     careful, quick, wrong = (
-        file_row(base, "litert:fp32", 0.0, 3.0, 4_000_000), file_row(base, "litert:int8", -0.01, 1.0, 1_000_000),
+        file_row(base, "litert:fp32", 0.0, 3.0, 4_000_000),
+        file_row(base, "litert:int8", -0.01, 1.0, 1_000_000),
         replace(file_row(base, "onnx:int8", -0.1, 0.5, 2_000_000), top1=Interval(0.1, 0.0, 0.2)),
-    )  # fmt: skip
+    )
     rows = [careful, quick, wrong]
     assert choose(rows, Needs(max_ms=2.0)).target == "litert:int8"
     assert choose(rows, Needs(max_ms=2.0)).reasons[0] == "It meets what was asked for: at most 2.00 ms."

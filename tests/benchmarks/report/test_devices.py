@@ -24,11 +24,23 @@ DIGESTS = {"a": "litert:fp32", "b": "litert:int8"}
 
 def record(sha256: str, milliseconds: float, device: dict[str, Any] = HERE, **more: Any) -> Record:
     base = {
-        "target": "another name", "file": "f.tflite", "sha256": sha256, "bytes": 7, "threads": 1, "warmup": 10,
-        "runtime": {"name": "LiteRT", "version": "2"}, "device": device, "measured": "2026-01-01T00:00:00+00:00",
-        "samples": (int(1e6 * milliseconds),) * 40, "load": (5,), "first": (7,), "peak_memory": None,
-        "partitions": None, "run": "r", "block": 5,
-    }  # fmt: skip
+        "target": "another name",
+        "file": "f.tflite",
+        "sha256": sha256,
+        "bytes": 7,
+        "threads": 1,
+        "warmup": 10,
+        "runtime": {"name": "LiteRT", "version": "2"},
+        "device": device,
+        "measured": "2026-01-01T00:00:00+00:00",
+        "samples": (int(1e6 * milliseconds),) * 40,
+        "load": (5,),
+        "first": (7,),
+        "peak_memory": None,
+        "partitions": None,
+        "run": "r",
+        "block": 5,
+    }
     return Record(**{**base, **more})  # type: ignore[arg-type]
 
 
@@ -69,10 +81,14 @@ def test_a_file_that_answers_otherwise_there_is_not_taken() -> None:
 @pytest.mark.parametrize(
     ("told", "verdict"),
     [
-        (None, None), ({"max_error": 0.019}, True), ({"max_error": 0.021}, False), ({"max_error": None}, False),
-        ({"max_error": 0.019, "agrees": False}, False), ({"max_error": 0.5, "agrees": True}, True),
+        (None, None),
+        ({"max_error": 0.019}, True),
+        ({"max_error": 0.021}, False),
+        ({"max_error": None}, False),
+        ({"max_error": 0.019, "agrees": False}, False),
+        ({"max_error": 0.5, "agrees": True}, True),
     ],
-)  # fmt: skip
+)
 def test_whether_answers_agree(told: dict[str, Any] | None, verdict: bool | None) -> None:
     assert agrees(told) is verdict
 
@@ -101,15 +117,21 @@ def test_points_that_another_beats_in_all_three(small: Any) -> None:
     devices = devices_of(records, {**DIGESTS, "c": "onnx:fp32"}, rows)
     it: Comparison = replace(small.comparison, rows=rows, devices=devices)
     assert [(point.row.name, point.best, point.chosen) for point in points_of(it, devices[0])] == [
-        ("litert:int8", True, True), ("litert:fp32", False, False), ("onnx:fp32", True, False),
-    ]  # fmt: skip
+        ("litert:int8", True, True),
+        ("litert:fp32", False, False),
+        ("onnx:fp32", True, False),
+    ]
 
 
 def test_a_kept_sensitivity_is_read_for_its_student_only_and_checked(small: Any, tmp_path: Path) -> None:
     told = {
-        "schema": 1, "student": small.student.fingerprint, "target": "litert:int8", "photos": 64, "whole": 0.5,
+        "schema": 1,
+        "student": small.student.fingerprint,
+        "target": "litert:int8",
+        "photos": 64,
+        "whole": 0.5,
         "layers": [{"layer": "stem", "score": 0.25}],
-    }  # fmt: skip
+    }
     (tmp_path / FILE).write_text(json.dumps(told))
     found = sensitivity_of((), small.student, tmp_path)
     assert found and found.layers == ({"layer": "stem", "score": 0.25},) and found.whole == 0.5

@@ -150,10 +150,14 @@ def test_page_table_and_json_say_the_same(tmp_path: Path) -> None:
     found = compared({"teacher": teacher, "student": student}, LABELS[:-40], COUNTS)
     tried = {"change": "views", "what": "more", "top1": 0.5, "gain": 0.01, "low": -0.02, "high": 0.04}
     probes = {
-        "how": "Tried so.", "suggestion": "Do this.", "level": 0.95, "student": 0.5, "control": 0.49,
+        "how": "Tried so.",
+        "suggestion": "Do this.",
+        "level": 0.95,
+        "student": 0.5,
+        "control": 0.49,
         "left_out": ["head was not tried."],
         "tried": [{**tried, "verdict": "no evidence"}],
-    }  # fmt: skip
+    }
     write_shortfall(found, tmp_path, probes)
     stored = json.loads((tmp_path / "shortfall.json").read_text())
     assert stored == json.loads(json.dumps(to_json(found, probes))) and stored["probe"]["tried"][0]["gain"] == 0.01

@@ -44,9 +44,12 @@ def test_every_operator_is_in_one_group_and_all_is_accounted_for(values: list[fl
 def test_what_no_operator_took_is_named_and_profiling_that_slows_is_told() -> None:
     rows = told([3e6, 1e6], 2)
     fast = profile_of(rows, latency=5.0)
-    assert fast and [(g.name, g.tenths, g.rest) for g in fast.groups] == [
-        ("T0", 600, False), ("T1", 200, False), ("outside of operators", 200, True),
-    ] and fast.slowed is None  # fmt: skip
+    assert (
+        fast
+        and [(g.name, g.tenths, g.rest) for g in fast.groups]
+        == [("T0", 600, False), ("T1", 200, False), ("outside of operators", 200, True)]
+        and fast.slowed is None
+    )
     slow = profile_of(rows, latency=2.0)
     assert slow and slow.total == 4.0 and slow.slowed == 2.0 and not any(g.rest for g in slow.groups)
     whole = profile_of(rows, latency=2.0, profiled=8.0)

@@ -104,19 +104,25 @@ def test_names_are_escaped_everywhere(small: Any) -> None:
     it, example = small.comparison, an_example(small)
     said = {"about": HOSTILE, "evaluator": HOSTILE, "opinions": (HOSTILE,), "min_runtime": HOSTILE}
     hostile = replace(
-        it, title=HOSTILE, notes=(HOSTILE,), failed=({"target": HOSTILE, "error": HOSTILE},),
+        it,
+        title=HOSTILE,
+        notes=(HOSTILE,),
+        failed=({"target": HOSTILE, "error": HOSTILE},),
         set_aside=({"photo": HOSTILE, "reason": HOSTILE},),
         rows=tuple(replace(r, **said) if r.kind == "file" else r for r in it.rows),
         changes=tuple(
             replace(
-                c, label=HOSTILE, lost_count=1,
+                c,
+                label=HOSTILE,
+                lost_count=1,
                 lost=(replace(example, label=HOSTILE, file=HOSTILE, name=f'"{HOSTILE}'),),
             )
             for c in it.changes
         ),
-        choice=replace(it.choice, file=HOSTILE, reasons=(HOSTILE,)), devices=(hostile_device(it),),
+        choice=replace(it.choice, file=HOSTILE, reasons=(HOSTILE,)),
+        devices=(hostile_device(it),),
         sensitivity=Sensitivity(HOSTILE, HOSTILE, ({"layer": HOSTILE, "score": 1.0},), 1.0),
-    )  # fmt: skip
+    )
     page = render(hostile)
     assert HOSTILE not in page and page.count("&lt;script&gt;") > 20
     assert "script" not in {tag for tag, _ in Tags(page).found}

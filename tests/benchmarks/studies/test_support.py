@@ -17,20 +17,30 @@ TIMED = [str(target) for target in every_target() if target.format != "coreml"]
 def result(name: str, int8: float = 0.5, bare: float = 1.0, delegated: int = 1, outside: tuple[str, ...] = ()) -> dict:
     whole = {"delegated": delegated, "outside": list(outside)}
     return {
-        "family": name, "size": 224, "parameters": 1_500_000, "top1": 0.75, "reasons": {},
+        "family": name,
+        "size": 224,
+        "parameters": 1_500_000,
+        "top1": 0.75,
+        "reasons": {},
         "files": {
             str(target): {
-                "bytes": 1_000_000, "partitions": whole if target.format == "litert" else None, "agreement": 0.985,
-                "min_cosine": 0.99, "recovery": False,
-            } for target in every_target()
+                "bytes": 1_000_000,
+                "partitions": whole if target.format == "litert" else None,
+                "agreement": 0.985,
+                "min_cosine": 0.99,
+                "recovery": False,
+            }
+            for target in every_target()
         },
         "times": {
-            "milliseconds": dict.fromkeys(TIMED, 2.0), "to_fp32": dict.fromkeys(TIMED, int8),
+            "milliseconds": dict.fromkeys(TIMED, 2.0),
+            "to_fp32": dict.fromkeys(TIMED, int8),
             "to_bare": {"litert:fp32": 1.0, "litert:int8": bare},
-            "device": {"cpu": "a CPU", "cores": 2, "machine": "x"}, "versions": {"ai-edge-litert": "2.3"},
+            "device": {"cpu": "a CPU", "cores": 2, "machine": "x"},
+            "versions": {"ai-edge-litert": "2.3"},
             "load_average": [0.25, 1.5],
         },
-    }  # fmt: skip
+    }
 
 
 def cells(page: str) -> list[list[str]]:
@@ -43,10 +53,14 @@ def test_a_family_that_falls_short_is_named_with_the_reason():
     good = support.markdown([result("good")])
     assert "Load average while timing: 0.2 to 1.5." in good and "Not measured here: mobilenetv3_small_100, " in good
     assert "All 1 reach it." in good and "| good | 1.5 M | 2.00 | 2.00 | 0.50 | 1, 1 | 1.000, 1.000 |" in good
-    page = support.markdown([
-        result("good"), result("slow", int8=0.61), result("heavy", bare=1.03),
-        result("split", delegated=3, outside=("TRANSPOSE", "TRANSPOSE", "GELU")),
-    ])  # fmt: skip
+    page = support.markdown(
+        [
+            result("good"),
+            result("slow", int8=0.61),
+            result("heavy", bare=1.03),
+            result("split", delegated=3, outside=("TRANSPOSE", "TRANSPOSE", "GELU")),
+        ]
+    )
     assert "slow (int8 at 0.610); heavy (litert:int8 image at 1.030); " in page
     assert "split (int8 in 3 (2 TRANSPOSE and 1 GELU outside) partitions)" in page
 

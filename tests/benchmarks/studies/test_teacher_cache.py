@@ -77,9 +77,9 @@ def test_the_table_of_methods_shows_gains_with_their_intervals() -> None:
         {"method": "kd", "top1": [0.79, 0.8], "gain": -0.015, "gain_interval": [-0.03, 0.01]},
     ]
     teacher = {"name": "t", "size": 160, "top1": 0.87, "interval": [0.85, 0.9]}
-    page = methods.markdown({
-        "rows": rows, "teacher": teacher, "photos": 656, "student": "s", "size": 128, "epochs": 24, "device": DEVICE,
-    })  # fmt: skip
+    page = methods.markdown(
+        {"rows": rows, "teacher": teacher, "photos": 656, "student": "s", "size": 128, "epochs": 24, "device": DEVICE}
+    )
     assert "| labels alone | 81.0 | 80.0, 82.0 |  |" in page
     assert "| kd | 79.5 | 79.0, 80.0 | -1.5 [-3.0, +1.0] |" in page and "a CPU, 2 cores" in page
     assert "Teacher: t at 160 px, 87.0% [85.0, 90.0]." in page
@@ -96,8 +96,13 @@ def test_a_teacher_of_another_split_has_seen_the_photos_that_count(monkeypatch: 
 def test_the_table_of_the_budget_names_what_everything_took() -> None:
     teacher = {"name": "t", "size": 256, "top1": 0.883, "interval": [0.86, 0.91], "cpu_minutes": 23.0}
     student = {
-        "name": "s", "size": 256, "epochs": 12, "top1": [0.88, 0.89], "interval": [0.86, 0.91], "cpu_minutes": 29.6,
-    }  # fmt: skip
+        "name": "s",
+        "size": 256,
+        "epochs": 12,
+        "top1": [0.88, 0.89],
+        "interval": [0.86, 0.91],
+        "cpu_minutes": 29.6,
+    }
     page = budget.markdown({"photos": 656, "device": DEVICE, "teacher": teacher, "student": student})
     assert "| teacher: t | 256 px | 88.3 [86.0, 91.0] | 23 |" in page
     assert "| s, 12 epochs | 256 px | 88.5 [86.0, 91.0] (88.0, 89.0) | 30 |" in page
@@ -109,10 +114,18 @@ def test_the_table_of_the_cache_compares_rounds_with_each_other() -> None:
         teacher_cache.CACHED: [98.0, 49.0, 80.0],
         teacher_cache.LIVE: [10.0],
     }
-    page = teacher_cache.markdown({
-        "images_per_second": rates, "device": DEVICE, "student": "s", "teacher": "t", "size": 128, "batch_size": 32,
-        "photos": 64, "cache_images_per_second": 5.0,
-    })  # fmt: skip
+    page = teacher_cache.markdown(
+        {
+            "images_per_second": rates,
+            "device": DEVICE,
+            "student": "s",
+            "teacher": "t",
+            "size": 128,
+            "batch_size": 32,
+            "photos": 64,
+            "cache_images_per_second": 5.0,
+        }
+    )
     assert "| teacher from the cache | 80.0 | 0.987 [0.980, 1.000] | 3 |" in page  # (0.98 + 0.98 + 1.00) / 3
     assert "| teacher live | 10.0 | 0.100 | 1 |" in page and "is 10 times as fast" in page
 
@@ -120,16 +133,25 @@ def test_the_table_of_the_cache_compares_rounds_with_each_other() -> None:
 def test_the_table_of_heads_sets_both_side_by_side() -> None:
     rows = [
         {
-            "classes": classes, "head": head, "parameters": 1e6 * (1 + (head == "stock")),
-            "bytes": {"fp32": 4e6, "int8": 1e6}, "milliseconds": {"fp32": 2.0, "int8": 1.0},
+            "classes": classes,
+            "head": head,
+            "parameters": 1e6 * (1 + (head == "stock")),
+            "bytes": {"fp32": 4e6, "int8": 1e6},
+            "milliseconds": {"fp32": 2.0, "int8": 1.0},
         }
         for classes in heads.CLASSES
         for head in heads.HEADS
-    ]  # fmt: skip
-    costs, accuracy = [{"name": "s", "rows": rows}], {
-        "student": "s", "photos": 656, "top1": {"stock": [0.8], "dwsconv": [0.81]}, "gain": 0.01,
-        "gain_interval": [-0.01, 0.03],
-    }  # fmt: skip
+    ]
+    costs, accuracy = (
+        [{"name": "s", "rows": rows}],
+        {
+            "student": "s",
+            "photos": 656,
+            "top1": {"stock": [0.8], "dwsconv": [0.81]},
+            "gain": 0.01,
+            "gain_interval": [-0.01, 0.03],
+        },
+    )
     page = heads.markdown({"costs": costs, "size": 224, "device": DEVICE, "accuracy": accuracy})
     assert "| s | 10,000 | 2.00, 1.00 | 1.00, 1.00 | 2.00, 2.00 | 1.00, 1.00 |" in page
     assert "difference +1.0 points [-1.0, +3.0]" in page
@@ -138,9 +160,19 @@ def test_the_table_of_heads_sets_both_side_by_side() -> None:
 @pytest.mark.slow
 def test_the_benchmark_of_the_cache_runs(tmp_path: Path) -> None:
     words = [
-        "--teacher", "vit_tiny_patch16_224", "--size", "32", "--photos", "32", "--rounds", "1", "--live", "1",
-        "--epochs", "1",
-    ]  # fmt: skip
+        "--teacher",
+        "vit_tiny_patch16_224",
+        "--size",
+        "32",
+        "--photos",
+        "32",
+        "--rounds",
+        "1",
+        "--live",
+        "1",
+        "--epochs",
+        "1",
+    ]
     command = [sys.executable, "-m", "attar.benchmarks.studies.teacher_cache", "--output", str(tmp_path), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -17,11 +17,22 @@ import sys
 import time
 
 FLAGS: dict[str, str] = {
-    "num_runs": "50", "min_secs": "1", "max_secs": "150", "num_threads": "-1", "warmup_runs": "1",
-    "warmup_min_secs": "0.5", "graph": "", "enable_op_profiling": "false", "use_gpu": "false", "use_nnapi": "false",
-    "use_xnnpack": "false", "input_layer": "", "input_layer_shape": "", "input_layer_value_files": "",
+    "num_runs": "50",
+    "min_secs": "1",
+    "max_secs": "150",
+    "num_threads": "-1",
+    "warmup_runs": "1",
+    "warmup_min_secs": "0.5",
+    "graph": "",
+    "enable_op_profiling": "false",
+    "use_gpu": "false",
+    "use_nnapi": "false",
+    "use_xnnpack": "false",
+    "input_layer": "",
+    "input_layer_shape": "",
+    "input_layer_value_files": "",
     "output_filepath": "",
-}  # fmt: skip
+}
 
 
 def say(text: str = "") -> None:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 _BASE, _HEADERS = 0x400000, 64 + 56
 _CODE = bytes.fromhex(
-    "48 8b 1c 24"           # mov rbx, [rsp]             the number of words
-    "48 8d 54 dc 10"        # lea rdx, [rsp+rbx*8+16]    the environment
+    "48 8b 1c 24"  # mov rbx, [rsp]             the number of words
+    "48 8d 54 dc 10"  # lea rdx, [rsp+rbx*8+16]    the environment
     "48 bf 0000000000000000"  # mov rdi, interpreter
-    "48 89 3c 24"           # mov [rsp], rdi             stands where the number stood
+    "48 89 3c 24"  # mov [rsp], rdi             stands where the number stood
     "48 b8 0000000000000000"  # mov rax, script
-    "48 89 44 24 08"        # mov [rsp+8], rax           stands where the program's name stood
-    "48 89 e6"              # mov rsi, rsp               the other words follow as they are
+    "48 89 44 24 08"  # mov [rsp+8], rax           stands where the program's name stood
+    "48 89 e6"  # mov rsi, rsp               the other words follow as they are
     "b8 3b 00 00 00 0f 05"  # execve
-    "bf 7f 00 00 00"        # and if that failed: exit(127)
+    "bf 7f 00 00 00"  # and if that failed: exit(127)
     "b8 3c 00 00 00 0f 05"
-)  # fmt: skip
+)
 
 
 def launcher(path: Path, interpreter: str, script: Path, machine: int = 62) -> Path:

@@ -140,9 +140,14 @@ class Phone:
         self.commands.append(command)
         path = f"{self.folder / 'system/bin'}:{os.environ['PATH']}"
         process = subprocess.Popen(
-            [SHELL, "-c", self.inside(command)], cwd=self.folder, env={"PATH": path, **self.environment},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            [SHELL, "-c", self.inside(command)],
+            cwd=self.folder,
+            env={"PATH": path, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         self.processes.append(process)
         if self.watch is not None:
             threading.Thread(target=self.watch, args=(command, process), daemon=True).start()

@@ -113,9 +113,11 @@ def adb_server(home: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     own = {
-        "ANDROID_ADB_SERVER_PORT": str(port), "HOME": str(home), "PATH": f"{Path(ADB).parent}:{os.environ['PATH']}",
+        "ANDROID_ADB_SERVER_PORT": str(port),
+        "HOME": str(home),
+        "PATH": f"{Path(ADB).parent}:{os.environ['PATH']}",
         "ADB_LOCAL_TRANSPORT_MAX_PORT": "5553",
-    }  # fmt: skip
+    }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
             patch.setenv(name, value)
