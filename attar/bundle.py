@@ -9,7 +9,6 @@ because only those packages know the architectures.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attar.errors import InputError
-from attar.files import digest_of, json_text, read_json, replacing, sha256, write_json
+from attar.files import digest_of, read_json, replacing, sha256, write_sealed
 from attar.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -115,8 +114,7 @@ def write_bundle(
             "provenance": dict(provenance or {}),
             "metrics": dict(metrics or {}),
         }
-        document = json.loads(json_text(document))
-        write_json(folder / "bundle.json", {**document, "sha256": digest_of(document)})
+        write_sealed(folder / "bundle.json", document)
     return read_bundle(path)
 
 

@@ -58,11 +58,8 @@ def predict_logits(
 
 def predict(model: nn.Module, pixels: np.ndarray, *, batch_size: int = 64, title: str | None = None) -> np.ndarray:
     """uint8 images (N, H, W, 3) -> float32 class probabilities (N, classes)."""
-    return softmax(predict_logits(model, pixels, batch_size=batch_size, title=title))
+    from scipy.special import softmax
 
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Row-wise softmax, computed in float64 and returned as float32."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+    logits = predict_logits(model, pixels, batch_size=batch_size, title=title).astype(np.float64)
+    probabilities: np.ndarray = softmax(logits, axis=1).astype(np.float32)
+    return probabilities

@@ -6,6 +6,7 @@ int array (images,). Shares are in [0, 1]; tables multiply by 100.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -36,17 +37,41 @@ def agreement(probabilities: np.ndarray, reference: np.ndarray) -> float:
     return float((probabilities.argmax(axis=1) == reference.argmax(axis=1)).mean())
 
 
+@dataclass(frozen=True)
+class Bin:
+    """One bin of a reliability diagram: images, their mean confidence, and the share that was right."""
+
+    images: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> tuple[Bin, ...]:
+    """Confidence against accuracy in equal-width bins, (b/bins, (b+1)/bins]; empty ones are left out."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = correct(probabilities, labels).astype(np.float64)
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return tuple(
+        Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
+        for inside in (bin_of == b for b in np.unique(bin_of))
+    )
+
+
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """Mean gap between confidence and accuracy over equal-width bins (Guo et al., arXiv 1706.04599, eq. 3)."""
-    confidence = probabilities.max(axis=1)
-    right = correct(probabilities, labels).astype(np.float64)
-    # Bin b holds confidences in (b/bins, (b+1)/bins].
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = 0.0
-    for b in np.unique(bin_of):
-        inside = bin_of == b
-        gap += float(inside.mean() * abs(right[inside].mean() - confidence[inside].mean()))
-    return gap
+    gaps = (each.images * abs(each.accuracy - each.confidence) for each in reliability(probabilities, labels, bins))
+    return float(sum(gaps)) / len(labels)
+
+
+def kl_divergence(expected: np.ndarray, outputs: np.ndarray, least: float = 0.0) -> float:
+    """Mean Kullback-Leibler divergence of `outputs` from those `expected`, probabilities (N, classes), in nats.
+
+    `least` replaces smaller probabilities: of two that rounding made zero, nothing is known.
+    """
+    from scipy.special import rel_entr
+
+    expected, outputs = (np.maximum(value.astype(np.float64), least) for value in (expected, outputs))
+    return float(rel_entr(expected, outputs).sum(axis=1).mean())
 
 
 def bootstrap_interval(

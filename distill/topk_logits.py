@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from attar.metrics import kl_divergence
+
 MANY = 1_000
 """Up to so many classes all logits are stored."""
 BOUND = 0.01
@@ -90,8 +92,8 @@ def choose(logits: np.ndarray, temperature: float, bound: float = BOUND) -> TopK
 
 def divergence(said: np.ndarray, read: np.ndarray, temperature: float) -> float:
     """Mean Kullback-Leibler divergence KL(said || read) of the softened answers, in nats; logits (N, classes)."""
-    p, q = _log_softmax(said, temperature), _log_softmax(read, temperature)
-    return float((p.exp() * (p - q)).sum(1).mean())
+    p, q = (_log_softmax(logits, temperature).exp().numpy() for logits in (said, read))
+    return kl_divergence(p, q)
 
 
 def _log_softmax(logits: np.ndarray, temperature: float = 1.0) -> torch.Tensor:

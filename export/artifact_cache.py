@@ -6,17 +6,26 @@ its lock; when its maker crashes the lock is free, and the next one tries for it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from filelock import FileLock
 
 from attar.files import digest_of
 
-folder: Path | None = None
-"""Where results are kept while an export runs; None outside one, where this process remembers the latest."""
+_folder: ContextVar[Path | None] = ContextVar("folder of shared artifacts", default=None)
 
-_latest: tuple[str, bytes] = ("", b"")
+
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """Keep what is `shared` in a folder for as long as this lasts; outside it, nothing is kept."""
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
 
 
 def shared(name: str, make: Callable[[], bytes]) -> bytes:
@@ -26,11 +35,9 @@ def shared(name: str, make: Callable[[], bytes]) -> bytes:
         name: identifies the content, so it holds the student's fingerprint.
         make: computes it.
     """
-    global _latest
+    folder = _folder.get()
     if folder is None:
-        if _latest[0] != name:
-            _latest = (name, make())
-        return _latest[1]
+        return make()
     path = folder / digest_of(name)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from rich.table import Table
@@ -19,7 +19,7 @@ from rich.text import Text
 from attar.errors import InputError
 from attar.export.formats import FORMATS
 from attar.export.targets import Target
-from attar.files import digest_of, inside, read_json, write_json
+from attar.files import digest_of, inside, read_json, write_sealed
 from attar.readiness import Readiness
 
 SCHEMA = 2
@@ -158,7 +158,7 @@ def _refuse(path: Path, wrong: bool, problem: str) -> None:
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write an exports folder's manifest atomically, with a checksum of itself."""
     value = manifest.to_json()
-    write_json(folder / NAME, {**value, "sha256": digest_of(json.loads(json.dumps(value)))})
+    write_sealed(folder / NAME, value)
 
 
 def files_table(manifest: Manifest) -> Table:
@@ -194,9 +194,12 @@ def _remarks(manifest: Manifest) -> Text:
     return Text("\n").join(lines)
 
 
-def _put(entries: Iterable[Any], entry: Any) -> tuple[Any, ...]:
+E = TypeVar("E", bound="FileEntry | FailedEntry")
+
+
+def _put(entries: Iterable[E], entry: E) -> tuple[E, ...]:
     """Replace the entry of the same target where it stands, or add it at the end."""
-    kept = list(entries)
+    kept: list[E] = list(entries)
     for i, item in enumerate(kept):
         if item.target == entry.target:
             kept[i] = entry

@@ -25,6 +25,7 @@ from attar.export.manifest import FileEntry
 from attar.export.runners import open_runner
 from attar.export.tflite.quantize import Plan
 from attar.export.verify import Reference, measure
+from attar.metrics import kl_divergence
 
 RANGES = {
     "whole": "whole ranges",
@@ -232,9 +233,8 @@ def _fewest_float(
 
 
 def divergence(expected: np.ndarray, outputs: np.ndarray) -> float:
-    """Mean Kullback-Leibler divergence of probabilities (N, classes) from those expected, in nats."""
-    expected, outputs = (np.maximum(value.astype(np.float64), 1e-9) for value in (expected, outputs))
-    return float((expected * np.log(expected / outputs)).sum(1).mean())
+    """`attar.metrics.kl_divergence` of a file's probabilities, which may be rounded to zero."""
+    return kl_divergence(expected, outputs, least=1e-9)
 
 
 def _with_record(

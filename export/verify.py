@@ -26,6 +26,7 @@ from attar.export.runners import Evaluator, open_runner
 from attar.export.targets import Target, parse_targets
 from attar.files import digest_of, refuses_writing, sha256, size
 from attar.metrics import RESOLVED, agreement, correct, paired_interval, top_k
+from attar.sampling import spread
 
 T = TypeVar("T")
 
@@ -70,13 +71,6 @@ def student_reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
     chosen = spread(photos.val, limit)
     pixels = load_pixels(chosen, bundle.preprocessing, "Reading validation photos")
     return Reference(bundle, pixels, labels_of(chosen), predict(students.load(bundle), pixels, title="Student"))
-
-
-def spread(photos: Sequence[T], limit: int) -> list[T]:
-    """At most `limit` photos (or whatever they are), evenly spread, in order."""
-    if len(photos) <= limit:
-        return list(photos)
-    return [photos[i] for i in np.linspace(0, len(photos) - 1, limit).round().astype(int)]
 
 
 def check(path: Path, target: Target, reference: Reference, max_drop: float, *, arm: bool = False) -> FileEntry:

@@ -93,11 +93,11 @@ def _make(job: Job, target: Target) -> dict[str, Any]:
     from attar.export.convert_and_verify import make
     from attar.export.verify import Reference
 
-    artifact_cache.folder = job.folder
     arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
     calibration = arrays.pop("calibration")
     reference = Reference(job.bundle, **arrays)
-    return asdict(make(target, students.load(job.bundle), reference, calibration, job.staging, job.max_drop))
+    with artifact_cache.kept_in(job.folder):
+        return asdict(make(target, students.load(job.bundle), reference, calibration, job.staging, job.max_drop))
 
 
 def _die_with(parent: int) -> None:

@@ -9,7 +9,12 @@ import typer
 
 from attar.cli.app import Data, Json, MaxMb, MaxMs, MinTop1, app
 from attar.cli.inputs import photos_of_bundle, records_in, student_of
-from attar.cli.shown import show
+from attar.cli.shown import show, show_table
+
+Teacher = Annotated[
+    Path | None, typer.Option(help="The teacher's bundle; by default the one beside exports/.", show_default=False)
+]
+Moved = Annotated[Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)]
 
 if TYPE_CHECKING:
     from attar.data.photos import Photos
@@ -22,12 +27,8 @@ def compare(
         Path | None,
         typer.Argument(help="Then two models on the same photos: runs, bundles or files.", show_default=False),
     ] = None,
-    teacher: Annotated[
-        Path | None, typer.Option(help="The teacher's bundle; by default the one beside exports/.", show_default=False)
-    ] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
-    ] = None,
+    teacher: Teacher = None,
+    bundle: Moved = None,
     max_ms: MaxMs = None,
     max_mb: MaxMb = None,
     min_top1: MinTop1 = None,
@@ -95,12 +96,8 @@ def _bundle_of(model: Path, bundle: Path | None) -> Any:
 @app.command()
 def report(
     exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
-    teacher: Annotated[
-        Path | None, typer.Option(help="The teacher's bundle; by default the one beside exports/.", show_default=False)
-    ] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
-    ] = None,
+    teacher: Teacher = None,
+    bundle: Moved = None,
     max_ms: MaxMs = None,
     max_mb: MaxMb = None,
     min_top1: MinTop1 = None,
@@ -221,7 +218,7 @@ def shortfall(
     path = write_shortfall(analysis, output, tried)
     show(to_json(analysis, tried), as_json, lambda: terminal_table(analysis))
     if tried is not None and not as_json:
-        show(None, False, lambda: probe_table(tried))
+        show_table(probe_table(tried))
     say(f"Page: {path}")
 
 

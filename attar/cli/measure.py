@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attar.cli.app import Against, FailIf, History, Json, Tag, app
-from attar.cli.shown import show
+from attar.cli.shown import show, show_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,10 +73,10 @@ def bench(
     measured = measurement(folder, tracking, elsewhere, **how)
     show(measured.to_json(), as_json, lambda: records_table(measured))
     if measured.judgements and not as_json:
-        show(None, False, lambda: judgements_table(measured.judgements))
+        show_table(judgements_table(measured.judgements))
     for record in measured.records if operators and not as_json else ():
         if record.operators:
-            show(None, False, partial(operators_table, record))
+            show_table(operators_table(record))
     for floor in measured.floors:
         say(f"{floor}.")
     say(str(measured.verdict))
@@ -171,7 +170,7 @@ def lab(
     check(served)
     judgements = keeper.judged(records)
     if judgements and not as_json:
-        show(None, False, lambda: judgements_table(judgements))
+        show_table(judgements_table(judgements))
     _refuse_failed(judgements)
 
 

@@ -7,25 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    pass
+    from attar.export.manifest import Manifest
 
 
 def show(value: Any, as_json: bool, table: Any) -> None:
     """A result: as JSON on stdout, or as the table that `table` makes, in the first rank."""
     from attar.train.distributed import is_first
 
-    if not is_first():
-        return
-    if as_json:
+    if as_json and is_first():
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
         # Bytes of a file's name that are no text are printed as JSON escapes them: \udce9.
         print(text.encode("utf-8", "backslashreplace").decode())
-    elif table is not None:
-        from rich.console import Console
+    elif not as_json and table is not None:
+        show_table(table())
 
-        console, made = Console(highlight=False), table()
-        _fold(console, made)
-        console.print(made)
+
+def show_table(table: Any) -> None:
+    """A table that fits the terminal, in the first rank."""
+    from rich.console import Console
+
+    from attar.train.distributed import is_first
+
+    if is_first():
+        console = Console(highlight=False)
+        _fold(console, table)
+        console.print(table)
 
 
 def _fold(console: Any, made: Any) -> None:
@@ -50,7 +56,7 @@ def show_bundle(bundle: Any, as_json: bool) -> None:
     say(f"-> {bundle.path}")
 
 
-def show_manifest(manifest: Any, folder: Path, as_json: bool) -> None:
+def show_manifest(manifest: Manifest, folder: Path, as_json: bool) -> None:
     """The files of an exports folder."""
     from attar.console import say
     from attar.export.manifest import files_table

@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from attar.data.sample import Sample
 from attar.data.stamps import stamp
 from attar.errors import AttarError, InputError
 from attar.files import digest_of, read_json, user_cache, write_json
+from attar.lookahead import in_order
 
 _ENTRY = 4
 
@@ -137,19 +137,8 @@ def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str 
     items = list(items)
     pool = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 1))
     try:
-        results = _ahead(pool, function, items)
+        results = in_order(pool, function, items, 1000)
         yield from track(results, title, len(items)) if title else results
     finally:
         # After an error or Ctrl-C the items that wait are dropped, not worked through first.
         pool.shutdown(cancel_futures=True)
-
-
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """`pool.map` with a bounded number of items under way: a million at once would take gigabytes."""
-    waiting: deque[Future[Any]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > 1000:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

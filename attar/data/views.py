@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from attar.data.images import use_rgb
 from attar.data.photos import Photo, in_threads
 from attar.errors import InputError
 from attar.files import digest_of
+from attar.lookahead import in_order
 from attar.preprocessing import FITS, GREY
 from attar.train import distributed
 
@@ -349,17 +349,12 @@ class ViewLoader:
 
         from attar.inference import to_tensor
 
-        def draw(index: np.ndarray, views: np.ndarray) -> Batch:
+        def draw(chunk: tuple[np.ndarray, np.ndarray]) -> Batch:
+            index, views = chunk
             rows = list(zip(index.tolist(), views.tolist()))
             mixes = [self.policy.mix(i, view, len(self.store)) for i, view in rows]
             pixels = np.stack([self._draw(i, view, mix) for (i, view), mix in zip(rows, mixes)])
             return Batch(to_tensor(pixels), torch.from_numpy(self._labels(index, mixes)), index, views)
 
-        ahead: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // distributed.local_count() - 1)) as pool:
-            for chunk in chunks:
-                ahead.append(pool.submit(draw, *chunk))
-                if len(ahead) > 4:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+            yield from in_order(pool, draw, chunks, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,19 +14,13 @@ from attar.inference import predict
 from attar.metrics import bootstrap_interval, correct, expected_calibration_error
 from attar.preprocessing import Preprocessing
 from attar.readiness import majority
+from attar.sampling import spread
 from attar.train import batchnorm, distributed
 
 SAMPLE = 1024
 """Training photos in a `TrainingSample`, at most: a bounded cost, whatever the number of photos."""
 
 T = TypeVar("T")
-
-
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` items, evenly spread; as photos are sorted by class, every class has its share."""
-    if len(items) <= count:
-        return list(items)
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 class TrainingSample:

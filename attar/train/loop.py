@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import nn
 
@@ -117,7 +118,11 @@ def train(
     if average:
         average.module = strategy.prepare_average(average.module)
     model = strategy.prepare(model)
-    groups = parameters(model) if parameters else weight_decay_groups(model, spec.weight_decay)
+    groups = (
+        parameters(model)
+        if parameters
+        else param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=undecayed(model))
+    )
     optimizer = torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay)
     total = spec.epochs * loader.steps
     settings = spec.model_dump(exclude={"checkpoint_seconds", "keep", "log", "compile_teacher"})
@@ -174,15 +179,6 @@ def scheduled(spec: Spec, steps: int) -> Spec:
     """The same schedule with as many epochs of `steps` steps as `min_steps` asks for, and at least its own."""
     epochs = max(spec.epochs, -(-spec.min_steps // steps))
     return spec.model_copy(update={"epochs": epochs, "min_steps": 0})
-
-
-def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups that leave biases, norms (one-dimensional tensors) and `undecayed` ones without weight decay."""
-    kept = undecayed(model)
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in trained if p.ndim > 1 and name not in kept]
-    others = [p for name, p in trained if p.ndim <= 1 or name in kept]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def undecayed(model: nn.Module) -> set[str]:

@@ -15,7 +15,7 @@ from attar.benchmarks.latency import record
 from attar.benchmarks.latency.host import describe
 from attar.benchmarks.latency.measure import check_unchanged
 from attar.benchmarks.latency.record import Record
-from attar.benchmarks.report.comparison import Bin, Choice, Comparison, Device, Interval, Kind, Needs, Row
+from attar.benchmarks.report.comparison import Choice, Comparison, Device, Interval, Kind, Needs, Row
 from attar.benchmarks.report.devices import devices_of, host_of, kind_of
 from attar.benchmarks.report.per_class import Answered, class_rows
 from attar.benchmarks.report.predictions import FOLDER, Predictions
@@ -27,8 +27,9 @@ from attar.errors import InputError
 from attar.export.formats import FORMATS
 from attar.extras import OPTIONAL, version
 from attar.files import size
-from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error
+from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error, reliability
 from attar.readiness import Readiness, judged, majority
+from attar.sampling import spread
 
 BINS = 15
 
@@ -84,7 +85,7 @@ def compare(
     teacher = as_bundle(teacher, "teacher") if teacher else None
     manifest = read_manifest(exports)
     _refuse_strangers(exports, manifest, student, teacher, photos)
-    chosen = spread(photos.val, limit)
+    chosen = _chosen(photos.val, limit)
     labels = labels_of(chosen)
     answers = _answers(exports, manifest, student, teacher, photos, chosen, Predictions(output / FOLDER))
     measured = list(records) if records is not None else record.read(output)
@@ -135,13 +136,11 @@ def _readiness(rows: Sequence[Row], student: Bundle, labels: Sequence[str]) -> R
     return judged({**student.metrics, **here["student"]}, here.get("teacher"))
 
 
-def spread(photos: Sequence[Photo], limit: int | None) -> tuple[Photo, ...]:
-    """All photos, or `limit` of them at even distances: photos lie class by class, so every class is met."""
-    if limit is None or limit >= len(photos):
-        return tuple(photos)
-    if limit < 1:
+def _chosen(photos: Sequence[Photo], limit: int | None) -> tuple[Photo, ...]:
+    """All photos, or `limit` of them."""
+    if limit is not None and limit < 1:
         raise InputError(f"limit {limit}: must be at least 1.")
-    return tuple(photos[i * len(photos) // limit] for i in range(limit))
+    return tuple(spread(photos, len(photos) if limit is None else limit))
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -266,17 +265,6 @@ def _opinions(entry: Any) -> tuple[str, ...]:
 def _interval(values: np.ndarray) -> Interval:
     low, high = bootstrap_interval(values)
     return Interval(float(np.mean(values)), low, high)
-
-
-def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> tuple[Bin, ...]:
-    """Confidence against accuracy in the bins of the calibration error, (b/bins, (b+1)/bins]; empty ones left out."""
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = correct(probabilities, labels)
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    return tuple(
-        Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
-        for inside in (bin_of == b for b in np.unique(bin_of))
-    )
 
 
 def _timed(rows: Sequence[Row], host: Device | None) -> tuple[Row, ...]:

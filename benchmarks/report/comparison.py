@@ -15,6 +15,7 @@ from attar.benchmarks.latency.roofline import Floor
 from attar.benchmarks.units import megabytes, milliseconds, percent
 from attar.data.images import Part
 from attar.errors import InputError
+from attar.metrics import Bin
 from attar.readiness import Readiness
 
 SCHEMA = 4
@@ -30,15 +31,6 @@ class Interval:
     value: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Bin:
-    """One bin of a reliability diagram: images, their mean confidence, and the share that was right."""
-
-    images: int
-    confidence: float
-    accuracy: float
 
 
 @dataclass(frozen=True)

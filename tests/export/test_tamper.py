@@ -171,7 +171,7 @@ def test_wrong_calibration_is_found_out(exports, bundle, photos, tmp_path, targe
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["litert:int8", "onnx:fp32"])
-def test_a_nearly_equal_student_is_found_out(exports, bundle, photos, tmp_path, target, monkeypatch):
+def test_a_nearly_equal_student_is_found_out(exports, bundle, photos, tmp_path, target):
     """The same student after a little more training: labels and most answers are the same."""
     other = students.load(bundle)
     generator = torch.Generator().manual_seed(0)
@@ -180,9 +180,6 @@ def test_a_nearly_equal_student_is_found_out(exports, bundle, photos, tmp_path, 
             weight.add_(0.2 * weight.std() * torch.randn(weight.shape, generator=generator) if weight.ndim > 1 else 0.0)
     images = load_pixels(photos.train, bundle.preprocessing)
     file = parse_targets([target])[0].file
-    monkeypatch.setattr(
-        "attar.export.artifact_cache._latest", ("", b"")
-    )  # it goes by the bundle, which is another's here
     put(exports, file, converted(bundle, target, images, tmp_path / file, other))
     refused(exports, bundle, photos, file, "diverges|not the file that was verified")
 

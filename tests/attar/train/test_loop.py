@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from timm.optim import param_groups_weight_decay
 from torch import nn
 from torch.nn import functional
 
@@ -23,7 +24,7 @@ from attar.errors import GateError, InputError
 from attar.recipe import TrainSpec
 from attar.train import batchnorm
 from attar.train.checkpoints import Checkpoints, discard
-from attar.train.loop import learning_rate, scheduled, train, weight_decay_groups
+from attar.train.loop import learning_rate, scheduled, train, undecayed
 
 ROOT = Path(__file__).parents[3]
 SPEC = TrainSpec(epochs=3, batch_size=8, lr=0.01, checkpoint_seconds=0)
@@ -396,7 +397,7 @@ def test_what_timm_wants_without_weight_decay_has_none(name: str) -> None:
     inner = timm.create_model(name, num_classes=3)
     named = getattr(inner, "no_weight_decay", set)()
     model = nn.Sequential(inner)
-    decayed, others = weight_decay_groups(model, 0.05)
+    others, decayed = param_groups_weight_decay(model, 0.05, no_weight_decay_list=undecayed(model))
     place = {id(p): n for n, p in inner.named_parameters()}
     without = {place[id(p)] for p in others["params"]}
     assert {n for n, p in inner.named_parameters() if p.ndim <= 1 or n in named} == without

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from attar import students, teachers
 from attar.benchmarks import write_report
-from attar.benchmarks.report.compare import _readiness, compare, reliability, spread
+from attar.benchmarks.report.compare import _readiness, compare
 from attar.benchmarks.report.comparison import Comparison, Interval, Row
 from attar.benchmarks.report.html import render
 from attar.benchmarks.report.predictions import FOLDER
@@ -24,6 +24,7 @@ from attar.benchmarks.report.report import terminal_table
 from attar.benchmarks.report.summary import headline, markdown
 from attar.data.photos import labels_of, load_pixels
 from attar.errors import InputError
+from attar.metrics import reliability
 from attar.readiness import judged
 
 
@@ -132,11 +133,9 @@ def test_another_student_is_refused(small: Any) -> None:
         compare(small.exports, bundle=replace(small.student, weights_sha256="0"), photos=small.photos)
 
 
-def test_spread_meets_every_part() -> None:
-    assert spread(range(10), 5) == (0, 2, 4, 6, 8)  # type: ignore[arg-type, comparison-overlap]
-    assert spread(range(3), None) == (0, 1, 2)  # type: ignore[arg-type, comparison-overlap]
-    with pytest.raises(InputError):
-        spread(range(3), 0)  # type: ignore[arg-type]
+def test_a_limit_of_no_photo_is_refused(small: Any) -> None:
+    with pytest.raises(InputError, match="limit 0"):
+        compare(small.exports, bundle=small.student, photos=small.photos, limit=0)
 
 
 def test_reliability_of_known_answers() -> None:
