@@ -11,7 +11,7 @@ from torch import nn
 from attar.console import track
 
 
-def device() -> torch.device:
+def torch_device() -> torch.device:
     """The machine's best device: CUDA, then Apple's MPS, then the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -22,10 +22,10 @@ def device() -> torch.device:
 
 def fast_bf16() -> bool:
     """Whether a forward pass in bf16 is faster than in fp32 here: GPUs, and CPUs with bf16 instructions."""
-    if device().type == "cpu":
+    if torch_device().type == "cpu":
         supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
         return bool(supported and supported())
-    return device().type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch_device().type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:

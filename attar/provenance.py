@@ -52,9 +52,9 @@ def _computed_on() -> dict[str, Any]:
     """What besides the recipe decides the last bits of the weights."""
     import torch
 
-    from attar.inference import device
+    from attar.inference import torch_device
 
-    where = device()
+    where = torch_device()
     name = torch.cuda.get_device_name() if where.type == "cuda" else platform.processor() or platform.machine()
     return {"device": where.type, "name": name, "threads": torch.get_num_threads(), "ranks": distributed.count()}
 

@@ -164,11 +164,11 @@ def _refuse_changed(path: Path) -> None:
 
 def _bundle(bundle: Bundle) -> Model:
     from attar import students, teachers
-    from attar.inference import device
     from attar.inference import predict as ask
+    from attar.inference import torch_device
 
     module: Any = (students if bundle.kind == "student" else teachers).load(bundle)
-    module.to(device())
+    module.to(torch_device())
     return Model(bundle.name, bundle.labels, bundle.preprocessing, lambda pixels: ask(module, pixels))
 
 

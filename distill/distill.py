@@ -14,7 +14,7 @@ from attar.data.photos import Photos
 from attar.data.views import ViewPolicy
 from attar.distill.fit import Fitted, Task, fit, steps_of
 from attar.distill.teacher_outputs import identity_of
-from attar.inference import device
+from attar.inference import torch_device
 from attar.preprocessing import Preprocessing
 from attar.provenance import agree_on, provenance
 from attar.recipe import DistillSpec
@@ -121,7 +121,7 @@ def save(fitted: Fitted, task: Task, output: Path, *, about: Mapping[str, Any], 
         steps: those of trainings before this one; None where they are not known.
     """
     photos, student = task.photos, fitted.student
-    metrics = evaluate(student.to(device()), photos, task.preprocessing, "Evaluating the student", fitted.sample)
+    metrics = evaluate(student.to(torch_device()), photos, task.preprocessing, "Evaluating the student", fitted.sample)
     metrics |= {} if steps is None else {"steps": steps + fitted.steps}
     return students.save(
         student.cpu(),

@@ -23,7 +23,7 @@ from attar.distill.losses.base import UNKNOWN, attention_map, whitened
 from attar.distill.topk_logits import MANY, SAMPLE
 from attar.errors import InputError
 from attar.files import digest_of
-from attar.inference import device, fast_bf16
+from attar.inference import fast_bf16, torch_device
 from attar.train import distributed
 from attar.train.memory import keep_freed
 
@@ -94,8 +94,8 @@ def _build_cache(
     if not missing:
         return cache
     keep_freed()
-    model: Any = teachers.load(bundle).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    one = torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8, device=device())
+    model: Any = teachers.load(bundle).to(torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    one = torch.zeros(1, 3, model.size, model.size, dtype=torch.uint8, device=torch_device())
     cache.expect({kind: output.shape[1:] for kind, output in teacher_forward(model, one, kinds).items()})
     # The teacher sees the very view the student sees, drawn at the teacher's own size.
     labels = np.full(len(seen), UNKNOWN, dtype=np.int64)
@@ -109,7 +109,7 @@ def _build_cache(
     def compute(view: int) -> Iterator[dict[str, np.ndarray]]:
         title = f"Teacher's outputs for view {view + 1}/{len(needed)}"
         for batch in track(loader.in_order(view), title, -(-len(seen) // loader.batch_size)):
-            yield teacher_forward(model, batch.images.to(device()), kinds)
+            yield teacher_forward(model, batch.images.to(torch_device()), kinds)
 
     cache.build(distributed.share(missing), compute, kinds)
     return cache
@@ -120,7 +120,9 @@ def _sample(model: Any, photos: tuple[Photo, ...], views: ViewPolicy) -> np.ndar
     chosen = tuple(photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, SAMPLE).round().astype(int)))
     labels = np.full(len(chosen), UNKNOWN, dtype=np.int64)
     loader = ViewLoader(PhotoStore(chosen, model.size), labels, views, size=model.size, batch_size=64, seed=0)
-    return np.concatenate([teacher_forward(model, batch.images.to(device()))["logits"] for batch in loader.in_order(0)])
+    return np.concatenate(
+        [teacher_forward(model, batch.images.to(torch_device()))["logits"] for batch in loader.in_order(0)]
+    )
 
 
 class _Compiled:
@@ -160,7 +162,7 @@ def teacher_forward(model: Any, images: torch.Tensor, kinds: tuple[str, ...] = (
     Returns:
         Kind -> float32 (N, ...).
     """
-    with torch.autocast(device().type, torch.bfloat16, enabled=fast_bf16()):
+    with torch.autocast(torch_device().type, torch.bfloat16, enabled=fast_bf16()):
         raw = {"logits": model(images)} if kinds == ("logits",) else model.outputs(images)
     raw = {kind: output.float() for kind, output in raw.items()}
     return {kind: _STORED[kind](raw).cpu().numpy() for kind in kinds}

@@ -25,7 +25,7 @@ from attar.distill.teacher_outputs import identity_of
 from attar.errors import InputError
 from attar.extras import version
 from attar.files import digest_of, make_folder, read_json, write_json
-from attar.inference import device, predict
+from attar.inference import predict, torch_device
 from attar.metrics import paired_interval
 from attar.recipe import DistillSpec, validate
 from attar.students.widen import widened
@@ -40,7 +40,7 @@ LARGER = 1.25
 
 
 @dataclass(frozen=True)
-class Plan:
+class Trial:
     """A short training of a student that has been trained.
 
     Attributes:
@@ -76,7 +76,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Probes:
+class Trials:
     """What was tried and found.
 
     Attributes:
@@ -109,15 +109,15 @@ class Probes:
         return {**asdict(self), "tried": tried, "left_out": list(self.left_out), "suggestion": self.suggestion}
 
 
-def probe(
+def run_trials(
     student: Bundle, photos: Photos, output: Path, *, teacher: Bundle | None = None, cache: Path | None = None
-) -> Probes:
+) -> Trials:
     """Try every change of `CHANGES` on a student.
 
     Args:
         student: its bundle, which says how it was trained.
         photos: the photos it was trained on.
-        output: folder of what is kept of finished and interrupted trainings: a probe that is killed continues.
+        output: folder of what is kept of finished and interrupted trainings: what is killed continues.
         teacher: the teacher it learned from; None for a student of labels alone.
         cache: folder of that teacher's cache; by default one in `output`.
 
@@ -126,30 +126,30 @@ def probe(
     """
     _require_own(student, photos, teacher)
     control = _control(student)
-    plans, left_out = {}, []
+    chosen, left_out = {}, []
     for name, change in CHANGES.items():
         try:
-            plans[name] = change(control)
+            chosen[name] = change(control)
         except InputError as reason:
             left_out.append(f"{name} was not tried. {reason}")
     epochs = control.spec.epochs
-    say(f"Probing: {1 + len(plans)} trainings, epochs each: {epochs}; of a longer schedule: {2 * epochs}")
+    say(f"Trials: {1 + len(chosen)} trainings, epochs each: {epochs}; of a longer schedule: {2 * epochs}")
     make_folder(output)
 
-    def right(name: str, plan: Plan) -> np.ndarray:
-        return _right(name, plan, student, photos, output, teacher, cache or output / "teacher-cache")
+    def right(name: str, trial: Trial) -> np.ndarray:
+        return _right(name, trial, student, photos, output, teacher, cache or output / "teacher-cache")
 
-    level = 1 - 0.05 / max(1, len(plans))
+    level = 1 - 0.05 / max(1, len(chosen))
     base = right("control", control)
-    trials = [_tried(name, plan, right(name, plan), base, level) for name, plan in plans.items()]
-    return Probes(
+    tried = [_tried(name, trial, right(name, trial), base, level) for name, trial in chosen.items()]
+    return Trials(
         how=f"Each change was tried by training the student on (epochs: {epochs}; for schedule {2 * epochs}) at "
         f"{SHARE:g} of its learning rate, against a control with nothing changed, on one seed. The gain of a full "
         "training may be larger or smaller, and what is worse so soon may need longer: a larger input most of all.",
         level=level,
         student=float(student.metrics["top1"]),
         control=float(base.mean()),
-        tried=tuple(sorted(trials, key=lambda each: -each.gain)),
+        tried=tuple(sorted(tried, key=lambda each: -each.gain)),
         left_out=tuple(left_out),
     )
 
@@ -157,10 +157,10 @@ def probe(
 def _require_own(student: Bundle, photos: Photos, teacher: Bundle | None) -> None:
     about = student.provenance
     if distributed.count() > 1:
-        raise InputError("Probing runs in one process. Start it without torchrun.")
+        raise InputError("Trials run in one process. Start it without torchrun.")
     if "student" not in about.get("recipe", {}) or "quantization_aware" in about:
         raise InputError(
-            f"{student.path}: does not say how it was trained, or was trained on for integers. Probe a student that "
+            f"{student.path}: does not say how it was trained, or was trained on for integers. Give a student that "
             "`attar distill` made."
         )
     fingerprints = (about["data"]["fingerprint"], (about["data"].get("unlabelled") or {}).get("fingerprint", ""))
@@ -169,7 +169,7 @@ def _require_own(student: Bundle, photos: Photos, teacher: Bundle | None) -> Non
     taught, given = (about.get("teacher") or {}).get("fingerprint"), teacher.fingerprint if teacher else None
     if taught != given:
         raise InputError(
-            f"{student.path}: its teacher was {_short(taught)}, and {_short(given)} is given to probe it with. "
+            f"{student.path}: its teacher was {_short(taught)}, and {_short(given)} is given. "
             "Give --teacher the bundle it learned from."
         )
 
@@ -178,37 +178,37 @@ def _short(fingerprint: str | None) -> str:
     return fingerprint[:12] if fingerprint else "none"
 
 
-def _control(student: Bundle) -> Plan:
+def _control(student: Bundle) -> Trial:
     recipe = validate(student.provenance["recipe"], str(student.path))
     epochs = max(1, round(SHARE * recipe.student.epochs))
     spec = recipe.student.model_copy(update={"epochs": epochs, "lr": SHARE * recipe.student.lr, "select": "last"})
     seen = len(recipe.views.seen(recipe.student.epochs))
-    return Plan(students.load(student), spec, replace(recipe.views, count=seen))
+    return Trial(students.load(student), spec, replace(recipe.views, count=seen))
 
 
-def _more_views(control: Plan) -> Plan:
+def _more_views(control: Trial) -> Trial:
     seen, repeats = control.views.count, control.views.repeats
     first, more = (-(-n // repeats) * repeats for n in (seen, control.spec.epochs))  # repeats come in whole rounds
     views = replace(control.views, count=first + more)
     return replace(control, views=views, first=first, what=f"views beyond the {seen} that it was trained on")
 
 
-def _longer(control: Plan) -> Plan:
+def _longer(control: Trial) -> Trial:
     return replace(control, spec=_with(control.spec, epochs=2 * control.spec.epochs), what="twice the epochs")
 
 
-def _wider_head(control: Plan) -> Plan:
+def _wider_head(control: Trial) -> Trial:
     wide = widened(control.student)
     width = wide.architecture["head_width"]
     return replace(control, student=wide, spec=_with(control.spec, head_width=width), what=f"head_width {width}")
 
 
-def _larger_input(control: Plan) -> Plan:
+def _larger_input(control: Trial) -> Trial:
     size = 32 * -int(-LARGER * control.spec.size // 32)
     return replace(control, spec=_with(control.spec, size=size), what=f"size {size}, from {control.spec.size}")
 
 
-CHANGES: dict[str, Callable[[Plan], Plan]] = {
+CHANGES: dict[str, Callable[[Trial], Trial]] = {
     "views": _more_views,
     "schedule": _longer,
     "head": _wider_head,
@@ -221,37 +221,39 @@ def _with(spec: DistillSpec, **values: Any) -> DistillSpec:
     return spec.model_copy(update=values)
 
 
-def _tried(name: str, plan: Plan, right: np.ndarray, control: np.ndarray, level: float) -> Tried:
+def _tried(name: str, trial: Trial, right: np.ndarray, control: np.ndarray, level: float) -> Tried:
     difference = right.astype(int) - control.astype(int)
-    return Tried(name, plan.what, float(right.mean()), float(difference.mean()), *paired_interval(difference, level))
+    return Tried(name, trial.what, float(right.mean()), float(difference.mean()), *paired_interval(difference, level))
 
 
 def _right(
-    name: str, plan: Plan, student: Bundle, photos: Photos, output: Path, teacher: Bundle | None, cache: Path
+    name: str, trial: Trial, student: Bundle, photos: Photos, output: Path, teacher: Bundle | None, cache: Path
 ) -> np.ndarray:
-    """On which validation photos the student is right after a plan, bool (images,); read if it was computed before."""
+    """On which validation photos the student is right after a trial, bool (images,); read if it was computed before."""
     taught = teacher.fingerprint if teacher else None
-    identity = [student.fingerprint, identity_of(photos), taught, name, plan.views.to_json(), plan.first]
-    key = digest_of([identity, plan.spec.model_dump(mode="json"), version("torch")])
+    identity = [student.fingerprint, identity_of(photos), taught, name, trial.views.to_json(), trial.first]
+    key = digest_of([identity, trial.spec.model_dump(mode="json"), version("torch")])
     stored = output / f"{name}.json"
     if stored.is_file() and (earlier := read_json(stored)).get("key") == key:
         return np.array(earlier["right"], dtype=bool)
-    preprocessing = replace(student.preprocessing, size=plan.spec.size)
+    preprocessing = replace(student.preprocessing, size=trial.spec.size)
     task = Task(
         photos,
-        plan.spec,
+        trial.spec,
         preprocessing,
-        plan.views,
+        trial.views,
         teacher,
         cache,
         seed=0,
         checkpoint=output / f"{name}.training.pt",
         identity=identity,
-        title=f"Probing {name}",
-        first=plan.first,
+        title=f"Trial of {name}",
+        first=trial.first,
     )
-    fitted = fit(copy.deepcopy(plan.student), task).student  # several plans start from it
-    probabilities = predict(fitted.to(device()), load_pixels(photos.val, preprocessing), title=f"Evaluating {name}")
+    fitted = fit(copy.deepcopy(trial.student), task).student  # several trials start from it
+    probabilities = predict(
+        fitted.to(torch_device()), load_pixels(photos.val, preprocessing), title=f"Evaluating {name}"
+    )
     right = probabilities.argmax(1) == labels_of(photos.val)
     write_json(stored, {"key": key, "right": right.astype(int).tolist()})
     discard(task.checkpoint)

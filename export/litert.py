@@ -24,7 +24,7 @@ from attar.export.metadata import about, in_words
 from attar.export.runners.litert import LiteRTRunner
 from attar.export.tflite import arm, graph, metadata, subprocess_runner, versions
 from attar.export.tflite.layers import Layer, layers
-from attar.export.tflite.quantize import ATTENTION, Plan, Quantization, pattern_of
+from attar.export.tflite.quantize import ATTENTION, Quantization, QuantizationPlan, pattern_of
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
@@ -62,7 +62,7 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         destination: the file to write.
     """
     if precision in BY_PLAN:
-        return ByPlan(student, bundle, precision, calibration).write(Plan(), destination)
+        return ByPlan(student, bundle, precision, calibration).write(QuantizationPlan(), destination)
     content = convert_network(student, bundle, precision, calibration)
     destination.write_bytes(_packed(content, bundle, precision))
 
@@ -79,11 +79,11 @@ class ByPlan:
         self._quantization = Quantization(_float_model(student, bundle, integer=True), images)
         self.layers = self._quantization.layers
 
-    def network(self, plan: Plan) -> bytes:
+    def network(self, plan: QuantizationPlan) -> bytes:
         """The bare network in integers: normalized images in int8 to float32 probabilities."""
         return self._quantization.quantize(plan)
 
-    def write(self, plan: Plan, destination: Path) -> None:
+    def write(self, plan: QuantizationPlan, destination: Path) -> None:
         """Write the .tflite file of a plan."""
         destination.write_bytes(_packed(self.network(plan), self._bundle, self._precision))
 
@@ -104,7 +104,7 @@ def _packed(content: bytes, bundle: Bundle, precision: str) -> bytes:
 def convert_network(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray) -> bytes:
     """The bare network as a .tflite file: normalized NHWC images, float32 (`int8`: int8), to float32 probabilities."""
     if precision in BY_PLAN:
-        return ByPlan(student, bundle, precision, calibration).network(Plan())
+        return ByPlan(student, bundle, precision, calibration).network(QuantizationPlan())
     return _weights(_float_model(student, bundle, integer=False), precision)
 
 

@@ -23,7 +23,7 @@ from attar.errors import GateError
 from attar.export.capture_output import captured
 from attar.export.manifest import FileEntry
 from attar.export.runners import open_runner
-from attar.export.tflite.quantize import Plan
+from attar.export.tflite.quantize import QuantizationPlan
 from attar.export.verify import Reference, measure
 from attar.metrics import kl_divergence
 
@@ -62,7 +62,7 @@ class Try:
     """
 
     tool: str
-    plan: Plan
+    plan: QuantizationPlan
     divergence: float
     drop: float
     problem: str
@@ -84,10 +84,10 @@ class Files(Protocol):
     def layers(self) -> Sequence[str]:
         """Names of the layers that a plan may keep float."""
 
-    def attempt(self, tool: str, plan: Plan) -> tuple[Try, FileEntry | None]:
+    def attempt(self, tool: str, plan: QuantizationPlan) -> tuple[Try, FileEntry | None]:
         """Make a plan's file and hold it against the gate -> what came of it, and its entry if it passed."""
 
-    def divergence(self, plan: Plan) -> float:
+    def divergence(self, plan: QuantizationPlan) -> float:
         """Make a plan's file -> how far its answers to calibration images are from the student's, in nats."""
 
 
@@ -106,14 +106,14 @@ class RealFiles:
     """
 
     layers: Sequence[str]
-    write: Callable[[Plan, Path], None]
+    write: Callable[[QuantizationPlan, Path], None]
     check: Callable[[Path], FileEntry]
     path: Path
     reference: Reference
     images: np.ndarray
     answers: np.ndarray
 
-    def attempt(self, tool: str, plan: Plan) -> tuple[Try, FileEntry | None]:
+    def attempt(self, tool: str, plan: QuantizationPlan) -> tuple[Try, FileEntry | None]:
         """See `Files`."""
         away = self.divergence(plan)
         try:
@@ -124,7 +124,7 @@ class RealFiles:
             measured = measure(self._predict(self.reference.pixels), self.reference)
         return Try(tool, plan, away, 100 * (measured["student_top1"] - measured["top1"]), problem), entry
 
-    def divergence(self, plan: Plan) -> float:
+    def divergence(self, plan: QuantizationPlan) -> float:
         """See `Files`."""
         self.write(plan, self.path)
         return divergence(self.answers, self._predict(self.images))
@@ -144,15 +144,17 @@ def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
     Raises:
         GateError: none passes. If only layers may not stay float, the text names those that would have to.
     """
-    away = {kind: files.divergence(Plan(ranges=kind)) for kind in RANGES}
-    tries, entry = _by_tools(files, Plan(ranges=min(away, key=away.__getitem__)))
+    away = {kind: files.divergence(QuantizationPlan(ranges=kind)) for kind in RANGES}
+    tries, entry = _by_tools(files, QuantizationPlan(ranges=min(away, key=away.__getitem__)))
     if entry is not None:
         return _with_record(entry, away, tries, ())
     best = min(tries, key=lambda item: item.divergence)
     if not files.layers:
         raise GateError(f"{best.problem}. All tools were tried ({_told(tries)}), and no layer can stay float")
     scores = scan(files, best.plan)
-    plan = _again(files, [best.plan, *(item.plan for item in tries), *(Plan(ranges=kind) for kind in RANGES)], scores)
+    plan = _again(
+        files, [best.plan, *(item.plan for item in tries), *(QuantizationPlan(ranges=kind) for kind in RANGES)], scores
+    )
     mixed, entry, scores = _fewest_float(files, plan, scores)
     if entry is None:
         raise GateError(f"{best.problem}; not even with every layer float does it pass: {mixed[-1].problem}")
@@ -170,7 +172,7 @@ def _told(tries: Sequence[Try]) -> str:
     return ", ".join(f"{made.tool}: {made.drop:+.2f}" for made in tries)
 
 
-def _by_tools(files: Files, plan: Plan) -> tuple[list[Try], FileEntry | None]:
+def _by_tools(files: Files, plan: QuantizationPlan) -> tuple[list[Try], FileEntry | None]:
     """A plan, then each tool on top of those that helped, until a file passes."""
     first, entry = files.attempt(RANGES[plan.ranges], plan)
     tries, best = [first], first
@@ -183,7 +185,7 @@ def _by_tools(files: Files, plan: Plan) -> tuple[list[Try], FileEntry | None]:
     return tries, entry
 
 
-def scan(files: Files, plan: Plan) -> list[LayerScore]:
+def scan(files: Files, plan: QuantizationPlan) -> list[LayerScore]:
     """Make each layer alone integer, and all others float -> the layers, most harmful first."""
     scores = []
     for layer in track(files.layers, "Layers' sensitivity", len(files.layers)):
@@ -192,14 +194,14 @@ def scan(files: Files, plan: Plan) -> list[LayerScore]:
     return sorted(scores, key=lambda item: -item.score)
 
 
-def _again(files: Files, plans: Sequence[Plan], scores: Sequence[LayerScore]) -> Plan:
+def _again(files: Files, plans: Sequence[QuantizationPlan], scores: Sequence[LayerScore]) -> QuantizationPlan:
     """The best plan once the worst layers are float: their harm drowned what the tools do for the others."""
     worst = tuple(item.layer for item in scores if item.score > OUTLIER_SHARE * scores[0].score)
     return min(dict.fromkeys(plans), key=lambda plan: files.divergence(replace(plan, keep_float=worst)))
 
 
 def _fewest_float(
-    files: Files, plan: Plan, scores: Sequence[LayerScore]
+    files: Files, plan: QuantizationPlan, scores: Sequence[LayerScore]
 ) -> tuple[list[Try], FileEntry | None, list[LayerScore]]:
     """The fewest of the most harmful layers that must stay float, by bisection; then each is tried in integers again.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attar.data.photos import labels_of
 from attar.data.views import Batch, PhotoStore, ViewLoader
 from attar.errors import InputError
-from attar.inference import device
+from attar.inference import torch_device
 from attar.recipe import FinetuneSpec, LoraSpec
 from attar.teachers.adapters import adapt, merge
 from attar.teachers.context import FitContext, Fitted
@@ -73,7 +73,7 @@ def _train(
         store, labels_of(photos.train), views, size=teacher.size, batch_size=spec.batch_size, seed=context.seed
     )
 
-    supervised = label_loss(spec, photos).to(device())
+    supervised = label_loss(spec, photos).to(torch_device())
     sample = TrainingSample(photos, preprocessing_of(teacher))
 
     def loss_of(model: nn.Module, batch: Batch) -> Tensor:

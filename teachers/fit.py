@@ -11,7 +11,7 @@ from attar.data.photos import Photos
 from attar.data.views import ViewPolicy
 from attar.errors import InputError
 from attar.files import remove
-from attar.inference import device
+from attar.inference import torch_device
 from attar.provenance import agree_on, provenance
 from attar.recipe import TeachSpec
 from attar.teachers.context import FitContext, Method
@@ -68,7 +68,7 @@ def teach(
         if writes:
             preprocessing = preprocessing_of(teacher)
             sample = fitted.sample or TrainingSample(photos, preprocessing)
-            metrics = evaluate(teacher.to(device()), photos, preprocessing, "Evaluating the teacher", sample)
+            metrics = evaluate(teacher.to(torch_device()), photos, preprocessing, "Evaluating the teacher", sample)
             metrics |= {} if fitted.steps is None else {"steps": fitted.steps}
             teacher.cpu().eval()
             save(

@@ -22,7 +22,7 @@ from attar.console import track
 from attar.data.photos import Photo, labels_of, load_pixels
 from attar.errors import InputError
 from attar.files import replacing
-from attar.inference import device, fast_bf16, to_tensor
+from attar.inference import fast_bf16, to_tensor, torch_device
 from attar.teachers.context import FitContext, Fitted
 from attar.teachers.create import preprocessing_of
 from attar.teachers.teacher import Teacher
@@ -58,7 +58,7 @@ def probe(context: FitContext) -> Fitted:
 @torch.inference_mode()
 def features_of(teacher: Teacher, photos: Sequence[Photo], folder: Path) -> np.ndarray:
     """What the classifier sees of each photo, float32 (photos, D); files of it are kept in `folder`."""
-    teacher.to(device()).eval()
+    teacher.to(torch_device()).eval()
     preprocessing = preprocessing_of(teacher)
     parts = []
     starts = range(0, len(photos), _CHUNK)
@@ -66,8 +66,8 @@ def features_of(teacher: Teacher, photos: Sequence[Photo], folder: Path) -> np.n
         place = folder / f"{start:09d}.npy"
         if not place.is_file():
             pixels = load_pixels(photos[start : start + _CHUNK], preprocessing)
-            with torch.autocast(device().type, torch.bfloat16, enabled=fast_bf16()):
-                batches = [teacher.features(batch.to(device())).float() for batch in to_tensor(pixels).split(32)]
+            with torch.autocast(torch_device().type, torch.bfloat16, enabled=fast_bf16()):
+                batches = [teacher.features(batch.to(torch_device())).float() for batch in to_tensor(pixels).split(32)]
             with replacing(place) as temporary:
                 np.save(temporary, torch.cat(batches).cpu().numpy())
         parts.append(np.load(place, allow_pickle=False))

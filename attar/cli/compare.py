@@ -185,11 +185,11 @@ def shortfall(
     baseline: Annotated[
         Path | None, typer.Option(help="Another student's bundle, such as one without a teacher.", show_default=False)
     ] = None,
-    probe: Annotated[
-        bool, typer.Option("--probe", help="Also train on briefly, to find what may help. Takes a while.")
+    trials: Annotated[
+        bool, typer.Option("--trials", "--probe", help="Also train on briefly, to find what may help. Takes a while.")
     ] = False,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder of the teacher cache, for --probe.", show_default=False)
+        Path | None, typer.Option(help="Folder of the teacher cache, for --trials.", show_default=False)
     ] = None,
     data: Data = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: shortfall/ beside it.")] = None,
@@ -202,7 +202,7 @@ def shortfall(
     Example: `attar shortfall runs/attar/student --baseline runs/labels-alone/student`
     """
     from attar.benchmarks.report.error_analysis import shortfall
-    from attar.benchmarks.report.error_analysis_page import probe_table, terminal_table, to_json, write_shortfall
+    from attar.benchmarks.report.error_analysis_page import terminal_table, to_json, trials_table, write_shortfall
     from attar.bundle import read_bundle
     from attar.console import say
     from attar.runfolder import beside
@@ -210,25 +210,25 @@ def shortfall(
     bundle, teacher = read_bundle(student, "student"), teacher or beside(student, "teacher")
     teacher_bundle = read_bundle(teacher, "teacher") if teacher else None
     output = output or student.resolve().parent / "shortfall"
-    photos = photos_of_bundle(bundle, data, unlabelled=probe)
+    photos = photos_of_bundle(bundle, data, unlabelled=trials)
     analysis = shortfall(
         bundle, photos, output, teacher=teacher_bundle, baseline=read_bundle(baseline, "student") if baseline else None
     )
-    tried = _probe(bundle, photos, output, teacher_bundle, cache) if probe else None
+    tried = _run_trials(bundle, photos, output, teacher_bundle, cache) if trials else None
     path = write_shortfall(analysis, output, tried)
     show(to_json(analysis, tried), as_json, lambda: terminal_table(analysis))
     if tried is not None and not as_json:
-        show_table(probe_table(tried))
+        show_table(trials_table(tried))
     say(f"Page: {path}")
 
 
-def _probe(student: Any, photos: Photos, output: Path, teacher: Any, cache: Path | None) -> dict[str, Any]:
+def _run_trials(student: Any, photos: Photos, output: Path, teacher: Any, cache: Path | None) -> dict[str, Any]:
     """What `attar.distill.trials` finds, with the student's own teacher if it has one, and its cache."""
-    from attar.distill.trials import probe
+    from attar.distill.trials import run_trials
     from attar.runfolder import RunFolder
 
     taught = teacher if student.provenance.get("teacher") else None
     path = student.path
     kept = (RunFolder(path.parent).cache, path.with_name(f"{path.name}.teacher-cache"))
     cache = cache or next((folder for folder in kept if folder.is_dir()), None)
-    return probe(student, photos, output / "probe", teacher=taught, cache=cache).to_json()
+    return run_trials(student, photos, output / "trials", teacher=taught, cache=cache).to_json()

@@ -19,7 +19,7 @@ def examine() -> dict[str, Any]:
     """Versions and capabilities as plain data."""
     import torch
 
-    from attar.inference import device
+    from attar.inference import torch_device
 
     base = {name: version(name) for name in _BASE}
     optional = [
@@ -37,7 +37,7 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.platform(),
         "cores": os.cpu_count(),
-        "device": str(device()),
+        "device": str(torch_device()),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "adb": _adb(),
         "core_ml_runtime": platform.system() == "Darwin",

@@ -38,7 +38,7 @@ from attar.console import bar
 from attar.data.views import Batch
 from attar.errors import GateError
 from attar.files import digest_of
-from attar.inference import device
+from attar.inference import torch_device
 from attar.recipe import TrainSpec
 from attar.train import batchnorm, distributed
 from attar.train.checkpoints import Checkpoints
@@ -290,7 +290,7 @@ class _Run:
 
 def _gradients(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch) -> tuple[float, float]:
     """Fill the gradients from this rank's share of a batch, clipped -> its loss, and the norm before clipping."""
-    where = device()
+    where = torch_device()
     run.optimizer.zero_grad(set_to_none=True)
     losses = []
     parts = batch.split(spec.accumulate)
@@ -310,7 +310,7 @@ def _gradients(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch) -> 
 
 def _not_finite(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch, title: str, checkpoint: Path) -> str:
     """What to tell of a step whose loss or gradient is not finite; the same in every rank."""
-    where = device()
+    where = torch_device()
     own = (9, "a sharded model is not looked into")  # its forward pass would need every rank to come along
     if not spec.shard:
         with _autocast(spec.precision, where):
@@ -326,7 +326,7 @@ def _remedy(spec: TrainSpec, checkpoint: Path) -> str:
     ways = [f"lower lr (now {spec.lr:g})", f"a longer warmup (now {spec.warmup:g} of all steps)"]
     if not spec.clip:
         ways.append("clip: 1.0 (now off)")
-    if _computes_bf16(spec.precision, device()):
+    if _computes_bf16(spec.precision, torch_device()):
         ways.append("precision: fp32 (now bf16)")
     return f"Try, in this order: {'; '.join(ways)}; with another --output, or after removing {checkpoint}*."
 

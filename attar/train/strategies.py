@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from attar.errors import InputError
-from attar.inference import device
+from attar.inference import torch_device
 from attar.recipe import TrainSpec
 from attar.train import distributed
 
@@ -28,7 +28,7 @@ class SingleProcess:
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """The model as it is to be trained; its parameters are what the optimizer gets."""
-        return model.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model.to(torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     prepare_average = prepare
 
@@ -108,13 +108,13 @@ class FSDP(DDP):
     def prepare(self, model: nn.Module) -> nn.Module:
         """See `SingleProcess`. A copy is trained, because a sharded module cannot be made plain again."""
         self._plain = model
-        model = copy.deepcopy(model).to(device())
+        model = copy.deepcopy(model).to(torch_device())
         self._framed = self._fabric.setup_module(_Framed(model))
         return model
 
     def prepare_average(self, model: nn.Module) -> nn.Module:
         """See `SingleProcess`."""
-        return shard_blocks(model.to(device()), self._fabric.strategy.device_mesh)
+        return shard_blocks(model.to(torch_device()), self._fabric.strategy.device_mesh)
 
     def state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, State]:
         """See `SingleProcess`."""

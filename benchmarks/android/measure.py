@@ -25,8 +25,8 @@ import numpy as np
 from attar.benchmarks.android.adb import DeviceError, Listed, Phone, choose, find_adb, settled, unready
 from attar.benchmarks.android.agreement import agreement, read_golden
 from attar.benchmarks.android.benchmark_model import DELEGATES, RUNS, Output, outside
-from attar.benchmarks.android.device import conditions, describe, fast_cores, pairs, pin_to, read_cores, throttled
 from attar.benchmarks.android.folder import private_folder
+from attar.benchmarks.android.properties import conditions, describe, fast_cores, pairs, pin_to, read_cores, throttled
 from attar.benchmarks.android.runner import NotRunning, Runner
 from attar.benchmarks.android.tool import Tool, find_tool
 from attar.benchmarks.latency import record

@@ -45,7 +45,7 @@ class Conditions(_Message):
     charging: bool | None = None
 
 
-class Device(_Message):
+class VisitorDevice(_Message):
     """What a browser tells of itself; the user agent's client hints only where it has them."""
 
     user_agent: Sentence
@@ -64,7 +64,7 @@ class Device(_Message):
 class Hello(_Message):
     """The first message: `webgpu` says whether it has an adapter."""
 
-    device: Device
+    device: VisitorDevice
     webgpu: bool
     conditions: Conditions
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attar.benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round
-from attar.benchmarks.lab.plan import Plan
+from attar.benchmarks.lab.plan import LabPlan
 from attar.benchmarks.lab.session import Session
 from attar.benchmarks.latency import record
 from attar.benchmarks.latency.record import Record
@@ -28,7 +28,11 @@ class Laboratory:
     """Takes parsed messages, tells the terminal what happens, and writes records as devices finish."""
 
     def __init__(
-        self, plan: Plan, output: Path, patience: float = PATIENCE, keep: Callable[[list[Record]], object] | None = None
+        self,
+        plan: LabPlan,
+        output: Path,
+        patience: float = PATIENCE,
+        keep: Callable[[list[Record]], object] | None = None,
     ) -> None:
         """Hand what a device measured to `keep` too, if given; the same records given twice are kept once."""
         self.plan, self.output, self.patience, self._keep = plan, output, patience, keep

@@ -54,7 +54,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LabPlan:
     """The same for every device.
 
     `contents` are the files themselves, one an entry; `pixels` is uint8 N x S x S x 3; `expected` is by file, float
@@ -104,7 +104,7 @@ class Plan:
         }
 
 
-def make_plan(exports: Path, *, seconds: float, threads: int, versions: Mapping[str, str]) -> Plan:
+def make_plan(exports: Path, *, seconds: float, threads: int, versions: Mapping[str, str]) -> LabPlan:
     """Read an exports folder: files a browser can run, and the golden photos with what each file answers.
 
     Raises:
@@ -134,7 +134,7 @@ def make_plan(exports: Path, *, seconds: float, threads: int, versions: Mapping[
     golden = read_json(exports / GOLDEN / "golden.json")
     pixels = np.stack([np.asarray(open_image(exports / GOLDEN / image["file"])) for image in golden["images"]])
     expected = {entry.file: np.asarray(golden["files"][entry.file]["probabilities"]) for entry in entries}
-    return Plan(manifest.bundle["name"], entries, contents, pixels, expected, seconds, threads, versions)
+    return LabPlan(manifest.bundle["name"], entries, contents, pixels, expected, seconds, threads, versions)
 
 
 def _content(exports: Path, entry: Any) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from attar.benchmarks.lab import visitor
 from attar.benchmarks.lab.agreement import judge
 from attar.benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round
-from attar.benchmarks.lab.plan import RUNTIMES, Job, Plan
+from attar.benchmarks.lab.plan import RUNTIMES, Job, LabPlan
 from attar.benchmarks.latency.measure import BLOCK, MAX_SAMPLES, MIN_SAMPLES
 from attar.benchmarks.latency.record import Record
 
@@ -42,7 +42,7 @@ class Session:
     handed out and now.
     """
 
-    def __init__(self, plan: Plan, hello: Hello, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, plan: LabPlan, hello: Hello, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self.plan, self.hello = plan, hello
         self.work = [Work(job) for job in plan.jobs(hello.webgpu)]
         self.device = visitor.describe(hello.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from attar.benchmarks.lab.inbox import Device
+from attar.benchmarks.lab.inbox import VisitorDevice
 
 KIND = "browser"
 
@@ -31,7 +31,7 @@ _BROWSERS = (
 """Most browsers name others too: the first that matches is the one."""
 
 
-def describe(device: Device) -> dict[str, Any]:
+def describe(device: VisitorDevice) -> dict[str, Any]:
     """As a record's `device`. Browsers do not tell the CPU's model: `cpu` is its architecture, or None."""
     platform = f"{device.platform or ''} {device.platform_version or ''}".strip()
     return {

@@ -18,7 +18,7 @@ from attar.benchmarks.runtimes import runtime_for
 _STATUS = Path("/proc/self/status")
 
 
-def probe(format: str, path: str, threads: int) -> dict[str, int | None]:
+def cold_start(format: str, path: str, threads: int) -> dict[str, int | None]:
     """Load a file and run it twice -> nanoseconds to load, nanoseconds of the first inference, bytes of memory."""
     runtime = runtime_for(format)
     runtime.preload()
@@ -66,4 +66,4 @@ def _status(key: str) -> int | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(probe(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
+    print(json.dumps(cold_start(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

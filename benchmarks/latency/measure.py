@@ -105,7 +105,7 @@ def bench(
     loads = 1 if quick else PROBES
     say(_announced(len(own), loads, seconds, quick))
     with bar("Loading in fresh processes", loads * len(own)) as step:
-        probes = [_probe_often(candidate, threads, step, loads) for candidate in own] + [[]] * len(beside)
+        cold_starts = [_cold_starts(candidate, threads, step, loads) for candidate in own] + [[]] * len(beside)
     measured = measure([(each.runtime, each.path) for each in candidates], threads, seconds, cool_down)
     device["load_average"].append(load_average())
     with bar("Profiling", len(own)) as step:
@@ -114,7 +114,7 @@ def bench(
     records = [
         _record(candidate, warmup, taken, probe, profile, measured.waited, about)
         for candidate, warmup, taken, probe, profile in zip(
-            candidates, measured.warmups, measured.samples, probes, profiles
+            candidates, measured.warmups, measured.samples, cold_starts, profiles
         )
     ]
     record.append(records[: len(own)], Path(output) if output else Path(exports).resolve().parent)
@@ -266,7 +266,7 @@ def _announced(files: int, loads: int, seconds: float, quick: bool) -> str:
     return text + f"{seconds:g} seconds" + ("." if quick else "; then each is profiled.")
 
 
-def _probe_often(candidate: _Candidate, threads: int, step: Any, loads: int) -> list[dict[str, int | None]]:
+def _cold_starts(candidate: _Candidate, threads: int, step: Any, loads: int) -> list[dict[str, int | None]]:
     """Results of so many fresh processes, one after another."""
     words = (candidate.runtime, candidate.path.resolve(), threads)
     command = module_command("attar.benchmarks.latency.cold_start", *words)
@@ -299,7 +299,7 @@ def _record(
     candidate: _Candidate,
     warmup: WarmUp,
     samples: Sequence[int],
-    probes: Sequence[dict[str, int | None]],
+    cold_starts: Sequence[dict[str, int | None]],
     profile: Profile | None,
     waited: float | None,
     about: dict[str, Any],
@@ -313,7 +313,7 @@ def _record(
         conditions["profile"] = {"inference": profile.inference, "runs": profile.runs}
     if isinstance(runtime, Planner):
         conditions["plan"] = runtime.plan(candidate.path)
-    memory = [probe["peak_memory"] for probe in probes if probe["peak_memory"] is not None]
+    memory = [probe["peak_memory"] for probe in cold_starts if probe["peak_memory"] is not None]
     return Record(
         target=str(entry.target),
         file=entry.file,
@@ -322,8 +322,8 @@ def _record(
         runtime={"name": runtime.NAME, "version": runtime.version()},
         warmup=warmup.runs,
         samples=tuple(samples),
-        load=tuple(probe["load"] or 0 for probe in probes),
-        first=tuple(probe["first"] or 0 for probe in probes),
+        load=tuple(probe["load"] or 0 for probe in cold_starts),
+        first=tuple(probe["first"] or 0 for probe in cold_starts),
         peak_memory=int(median(memory)) if memory else None,
         partitions=entry.partitions,
         operators=profile.operators if profile else None,

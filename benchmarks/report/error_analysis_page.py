@@ -25,23 +25,23 @@ CHOSEN_ON_VALIDATION = (
     "measure what you take on other photos."
 )
 
-Probes = Mapping[str, Any]
+Trials = Mapping[str, Any]
 """What `attar.distill.trials` found, as plain data."""
 
 
-def write_shortfall(shortfall: Shortfall, output: Path, probes: Probes | None = None) -> Path:
+def write_shortfall(shortfall: Shortfall, output: Path, trials: Trials | None = None) -> Path:
     """Write shortfall.json and shortfall.md into a folder; returns the page's path."""
-    write_json(output / "shortfall.json", to_json(shortfall, probes))
-    write_text(output / "shortfall.md", markdown(shortfall, probes))
+    write_json(output / "shortfall.json", to_json(shortfall, trials))
+    write_text(output / "shortfall.md", markdown(shortfall, trials))
     return output / "shortfall.md"
 
 
-def to_json(shortfall: Shortfall, probes: Probes | None = None) -> dict[str, Any]:
+def to_json(shortfall: Shortfall, trials: Trials | None = None) -> dict[str, Any]:
     """Both as plain data."""
-    return {**shortfall.to_json(), "probe": None if probes is None else dict(probes)}
+    return {**shortfall.to_json(), "trials": None if trials is None else dict(trials)}
 
 
-def markdown(shortfall: Shortfall, probes: Probes | None = None) -> str:
+def markdown(shortfall: Shortfall, trials: Trials | None = None) -> str:
     """The page, ending with a newline."""
     names = {model: plain(about["name"]) for model, about in shortfall.models.items()}
     title = f"# Where {names['student']} falls short"
@@ -63,8 +63,8 @@ def markdown(shortfall: Shortfall, probes: Probes | None = None) -> str:
         ]
     if "teacher" in names:
         parts += ["## New confusions", _confusions(shortfall)]
-    if probes is not None:
-        parts += ["## What may help", *_probes(probes)]
+    if trials is not None:
+        parts += ["## What may help", *_trials(trials)]
     return "\n\n".join([*parts, *shortfall.notes]) + "\n"
 
 
@@ -102,14 +102,14 @@ def summary(shortfall: Shortfall) -> list[str]:
     return lines
 
 
-def probe_table(probes: Probes) -> Table:
+def trials_table(trials: Trials) -> Table:
     """What was tried, for the terminal."""
     from rich.table import Table
     from rich.text import Text
 
-    caption = Text("\n".join([*_headings(probes), CHOSEN_ON_VALIDATION]))
+    caption = Text("\n".join([*_headings(trials), CHOSEN_ON_VALIDATION]))
     view = Table(caption=caption, caption_justify="left", header_style="bold")
-    titles, *rows = _probe_rows(probes)
+    titles, *rows = _trial_rows(trials)
     for title in titles:
         view.add_column(title)
     for row in rows:
@@ -171,19 +171,19 @@ def _confusions(shortfall: Shortfall) -> str:
     return f"{table(rows) if len(rows) > 1 else 'None beyond chance.'}\n\n{rest}"
 
 
-def _probes(probes: Probes) -> list[str]:
-    return [*_headings(probes), table(_probe_rows(probes)), CHOSEN_ON_VALIDATION]
+def _trials(trials: Trials) -> list[str]:
+    return [*_headings(trials), table(_trial_rows(trials)), CHOSEN_ON_VALIDATION]
 
 
-def _headings(probes: Probes) -> list[str]:
-    return [probes["suggestion"], probes["how"], *probes["left_out"]]
+def _headings(trials: Trials) -> list[str]:
+    return [trials["suggestion"], trials["how"], *trials["left_out"]]
 
 
-def _probe_rows(probes: Probes) -> list[list[str]]:
-    level = f"vs control [{100 * probes['level']:.2f}%]"
+def _trial_rows(trials: Trials) -> list[list[str]]:
+    level = f"vs control [{100 * trials['level']:.2f}%]"
     rows = [["change", "what", "top-1", level, "verdict"]]
-    rows.append(["none (control)", "", percent(probes["control"]), EMPTY, EMPTY])
-    for each in probes["tried"]:
+    rows.append(["none (control)", "", percent(trials["control"]), EMPTY, EMPTY])
+    for each in trials["tried"]:
         gain = Interval(each["gain"], each["low"], each["high"])
         rows.append([each["change"], each["what"], percent(each["top1"]), _change(gain), each["verdict"]])
     return rows

@@ -35,7 +35,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Profile:
+class FlameChart:
     """The groups of an inference, most time first and the rest last; their tenths add up to 1000.
 
     Attributes:
@@ -48,7 +48,9 @@ class Profile:
     slowed: float | None
 
 
-def profile_of(operators: Sequence[dict[str, Any]], latency: float, profiled: float | None = None) -> Profile | None:
+def flame_chart_of(
+    operators: Sequence[dict[str, Any]], latency: float, profiled: float | None = None
+) -> FlameChart | None:
     """What a flame chart shows.
 
     Args:
@@ -75,7 +77,7 @@ def profile_of(operators: Sequence[dict[str, Any]], latency: float, profiled: fl
     groups = [_group(name, nodes, own, total) for (name, nodes), own in zip(ordered, tenths)]
     if rest > 0:
         groups.append(Group(REST, rest, left, 0, (Node(REST, rest, left),), rest=True))
-    return Profile(total, tuple(groups), total / latency if total > latency * 1.005 else None)
+    return FlameChart(total, tuple(groups), total / latency if total > latency * 1.005 else None)
 
 
 def in_tenths(times: Sequence[float], whole: int = 1000) -> list[int]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from attar.benchmarks.report.columns import EMPTY, columns
 from attar.benchmarks.report.comparison import ClassRow, Comparison, Device, Example, Row, Timing
-from attar.benchmarks.report.flame_chart import Profile, profile_of
+from attar.benchmarks.report.flame_chart import FlameChart, flame_chart_of
 from attar.benchmarks.report.pareto import points_of
 from attar.benchmarks.report.picture import latency_svgs, legend, reliability_svgs
 from attar.benchmarks.report.summary import headline
@@ -56,7 +56,7 @@ class Flame:
 
     device: Device
     timing: Timing
-    profile: Profile
+    profile: FlameChart
     chosen: bool
 
 
@@ -120,7 +120,7 @@ def _flames(comparison: Comparison) -> list[list[Flame]]:
         own = [
             Flame(device, each, profile, each is device.best(device.choice.target or ""))
             for each in device.timings
-            if each.operators and (profile := profile_of(each.operators, each.latency.p50, each.profiled))
+            if each.operators and (profile := flame_chart_of(each.operators, each.latency.p50, each.profiled))
         ]
         if own:
             flames.append(sorted(own, key=lambda flame: (not flame.chosen, flame.timing.latency.p50)))

@@ -54,7 +54,7 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
     from attar.export.export import BATCH, CALIBRATION
     from attar.export.litert import ByPlan
     from attar.export.recovery import RANKED, scan
-    from attar.export.tflite.quantize import Plan
+    from attar.export.tflite.quantize import QuantizationPlan
     from attar.export.verify import spread
     from attar.inference import predict
 
@@ -68,7 +68,7 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
     answers = predict(model, chosen)
     with tempfile.TemporaryDirectory() as folder:
         files = _Distances(by_plan, Path(folder) / "int8.tflite", chosen, answers)
-        plan = Plan(**_plan_of(entries))
+        plan = QuantizationPlan(**_plan_of(entries))
         whole = files.divergence(plan)
         layers = [{"layer": each.layer, "score": each.score} for each in scan(files, plan)]
     path = output / FILE

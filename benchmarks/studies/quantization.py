@@ -23,16 +23,18 @@ from attar.export.capture_output import captured
 from attar.export.export import CALIBRATION
 from attar.export.litert import ByPlan, open_runner
 from attar.export.recovery import RANGES, TOOLS, divergence
-from attar.export.tflite.quantize import Plan
+from attar.export.tflite.quantize import QuantizationPlan
 from attar.export.verify import Reference, spread, student_reference
 from attar.inference import predict
 from attar.metrics import bootstrap_interval, correct
 from attar.provenance import data_of
 
-PLANS: dict[str, Plan] = {
-    **{name: Plan(ranges=kind) for kind, name in RANGES.items()},
-    **{f"whole ranges, {name}": Plan(**change) for name, change in TOOLS},
-    "least-squares ranges, all tools": Plan(ranges="mse", weights="octav", equalize=True, correct_bias=True),
+PLANS: dict[str, QuantizationPlan] = {
+    **{name: QuantizationPlan(ranges=kind) for kind, name in RANGES.items()},
+    **{f"whole ranges, {name}": QuantizationPlan(**change) for name, change in TOOLS},
+    "least-squares ranges, all tools": QuantizationPlan(
+        ranges="mse", weights="octav", equalize=True, correct_bias=True
+    ),
 }
 
 

@@ -40,7 +40,7 @@ from attar.distill.losses import objective_of
 from attar.distill.teacher_outputs import fill_cache, teacher_forward
 from attar.export.verify import spread
 from attar.files import write_json, write_text
-from attar.inference import device
+from attar.inference import torch_device
 from attar.metrics import bootstrap_interval
 from attar.recipe import DistillSpec, read_recipe
 from attar.train.checkpoints import discard
@@ -150,7 +150,7 @@ def _courses(
         store = PhotoStore(photos.train, size)
         return ViewLoader(store, labels_of(photos.train), views, size=size, batch_size=spec.batch_size, seed=0)
 
-    model = teachers.load(teacher).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = teachers.load(teacher).to(torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective, own = objective_of(spec), loader(spec.size)
     return {
         LABELS: Course(own, loss_function(objective, None)),
@@ -193,7 +193,7 @@ def with_live(teacher: torch.nn.Module) -> Objective:
     def loss_of(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         assert isinstance(batch, Shown)
         soft = {
-            kind: torch.from_numpy(values).to(device())
+            kind: torch.from_numpy(values).to(torch_device())
             for kind, values in teacher_forward(teacher, batch.to_teacher).items()
         }
         return model(batch.images, batch.labels, soft)

@@ -28,7 +28,7 @@ from attar.benchmarks.latency.host import describe
 from attar.benchmarks.studies import teacher_cache
 from attar.console import say
 from attar.files import write_json, write_text
-from attar.inference import device
+from attar.inference import torch_device
 
 SIDES = {"cuda": (4096, 8192, 16384), "cpu": (512, 1024, 2048)}
 """Sides of the square matrices whose product is timed."""
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=1968, help="training photos for cache and student")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of training")
     options = parser.parse_args()
-    where = device()
+    where = torch_device()
     say(f"matrix products on {_name(where)}")
     peak = max(_matrix_peak(side, where) for side in SIDES.get(where.type, SIDES["cpu"]))
     say(options.teacher)

@@ -27,7 +27,7 @@ ATTENTION = f".*{Attend.__name__}.*"
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """How a file is quantized; plain data.
 
     Attributes:
@@ -62,7 +62,7 @@ class Quantization:
         """Names of the layers, in the order they run."""
         return tuple(layer.name for layer in self._layers)
 
-    def quantize(self, plan: Plan) -> bytes:
+    def quantize(self, plan: QuantizationPlan) -> bytes:
         """The quantized file, with an int8 input of scale 1/128 and zero point 0 unless its first layer is float."""
         if plan.equalize:
             return self._equalized.quantize(replace(plan, equalize=False))
@@ -78,7 +78,7 @@ class Quantization:
     @cached_property
     def _one(self) -> dict[str, Any]:
         """The quantizer's ranges of one image: which tensors it wants to know of, and in what form."""
-        work = self._recipe(self._content, Plan())
+        work = self._recipe(self._content, QuantizationPlan())
         [(signature, tensors)] = _signatures(self._content).items()
         ranges: dict[str, Any] = work.calibrate({signature: [{tensors["inputs"][0]: self._images[:1]}]}, num_threads=2)
         return ranges
@@ -103,7 +103,7 @@ class Quantization:
         _pin_input(self._content, own)
         return own
 
-    def _recipe(self, content: bytes, plan: Plan) -> Any:
+    def _recipe(self, content: bytes, plan: QuantizationPlan) -> Any:
         work = require("ai_edge_quantizer.quantizer").Quantizer(bytearray(content))
         names = require("ai_edge_quantizer.qtyping").TFLOperationName
         algorithm = require("ai_edge_quantizer.algorithm_manager").AlgorithmName
@@ -123,7 +123,7 @@ class Quantization:
             work.update_quantization_recipe(pattern_of(kept), names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
         return work
 
-    def _quantize(self, content: bytes, plan: Plan) -> bytes:
+    def _quantize(self, content: bytes, plan: QuantizationPlan) -> bytes:
         return bytes(self._recipe(content, plan).quantize(self._ranges(plan.ranges)).quantized_model)
 
     def _with_corrected_biases(self, quantized: bytes) -> bytes:

@@ -50,7 +50,7 @@ def test_round_trip_in_half_precision(tmp_path: Path) -> None:
 
 def test_photos_each_in_a_view_of_its_own(tmp_path: Path) -> None:
     views, index = np.array([2, 0, 1, 0, 2, 2]), np.array([5, 5, 3, 0, 1, 5])
-    for kind, found in filled(tmp_path / "c").answers(views, index, BOTH).items():
+    for kind, found in filled(tmp_path / "c").outputs(views, index, BOTH).items():
         wanted = STORED[kind][views, index].astype(np.float16).astype(np.float32)
         assert found.dtype == np.float32 and np.array_equal(found, wanted), kind
 
@@ -66,7 +66,7 @@ def test_the_size_is_told_before_it_is_built(tmp_path: Path, capsys: pytest.Capt
     assert cache.bytes_to_build(range(3)) == 3 * 6 * 4 * 2
     assert cache.bytes_to_build(range(3), BOTH) == 3 * 6 * (4 + 30) * 2
     cache.build(range(3), batches, BOTH)
-    assert "3 views of 6 photos (logits, map): 1.2 kB" in capsys.readouterr().err
+    assert "3 views of 6 photos (logits, feature_map): 1.2 kB" in capsys.readouterr().err
     stored = sum(np.load(path).nbytes for path in (tmp_path / "c").glob("*.npy"))
     assert stored == 3 * 6 * (4 + 30) * 2 and cache.bytes_to_build(range(3), BOTH) == 0
     cache.build(range(3), batches, BOTH)
@@ -78,7 +78,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(InputError, match=r"needs 3 views of 6 photos \(logits, map\): 1\.2 kB.* 1\.0 kB left"):
+    with pytest.raises(InputError, match=r"needs 3 views of 6 photos \(logits, feature_map\): 1\.2 kB.* 1\.0 kB left"):
         filled(tmp_path / "c")
     assert not list((tmp_path / "c").iterdir())
     filled(tmp_path / "c", views=1)
@@ -157,7 +157,7 @@ def test_any_other_key_is_an_error_that_names_it(key: str, value: object, name: 
 
 def test_answers_of_another_shape_are_an_error_that_names_it(tmp_path: Path) -> None:
     filled(tmp_path / "c")
-    with pytest.raises(InputError, match=r"another map shape \(\(5, 2, 3\), not \(5, 4, 4\)\)"):
+    with pytest.raises(InputError, match=r"another feature_map shape \(\(5, 2, 3\), not \(5, 4, 4\)\)"):
         TeacherCache(tmp_path / "c", **ABOUT).expect({"feature_map": (5, 4, 4)})
 
 

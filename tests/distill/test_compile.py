@@ -82,4 +82,4 @@ def test_the_recipe_asks_for_it(photos: Photos, tmp_path: Path, monkeypatch: pyt
     distill_student(
         photos, spec.model_copy(update={"compile_teacher": True}), tmp_path / "with", teacher=bundle, views=VIEWS
     )
-    assert asked == ["answers", "forward"]
+    assert asked == ["outputs", "forward"]

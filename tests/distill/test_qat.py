@@ -174,12 +174,12 @@ def test_the_simulation_harms_as_much_as_the_integer_file(parent: Bundle, photos
     from attar.export.capture_output import captured
     from attar.export.litert import ByPlan, open_runner
     from attar.export.recovery import divergence
-    from attar.export.tflite.quantize import Plan
+    from attar.export.tflite.quantize import QuantizationPlan
 
     pixels = load_pixels(photos.train, parent.preprocessing)
     student = students.load(parent)
     with captured():
-        ByPlan(student, parent, "int8", pixels).write(Plan("whole"), tmp_path / "int8.tflite")
+        ByPlan(student, parent, "int8", pixels).write(QuantizationPlan("whole"), tmp_path / "int8.tflite")
         integer = open_runner(tmp_path / "int8.tflite").predict(pixels)
     aware = QuantizationAware(copy.deepcopy(student)).train()
     with torch.no_grad():

@@ -16,7 +16,7 @@ from attar.cli import app
 from attar.data.photos import DataSpec, Photos, read_photos
 from attar.data.views import ViewPolicy
 from attar.distill import distill_student, fit, trials
-from attar.distill.trials import CHANGES, Tried, probe
+from attar.distill.trials import CHANGES, Tried, run_trials
 from attar.errors import InputError
 from attar.metrics import paired_interval
 from attar.recipe import DistillSpec, FinetuneSpec
@@ -84,7 +84,7 @@ def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_
 
     def watched(model: torch.nn.Module, spec: DistillSpec, loader: object, *rest: object, **more: object) -> object:
         views = [int(next(iter(loader.epoch(epoch))).view[0]) for epoch in range(spec.epochs)]
-        if not killed and more["title"] == "Probing schedule":
+        if not killed and more["title"] == "Trial of schedule":
             killed.append(True)
             raise KeyboardInterrupt
         assert more["title"] not in seen  # what is finished is not computed again
@@ -95,15 +95,15 @@ def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_
 
     monkeypatch.setattr(fit, "train", watched)
     with pytest.raises(KeyboardInterrupt):
-        probe(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
-    assert set(seen) == {"Probing control", "Probing views"}
-    found = probe(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
+        run_trials(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
+    assert set(seen) == {"Trial of control", "Probing views"}
+    found = run_trials(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
     assert seen == {
-        "Probing control": ([0], 32, 16),
-        "Probing views": ([1], 32, 16),
-        "Probing schedule": ([0, 0], 32, 16),
-        "Probing head": ([0], 32, 32),
-        "Probing size": ([0], 64, 16),
+        "Trial of control": ([0], 32, 16),
+        "Trial of views": ([1], 32, 16),
+        "Trial of schedule": ([0, 0], 32, 16),
+        "Trial of head": ([0], 32, 32),
+        "Trial of size": ([0], 64, 16),
     }
     assert all(torch.equal(start, starts[0]) for start in starts)  # each from the student, not from the one before
     assert {each.change for each in found.tried} == set(CHANGES) and not found.left_out
@@ -115,7 +115,7 @@ def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_
         raise AssertionError("trained again")
 
     monkeypatch.setattr(fit, "train", refuse)
-    assert probe(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache") == found
+    assert run_trials(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache") == found
 
 
 def test_an_interval_with_zero_in_it_is_no_evidence() -> None:
@@ -138,25 +138,25 @@ def test_only_what_has_evidence_is_suggested(
     student, teacher = bundles(made)
     right = {"control": 3, "views": 4, "schedule": 12, "head": 3, "size": 0}
     monkeypatch.setattr(trials, "_right", lambda name, *_: np.arange(12) < right[name])
-    found = probe(student, photos, tmp_path / "p", teacher=teacher)
+    found = run_trials(student, photos, tmp_path / "p", teacher=teacher)
     assert [each.change for each in found.tried] == ["schedule", "views", "head", "size"]
     assert [each.verdict for each in found.tried] == ["helps", "no evidence", "no evidence", "no evidence"]
     assert "schedule (twice the epochs), +75.0 points" in found.suggestion and "views" not in found.suggestion
     right["schedule"] = 4
-    assert "no evidence" in probe(student, photos, tmp_path / "p", teacher=teacher).suggestion
+    assert "no evidence" in run_trials(student, photos, tmp_path / "p", teacher=teacher).suggestion
 
 
 def test_another_teacher_and_other_photos_are_refused(photos: Photos, made: Path, tmp_path: Path) -> None:
     student, teacher = bundles(made)
     with pytest.raises(InputError, match="and none is given to probe it with"):
-        probe(student, photos, tmp_path / "p")
+        run_trials(student, photos, tmp_path / "p")
     moved = read_photos(DataSpec(photos.spec.path, seed=1))
     with pytest.raises(InputError, match="not the photos that"):
-        probe(student, moved, tmp_path / "p", teacher=teacher)
+        run_trials(student, moved, tmp_path / "p", teacher=teacher)
     about = {"labels": student.labels, "preprocessing": student.preprocessing}
     bare = students.save(students.load(student), tmp_path / "s", **about)
     with pytest.raises(InputError, match="does not say how it was trained"):
-        probe(bare, photos, tmp_path / "p", teacher=teacher)
+        run_trials(bare, photos, tmp_path / "p", teacher=teacher)
     assert not (tmp_path / "p").exists()
     balanced = STUDENT.model_copy(update={"balance": "logit_adjusted", "weight": 1.0})
     with pytest.raises(InputError, match=r"student\.balance"):
@@ -168,12 +168,12 @@ def test_the_command_line_finds_teacher_and_cache_beside_the_student(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trials, "CHANGES", {"views": CHANGES["views"]})
-    command = ["shortfall", str(made / "student"), "--probe", "-o", str(tmp_path / "s")]
+    command = ["shortfall", str(made / "student"), "--trials", "-o", str(tmp_path / "s")]
     first = CliRunner().invoke(app, [*command, "--json"])
     value = json.loads(first.stdout)
     assert set(value["models"]) == {"teacher", "student"} and value["images"] == 12 and not value["notes"]
-    assert [each["change"] for each in value["probe"]["tried"]] == ["views"]
-    assert not (tmp_path / "s" / "probe" / "teacher-cache").exists()
+    assert [each["change"] for each in value["trials"]["tried"]] == ["views"]
+    assert not (tmp_path / "s" / "trials" / "teacher-cache").exists()
     assert value == json.loads((tmp_path / "s" / "shortfall.json").read_text())
     again = CliRunner().invoke(app, [*command, "--baseline", str(made / "student")], env={"COLUMNS": "200"})
     assert again.exit_code == 0 and "vs baseline" in again.stdout and "no evidence" in again.stdout

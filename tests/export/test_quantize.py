@@ -18,7 +18,7 @@ from attar.export.tflite import graph
 from attar.export.tflite.bias import correct_biases
 from attar.export.tflite.equalize import equalize, pairs
 from attar.export.tflite.layers import NONE, RELU, constant, drop_unread, layers, set_input
-from attar.export.tflite.quantize import Plan, Quantization
+from attar.export.tflite.quantize import Quantization, QuantizationPlan
 from attar.export.tflite.ranges import Activation, average, least_squares, observe, percentile, quantized, whole
 from attar.students.rewrites import phone_safe
 
@@ -153,7 +153,7 @@ def test_a_constant_that_others_share_keeps_its_value_for_them(content, images):
 def test_bias_correction_undoes_the_mean_error_of_rounded_weights(content, images, quantization):
     """Of a pointwise layer exactly: its output's channel means come back to those of the float weights."""
     with captured():
-        rounded = layers(graph.read(quantization.quantize(Plan())))
+        rounded = layers(graph.read(quantization.quantize(QuantizationPlan())))
         seen = observe(content, images)
     means = {name: activation.means for name, activation in seen.items()}
     model = graph.read(content)
@@ -239,11 +239,11 @@ def test_ranges_hold_what_was_seen(content, images):
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan("whole"),
-        Plan("average"),
-        Plan("percentile"),
-        Plan("mse", "octav"),
-        Plan("mse", equalize=True, correct_bias=True),
+        QuantizationPlan("whole"),
+        QuantizationPlan("average"),
+        QuantizationPlan("percentile"),
+        QuantizationPlan("mse", "octav"),
+        QuantizationPlan("mse", equalize=True, correct_bias=True),
     ],
     ids=lambda plan: f"{plan.ranges}-{plan.weights}-{plan.equalize}",
 )
@@ -260,7 +260,7 @@ def test_every_plan_gives_a_whole_integer_file(quantization, plan):
 def test_a_layer_that_stays_float_keeps_its_weights(quantization, content):
     kept = quantization.layers[0], quantization.layers[5]
     with captured():
-        made = layers(graph.read(quantization.quantize(Plan(keep_float=kept))))
+        made = layers(graph.read(quantization.quantize(QuantizationPlan(keep_float=kept))))
     original = layers(graph.read(content))
     same = [np.array_equal(a.weight, b.weight) for a, b in zip(made, original, strict=True)]
     assert [quantization.layers[i] for i, equal in enumerate(same) if equal] == list(kept)
@@ -268,7 +268,7 @@ def test_a_layer_that_stays_float_keeps_its_weights(quantization, content):
 
 def test_with_every_layer_float_nothing_is_lost_but_the_rounding_of_pixels(quantization, content, images):
     with captured():
-        made = quantization.quantize(Plan(keep_float=quantization.layers))
+        made = quantization.quantize(QuantizationPlan(keep_float=quantization.layers))
     pixels = np.clip(np.round(images * 128), -128, 127) / 128
     want, found = logits(content, pixels.astype(np.float32)), logits(made, pixels.astype(np.float32))
     assert np.abs(want - found).max() <= 1e-4 * np.abs(want).max()

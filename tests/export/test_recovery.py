@@ -20,7 +20,7 @@ from attar.errors import GateError
 from attar.export.export import export_student
 from attar.export.manifest import FileEntry, read_manifest
 from attar.export.recovery import RANGES, TOOLS, Try, divergence, recover
-from attar.export.tflite.quantize import Plan
+from attar.export.tflite.quantize import QuantizationPlan
 from attar.export.verify import verify
 from attar.inference import to_tensor
 from attar.preprocessing import Preprocessing
@@ -160,9 +160,9 @@ class Imagined:
 
     def __init__(self, bad: set[str], tool: dict[str, Any] | None = None, loud: Set[str] = frozenset()) -> None:
         self.layers = tuple(f"layer{i}" for i in range(20))
-        self.bad, self.tool, self.loud, self.last = bad, tool, loud, Plan()
+        self.bad, self.tool, self.loud, self.last = bad, tool, loud, QuantizationPlan()
 
-    def divergence(self, plan: Plan) -> float:
+    def divergence(self, plan: QuantizationPlan) -> float:
         self.last = plan
         integer = set(self.layers) - set(plan.keep_float)
         if len(integer) == 1 and integer <= self.loud:
@@ -170,7 +170,7 @@ class Imagined:
         helped = self.tool is not None and all(getattr(plan, key) == value for key, value in self.tool.items())
         return 0.0 if helped else len(self.bad - set(plan.keep_float)) / 10
 
-    def attempt(self, tool: str, plan: Plan) -> tuple[Try, FileEntry | None]:
+    def attempt(self, tool: str, plan: QuantizationPlan) -> tuple[Try, FileEntry | None]:
         away = self.divergence(plan)
         entry = FileEntry("litert:int8", "file", "", 0, {}, "", {}, None, {}) if away == 0 else None
         return Try(tool, plan, away, 10 * away, "" if entry else "it diverges"), entry
@@ -197,7 +197,7 @@ def test_plans_are_ranked_again_without_the_worst_layers():
     """With a layer that drowns the rest, a tool seems to do nothing; it matters once that layer is float."""
 
     class Drowned(Imagined):
-        def divergence(self, plan: Plan) -> float:
+        def divergence(self, plan: QuantizationPlan) -> float:
             away = super().divergence(plan)
             other = 0.001 if plan.ranges == "mse" and not self.bad - set(plan.keep_float) else 0.002
             return away if away else (0.0 if len(plan.keep_float) > 18 else other)

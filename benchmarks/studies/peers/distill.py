@@ -46,7 +46,7 @@ from attar.distill.teacher_outputs import fill_cache
 from attar.errors import GateError
 from attar.export.verify import spread
 from attar.files import read_json, write_json, write_text
-from attar.inference import device
+from attar.inference import torch_device
 from attar.preprocessing import Preprocessing
 from attar.recipe import DistillSpec, read_recipe
 from attar.train.evaluation import validator
@@ -119,7 +119,7 @@ def attar_live(work: Work) -> dict[str, Any]:
     """attar's loop with the teacher asked at every step."""
     clock = Clock(work)
     shapes = fill_cache(work.teacher, work.photos, work.views, work.folder / "teacher-cache", epochs=0)
-    teacher: Any = teachers.load(work.teacher).to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher: Any = teachers.load(work.teacher).to(torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     _train(work, clock, Both(work.labels_loader, work.loader(teacher.size)), with_live(teacher), shapes)
     return {"epochs": clock.epochs, "building": 0.0}
 

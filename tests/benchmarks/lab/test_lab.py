@@ -28,9 +28,9 @@ from attar.benchmarks.lab import server as server_module
 from attar.benchmarks.lab.agreement import judge
 from attar.benchmarks.lab.assets import Assets
 from attar.benchmarks.lab.connections import LARGEST_HEAD, Bounds
-from attar.benchmarks.lab.inbox import LONGEST, Device, Done, Failure, Hello, Ready, Refused, Round, parse
+from attar.benchmarks.lab.inbox import LONGEST, Done, Failure, Hello, Ready, Refused, Round, VisitorDevice, parse
 from attar.benchmarks.lab.laboratory import MOST_DEVICES, Laboratory
-from attar.benchmarks.lab.plan import Plan, make_plan
+from attar.benchmarks.lab.plan import LabPlan, make_plan
 from attar.benchmarks.lab.server import make_app, make_config
 from attar.benchmarks.lab.session import Session
 from attar.benchmarks.lab.visitor import describe, name
@@ -61,7 +61,7 @@ def entry(target: str, file: str) -> FileEntry:
 ENTRIES = (entry("litert:fp32", "a.tflite"), entry("litert:int8", "b.tflite"), entry("onnx:fp32", "c.onnx"))
 
 
-def plan(**changes: Any) -> Plan:
+def plan(**changes: Any) -> LabPlan:
     about: dict[str, Any] = {
         "name": "net",
         "entries": ENTRIES,
@@ -72,7 +72,7 @@ def plan(**changes: Any) -> Plan:
         "threads": 4,
         "versions": VERSIONS,
     }
-    return Plan(**{**about, **changes})
+    return LabPlan(**{**about, **changes})
 
 
 def hello(
@@ -381,16 +381,16 @@ def test_a_page_that_is_not_isolated_has_one_thread() -> None:
     ],
 )
 def test_devices_by_their_user_agent(agent: str, shown: str) -> None:
-    device = take(Device, hello(agent=agent)["device"])
+    device = take(VisitorDevice, hello(agent=agent)["device"])
     told = describe(device)
     assert name(told) == shown and told["user_agent"].isprintable()
 
 
 def test_a_device_may_not_write_to_the_terminal() -> None:
     about = {**hello()["device"], "model": "\x1b]0;owned\x07 [bold]Pixel[/bold]", "platform": "x" * 120}
-    assert "\x1b" not in name(describe(take(Device, about)))
+    assert "\x1b" not in name(describe(take(VisitorDevice, about)))
     with pytest.raises(Refused):
-        take(Device, {**about, "model": "x" * 121})
+        take(VisitorDevice, {**about, "model": "x" * 121})
 
 
 # --- over HTTP ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a file has to do is counted as by hand, the probes are files that compute, and bounds follow from both."""
+"""What a file has to do is counted as by hand, the cold_starts are files that compute, and bounds follow from both."""
 
 from __future__ import annotations
 

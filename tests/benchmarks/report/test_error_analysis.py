@@ -149,7 +149,7 @@ def test_page_table_and_json_say_the_same(tmp_path: Path) -> None:
     student[LABELS[:-40] == 3] = 1
     found = compared({"teacher": teacher, "student": student}, LABELS[:-40], COUNTS)
     tried = {"change": "views", "what": "more", "top1": 0.5, "gain": 0.01, "low": -0.02, "high": 0.04}
-    probes = {
+    trials = {
         "how": "Tried so.",
         "suggestion": "Do this.",
         "level": 0.95,
@@ -158,9 +158,9 @@ def test_page_table_and_json_say_the_same(tmp_path: Path) -> None:
         "left_out": ["head was not tried."],
         "tried": [{**tried, "verdict": "no evidence"}],
     }
-    write_shortfall(found, tmp_path, probes)
+    write_shortfall(found, tmp_path, trials)
     stored = json.loads((tmp_path / "shortfall.json").read_text())
-    assert stored == json.loads(json.dumps(to_json(found, probes))) and stored["probe"]["tried"][0]["gain"] == 0.01
+    assert stored == json.loads(json.dumps(to_json(found, trials))) and stored["trials"]["tried"][0]["gain"] == 0.01
     page = (tmp_path / "shortfall.md").read_text()
     for text in ("class 3", "Do this.", "no evidence", "head was not tried.", "used to choose", "left out: 1."):
         assert text in page, text

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attar.benchmarks.report.flame_chart import SMALLEST, TYPES, in_tenths, profile_of
+from attar.benchmarks.report.flame_chart import SMALLEST, TYPES, flame_chart_of, in_tenths
 
 # Nanoseconds, never so few that a millionth of them is nothing.
 times = st.lists(st.just(0.0) | st.floats(1e-3, 1e9), min_size=1, max_size=60)
@@ -29,7 +29,7 @@ def test_tenths_add_up_and_are_off_by_less_than_one(values: list[float]) -> None
 @given(times, st.integers(1, 14), st.floats(0.001, 1e4))
 @settings(deadline=None)
 def test_every_operator_is_in_one_group_and_all_is_accounted_for(values: list[float], types: int, p50: float) -> None:
-    profile = profile_of(told(values, types), p50)
+    profile = flame_chart_of(told(values, types), p50)
     if profile is None:
         assert sum(values) == 0
         return
@@ -43,23 +43,23 @@ def test_every_operator_is_in_one_group_and_all_is_accounted_for(values: list[fl
 
 def test_what_no_operator_took_is_named_and_profiling_that_slows_is_told() -> None:
     rows = told([3e6, 1e6], 2)
-    fast = profile_of(rows, latency=5.0)
+    fast = flame_chart_of(rows, latency=5.0)
     assert (
         fast
         and [(g.name, g.tenths, g.rest) for g in fast.groups]
         == [("T0", 600, False), ("T1", 200, False), ("outside of operators", 200, True)]
         and fast.slowed is None
     )
-    slow = profile_of(rows, latency=2.0)
+    slow = flame_chart_of(rows, latency=2.0)
     assert slow and slow.total == 4.0 and slow.slowed == 2.0 and not any(g.rest for g in slow.groups)
-    whole = profile_of(rows, latency=2.0, profiled=8.0)
+    whole = flame_chart_of(rows, latency=2.0, profiled=8.0)
     assert whole and [g.tenths for g in whole.groups] == [375, 125, 500] and whole.slowed == 4.0
 
 
 def test_small_nodes_stand_together() -> None:
-    profile = profile_of(told([1e6, *[1e6 * SMALLEST / 2] * 5], 1), latency=0.5)
+    profile = flame_chart_of(told([1e6, *[1e6 * SMALLEST / 2] * 5], 1), latency=0.5)
     assert profile and [node.name for node in profile.groups[0].nodes] == ["n0", "5 small ones"]
 
 
 def test_no_time_is_no_profile() -> None:
-    assert profile_of([], 1.0) is None and profile_of(told([0.0]), 1.0) is None
+    assert flame_chart_of([], 1.0) is None and flame_chart_of(told([0.0]), 1.0) is None

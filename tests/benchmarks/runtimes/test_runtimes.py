@@ -173,7 +173,7 @@ def test_core_ml_files_run_on_each_compute_unit(small: Any, tmp_path: Path, monk
         place = f"attar.benchmarks.runtimes:{name.replace('-', '_')}"
         monkeypatch.setitem(RUNTIMES, name, Described(place, "onnx"))
     monkeypatch.setattr(runtimes.coreml_gpu, "plan", lambda path: planned, raising=False)  # type: ignore[attr-defined]
-    monkeypatch.setattr(measure, "_probe_often", lambda *_: [{"load": 1, "first": 1, "peak_memory": 1}])
+    monkeypatch.setattr(measure, "_cold_starts", lambda *_: [{"load": 1, "first": 1, "peak_memory": 1}])
     lab = tmp_path / "lab.sqlite"
     first = measurement(small.exports, Tracking(lab, tag="v1"), seconds=0.1, output=tmp_path)
     assert [each.key for each in first.records] == [("onnx:fp32", f"stand-in {name}") for name in units]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attar.benchmarks.android.device import (
+from attar.benchmarks.android.properties import (
     Core,
     clusters,
     fast_cores,
