@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from attar import export
 from attar.benchmarks import bench
 from attar.benchmarks.latency.record import Record
 from attar.benchmarks.report.compare import compare
 from attar.benchmarks.report.comparison import READY, Comparison
 from attar.bundle import Bundle
 from attar.data.photos import DataSpec, Photos, read_photos
+from attar.export.export import export_student
 from attar.preprocessing import Preprocessing
 from attar.students import create_student
 from attar.students import save as save_student
@@ -56,7 +56,7 @@ def small(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Small:
         labels=photos.labels,
         preprocessing=Preprocessing(32),
     )
-    export.export_student(student, TARGETS, folder / "exports", photos=photos)
+    export_student(student, TARGETS, folder / "exports", photos=photos)
     records = bench(folder / "exports", seconds=0.2)
     comparison = compare(folder / "exports", bundle=student.path, teacher=teacher.path, photos=photos)
     assert not comparison.readiness.ready  # it is untrained; most tests are about the report of a student that is not

@@ -69,7 +69,7 @@ def test_all_four_go_through_a_run(installed: Path, shapes: Path, tmp_path: Path
 
 @pytest.mark.parametrize("first", ["attar_gzip", "attar_gzip.files", "attar.benchmarks.runtimes", "attar.export"])
 def test_the_order_of_imports_does_not_matter(installed: Path, first: str) -> None:
-    code = f"import {first}; from attar.export import parse_targets; print(*parse_targets(['gzip:all']))"
+    code = f"import {first}; from attar.export.targets import parse_targets; print(*parse_targets(['gzip:all']))"
     done = python(installed, "-c", code)
     assert done.stdout.split() == ["gzip:fp32", "gzip:int8"], done.stderr
 
