@@ -122,8 +122,7 @@ def report(
 
     Example: `attar report runs/attar --max-ms 5 --format html --format md`
     """
-    from attar.benchmarks import write_report
-    from attar.benchmarks.report.report import DEFAULT, check_formats, is_file
+    from attar.benchmarks.report.report import DEFAULT, check_formats, is_file, write_report
     from attar.console import say
     from attar.errors import InputError
     from attar.files import require_writable

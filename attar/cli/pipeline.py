@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from attar import benchmarks, readiness, teachers
-from attar.benchmarks.report.compare import Comparison
+from attar import readiness, teachers
+from attar.benchmarks.latency.measure import bench
+from attar.benchmarks.report.compare import Comparison, compare
+from attar.benchmarks.report.report import write_report
 from attar.bundle import Bundle, read_bundle
 from attar.cli.continuing import Earlier, earlier_run, what_changed
 from attar.console import say
@@ -78,12 +80,12 @@ def run(recipe: Recipe | Path | str, output: Path | str, continue_from: Path | s
         failed = export_files(recipe, photos, folder, student)
         say("Measuring latency ...")
         how = recipe.bench
-        benchmarks.bench(folder.exports, threads=how.threads, seconds=how.seconds, quick=how.quick, output=output)
+        bench(folder.exports, threads=how.threads, seconds=how.seconds, quick=how.quick, output=output)
         say("Comparing teacher, student and files ...")
-        comparison = benchmarks.compare(
+        comparison = compare(
             folder.exports, bundle=student.path, teacher=teacher.path if teacher else None, photos=photos, output=output
         )
-        benchmarks.write_report(comparison, output)
+        write_report(comparison, output)
     if failed:
         raise failed
     return comparison

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from attar.benchmarks import bench
+from attar.benchmarks.latency.measure import bench
 from attar.benchmarks.latency.record import Record
 from attar.benchmarks.report.compare import compare
 from attar.benchmarks.report.comparison import READY, Comparison

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from attar.benchmarks import write_report
+from attar.benchmarks.report.report import write_report
 from helpers.browser import accessible, browsing, phone, visit
 from helpers.reported import comparison
 

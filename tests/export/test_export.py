@@ -94,7 +94,8 @@ def test_exporting_again_makes_nothing_again(exports, bundle, photos):
 
 def test_where_nothing_is_to_be_made_torch_is_not_loaded(exports, bundle, shapes):
     code = (
-        "import sys; from attar.data.photos import *; from attar.export.export import export_student; words = sys.argv[1:];"
+        "import sys; from attar.data.photos import *; from attar.export.export import export_student;"
+        "words = sys.argv[1:];"
         f"export_student(words[0], {TARGETS}, words[1], photos=read_photos(DataSpec(words[2])), max_drop={DROP});"
         "assert not {'torch', 'timm', 'onnx', 'litert_torch'} & set(sys.modules)"
     )

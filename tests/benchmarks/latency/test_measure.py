@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attar.benchmarks import bench
 from attar.benchmarks.latency import measure, record
-from attar.benchmarks.latency.measure import BLOCK, MAX_SAMPLES, MIN_SAMPLES, rounds, sample_interleaved
+from attar.benchmarks.latency.measure import BLOCK, MAX_SAMPLES, MIN_SAMPLES, bench, rounds, sample_interleaved
 from attar.errors import InputError
 from attar.export.manifest import read_manifest, write_manifest
 

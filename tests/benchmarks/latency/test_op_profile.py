@@ -74,19 +74,24 @@ def test_shares_and_kinds_add_up() -> None:
 def test_four_convolutions_of_one_size_take_a_quarter_each(tmp_path: Path) -> None:
     path = tmp_path / "probe.tflite"
     path.write_bytes(convolutions(integer=True))
-    found = profile_of("litert", path, 1)
-    assert found.runs == RUNS and len(found.operators) == LAYERS
-    assert all(0.15 < share < 0.35 for share in shares(found.operators))
     session = litert.load(str(path), 1)
     session.set_input(some_image(session.shape).view(np.int8))
-    taken = []
-    for _ in range(100):
-        start = time.perf_counter_ns()
-        session.infer()
-        taken.append(time.perf_counter_ns() - start)
-    told = sum(each["nanoseconds"] for each in found.operators)
-    assert 0.5 * min(taken) < told < 2 * median(taken)  # the interpreter takes as long as the profiler tells
-    assert told <= found.inference
+    for _ in range(5):  # on a busy machine an operator now and then takes as long as several
+        found = profile_of("litert", path, 1)
+        assert found.runs == RUNS and len(found.operators) == LAYERS
+        taken = []
+        for _ in range(100):
+            start = time.perf_counter_ns()
+            session.infer()
+            taken.append(time.perf_counter_ns() - start)
+        told = sum(each["nanoseconds"] for each in found.operators)
+        assert told <= found.inference
+        # The interpreter takes as long as the profiler tells.
+        if all(0.15 < share < 0.35 for share in shares(found.operators)) and 0.5 * min(taken) < told < 2 * median(
+            taken
+        ):
+            return
+    pytest.fail(f"shares {[*shares(found.operators)]}, {told} ns of {median(taken)}")
 
 
 def test_every_layer_of_a_real_file_is_named(small: Any) -> None:

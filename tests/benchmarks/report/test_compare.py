@@ -14,13 +14,12 @@ import torch
 from rich.console import Console
 
 from attar import students, teachers
-from attar.benchmarks import write_report
 from attar.benchmarks.report.compare import _readiness, compare
 from attar.benchmarks.report.comparison import Comparison, Interval, Row
 from attar.benchmarks.report.html import render
 from attar.benchmarks.report.predictions import FOLDER
 from attar.benchmarks.report.recommend import Needs, choose
-from attar.benchmarks.report.report import terminal_table
+from attar.benchmarks.report.report import terminal_table, write_report
 from attar.benchmarks.report.summary import headline, markdown
 from attar.data.photos import labels_of, load_pixels
 from attar.errors import InputError

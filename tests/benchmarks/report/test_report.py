@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from attar.benchmarks import write_report
 from attar.benchmarks.latency.gate import Condition, judge
 from attar.benchmarks.latency.history import opened
 from attar.benchmarks.latency.intervals import Estimate
@@ -36,6 +35,7 @@ from attar.benchmarks.report.report import (
     records_table,
     render,
     terminal_table,
+    write_report,
 )
 from attar.benchmarks.report.summary import headline, markdown
 from attar.benchmarks.studies.readme import BEGIN, END, block, replaced

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from attar.benchmarks import bench, runtimes
+from attar.benchmarks import runtimes
 from attar.benchmarks.latency import measure
 from attar.benchmarks.latency import session as bench_session
+from attar.benchmarks.latency.measure import bench
 from attar.benchmarks.latency.peak import convolutions
 from attar.benchmarks.latency.session import Tracking, measurement
 from attar.benchmarks.report.report import judgements_table, records_table
