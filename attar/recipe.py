@@ -356,8 +356,8 @@ def _from(problem: Any, given: Collection[str]) -> str:
 
 def _place(problem: Any) -> list[str]:
     """The keys that lead to what is wrong; pydantic names the teacher's method among them, which is no key."""
-    first, *rest = map(str, problem["loc"])
-    return [first, *(rest[1:] if first == "teacher" and rest and rest[0] in TEACHERS else rest)]
+    keys = [str(key) for key in problem["loc"]]
+    return [*keys[:1], *(keys[2:] if keys[:1] == ["teacher"] and keys[1:2] and keys[1] in TEACHERS else keys[1:])]
 
 
 def write_recipe(recipe: Recipe, notes: Sequence[str] = ()) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -54,6 +55,9 @@ def test_models_answer(attar: Attar, model: str) -> None:
 
 def test_files_are_verified_and_reported(attar: Attar) -> None:
     code, out, err = attar("verify", "run/exports", "--data", "photos", "--json")
+    if code and not re.search(r"\b(avx_vnni|avx512_vnni)\b", Path("/proc/cpuinfo").read_text(encoding="utf-8")):
+        assert "onnx-int8.onnx: it is not the file that was verified, or this processor computes it otherwise" in err
+        return
     assert code == 0, err
     assert {entry["target"] for entry in json.loads(out)["files"]} == {"litert:int8", "onnx:int8"}
     code, _, err = attar("report", "run/exports", "--data", "photos", "-o", "again")
@@ -89,9 +93,7 @@ def test_the_teachers_answers_are_read_or_refused(attar: Attar, written: Path) -
         assert code == 0, err
 
 
-def test_a_run_goes_on_or_is_refused(attar: Attar, written: Path) -> None:
+def test_a_run_is_refused_with_the_remedy(attar: Attar) -> None:
+    """A recipe had every method's keys, and has its own now: it is another one."""
     code, _, err = attar("run", "recipe.yaml", "-o", "run", "--set", "student.check_teacher=false")
-    if written.name == "v0.1":
-        assert code == 2 and "holds another run (its recipe differs)" in err
-    else:
-        assert code == 0, err
+    assert code == 2 and "holds another run (its recipe differs). Choose another --output" in err
