@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
+import re
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from attar.data.color import DamagedProfile, to_srgb
+from attar.data.color import DamagedProfile, profile_of, to_srgb
 from attar.errors import AttarError
 
 T = TypeVar("T")
@@ -41,11 +44,14 @@ STRIP = 1 << 20
 PER_PIXEL = {"RGB": 8, "L": 5, "1": 5, "P": 6, "RGBA": 8, "LA": 8, "CMYK": 8, "YCbCr": 8, "LAB": 8}
 """Pillow's mode -> bytes per pixel at most: its own, and 4 of RGB or of itself turned upright."""
 
-PER_FORMAT = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 4}
+PER_FORMAT = {"HEIF": 12, "WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 4}
 """File format -> bytes per pixel that its decoder takes besides."""
 
 DAMAGED_PROFILE = "attar: damaged colour profile"
 """Key of the `info` of an image that was taken for sRGB because its profile cannot be used; its value says why."""
+
+_HEADER = 1 << 16
+"""Bytes at the beginning of an AVIF file in which its boxes are looked for (ISO/IEC 14496-12: `meta` comes first)."""
 
 MAX_ASPECT = 100
 """Photos longer than this many times their width are set aside: resized by the shorter side, they explode."""
@@ -86,8 +92,12 @@ def open_image(source: Path | BinaryIO) -> Image.Image:
 
 @cache
 def _known() -> frozenset[str]:
-    """The formats of this Pillow."""
+    """The formats of this Pillow, and of pillow-heif where it is installed."""
     Image.init()
+    if importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)
     return frozenset(Image.OPEN)
 
 
@@ -177,6 +187,7 @@ def use_rgb(
             if needed > MAX_BYTES:
                 raise UnreadableImage(f"decoding it would take {needed / 1e9:.1f} GB, over {MAX_BYTES / 1e9:.1f}")
             with _MEMORY.taken(needed):
+                _name_colours(image, stream)
                 image.load()
                 rgb = _to_rgb(_upright(image), image.format)
                 if rgb is not image:
@@ -188,7 +199,7 @@ def use_rgb(
         raise UnreadableImage(f"over the limit of {max_pixels / 1e6:.0f} megapixels") from None
     except UnidentifiedImageError:
         if shown(path, part).suffix.lower() in (".heic", ".heif"):
-            raise UnreadableImage("HEIC, which Pillow cannot read: convert it to JPEG") from None
+            raise UnreadableImage(_why_no_heic()) from None
         raise UnreadableImage("empty file" if _is_empty(path, part) else "not an image that Pillow can read") from None
     except FileNotFoundError:
         raise UnreadableImage("no such file") from None
@@ -266,6 +277,27 @@ def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     if damaged is not None:
         image.info[DAMAGED_PROFILE] = damaged
     return image
+
+
+def _why_no_heic() -> str:
+    if "HEIF" in _known():
+        return "not a HEIC photo, or a damaged one"
+    return "HEIC, which needs the package pillow-heif: pip install 'attar[heic]', or convert it to JPEG"
+
+
+def _name_colours(image: Image.Image, stream: BinaryIO) -> None:
+    """Give an image of a HEIF or AVIF file, which may name its colours by numbers, the profile that they stand for."""
+    if image.info.get("icc_profile"):
+        return
+    numbers = None
+    if nclx := image.info.get("nclx_profile"):
+        numbers = nclx["color_primaries"], nclx["transfer_characteristics"]
+    elif image.format == "AVIF":  # Pillow does not tell them
+        stream.seek(0)
+        if found := re.search(rb"colrnclx(.{4})", stream.read(_HEADER), re.DOTALL):
+            numbers = struct.unpack(">HH", found[1])
+    if numbers and (profile := profile_of(*numbers)):
+        image.info["icc_profile"] = profile
 
 
 def _profile_of(image: Image.Image) -> Any | None:
