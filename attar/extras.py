@@ -43,6 +43,7 @@ OPTIONAL = (
     Optional("mlflow", "mlflow", "mlflow", "curves of a training in MLflow"),
     Optional("wandb", "wandb", "wandb", "curves of a training in Weights & Biases"),
     Optional("pyarrow", "pyarrow", "datasets", "photos in Arrow and parquet files (Hugging Face datasets)"),
+    Optional("pillow_heif", "pillow-heif", "heic", "HEIC photos, as iPhones take them"),
     Optional("starlette", "starlette", "lab", "measuring in browsers (attar lab)"),
     Optional("uvicorn", "uvicorn", "lab", "measuring in browsers (attar lab)"),
     Optional("segno", "segno", "lab", "the QR code of attar lab"),

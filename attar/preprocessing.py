@@ -106,7 +106,7 @@ class Preprocessing:
             image = _middle(image)
             width, height = self.target(*image.size)
         if (width, height) != image.size:
-            image = image.resize((width, height), _INTERPOLATIONS[self.interpolation])
+            image = resized(image, width, height, self.interpolation)
         square = Image.new("RGB", (self.size, self.size), self.fill)
         square.paste(image, (-self.offset(width), -self.offset(height)))
         return np.asarray(square, dtype=np.uint8)
@@ -149,6 +149,15 @@ class Preprocessing:
             tuple(value.get("fill", GREY)),
             int(value.get("geometry", 1)),
         )
+
+
+def resized(image: Image.Image, width: int, height: int, interpolation: str) -> Image.Image:
+    """Resize along the width, round to 8 bits, then along the height: arithmetic that a phone can repeat.
+
+    In one call Pillow before 13 does the same, and 13 begins with the height for some shapes, which rounds otherwise.
+    """
+    method = _INTERPOLATIONS[interpolation]
+    return image.resize((width, image.height), method).resize((width, height), method)
 
 
 def _middle(image: Image.Image) -> Image.Image:

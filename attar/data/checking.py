@@ -19,7 +19,7 @@ import PIL
 from attar import __version__
 from attar.console import track
 from attar.data.foldertree import Skipped
-from attar.data.images import UnreadableImage, open_photo, use_rgb
+from attar.data.images import DAMAGED_PROFILE, UnreadableImage, open_photo, use_rgb
 from attar.data.leaks import look
 from attar.data.sample import Sample
 from attar.data.stamps import stamp
@@ -27,7 +27,7 @@ from attar.errors import AttarError, InputError
 from attar.files import digest_of, read_json, user_cache, write_json
 from attar.lookahead import in_order
 
-_ENTRY = 4
+_ENTRY = 5
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,13 @@ class Checked:
         digests: SHA-256 of each good photo's bytes, by name.
         looks: what each good photo looks like, by name; see `attar.data.leaks.look`.
         bad: the photos that cannot be used.
+        damaged_profiles: the photos that are taken for sRGB, because their colour profile cannot be used.
     """
 
     digests: dict[str, str]
     looks: dict[str, str]
     bad: list[Skipped]
+    damaged_profiles: list[Skipped]
 
 
 def check(root: Path, samples: Sequence[Sample], thorough: bool = False) -> Checked:
@@ -61,15 +63,17 @@ def check(root: Path, samples: Sequence[Sample], thorough: bool = False) -> Chec
         try:
             mark = _mark(item, stamps)
         except UnreadableImage as error:
-            return [None, None, str(error), ""]
+            return [None, None, str(error), "", ""]
         before = remembered.get(item.name)
         if before and before[0] == mark and (not thorough or not before[1] or before[1] == _digest(item)):
             return before
         try:
-            seen = use_rgb(look, item.path, item.part)
-            return [mark, _digest(item), None, seen]
+            seen, damaged = use_rgb(
+                lambda image: (look(image), image.info.get(DAMAGED_PROFILE, "")), item.path, item.part
+            )
+            return [mark, _digest(item), None, seen, damaged]
         except UnreadableImage as error:
-            return [mark, None, str(error), ""]
+            return [mark, None, str(error), "", ""]
 
     results = dict(zip((item.name for item in samples), in_threads(examine, samples, "Checking photos")))
     if results != remembered:
@@ -82,6 +86,7 @@ def check(root: Path, samples: Sequence[Sample], thorough: bool = False) -> Chec
         {name: results[name][1] for name in good},
         {name: results[name][3] for name in good},
         [Skipped(item.shown, results[item.name][2]) for item in samples if not results[item.name][1]],
+        [Skipped(item.shown, results[item.name][4]) for item in samples if results[item.name][4]],
     )
 
 
@@ -114,7 +119,7 @@ def _digest(item: Sample) -> str:
 def memory_of(root: Path) -> Path:
     """The file that remembers what was found at `root`."""
     # Another attar or Pillow may judge a photo differently. The number is that of the entries' form.
-    key = digest_of([str(root.resolve()), __version__, PIL.__version__, 2])
+    key = digest_of([str(root.resolve()), __version__, PIL.__version__, 3])
     return user_cache() / "photos" / f"{key[:24]}.json"
 
 
@@ -129,7 +134,7 @@ def _recall(memory: Path) -> dict[str, Any]:
 def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, list) or len(entry) != _ENTRY or not isinstance(entry[3], str):
         return False
-    return isinstance(entry[1] or entry[2], str)
+    return isinstance(entry[1] or entry[2], str) and isinstance(entry[4], str)
 
 
 def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str | None = None) -> Iterable[Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
+import re
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,11 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from attar.data.color import DamagedProfile, profile_of, to_srgb
 from attar.errors import AttarError
 
 T = TypeVar("T")
@@ -40,8 +44,14 @@ STRIP = 1 << 20
 PER_PIXEL = {"RGB": 8, "L": 5, "1": 5, "P": 6, "RGBA": 8, "LA": 8, "CMYK": 8, "YCbCr": 8, "LAB": 8}
 """Pillow's mode -> bytes per pixel at most: its own, and 4 of RGB or of itself turned upright."""
 
-PER_FORMAT = {"WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 4}
+PER_FORMAT = {"HEIF": 12, "WEBP": 12, "AVIF": 12, "JPEG2000": 16, "TIFF": 4}
 """File format -> bytes per pixel that its decoder takes besides."""
+
+DAMAGED_PROFILE = "attar: damaged colour profile"
+"""Key of the `info` of an image that was taken for sRGB because its profile cannot be used; its value says why."""
+
+_HEADER = 1 << 16
+"""Bytes at the beginning of an AVIF file in which its boxes are looked for (ISO/IEC 14496-12: `meta` comes first)."""
 
 MAX_ASPECT = 100
 """Photos longer than this many times their width are set aside: resized by the shorter side, they explode."""
@@ -82,8 +92,12 @@ def open_image(source: Path | BinaryIO) -> Image.Image:
 
 @cache
 def _known() -> frozenset[str]:
-    """The formats of this Pillow."""
+    """The formats of this Pillow, and of pillow-heif where it is installed."""
     Image.init()
+    if importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)
     return frozenset(Image.OPEN)
 
 
@@ -125,9 +139,9 @@ def read_rgb(
 ) -> Image.Image:
     """Decode a photo fully, as upright RGB: a whole file, or part of one.
 
-    EXIF orientation is applied; 16-bit grey is scaled to 8 bits (Pillow alone would clip it);
-    transparency is laid over white; palette, grey, CMYK, YCbCr and Lab are converted; the first
-    frame of an animation is taken.
+    EXIF orientation is applied; an embedded colour profile is converted to sRGB (`attar.data.color`); 16-bit grey is
+    scaled to 8 bits (Pillow alone would clip it); transparency is laid over white; palette, grey, CMYK, YCbCr and Lab
+    are converted; the first frame of an animation is taken.
 
     With `side`, a JPEG photo may come reduced by 2, 4 or 8, its shorter side no shorter than `side` pixels: libjpeg
     then leaves out the high frequencies instead of computing them, in less than half the time for large photos
@@ -173,6 +187,7 @@ def use_rgb(
             if needed > MAX_BYTES:
                 raise UnreadableImage(f"decoding it would take {needed / 1e9:.1f} GB, over {MAX_BYTES / 1e9:.1f}")
             with _MEMORY.taken(needed):
+                _name_colours(image, stream)
                 image.load()
                 rgb = _to_rgb(_upright(image), image.format)
                 if rgb is not image:
@@ -184,7 +199,7 @@ def use_rgb(
         raise UnreadableImage(f"over the limit of {max_pixels / 1e6:.0f} megapixels") from None
     except UnidentifiedImageError:
         if shown(path, part).suffix.lower() in (".heic", ".heif"):
-            raise UnreadableImage("HEIC, which Pillow cannot read: convert it to JPEG") from None
+            raise UnreadableImage(_why_no_heic()) from None
         raise UnreadableImage("empty file" if _is_empty(path, part) else "not an image that Pillow can read") from None
     except FileNotFoundError:
         raise UnreadableImage("no such file") from None
@@ -240,16 +255,70 @@ def _refuse_shape(width: int, height: int, max_pixels: int) -> None:
 
 
 def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
-        return _by_strips(image, _from_grey16)  # Pillow widens some PNG and PGM files to mode I
-    if image.mode in ("I", "F"):
+    """An image in sRGB; that its colour profile is damaged stands in its `info`, by `DAMAGED_PROFILE`."""
+    if image.mode == "F" or (image.mode == "I" and file_format not in ("PNG", "PPM")):
         raise UnreadableImage(f"{'32-bit integer' if image.mode == 'I' else 'floating-point'} pixels")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        return _by_strips(image, _over_white)
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB")) or image
-    return image if image.mode == "RGB" else image.convert("RGB")
+    damaged, transform = None, None
+    try:
+        transform = _profile_of(image)
+    except DamagedProfile as error:
+        damaged = str(error)
+    if image.mode.startswith("I"):
+        image = _by_strips(image, lambda strip: _in_srgb(_from_grey16(strip), transform))
+    elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = _by_strips(image, lambda strip: _over_white(strip, transform))
+    elif transform is not None and image.mode in ("L", "CMYK"):
+        image = _by_strips(image, lambda strip: _in_srgb(strip, transform))
+    else:
+        image = _in_srgb(image if image.mode == "RGB" else image.convert("RGB"), transform)
+    if damaged is not None:
+        image.info[DAMAGED_PROFILE] = damaged
+    return image
+
+
+def _why_no_heic() -> str:
+    if "HEIF" in _known():
+        return "not a HEIC photo, or a damaged one"
+    return "HEIC, which needs the package pillow-heif: pip install 'attar[heic]', or convert it to JPEG"
+
+
+def _name_colours(image: Image.Image, stream: BinaryIO) -> None:
+    """Give an image of a HEIF or AVIF file, which may name its colours by numbers, the profile that they stand for."""
+    if image.info.get("icc_profile"):
+        return
+    numbers = None
+    if nclx := image.info.get("nclx_profile"):
+        numbers = nclx["color_primaries"], nclx["transfer_characteristics"]
+    elif image.format == "AVIF":  # Pillow does not tell them
+        stream.seek(0)
+        if found := re.search(rb"colrnclx(.{4})", stream.read(_HEADER), re.DOTALL):
+            numbers = struct.unpack(">HH", found[1])
+    if numbers and (profile := profile_of(*numbers)):
+        image.info["icc_profile"] = profile
+
+
+def _profile_of(image: Image.Image) -> Any | None:
+    """The transform of an image's pixels to sRGB, if it has a profile that asks for one."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode == "1":
+        return None
+    grey = image.mode.startswith("I") or image.mode in ("L", "LA", "La")
+    return to_srgb(profile, "L" if grey else "CMYK" if image.mode == "CMYK" else "RGB")
+
+
+def _in_srgb(image: Image.Image, transform: Any | None) -> Image.Image:
+    """Pixels of a profile's kind (RGB, L or CMYK) -> RGB in sRGB."""
+    if transform is None:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if image.mode == "RGB":
+        ImageCms.applyTransform(image, transform, inPlace=True)
+        return image
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None
+    return converted
 
 
 def _by_strips(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
@@ -266,12 +335,17 @@ def _by_strips(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image])
 
 def _from_grey16(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(np.minimum((values + 128) // 257, 255).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(np.minimum((values + 128) // 257, 255).astype(np.uint8))
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    """A transparent image over white."""
+def _over_white(image: Image.Image, transform: Any | None) -> Image.Image:
+    """A transparent image over white, which is white in every colour space."""
+    grey = image.mode in ("L", "LA", "La")
     image = image.convert("RGBA")
+    if transform is not None:
+        alpha = image.getchannel("A")
+        image = _in_srgb(image.convert("L" if grey else "RGB"), transform)
+        image.putalpha(alpha)
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 

@@ -220,7 +220,7 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
         tuple(set_aside),
         digest_of([list(i) for i in listing]),
         layout=layout.kind,
-        notes=(*layout.notes, *_unseen(labels, both["val"])),
+        notes=(*layout.notes, *_unseen(labels, both["val"]), *_profiles(checked)),
         skipped=layout.skipped,
         warnings=(*warnings, *_near(listing, checked)),
         listing=listing,
@@ -328,6 +328,20 @@ def _unseen(labels: Sequence[str], val: Sequence[Photo]) -> list[str]:
         return []
     names = ", ".join(repr(labels[each]) for each in missing[:3])
     return [f"no validation photo shows {len(missing)} of the classes ({names}): their accuracy is not measured"]
+
+
+def _profiles(checked: Checked) -> list[str]:
+    """Say how many photos have a colour profile that cannot be used."""
+    damaged = checked.damaged_profiles
+    if not damaged:
+        return []
+    what = (
+        "photo has a damaged colour profile and is"
+        if len(damaged) == 1
+        else "photos have a damaged colour profile and are"
+    )
+    names = "; ".join(f"{item.path.name}: {item.reason}" for item in damaged[:3])
+    return [f"{len(damaged)} {what} taken for sRGB ({names}{'; ...' if len(damaged) > 3 else ''})"]
 
 
 def _with_unlabelled(photos: Photos, place: Path, taken: set[str], thorough: bool) -> Photos:

@@ -1,7 +1,7 @@
 """Code to paste into an app: one snippet for each format and language, with a file's real name, tensors and sizes.
 
-Each `NAME.in` beside this module becomes `NAME`, its `<<WORDS>>` filled in. `photo.py.in`, `canvas.js.in` and
-`bitmap.kt.in` are parts that snippets share.
+Each `NAME.in` beside this module becomes `NAME`, its `<<WORDS>>` filled in. `photo.py.in`, `canvas.js.in`,
+`bitmap.kt.in` and `square.*.in` are parts that snippets share.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from attar.export.manifest import FileEntry, Manifest
 from attar.export.snippets import square
 from attar.preprocessing import Preprocessing
 
-PARTS = {"PHOTO": "photo.py", "CANVAS": "canvas.js", "BITMAP": "bitmap.kt"}
+PARTS = {
+    "PHOTO": "photo.py",
+    "CANVAS": "canvas.js",
+    "BITMAP": "bitmap.kt",
+    "SQUARE_JS": "square.js",
+    "SQUARE_KT": "square.kt",
+    "SQUARE_SWIFT": "square.swift",
+}
+"""Word -> the template that stands there; a part may hold a later one."""
 
 
 def fill(manifest: Manifest) -> dict[str, str]:

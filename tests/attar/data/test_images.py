@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from attar.data import images
+from attar.data.color import PRIMARIES, matrix_profile
 from attar.data.images import UnreadableImage, open_photo, read_rgb, use_rgb
 
 SIZE = (24, 16)  # width, height
+P3 = matrix_profile(PRIMARIES[12])
 GENTLE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -206,9 +208,24 @@ def test_not_images(tmp_path: Path, data: bytes, reason: str) -> None:
         read(tmp_path, data)
 
 
-def test_heic_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableImage, match="HEIC"):
+def test_heic_is_read_upright(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    images.open_image(io.BytesIO(encoded("PNG")))  # registers the formats
+    data = encoded("HEIF", quality=95, chroma=444)
+    assert np.abs(read(tmp_path, data, "photo.heic").astype(int) - gradient()).mean() <= 3
+    with pytest.raises(UnreadableImage, match="not a HEIC photo, or a damaged one"):
         read(tmp_path, b"\0\0\0\x18ftypheic" + bytes(32), "photo.heic")
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(32))
+    code = (
+        "import sys; from pathlib import Path; sys.modules['pillow_heif'] = None;"
+        "from attar.data.images import read_rgb; read_rgb(Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "photo.heic")], capture_output=True, text=True)
+    assert "pip install 'attar[heic]', or convert it to JPEG" in done.stderr
 
 
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
@@ -401,7 +418,13 @@ def test_large_photos_take_what_is_said_of_them(tmp_path: Path) -> None:
         "plain.gif": (rgb, {}),
         "lab.tif": (rgb.convert("LAB"), {}),
         "lzw.tif": (rgb, {"compression": "tiff_lzw"}),
+        "plain.heic": (rgb, {}),
+        "transparent.heic": (image, {}),
+        "p3.jpg": (rgb, {"icc_profile": P3}),
+        "p3.png": (image, {"icc_profile": P3}),
+        "p3.heic": (rgb, {"icc_profile": P3}),
     }
+    images.open_image(io.BytesIO(encoded("PNG")))  # registers HEIF
     for name, (picture, options) in saved.items():
         picture.save(tmp_path / name, **options)
     command = [sys.executable, "-c", MEASURED, *(str(tmp_path / name) for name in saved)]
