@@ -154,8 +154,10 @@ def _integer(content: bytes, calibration: np.ndarray) -> bytes:
             _Images(quantization.CalibrationDataReader, calibration),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            # Unsigned activations times signed weights saturate in ONNX Runtime's kernels for x86 without VNNI.
-            activation_type=quantization.QuantType.QInt8,
+            # Weights of 7 bits: products of unsigned activations and signed 8-bit weights saturate in ONNX Runtime's
+            # kernels for x86 without VNNI, and its other kernels then compute something else.
+            reduce_range=True,
+            activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             # Softmax in integers would round probabilities to 1/256.
             op_types_to_quantize=_BETWEEN,
