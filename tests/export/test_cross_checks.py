@@ -85,8 +85,11 @@ def test_tensorflow_with_reference_kernels_agrees(exported, bundle, photos, monk
     )
     kept = entry.verification["second_opinions"][subprocess_runner.TENSORFLOW]
     assert kept["evaluator"].startswith("TensorFlow 2.") and "reference" in kept["evaluator"]
-    # One step of an integer moves a probability that is near a half by a tenth; each processor trains another student.
-    assert kept["clear_agreement"] == 1 and kept["max_abs_difference"] < (0.3 if "int8" in file else 1e-5)
+    # Both are held against the student, so what the file's own rounding changes is in both. One step of an integer moves
+    # a probability that is near a half by a tenth, which may change one answer.
+    step, answers = (0.3, 1) if "int8" in file else (1e-5, 0)
+    changed = abs(kept["clear_agreement"] - entry.verification["clear_agreement"]) * kept["clear"]
+    assert kept["max_abs_difference"] < step and changed < answers + 0.5
 
 
 def test_a_process_that_crashes_or_fails_is_reported_with_what_it_said(exported):
