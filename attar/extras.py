@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +18,16 @@ from attar.errors import MissingExtra
 
 @dataclass(frozen=True)
 class Optional:
-    """An optional package: its import name, its distribution, the extra that installs it, its use."""
+    """An optional package: its import name, its distribution, the extra that installs it, its use.
+
+    `machines`: names of the processors that it is for, as `platform.machine()` has them; empty if it is for all.
+    """
 
     module: str
     distribution: str
     extra: str
     enables: str
+    machines: tuple[str, ...] = ()
 
 
 OPTIONAL = (
@@ -36,6 +41,13 @@ OPTIONAL = (
     Optional("onnx", "onnx", "onnx", "export to ONNX"),
     Optional("onnxscript", "onnxscript", "onnx", "export to ONNX"),
     Optional("onnxruntime", "onnxruntime", "onnx", "verify and benchmark ONNX files"),
+    Optional(
+        "onnxruntime_qnn",
+        "onnxruntime-qnn",
+        "qnn",
+        "export to QNN, and run ONNX files on an emulated NPU",
+        ("x86_64", "AMD64"),
+    ),
     Optional("executorch", "executorch", "executorch", "export to ExecuTorch, verify and benchmark it"),
     Optional("torchao", "torchao", "executorch", "executorch:int8"),
     Optional("lightning_fabric", "lightning-fabric", "ranks", "training by several processes (torchrun)"),
@@ -88,12 +100,16 @@ def _hidden(module: str | None) -> Iterator[None]:
 
 def require_installed(module: str) -> None:
     """Raise `MissingExtra` unless an optional package is installed; does not import it."""
-    try:
-        present = importlib.util.find_spec(module) is not None
-    except ValueError:  # a module blocked in sys.modules
-        present = False
-    if not present:
+    if not is_installed(module):
         raise _missing(module, "is not installed")
+
+
+def is_installed(module: str) -> bool:
+    """Whether an optional package is installed; does not import it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # a module blocked in sys.modules
+        return False
 
 
 def _missing(module: str, problem: str) -> MissingExtra:
@@ -101,6 +117,12 @@ def _missing(module: str, problem: str) -> MissingExtra:
     optional = next((item for item in OPTIONAL if item.module == top), None)
     if optional is None:
         return MissingExtra(f'{top} {problem}. Install it with: pip install "attar[all]"')
+    if optional.machines and platform.machine() not in optional.machines:
+        return MissingExtra(
+            f"{optional.distribution} is for {' and '.join(optional.machines)}, and this processor is "
+            f"{platform.machine()}; it is needed for: {optional.enables}. Do that on a Linux or Windows machine of "
+            f"that kind."
+        )
     return MissingExtra(
         f"{optional.distribution} {problem}; it is needed for: {optional.enables}. "
         f'Install it with: pip install "attar[{optional.extra}]"'

@@ -20,7 +20,7 @@ from attar.data.images import UnreadableImage, use_rgb
 from attar.data.photos import Photo, in_threads
 from attar.errors import InputError, did_you_mean
 from attar.export.capture_output import captured
-from attar.export.formats import FORMATS
+from attar.export.formats import format_of
 from attar.export.manifest import NAME, read_manifest
 from attar.export.runners import open_runner
 from attar.files import inside, sha256
@@ -112,7 +112,7 @@ def open_model(path: Path, target: str | None = None) -> Model:
     Raises:
         InputError: nothing that can answer; the text says what may be given.
     """
-    if path.suffix in {f".{form.suffix}" for form in FORMATS.values()}:
+    if format_of(path) is not None:
         return _file(path)
     if (path / "run.json").is_file() and target is None:
         return _bundle(read_bundle(RunFolder(path).student, "student"))

@@ -45,7 +45,9 @@ def make(
     with replacing(output / target.file) as temporary:
         # Runtimes go by the suffix, which the temporary name keeps.
         if target.precision in getattr(target.module, "BY_PLAN", ()):
-            by_plan = _quietly(target.module.ByPlan, model, reference.bundle, target.precision, calibration)
+            by_plan = _quietly(
+                target.module.ByPlan, model, reference.bundle, target.precision, calibration, **target.options
+            )
             chosen = calibration[:: -(-len(calibration) // RANKED)]
             files = RealFiles(
                 by_plan.layers,
@@ -58,16 +60,17 @@ def make(
             )
             entry = recover(files, may_keep_float=target.precision.endswith("+fp"))
         else:
-            _quietly(target.module.convert, model, reference.bundle, target.precision, calibration, temporary)
+            arguments = (model, reference.bundle, target.precision, calibration, temporary)
+            _quietly(target.module.convert, *arguments, **target.options)
             entry = gate(temporary)
     return replace(entry, file=target.file, sha256=sha256(output / target.file))
 
 
-def _quietly(convert: Callable[..., Any], *arguments: Any) -> Any:
+def _quietly(convert: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call a converter, its chatter kept for when it fails."""
     try:
         with captured() as noise:
-            return convert(*arguments)
+            return convert(*arguments, **options)
     except AttarError:
         raise
     except Exception as error:

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from attar.bundle import Bundle
 from attar.errors import InputError
+from attar.export.classifier import Classifier
 from attar.export.metadata import about, in_words
 from attar.export.mil.activations import quantize_activations
 from attar.export.runners.coreml import COMPUTE_UNITS, CoreMLRunner, ReferenceRunner, check_pixels
@@ -49,18 +49,6 @@ _GROUP_SIZE = 4
 _SMALLEST_TABLED = 16_384
 """Weights with fewer elements stay fp16 in `lut6` and `lut4`. In a MobileNet those are the first layers and
 the squeeze-excites, which lose most accuracy and are a few per cent of the file."""
-
-
-class _Classifier(nn.Module):
-    """The network with softmax inside: normalized images (N, 3, H, W) -> probabilities (N, classes)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalized images -> probabilities."""
-        return torch.softmax(self.network(images), dim=1)
 
 
 def convert(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, destination: Path) -> None:
@@ -98,7 +86,7 @@ def _program(student: Student, bundle: Bundle, precision: str) -> Any:
     ct = require("coremltools")
     size = bundle.preprocessing.size
     example = torch.zeros(1, 3, size, size)
-    classifier = _Classifier(student.network).eval()
+    classifier = Classifier(student.network).eval()
     with torch.no_grad():
         # torch.export rather than torch.jit.trace: coremltools 9 fails on the shape arithmetic that tracing
         # leaves in EfficientNet-Lite's padding and MobileNetV4-hybrid's attention, and takes three times as long.

@@ -15,11 +15,20 @@ import numpy as np
 import torch
 
 from attar.bundle import Bundle
+from attar.export.classifier import Classifier
 from attar.export.metadata import about
-from attar.export.onnx import Deployable
 from attar.export.runners.executorch import ABOUT, ExecuTorchRunner
 from attar.extras import require
+from attar.preprocessing import MEAN, STD
 from attar.students import Student
+
+
+class _WithImages(Classifier):
+    """uint8 images (N, H, W, 3) -> probabilities (N, classes)."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalization, network, softmax."""
+        return super().forward((images.permute(0, 3, 1, 2).float() - MEAN) * (1 / STD))
 
 
 def convert(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, destination: Path) -> None:
@@ -36,7 +45,7 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
     partition = require("executorch.backends.xnnpack.partition.xnnpack_partitioner")
     size = bundle.preprocessing.size
     image = (torch.zeros(1, size, size, 3, dtype=torch.uint8),)
-    program = torch.export.export(Deployable(student.network).eval(), image)
+    program = torch.export.export(_WithImages(student.network).eval(), image)
     if precision == "int8":
         program = torch.export.export(_integer(program, calibration), image)
     text = json.dumps(about(bundle, f"executorch:{precision}"), ensure_ascii=False).encode()

@@ -11,7 +11,7 @@ from attar.data.photos import Photos
 from attar.errors import InputError
 from attar.export.formats import FORMATS
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
-from attar.export.targets import Target
+from attar.export.targets import Target, target_of
 from attar.files import digest_of, remove, replacing, sha256
 from attar.readiness import Readiness, of_bundle
 
@@ -103,13 +103,18 @@ def readiness_of(student: Bundle, photos: Photos) -> Readiness:
     return of_bundle(student.metrics, student.provenance, labels)
 
 
-def _place(entry: FileEntry) -> tuple[int, int]:
+def _place(entry: FileEntry) -> tuple[int, int, int]:
     """In the order of the grammar, whichever was ready first."""
-    name, _, precision = entry.target.partition(":")
-    form = FORMATS.get(name)
-    if form is None or precision not in form.precisions:
-        return len(FORMATS), 0
-    return list(FORMATS).index(name), list(form.precisions).index(precision)
+    target = target_of(entry.target)
+    if target is None:
+        return len(FORMATS), 0, 0
+    form = FORMATS[target.format]
+    options = list(form.choice.values) if form.choice else [""]
+    return (
+        list(FORMATS).index(target.format),
+        list(form.precisions).index(target.precision),
+        options.index(target.option),
+    )
 
 
 def _relative(path: Path, start: Path) -> str:

@@ -11,6 +11,8 @@
                 fp16    half-size weights                         int8    the same, integer
                 int8    weights and activations (QDQ)
     executorch: fp32    float, XNNPACK                            int8    weights and activations
+    qnn:        fp16    half precision                            int8    weights and activations
+                w8a16   weights of 8 bits, activations of 16      each compiled for one chip: `qnn:int8+sm8750`
 
 A new format is a module with `convert` and `open_runner`, and one `Format` in `FORMATS`. Another package adds one by an
 entry point of the group `attar.formats` (docs/extending.md). The module may have `second_opinions` (see
@@ -21,7 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from attar.export.npu.socs import DEFAULT, SOCS
 from attar.plugins import instances
 
 
@@ -39,6 +43,14 @@ class Tolerance:
     max_abs: float
     mean_abs: float
     agreement: float
+
+    def or_looser(self, other: Tolerance | None) -> Tolerance:
+        """Of each limit, the looser one of the two."""
+        if other is None:
+            return self
+        return Tolerance(
+            max(self.max_abs, other.max_abs), max(self.mean_abs, other.mean_abs), min(self.agreement, other.agreement)
+        )
 
 
 FLOAT = Tolerance(1e-3, 1e-4, 1.0)
@@ -73,6 +85,21 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a file of a format is made for, as in `qnn:int8+sm8750`.
+
+    Attributes:
+        name: of the keyword argument of the module's `convert`.
+        values: each value that can be chosen -> what it is.
+        default: the one that is taken where none is given.
+    """
+
+    name: str
+    values: Mapping[str, str]
+    default: str
+
+
+@dataclass(frozen=True)
 class Format:
     """A file format.
 
@@ -87,6 +114,9 @@ class Format:
         untimed: why no runtime on this machine can time it; empty if one can.
         snippets: name of each app snippet that loads its files -> rank among the formats that share the snippet (the
             smallest rank for which there is a file is taken).
+        choice: what each file is made for; None if every file is for every device.
+        emulated: whether its files run in an emulator here, about a second an image of 224 pixels, so that
+            `attar.export.verify` takes fewer photos for larger images.
     """
 
     title: str
@@ -98,6 +128,8 @@ class Format:
     look: Look = field(default_factory=Look)
     untimed: str = ""
     snippets: Mapping[str, int] = field(default_factory=dict)
+    choice: Choice | None = None
+    emulated: bool = False
 
 
 _OWN = {
@@ -167,6 +199,24 @@ _OWN = {
         look=Look("v", "upturned triangles", "#6350b8", "#b3a6f5", "#7a6bc4"),
         snippets={"classify_executorch.py": 1},
     ),
+    "qnn": Format(
+        title="QNN",
+        module="attar.export.qnn",
+        precisions={"fp16": HALF, "int8": INTEGERS, "w8a16": INTEGERS},
+        suffix="ctx.onnx",
+        needs=("onnx", "onnxscript", "onnxruntime", "onnxruntime_qnn"),
+        evaluator="onnxruntime-qnn",
+        look=Look("P", "plus signs", "#a03c32", "#ef9a8f", "#c9584c"),
+        untimed="a QNN file runs on the phone it was compiled for; the emulator's time is not a phone's",
+        choice=Choice("soc", {name: soc.title for name, soc in SOCS.items()}, DEFAULT),
+        emulated=True,
+    ),
 }
 FORMATS = instances("attar.formats", Format, _OWN)
 """Name -> format."""
+
+
+def format_of(path: Path) -> Format | None:
+    """The format of a file by how its name ends: the longest suffix that fits; None if none does."""
+    fitting = [form for form in FORMATS.values() if path.name.endswith(f".{form.suffix}")]
+    return max(fitting, key=lambda form: len(form.suffix), default=None)

@@ -22,7 +22,8 @@ from attar.errors import InputError
 from attar.export.artifact_cache import shared
 from attar.export.metadata import about, in_words
 from attar.export.runners.litert import LiteRTRunner
-from attar.export.tflite import arm, graph, metadata, subprocess_runner, versions
+from attar.export.subprocess_runner import SubprocessRunner
+from attar.export.tflite import arm, evaluators, graph, metadata, versions
 from attar.export.tflite.layers import Layer, layers
 from attar.export.tflite.quantize import ATTENTION, Quantization, QuantizationPlan, pattern_of
 from attar.extras import require
@@ -171,18 +172,14 @@ def open_runner(path: Path, threads: int = 1) -> LiteRTRunner:
     return LiteRTRunner(path, threads)
 
 
-def second_opinions(path: Path) -> dict[str, Callable[[], subprocess_runner.Elsewhere]]:
+def second_opinions(path: Path) -> dict[str, Callable[[], SubprocessRunner]]:
     """Other evaluators of a .tflite file that this machine has: TensorFlow's own kernels, written for clarity."""
-    return (
-        {subprocess_runner.TENSORFLOW: partial(subprocess_runner.tensorflow, path)}
-        if subprocess_runner.has_tensorflow()
-        else {}
-    )
+    return {evaluators.TENSORFLOW: partial(evaluators.tensorflow, path)} if evaluators.has_tensorflow() else {}
 
 
-def arm_opinions(path: Path) -> dict[str, Callable[[], subprocess_runner.Elsewhere]]:
+def arm_opinions(path: Path) -> dict[str, Callable[[], SubprocessRunner]]:
     """The ARM kernels of LiteRT, which phones run, on an emulated ARM; nothing to add where this machine is one."""
-    return {} if arm.native() else {subprocess_runner.ARM: partial(subprocess_runner.arm, path)}
+    return {} if arm.native() else {evaluators.ARM: partial(evaluators.arm, path)}
 
 
 def min_runtime(path: Path) -> str | None:

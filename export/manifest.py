@@ -18,7 +18,7 @@ from rich.text import Text
 
 from attar.errors import InputError
 from attar.export.formats import FORMATS
-from attar.export.targets import Target
+from attar.export.targets import target_of
 from attar.files import digest_of, inside, read_json, write_sealed
 from attar.readiness import Readiness
 
@@ -139,11 +139,11 @@ def _refuse_contradictions(manifest: Manifest, path: Path) -> None:
     _refuse(path, len(targets) > len(set(targets)), "a target is listed twice")
     for entry in manifest.files:
         inside(path.parent, entry.file, path)
-        name, _, precision = entry.target.partition(":")
-        form = FORMATS.get(name)
-        if form is not None:
-            _refuse(path, precision not in form.precisions, f"{entry.target} is no target")
-            _refuse(path, entry.file != Target(name, precision).file, f"{entry.file} is no file of {entry.target}")
+        if entry.target.partition(":")[0] in FORMATS:  # of a package that is not installed here, nothing is known
+            target = target_of(entry.target)
+            _refuse(path, target is None, f"{entry.target} is no target")
+            misnamed = target is not None and entry.file != target.file
+            _refuse(path, misnamed, f"{entry.file} is no file of {entry.target}")
         _refuse(path, entry.labels_sha256 != labels, f"the labels of {entry.file} are others")
     for name in manifest.guide:
         inside(path.parent, name, path)

@@ -7,19 +7,22 @@ preprocessing stand in the file's metadata_props, as JSON.
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from attar.bundle import Bundle
+from attar.export import qdq
 from attar.export.artifact_cache import shared
+from attar.export.classifier import Classifier
 from attar.export.metadata import about, in_words
+from attar.export.npu import emulator
 from attar.export.runners.onnx import OnnxRunner
+from attar.export.subprocess_runner import SubprocessRunner
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
@@ -31,19 +34,6 @@ OPSET = 18
 """Version of ONNX's operators in every file: the oldest that torch's exporter writes without converting its graph, so
 that apps need no newer ONNX Runtime than they must (1.18, for the form of the file). Integer files keep it too. The
 `onnx` package's reference evaluator computes those from 19 on only: `onnx.version_converter` makes it such a copy."""
-
-
-class Deployable(nn.Module):
-    """uint8 images (N, H, W, 3) -> probabilities (N, classes)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalization, network, softmax."""
-        normalized = (images.permute(0, 3, 1, 2).float() - MEAN) * (1 / STD)
-        return torch.softmax(self.network(normalized), dim=1)
 
 
 def convert(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, destination: Path) -> None:
@@ -63,14 +53,14 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
 def build(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, target: str) -> Any:
     """The `onnx.ModelProto` of a student, checked, with what `attar.export.metadata` knows in its metadata_props."""
     onnx = require("onnx")
-    content = shared(f"float onnx {bundle.fingerprint}", lambda: _float_content(student, bundle))
+    content = float_content(student, bundle)
     if precision == "int8":
-        content = _integer(content, calibration)
+        content = qdq.for_cpu(content, calibration)
     model = onnx.load_model_from_string(content)
     if precision == "fp16":
         _halve_weights(model)
     _drop_unused_domains(model)
-    _describe(model, bundle, target)
+    describe(model, bundle, target)
     onnx.checker.check_model(model)
     return model
 
@@ -86,9 +76,9 @@ def _drop_unused_domains(model: Any) -> None:
     model.opset_import.extend(kept)
 
 
-def _describe(model: Any, bundle: Bundle, target: str) -> None:
-    """Write into the file what someone who meets it alone needs to know."""
-    facts = about(bundle, target)
+def describe(model: Any, bundle: Bundle, target: str, more: Mapping[str, str] | None = None) -> None:
+    """Write into the file what someone who meets it alone needs to know, and `more`."""
+    facts = {**about(bundle, target), **(more or {})}
     said = {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items() if not isinstance(value, str)}
     require("onnx").helper.set_model_props(model, {**facts, **said})
     model.producer_name, model.producer_version = "attar", facts["attar"]
@@ -99,27 +89,57 @@ def _describe(model: Any, bundle: Bundle, target: str) -> None:
     model.graph.output[0].doc_string = "Probabilities, in the order of `labels` in the metadata; they sum to 1."
 
 
-def _float_content(student: Student, bundle: Bundle) -> bytes:
+def float_content(student: Student, bundle: Bundle) -> bytes:
     """The float .onnx, which every precision starts from."""
+    return shared(f"float onnx {bundle.fingerprint}", lambda: _converted(student, bundle))
+
+
+def _converted(student: Student, bundle: Bundle) -> bytes:
     require("onnxscript")
     size = bundle.preprocessing.size
-    network = Deployable(student.network).eval()
-    # Two images: torch.export takes a batch of one for a constant.
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    network = Classifier(student.network).eval()
+    example = torch.zeros(2, 3, size, size)  # two images: torch.export takes a batch of one for a constant
     program = torch.onnx.export(
         network,
         (example,),
         dynamo=True,
         opset_version=OPSET,
         external_data=False,
-        input_names=[IMAGE],
+        input_names=["normalized"],
         output_names=[PROBABILITIES],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
     assert program is not None
     for node in program.model.graph:
         node.metadata_props.clear()  # where in whose folders each operator's source stands
-    return bytes(program.model_proto.SerializeToString())
+    model = program.model_proto
+    _begin_with_pixels(model, size)
+    return bytes(model.SerializeToString())
+
+
+def _begin_with_pixels(model: Any, size: int) -> None:
+    """Replace the input of normalized images by one of uint8 images (batch, H, W, 3), in place.
+
+    A pixel is a quantized tensor of scale 1/128 and zero point 128 (`attar.preprocessing`), so one DequantizeLinear
+    normalizes it, exactly. A Cast and arithmetic would do on a CPU; compilers for Qualcomm's NPU make x / 255 of a Cast
+    from uint8 to float, and every answer is then the same.
+    """
+    helper, numpy_helper = require("onnx.helper"), require("onnx.numpy_helper")
+    uint8, graph = require("onnx").TensorProto.UINT8, model.graph
+    [normalized] = graph.input
+    scale = numpy_helper.from_array(np.float32(1 / STD), f"{IMAGE}.scale")
+    zero = numpy_helper.from_array(np.uint8(MEAN), f"{IMAGE}.zero_point")
+    values = f"{IMAGE}.values"
+    first = [
+        helper.make_node("DequantizeLinear", [IMAGE, scale.name, zero.name], [values], name=f"{IMAGE}.normalize"),
+        helper.make_node("Transpose", [values], [normalized.name], name=f"{IMAGE}.transpose", perm=[0, 3, 1, 2]),
+    ]
+    nodes = [*first, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([scale, zero])
+    batch = normalized.type.tensor_type.shape.dim[0].dim_param
+    normalized.CopyFrom(helper.make_tensor_value_info(IMAGE, uint8, [batch, size, size, 3]))
 
 
 def _halve_weights(model: Any) -> None:
@@ -141,48 +161,11 @@ def _halve_weights(model: Any) -> None:
     graph.node.extend(nodes)
 
 
-def _integer(content: bytes, calibration: np.ndarray) -> bytes:
-    """Quantize convolutions and matrix products, with the operators between them (QDQ)."""
-    quantization = require("onnxruntime.quantization")
-    with tempfile.TemporaryDirectory() as folder:
-        plain, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "int8"))
-        plain.write_bytes(content)
-        require("onnxruntime.quantization.shape_inference").quant_pre_process(str(plain), str(prepared))
-        quantization.quantize_static(
-            str(prepared),
-            str(quantized),
-            _Images(quantization.CalibrationDataReader, calibration),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            # Weights of 7 bits: products of unsigned activations and signed 8-bit weights saturate in ONNX Runtime's
-            # kernels for x86 without VNNI, and its other kernels then compute something else.
-            reduce_range=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            # Softmax in integers would round probabilities to 1/256.
-            op_types_to_quantize=_BETWEEN,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
-        )
-        return quantized.read_bytes()
-
-
-_BETWEEN = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "GlobalAveragePool", "ReduceMean", "HardSigmoid"]
-
-
-def _Images(base: Any, calibration: np.ndarray) -> Any:
-    """onnxruntime's calibration reader over images, one at a time."""
-
-    class Reader(base):
-        def __init__(self) -> None:
-            self._left: Iterator[np.ndarray] = iter(calibration)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self._left, None)
-            return None if image is None else {IMAGE: image[None]}
-
-    return Reader()
-
-
 def open_runner(path: Path, threads: int = 1) -> OnnxRunner:
     """Load an .onnx file."""
     return OnnxRunner(path, threads)
+
+
+def second_opinions(path: Path) -> dict[str, Callable[[], SubprocessRunner]]:
+    """Other evaluators of an .onnx file that this machine has: a phone's NPU, emulated."""
+    return {emulator.NAME: partial(emulator.emulated, path)} if emulator.is_installed() else {}

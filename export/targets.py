@@ -1,13 +1,14 @@
 """The target grammar: `<format>:<precision>`, decoded here and nowhere else; `attar.export.formats` has the formats.
 
-`litert:all` means every precision of a format that this machine can write, and `all` every format's.
+`litert:all` means every precision of a format that this machine can write, and `all` every format's. Where the files
+of a format are made for one device, it follows a plus: `qnn:int8+sm8750`, `qnn:all+sm8650`; without it the default.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 from attar.errors import InputError, MissingExtra, did_you_mean
@@ -21,14 +22,23 @@ class Target:
 
     format: str
     precision: str
+    option: str = ""
+    """What it is made for, of the format's `choice`."""
 
     def __str__(self) -> str:
-        return f"{self.format}:{self.precision}"
+        return f"{self.format}:{self.precision}" + (f"+{self.option}" if self.option else "")
 
     @property
     def file(self) -> str:
         """Its name in the exports folder."""
-        return f"{self.format}-{self.precision}.{FORMATS[self.format].suffix}"
+        made_for = f"-{self.option}" if self.option else ""
+        return f"{self.format}-{self.precision}{made_for}.{FORMATS[self.format].suffix}"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Further keyword arguments of its module's `convert`."""
+        choice = FORMATS[self.format].choice
+        return {choice.name: self.option} if choice else {}
 
     @property
     def tolerance(self) -> Tolerance:
@@ -43,7 +53,7 @@ class Target:
     @property
     def calibrated(self) -> bool:
         """Whether activations are quantized too, their ranges taken from calibration images."""
-        return self.precision.startswith("int8") or self.precision.endswith("a8")
+        return self.precision.startswith("int8") or self.precision.endswith(("a8", "a16"))
 
     @property
     def versions(self) -> dict[str, str | None]:
@@ -54,8 +64,14 @@ class Target:
 
 
 def every_target() -> tuple[Target, ...]:
-    """Everything that can be written."""
-    return tuple(Target(name, precision) for name, form in FORMATS.items() for precision in form.precisions)
+    """Everything that can be written, for the default device."""
+    return tuple(target for name in FORMATS for target in _targets(name))
+
+
+def target_of(name: str) -> Target | None:
+    """The one target that a manifest calls so; None if there is none."""
+    targets = _named().get(name, [])
+    return targets[0] if len(targets) == 1 and str(targets[0]) == name else None
 
 
 def parse_targets(names: Sequence[str]) -> list[Target]:
@@ -67,9 +83,9 @@ def parse_targets(names: Sequence[str]) -> list[Target]:
     named = _named()
     for name in names:
         if name not in named:
-            raise InputError(f"target {name!r}: unknown.{did_you_mean(name, named)} Known: {', '.join(named)}.")
+            raise InputError(f"target {name!r}: unknown.{did_you_mean(name, named)} Known: {_known()}.")
     if not names:
-        raise InputError(f"No target given. Known: {', '.join(named)}.")
+        raise InputError(f"No target given. Known: {_known()}.")
     return list(dict.fromkeys(target for name in names for target in named[name]))
 
 
@@ -106,10 +122,32 @@ def choose_targets(names: Sequence[str]) -> tuple[list[Target], dict[str, str]]:
 
 def _named() -> dict[str, list[Target]]:
     """Every name that can be given, and the targets it means."""
-    formats = {name: [Target(name, precision) for precision in form.precisions] for name, form in FORMATS.items()}
-    every = [target for targets in formats.values() for target in targets]
-    return {
-        **{str(target): [target] for target in every},
-        **{f"{name}:all": targets for name, targets in formats.items()},
-        "all": every,
-    }
+    named: dict[str, list[Target]] = {}
+    for name, form in FORMATS.items():
+        made = _targets(name)
+        named |= {f"{name}:{target.precision}": [target] for target in made}
+        named[f"{name}:all"] = made
+        for option in form.choice.values if form.choice else ():
+            chosen = [replace(target, option=option) for target in made]
+            named |= {str(target): [target] for target in chosen}
+            named[f"{name}:all+{option}"] = chosen
+    return {**named, "all": list(every_target())}
+
+
+def _targets(name: str) -> list[Target]:
+    """Every precision of a format, for its default device."""
+    form = FORMATS[name]
+    option = form.choice.default if form.choice else ""
+    return [Target(name, precision, option) for precision in form.precisions]
+
+
+def _known() -> str:
+    """The names that can be given, in short."""
+    plain = [name for name in _named() if "+" not in name or name.partition("+")[2] == "fp"]
+    choices = [
+        f"{name} files are for one {form.choice.name}, as in {name}:all+{form.choice.default}: "
+        f"{', '.join(f'{value} ({title})' for value, title in form.choice.values.items())}"
+        for name, form in FORMATS.items()
+        if form.choice
+    ]
+    return ". ".join([", ".join(plain), *choices])

@@ -143,8 +143,9 @@ def _second(
 ) -> dict[str, Any]:
     """What another evaluator says of a file, on a few of the photos, once it says the same as the first.
 
-    It is held to the limits of the file's precision, against the first evaluator and not the student: the file's own
-    rounding was judged there on all photos, and a few would judge it by chance.
+    It is held to the limits of the file's precision, or of its own arithmetic if that is coarser; and against the first
+    evaluator, not the student: the file's own rounding was judged there on all photos, and a few would judge it by
+    chance.
     """
     few = spread(range(len(reference.pixels)), OPINION_PHOTOS)
     try:
@@ -161,7 +162,7 @@ def _second(
         probabilities=reference.probabilities[few],
     )
     of_file = measure(outputs, replace(of_student, probabilities=first[few]))
-    problems, _ = _problems(of_file, target.tolerance)
+    problems, _ = _problems(of_file, target.tolerance.or_looser(getattr(evaluator, "tolerance", None)))
     if problems:
         raise GateError(f"{name} diverges from the first evaluator: " + "; ".join(problems))
     return {

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from attar.errors import InputError
-from attar.export.formats import FORMATS
+from attar.export.formats import FORMATS, format_of
 
 
 class Evaluator(Protocol):
@@ -81,8 +81,8 @@ def open_runner(path: Path | str, threads: int = 1) -> Runner:
     import importlib
 
     path = Path(path)
-    for form in FORMATS.values():
-        if path.suffix == f".{form.suffix}":
-            runner: Runner = importlib.import_module(form.module).open_runner(path, threads)
-            return runner
-    raise InputError(f"{path}: not an exported file ({', '.join('.' + form.suffix for form in FORMATS.values())}).")
+    form = format_of(path)
+    if form is None:
+        raise InputError(f"{path}: not an exported file ({', '.join('.' + form.suffix for form in FORMATS.values())}).")
+    runner: Runner = importlib.import_module(form.module).open_runner(path, threads)
+    return runner

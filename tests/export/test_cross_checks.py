@@ -14,8 +14,9 @@ import pytest
 from attar.errors import GateError, InputError
 from attar.export import litert, onnx
 from attar.export.manifest import read_manifest
+from attar.export.subprocess_runner import SubprocessRunner
 from attar.export.targets import Target
-from attar.export.tflite import arm, subprocess_runner
+from attar.export.tflite import arm, evaluators
 from attar.export.verify import OPINION_PHOTOS, check, student_reference, verify
 from helpers.small import DROP
 
@@ -78,22 +79,24 @@ def test_without_tensorflow_there_is_no_second_opinion_of_litert(exported):
 @pytest.mark.parametrize("file", ["litert-fp32.tflite", "litert-fp16.tflite", "litert-int8.tflite"])
 def test_tensorflow_with_reference_kernels_agrees(exported, bundle, photos, monkeypatch, file):
     monkeypatch.delitem(sys.modules, "tensorflow")
-    if not subprocess_runner.has_tensorflow():
+    if not evaluators.has_tensorflow():
         pytest.skip("tensorflow is not installed")
     entry = check(
         exported / file, Target("litert", file[7:].partition(".")[0]), student_reference(bundle, photos, 1000), DROP
     )
-    kept = entry.verification["second_opinions"][subprocess_runner.TENSORFLOW]
+    kept = entry.verification["second_opinions"][evaluators.TENSORFLOW]
     assert kept["evaluator"].startswith("TensorFlow 2.") and "reference" in kept["evaluator"]
-    # Both are held against the student, so what the file's own rounding changes is in both. One step of an integer moves
-    # a probability that is near a half by a tenth, which may change one answer.
+    # Both are held against the student, so what the file's own rounding changes is in both. One step of an integer
+    # moves a probability that is near a half by a tenth, which may change one answer.
     step, answers = (0.3, 1) if "int8" in file else (1e-5, 0)
     changed = abs(kept["clear_agreement"] - entry.verification["clear_agreement"]) * kept["clear"]
     assert kept["max_abs_difference"] < step and changed < answers + 0.5
 
 
 def test_a_process_that_crashes_or_fails_is_reported_with_what_it_said(exported):
-    runner = subprocess_runner.Elsewhere(exported / "labels.json", "x", [sys.executable], "optimized", dict(os.environ))
+    runner = SubprocessRunner(
+        exported / "labels.json", "x", [sys.executable, evaluators.SCRIPT], ["optimized"], dict(os.environ)
+    )
     with pytest.raises(GateError, match="exit code 1"):
         runner.predict(np.zeros((1, 32, 32, 3), np.uint8))
 
@@ -145,7 +148,7 @@ def test_litert_on_an_emulated_arm_gives_the_same(exported, bundle, photos, tmp_
         pytest.skip("qemu-aarch64 and mmdebstrap are not installed, or this machine is an ARM")
     folder = shutil.copytree(exported, tmp_path / "exports")
     manifest = verify(folder, bundle=bundle, photos=photos, max_drop=DROP, arm=True)
-    kept = {e.target: e.verification["second_opinions"].get(subprocess_runner.ARM) for e in manifest.files}
+    kept = {e.target: e.verification["second_opinions"].get(evaluators.ARM) for e in manifest.files}
     for target, opinion in kept.items():
         assert (opinion is not None) == target.startswith("litert:")
         if opinion:

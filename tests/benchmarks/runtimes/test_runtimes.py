@@ -84,10 +84,10 @@ def test_a_runtime_that_there_is_not(small: Any) -> None:
 
 @pytest.mark.optional
 def test_tensorflow_computes_what_litert_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attar.export.tflite import subprocess_runner
+    from attar.export.tflite import evaluators
 
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
-    if not subprocess_runner.has_tensorflow():
+    if not evaluators.has_tensorflow():
         pytest.skip("tensorflow is not installed")
     path = tmp_path / "probe.tflite"
     path.write_bytes(convolutions(integer=True))

@@ -1,0 +1,60 @@
+"""A file compiled for Qualcomm's NPU, in the vendor's emulator."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar.export.npu.emulator import emulated
+from attar.extras import require
+
+COMPILED = "EPContext"
+"""The operator that holds what an NPU executes."""
+
+
+class QnnRunner:
+    """A .ctx.onnx file on the emulated NPU of the chip it was made for: a `Runner` of `attar.export.runners`."""
+
+    partitions: dict[str, Any] | None = None
+
+    def __init__(self, path: Path) -> None:
+        require("onnxruntime_qnn")
+        model = require("onnx").load(path)
+        self._about = {prop.key: prop.value for prop in model.metadata_props}
+        self._inputs, self._outputs = model.graph.input, model.graph.output
+        self._emulated = emulated(path, self._about["soc"])
+
+    @property
+    def evaluator(self) -> str:
+        """What computes it."""
+        return self._emulated.evaluator
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """From the metadata."""
+        return tuple(json.loads(self._about.get("labels", "[]")))
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """From the metadata."""
+        return dict(json.loads(self._about.get("preprocessing", "{}")))
+
+    @property
+    def signature(self) -> dict[str, Any]:
+        """Of the graph's one input and one output."""
+        [taken], [given] = self._inputs, self._outputs
+        return {"input": _signature(taken), "output": _signature(given)}
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+        return self._emulated.predict(pixels)
+
+
+def _signature(value: Any) -> dict[str, Any]:
+    types = require("onnx").TensorProto
+    kind = value.type.tensor_type
+    dtype = {types.UINT8: "uint8", types.FLOAT: "float32"}.get(kind.elem_type, str(kind.elem_type))
+    return {"name": value.name, "shape": [side.dim_value for side in kind.shape.dim], "dtype": dtype}
