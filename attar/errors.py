@@ -27,6 +27,10 @@ class GateError(AttarError):
     exit_code = 1
 
 
+class Unsupported(GateError):
+    """A device does not take every operator of a file, which may be right elsewhere; the message names them."""
+
+
 class MissingExtra(InputError):
     """An optional package is not installed; the message names the extra that brings it."""
 

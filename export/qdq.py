@@ -107,7 +107,7 @@ def _with_wide_pixels(content: bytes) -> bytes:
 
 def _reader(path: Path, calibration: np.ndarray) -> Any:
     """onnxruntime's calibration reader over images, one at a time."""
-    base = require("onnxruntime.quantization").CalibrationDataReader
+    base: Any = require("onnxruntime.quantization").CalibrationDataReader
     name = require("onnx").load(path).graph.input[0].name
 
     class Reader(base):

@@ -55,18 +55,23 @@ class SubprocessRunner:
             return np.asarray(np.load(answers), np.float32)
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], seconds: float) -> str:
-    """Run a command to its end -> what it wrote to standard error.
+def run(command: Sequence[str], environment: Mapping[str, str], seconds: float, folder: Path | None = None) -> None:
+    """Run a command to its end, in a folder.
 
     Raises:
         GateError: it failed, or did not end in time; the text has the end of what it said.
     """
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", env=dict(environment), timeout=seconds
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=dict(environment),
+            timeout=seconds,
+            cwd=folder,
         )
     except subprocess.TimeoutExpired:
         raise GateError(f"no answer after {seconds:g} seconds") from None
     if done.returncode != 0:
         raise GateError(f"it ended with exit code {done.returncode}\n{done.stderr[-2000:].strip()}")
-    return done.stderr

@@ -18,9 +18,9 @@ from scipy.stats import binom
 from attar.bundle import Bundle, as_bundle
 from attar.console import say
 from attar.data.photos import Photos, labels_of, load_pixels
-from attar.errors import AttarError, GateError, InputError
+from attar.errors import AttarError, GateError, InputError, Unsupported
 from attar.export.folder import readiness_of
-from attar.export.formats import Tolerance
+from attar.export.formats import FORMATS, Tolerance
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from attar.export.runners import Evaluator, open_runner
 from attar.export.targets import Target, parse_targets
@@ -88,6 +88,8 @@ def check(path: Path, target: Target, reference: Reference, max_drop: float, *, 
         GateError: it does not load, carries other labels, takes another input, diverges, or computes one thing in one
             evaluator and another in a second; the text says how.
     """
+    if FORMATS[target.format].emulated:
+        reference = _of(reference, _emulable(len(reference.pixels), reference.pixels.shape[1]))
     try:
         runner = open_runner(path)
         if runner.labels != reference.bundle.labels:
@@ -102,10 +104,12 @@ def check(path: Path, target: Target, reference: Reference, max_drop: float, *, 
         raise GateError(f"it does not run: {error}") from error
     measured = measure(outputs, reference)
     remark = _gate(measured, target.tolerance, max_drop)
-    opinions = {
-        name: _second(name, open_evaluator, target, reference, outputs)
-        for name, open_evaluator in _evaluators(path, target, arm).items()
-    }
+    opinions: dict[str, Any] = {}
+    for name, open_evaluator in _evaluators(path, target, arm).items():
+        try:
+            opinions[name] = _second(name, open_evaluator, target, reference, outputs)
+        except Unsupported as error:  # the file is right, and this device is not for it
+            remark = "; ".join(filter(None, [remark, str(error)]))
     min_runtime = getattr(target.module, "min_runtime", lambda path: None)
     return FileEntry(
         target=str(target),
@@ -125,6 +129,21 @@ def check(path: Path, target: Target, reference: Reference, max_drop: float, *, 
             "second_opinions": opinions,
         },
         versions=target.versions,
+    )
+
+
+def _emulable(images: int, size: int) -> list[int]:
+    """The photos that an emulator is asked about, evenly spread: as many as take it about half a minute."""
+    return spread(range(images), max(OPINION_PHOTOS, OPINION_PHOTOS * 224**2 // size**2))
+
+
+def _of(reference: Reference, photos: Sequence[int]) -> Reference:
+    """The reference of some of its photos."""
+    return replace(
+        reference,
+        pixels=reference.pixels[photos],
+        labels=reference.labels[photos],
+        probabilities=reference.probabilities[photos],
     )
 
 
@@ -151,16 +170,11 @@ def _second(
     try:
         evaluator = open_evaluator()
         outputs = evaluator.predict(reference.pixels[few])
-    except InputError:  # the evaluator is wanting, not the file
+    except (InputError, Unsupported):  # the evaluator is wanting, not the file
         raise
     except Exception as error:
         raise GateError(f"{name} does not run it: {error}") from error
-    of_student = replace(
-        reference,
-        pixels=reference.pixels[few],
-        labels=reference.labels[few],
-        probabilities=reference.probabilities[few],
-    )
+    of_student = _of(reference, few)
     of_file = measure(outputs, replace(of_student, probabilities=first[few]))
     problems, _ = _problems(of_file, target.tolerance.or_looser(getattr(evaluator, "tolerance", None)))
     if problems:

@@ -21,6 +21,9 @@ from helpers.pictures import SHAPES, draw
 # coremltools imports TensorFlow where there is one, and the two crash beside torch: see attar.extras. A test that wants
 # TensorFlow's opinion of a file takes this away.
 sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
+# The emulated NPU is asked about every ONNX file where it is installed, which takes seconds. A test that wants it takes
+# this away; processes that tests start have it.
+sys.modules.setdefault("onnxruntime_qnn", None)  # type: ignore[arg-type]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,9 +8,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from attar.errors import GateError
+import numpy as np
+
+from attar.errors import GateError, Unsupported
 from attar.export.formats import HALF
 from attar.export.npu.socs import DEFAULT, SOCS
 from attar.export.subprocess_runner import SubprocessRunner, run
@@ -30,37 +35,54 @@ def is_installed() -> bool:
     return installed("onnxruntime_qnn")
 
 
-def emulated(path: Path, soc: str = DEFAULT) -> SubprocessRunner:
-    """An .onnx file, compiled or not, on the emulated NPU of a chip. What is float there has half precision."""
-    packages = f"onnxruntime-qnn {version('onnxruntime-qnn')}, ONNX Runtime {version('onnxruntime')}"
-    evaluator = f"emulated NPU of {soc} (HTP v{SOCS[soc].arch}), {packages}"
-    return SubprocessRunner(path, evaluator, [sys.executable, SCRIPT, "run"], _numbers(soc), os.environ, HALF)
+class NpuRunner(SubprocessRunner):
+    """An .onnx file, compiled or not, on the emulated NPU of a chip. What is float there has half precision.
+
+    `predict` raises `Unsupported` if the NPU does not take every operator, and `GateError` if the compiler fails.
+    """
+
+    def __init__(self, path: Path, soc: str = DEFAULT) -> None:
+        packages = f"onnxruntime-qnn {version('onnxruntime-qnn')}, ONNX Runtime {version('onnxruntime')}"
+        evaluator = f"emulated NPU of {soc} (HTP v{SOCS[soc].arch}), {packages}"
+        super().__init__(path, evaluator, [sys.executable, SCRIPT, "run"], _numbers(soc), os.environ, HALF)
+        self._soc = soc
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+        with _unsupported(self._soc):
+            return super().predict(pixels)
 
 
-def compile_context(model: Path, context: Path, soc: str) -> None:
-    """Compile an .onnx file for a chip: write one whose only node is what its NPU executes.
+def compiled(content: bytes, soc: str) -> bytes:
+    """An .onnx file compiled for a chip: another .onnx file whose only node is what its NPU executes.
 
     Raises:
-        GateError: the compiler failed, or leaves operators to the CPU; the text names them.
+        Unsupported: it would leave operators to the CPU.
+        GateError: the compiler failed.
     """
-    command = [sys.executable, SCRIPT, "compile", str(model), str(context), *_numbers(soc)]
-    try:
-        run(command, os.environ, SECONDS)
-    except GateError as error:
-        refused = _refused(str(error))
-        if refused:
-            raise GateError(
-                f"the NPU of {soc} does not take every operator, and the CPU would have to do the rest: "
-                f"{', '.join(refused)}. Choose another student (docs/support.md), or another format"
-            ) from None
-        raise GateError(f"the NPU's compiler failed: {error}") from None
+    with tempfile.TemporaryDirectory() as folder, _unsupported(soc):
+        model, context = "model.onnx", "context.onnx"  # no path: it would go into the file, as a digest
+        (Path(folder) / model).write_bytes(content)
+        command = [sys.executable, SCRIPT, "compile", model, context, *_numbers(soc)]
+        run(command, os.environ, SECONDS, Path(folder))
+        return (Path(folder) / context).read_bytes()
 
 
 def _numbers(soc: str) -> list[str]:
     return [str(SOCS[soc].model), str(SOCS[soc].arch)]
 
 
-def _refused(text: str) -> list[str]:
-    """The kinds of operators that the compiler's last complaint lists, once each."""
-    complaints = re.findall(r"Unsupported nodes in QNN EP: (.*)", text)
-    return list(dict.fromkeys(re.findall(r"type: (\w+)", complaints[-1]))) if complaints else []
+@contextmanager
+def _unsupported(soc: str) -> Iterator[None]:
+    """Say which operators the NPU refuses, where that is why its process failed."""
+    try:
+        yield
+    except GateError as error:
+        complaints = re.findall(r"Unsupported nodes in QNN EP: (.*)", str(error))
+        kinds = list(dict.fromkeys(re.findall(r"type: ([\w ]+\w)", complaints[-1]))) if complaints else []
+        if not kinds:
+            raise
+        raise Unsupported(
+            f"the NPU of {soc} does not take {', '.join(kinds)} as the file has it, and the CPU would have to. "
+            f"Choose a student without (docs/support.md), or a format for the CPU"
+        ) from None

@@ -4,7 +4,8 @@
     python htp.py run MODEL.onnx IMAGES.npy ANSWERS.npy SOC_MODEL HTP_ARCH
 
 Imports nothing of attar. A file that was compiled before is run as it is. Everything must run on the NPU: an operator
-that would fall back to the CPU is an error. See "QNN Execution Provider" in ONNX Runtime's documentation.
+that would fall back to the CPU is an error, and so is a second part. See "QNN Execution Provider" in ONNX Runtime's
+documentation.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ import os
 import sys
 from typing import Any
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it when it is imported
 
 import numpy as np
-import onnxruntime
-import onnxruntime_qnn
+
+COMPILED = "EPContext"
+"""The operator that holds what an NPU executes."""
 
 
 def session(model: str, soc: str, arch: str, context: str | None = None) -> Any:
     """A model on the emulated NPU of a chip; `context`: where to write what was compiled for it."""
+    import onnxruntime
+    import onnxruntime_qnn
+
     name = onnxruntime_qnn.get_ep_name()
-    onnxruntime.register_execution_provider_library(name, onnxruntime_qnn.get_library_path())
+    if not any(device.ep_name == name for device in onnxruntime.get_ep_devices()):
+        onnxruntime.register_execution_provider_library(name, onnxruntime_qnn.get_library_path())
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # With a batch of any size everything runs on the CPU, and nothing says so.
@@ -39,14 +45,33 @@ def session(model: str, soc: str, arch: str, context: str | None = None) -> Any:
     return onnxruntime.InferenceSession(model, options)
 
 
+def compiled(model: str, context: str, soc: str, arch: str) -> str:
+    """Compile a model -> the path of what the NPU executes: `context`, or the model itself if it is compiled."""
+    if operators(model) == [COMPILED]:
+        return model
+    session(model, soc, arch, context)
+    if operators(context) != [COMPILED]:
+        # In the form of the compiler's own complaint, which is read from standard error.
+        left = "".join(f"{{ type: {each} }}" for each in operators(context) if each != COMPILED)
+        raise SystemExit(f"Unsupported nodes in QNN EP: {left or '{ type: several parts }'}")
+    return context
+
+
+def operators(model: str) -> list[str]:
+    """The kinds of a file's operators, in order."""
+    import onnx
+
+    return [node.op_type for node in onnx.load(model).graph.node]
+
+
 def main(task: str, model: str, *rest: str) -> None:
     """Images: uint8 (N, H, W, 3); answers: float32 (N, classes)."""
     if task == "compile":
         context, soc, arch = rest
-        session(model, soc, arch, context)
+        compiled(model, context, soc, arch)
         return
     images, answers, soc, arch = rest
-    runs = session(model, soc, arch)
+    runs = session(compiled(model, f"{answers}.ctx.onnx", soc, arch), soc, arch)
     name = runs.get_inputs()[0].name
     np.save(answers, np.concatenate([runs.run(None, {name: image[None]})[0] for image in np.load(images)]))
 

@@ -2,7 +2,8 @@
 
 The numbers are those of the QNN SDK: `soc_model` and `htp_arch` of ONNX Runtime's QNN execution provider, and
 `QcomChipset` and `HtpArch` of ExecuTorch (backends/qualcomm/serialization/qc_schema.py). On a phone,
-`adb shell getprop ro.soc.model` prints the name.
+`adb shell getprop ro.soc.model` prints the name. Chips before version 69 are not here: they have no half precision,
+which the softmax is computed in.
 """
 
 from __future__ import annotations
@@ -26,10 +27,7 @@ class Soc:
 
 
 SOCS = {
-    "sm8350": Soc("Snapdragon 888", 30, 68),
-    "qcm6490": Soc("Qualcomm QCM6490", 93, 68),
     "sm8450": Soc("Snapdragon 8 Gen 1", 36, 69),
-    "sm8475": Soc("Snapdragon 8+ Gen 1", 42, 69),
     "sm8550": Soc("Snapdragon 8 Gen 2", 43, 73),
     "sc8380xp": Soc("Snapdragon X Elite", 60, 73),
     "qcs9100": Soc("Qualcomm QCS9100", 77, 73),

@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from attar.export.npu.emulator import emulated
+from attar.export.npu.emulator import NpuRunner
 from attar.extras import require
-
-COMPILED = "EPContext"
-"""The operator that holds what an NPU executes."""
 
 
 class QnnRunner:
@@ -25,7 +22,7 @@ class QnnRunner:
         model = require("onnx").load(path)
         self._about = {prop.key: prop.value for prop in model.metadata_props}
         self._inputs, self._outputs = model.graph.input, model.graph.output
-        self._emulated = emulated(path, self._about["soc"])
+        self._emulated = NpuRunner(path, self._about["soc"])
 
     @property
     def evaluator(self) -> str:

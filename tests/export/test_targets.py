@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from attar.errors import InputError, MissingExtra
 from attar.export import targets
-from attar.export.formats import FORMATS
-from attar.export.targets import Target, choose_targets, every_target, parse_targets, require_targets
+from attar.export.formats import FORMATS, format_of
+from attar.export.targets import Target, choose_targets, every_target, parse_targets, require_targets, target_of
 
 TARGETS = every_target()
 NAMES = [str(target) for target in TARGETS]
@@ -24,12 +25,14 @@ def test_the_targets_are_these():
         *("onnx:fp32", "onnx:fp16", "onnx:int8"),
         *("ort:fp32", "ort:int8"),
         *("executorch:fp32", "executorch:int8"),
+        *("qnn:fp16+sm8750", "qnn:int8+sm8750", "qnn:w8a16+sm8750"),
     ] == NAMES
     assert {t.file for t in TARGETS if t.precision == "int8"} == {
         "litert-int8.tflite",
         "onnx-int8.onnx",
         "ort-int8.ort",
         "executorch-int8.pte",
+        "qnn-int8-sm8750.ctx.onnx",
     }
     assert {str(t) for t in TARGETS if t.calibrated} == {
         "litert:int8",
@@ -38,6 +41,8 @@ def test_the_targets_are_these():
         "onnx:int8",
         "ort:int8",
         "executorch:int8",
+        "qnn:int8+sm8750",
+        "qnn:w8a16+sm8750",
     }
 
 
@@ -78,6 +83,31 @@ def test_all_means_every_target_of_a_format_or_of_all():
     assert mixed[0] == Target("ort", "int8") and set(mixed) == set(TARGETS) and len(mixed) == len(TARGETS)
     with pytest.raises(InputError, match="onnx:all"):
         parse_targets(["onxx:all"])
+
+
+def test_a_file_for_one_device_is_chosen_after_a_plus():
+    assert parse_targets(["qnn:int8"]) == parse_targets(["qnn:int8+sm8750"]) == [Target("qnn", "int8", "sm8750")]
+    chosen = parse_targets(["qnn:all+sm8650"])
+    assert [target.file for target in chosen] == [
+        *("qnn-fp16-sm8650.ctx.onnx", "qnn-int8-sm8650.ctx.onnx", "qnn-w8a16-sm8650.ctx.onnx")
+    ]
+    assert parse_targets(["litert:int8+fp"]) == [Target("litert", "int8+fp")]
+    with pytest.raises(InputError, match=r"unknown.* Did you mean 'qnn:int8.sm8750'.*sm8650 .Snapdragon 8 Gen 3"):
+        parse_targets(["qnn:int8+sm8751"])
+
+
+def test_a_manifest_names_the_device_of_a_file():
+    assert all(target_of(name) == target for name, target in zip(NAMES, TARGETS))
+    assert target_of("qnn:int8+sm8650") == Target("qnn", "int8", "sm8650")
+    assert [target_of(name) for name in ("qnn:int8", "all", "litert:all", "qnn:all+sm8650", "qnn:int8+sm1")] == [
+        None
+    ] * 5
+
+
+def test_a_format_is_known_by_the_longest_suffix_that_fits():
+    assert format_of(Path("a/qnn-int8-sm8750.ctx.onnx")) is FORMATS["qnn"]
+    assert format_of(Path("a/onnx-int8.onnx")) is FORMATS["onnx"] and format_of(Path("a/ctx.onnx")) is FORMATS["onnx"]
+    assert format_of(Path("a/model.bin")) is None
 
 
 def test_of_all_what_lacks_a_package_is_left_out_and_said(monkeypatch):
