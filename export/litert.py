@@ -26,6 +26,7 @@ from attar.export.subprocess_runner import SubprocessRunner
 from attar.export.tflite import arm, evaluators, graph, metadata, versions
 from attar.export.tflite.layers import Layer, layers
 from attar.export.tflite.quantize import ATTENTION, Quantization, QuantizationPlan, pattern_of
+from attar.export.web import gpu
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
@@ -180,6 +181,11 @@ def second_opinions(path: Path) -> dict[str, Callable[[], SubprocessRunner]]:
 def arm_opinions(path: Path) -> dict[str, Callable[[], SubprocessRunner]]:
     """The ARM kernels of LiteRT, which phones run, on an emulated ARM; nothing to add where this machine is one."""
     return {} if arm.native() else {evaluators.ARM: partial(evaluators.arm, path)}
+
+
+def gpu_opinions(path: Path) -> dict[str, Callable[[], gpu.GpuRunner]]:
+    """LiteRT's GPU accelerator, in a browser."""
+    return {gpu.NAME: partial(gpu.GpuRunner, path)}
 
 
 def min_runtime(path: Path) -> str | None:

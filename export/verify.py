@@ -74,7 +74,7 @@ def student_reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
     return Reference(bundle, pixels, labels_of(chosen), predict(students.load(bundle), pixels, title="Student"))
 
 
-def check(path: Path, target: Target, reference: Reference, max_drop: float, *, arm: bool = False) -> FileEntry:
+def check(path: Path, target: Target, reference: Reference, max_drop: float, *, also: Sequence[str] = ()) -> FileEntry:
     """Run a file on the reference photos and hold it against the student.
 
     Args:
@@ -82,7 +82,7 @@ def check(path: Path, target: Target, reference: Reference, max_drop: float, *, 
         target: what it is meant to be.
         reference: the student's answers.
         max_drop: points of top-1 that it may lose.
-        arm: also run it on an emulated ARM, if its format can.
+        also: where to run it besides, if its format can: `arm`, `gpu`.
 
     Raises:
         GateError: it does not load, carries other labels, takes another input, diverges, or computes one thing in one
@@ -105,11 +105,13 @@ def check(path: Path, target: Target, reference: Reference, max_drop: float, *, 
     measured = measure(outputs, reference)
     remark = _gate(measured, target.tolerance, max_drop)
     opinions: dict[str, Any] = {}
-    for name, open_evaluator in _evaluators(path, target, arm).items():
+    for name, open_evaluator in _evaluators(path, target, also).items():
         try:
-            opinions[name] = _second(name, open_evaluator, target, reference, outputs)
+            opinions[name] = opinion = _second(name, open_evaluator, target, reference, outputs)
+            more = opinion.pop("remark", "")
         except Unsupported as error:  # the file is right, and this device is not for it
-            remark = "; ".join(filter(None, [remark, str(error)]))
+            more = str(error)
+        remark = "; ".join(filter(None, [remark, more]))
     min_runtime = getattr(target.module, "min_runtime", lambda path: None)
     return FileEntry(
         target=str(target),
@@ -147,9 +149,9 @@ def _of(reference: Reference, photos: Sequence[int]) -> Reference:
     )
 
 
-def _evaluators(path: Path, target: Target, arm: bool) -> dict[str, Callable[[], Evaluator]]:
+def _evaluators(path: Path, target: Target, also: Sequence[str]) -> dict[str, Callable[[], Evaluator]]:
     """The other evaluators of a file, by name."""
-    wanted = ["second_opinions", *(["arm_opinions"] if arm else [])]
+    wanted = ["second_opinions", *(f"{where}_opinions" for where in also)]
     evaluators: dict[str, Callable[[], Evaluator]] = {}
     for name in wanted:
         if hasattr(target.module, name):
@@ -183,6 +185,7 @@ def _second(
         **measure(outputs, of_student),
         "evaluator": evaluator.evaluator,
         "max_abs_difference": of_file["max_abs_error"],
+        **getattr(evaluator, "details", {}),
     }
 
 
@@ -221,6 +224,7 @@ def verify(
     max_drop: float = 1.0,
     limit: int = 1000,
     arm: bool = False,
+    gpu: bool = False,
 ) -> Manifest:
     """Prove every file of an exports folder again, and write what was found into its manifest.
 
@@ -234,9 +238,10 @@ def verify(
         max_drop: points of top-1 that a file may lose against its student.
         limit: validation photos to verify on, at most.
         arm: also run LiteRT files on an emulated ARM, see `attar.export.tflite.arm`.
+        gpu: also run LiteRT files on WebGPU, see `attar.export.web.gpu`.
 
     Raises:
-        InputError: no manifest, the exports belong to another bundle, or `arm` cannot be had here.
+        InputError: no manifest, the exports belong to another bundle, or `arm` or `gpu` cannot be had here.
         GateError: at least one file failed; the text names each, and why.
     """
     exports = Path(exports)
@@ -244,8 +249,9 @@ def verify(
     manifest = read_manifest(exports)
     if manifest.bundle["fingerprint"] != bundle.fingerprint:
         raise InputError(f"{exports}: made from another student than {bundle.path}. Export again, or give --bundle.")
-    if arm:
-        _require_arm(exports, manifest)
+    also = [where for where, wanted in (("arm", arm), ("gpu", gpu)) if wanted]
+    for where in also:
+        _require(where, exports, manifest)
     _refuse_another_story(exports, manifest, bundle)
     reference = student_reference(bundle, photos, limit)
     same_photos = manifest.data.get("fingerprint") == photos.fingerprint
@@ -255,7 +261,7 @@ def verify(
     for entry in before:
         try:
             _whole(exports / entry.file, entry.sha256)
-            measured = check(exports / entry.file, parse_targets([entry.target])[0], reference, max_drop, arm=arm)
+            measured = check(exports / entry.file, parse_targets([entry.target])[0], reference, max_drop, also=also)
             _as_listed(entry, measured)
             if same_photos:
                 _steady(entry, measured)
@@ -332,13 +338,16 @@ def _as_listed(entry: FileEntry, measured: FileEntry) -> None:
             raise GateError(f"its {name} in manifest.json is {listed!r}, and the file's is {real!r}. Export it again")
 
 
-def _require_arm(exports: Path, manifest: Manifest) -> None:
-    """Find out before any work that there is something to run on ARM, and an ARM to run it on."""
+def _require(where: str, exports: Path, manifest: Manifest) -> None:
+    """Find out before any work that there is something to run on an ARM or a GPU, and one to run it on."""
     from attar.export.tflite import arm
+    from attar.export.web import gpu
 
     if not any(entry.target.startswith("litert:") for entry in manifest.files):
-        raise InputError(f"{exports}: --arm runs LiteRT files, and there is none here. Export a litert target.")
-    if not arm.native():
+        raise InputError(f"{exports}: --{where} runs LiteRT files, and there is none here. Export a litert target.")
+    if where == "gpu":
+        gpu.ready()
+    elif not arm.native():
         arm.machine()
 
 

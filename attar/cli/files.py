@@ -83,6 +83,7 @@ def verify(
     data: Data = None,
     max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
     arm: Annotated[bool, typer.Option("--arm", help="Also run LiteRT files on an emulated ARM (qemu).")] = False,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Also run LiteRT files on WebGPU (Chromium).")] = False,
     as_json: Json = False,
 ) -> None:
     """Prove again that every exported file is whole and still computes what its student does.
@@ -94,5 +95,6 @@ def verify(
 
     folder = exports_of(exports)
     student = student_of(folder, bundle)
-    manifest = verify(folder, bundle=student, photos=photos_of_bundle(student, data), max_drop=max_drop, arm=arm)
+    photos = photos_of_bundle(student, data)
+    manifest = verify(folder, bundle=student, photos=photos, max_drop=max_drop, arm=arm, gpu=gpu)
     show_manifest(manifest, folder, as_json)

@@ -138,11 +138,12 @@ def lab(
 
     Example: `attar lab runs/attar --host 0.0.0.0`
     """
-    from attar.benchmarks.lab import assets, check, lab, results_table
+    from attar.benchmarks.lab import check, lab, results_table
     from attar.benchmarks.latency.session import Keeper, Tracking
     from attar.benchmarks.report.report import judgements_table
     from attar.console import say
     from attar.errors import InputError
+    from attar.export.web import assets
     from attar.runfolder import exports_of
 
     if install:

@@ -1,6 +1,7 @@
 """Measuring exported files in browsers: a phone opens one page, and its samples become benchmark records.
 
-- `assets`: the browsers' runtimes, from npm
+The browsers' runtimes are those of `attar.export.web.assets`.
+
 - `plan`: what a browser is asked to do
 - `inbox`: what it may post
 - `agreement`: whether its answers are the expected ones

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attar.benchmarks.lab.assets import find
 from attar.benchmarks.lab.laboratory import Laboratory
 from attar.benchmarks.lab.plan import make_plan
 from attar.benchmarks.lab.visitor import name
@@ -19,6 +18,7 @@ from attar.benchmarks.latency.record import Record
 from attar.benchmarks.units import number
 from attar.console import err, say
 from attar.errors import GateError, InputError
+from attar.export.web.assets import find
 from attar.extras import require
 
 if TYPE_CHECKING:

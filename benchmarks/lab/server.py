@@ -18,11 +18,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from attar.benchmarks.lab.assets import Assets
 from attar.benchmarks.lab.connections import LARGEST_HEAD, App, Bounds, Connections, Scope
 from attar.benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round, parse
 from attar.benchmarks.lab.laboratory import Laboratory
 from attar.errors import AttarError
+from attar.export.web.assets import Assets
 from attar.extras import require
 
 PAGE = Path(__file__).with_name("page")

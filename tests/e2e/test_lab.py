@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from attar.benchmarks.lab import assets
 from attar.benchmarks.latency import record
 from attar.benchmarks.latency.measure import MIN_SAMPLES
 from attar.data.photos import DataSpec, read_photos
 from attar.errors import InputError
 from attar.export.export import export_student
 from attar.export.manifest import read_manifest, write_manifest
+from attar.export.web import assets
 from attar.files import sha256
 from helpers.browser import HANG, accessible, browsing, chromium, phone, visit, when
 from helpers.small import DROP, make_student

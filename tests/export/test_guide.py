@@ -31,7 +31,7 @@ from helpers.small import DROP, TARGETS
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
 
-LOCKED = Path(__file__).parents[2] / "benchmarks/lab/npm"
+LOCKED = Path(__file__).parents[2] / "export/web/npm"
 
 
 @pytest.fixture(scope="module")

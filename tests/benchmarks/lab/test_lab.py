@@ -22,11 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from attar.benchmarks.lab import assets, check
+from attar.benchmarks.lab import check
 from attar.benchmarks.lab import laboratory as laboratories
 from attar.benchmarks.lab import server as server_module
 from attar.benchmarks.lab.agreement import judge
-from attar.benchmarks.lab.assets import Assets
 from attar.benchmarks.lab.connections import LARGEST_HEAD, Bounds
 from attar.benchmarks.lab.inbox import LONGEST, Done, Failure, Hello, Ready, Refused, Round, VisitorDevice, parse
 from attar.benchmarks.lab.laboratory import MOST_DEVICES, Laboratory
@@ -42,6 +41,8 @@ from attar.benchmarks.latency.stability import of_run
 from attar.benchmarks.report.report import history_table
 from attar.errors import GateError, InputError
 from attar.export.manifest import FileEntry
+from attar.export.web import assets
+from attar.export.web.assets import Assets
 from attar.files import sha256
 
 uvicorn = pytest.importorskip("uvicorn")

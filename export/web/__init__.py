@@ -1,0 +1,1 @@
+"""Exported files in a browser: its runtimes, from npm, and LiteRT on WebGPU."""
