@@ -24,6 +24,7 @@ _HEADINGS = {
     "CoreMLClassifier.swift": "Core ML in Swift",
     "classify_onnx.py": "ONNX Runtime in Python",
     "OnnxClassifier.kt": "ONNX Runtime in Kotlin (Android)",
+    "QnnClassifier.kt": "ONNX Runtime on a Snapdragon's NPU, in Kotlin (Android)",
     "classify_onnx.mjs": "ONNX Runtime in JavaScript",
     "classify_executorch.py": "ExecuTorch in Python",
 }

@@ -207,6 +207,7 @@ _OWN = {
         needs=("onnx", "onnxscript", "onnxruntime", "onnxruntime_qnn"),
         evaluator="onnxruntime-qnn",
         look=Look("P", "plus signs", "#a03c32", "#ef9a8f", "#c9584c"),
+        snippets={"QnnClassifier.kt": 1},
         untimed="a QNN file runs on the phone it was compiled for; the emulator's time is not a phone's",
         choice=Choice("soc", {name: soc.title for name, soc in SOCS.items()}, DEFAULT),
         emulated=True,

@@ -1,7 +1,7 @@
 """Code to paste into an app: one snippet for each format and language, with a file's real name, tensors and sizes.
 
 Each `NAME.in` beside this module becomes `NAME`, its `<<WORDS>>` filled in. `photo.py.in`, `canvas.js.in`,
-`bitmap.kt.in` and `square.*.in` are parts that snippets share.
+`onnx.kt.in`, `bitmap.kt.in` and `square.*.in` are parts that snippets share.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from attar.preprocessing import Preprocessing
 PARTS = {
     "PHOTO": "photo.py",
     "CANVAS": "canvas.js",
+    "ONNX_KT": "onnx.kt",
     "BITMAP": "bitmap.kt",
     "SQUARE_JS": "square.js",
     "SQUARE_KT": "square.kt",

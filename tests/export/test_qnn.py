@@ -227,6 +227,12 @@ def test_an_emulator_is_asked_about_32_photos_and_more_where_they_are_small(size
     assert len(_emulable(1000, size)) == images >= OPINION_PHOTOS
 
 
+def test_the_documents_list_every_chip():
+    listed = (Path(__file__).parents[2] / "docs" / "accelerators.md").read_text(encoding="utf-8")
+    rows = [f"| `{name}` | {soc.title} | v{soc.arch} |" for name, soc in SOCS.items()]
+    assert "\n".join(rows) in listed
+
+
 def test_another_processor_is_told_that_it_cannot(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setitem(sys.modules, "onnxruntime_qnn", None)
