@@ -168,4 +168,4 @@ def open_runner(path: Path, threads: int = 1) -> OnnxRunner:
 
 def second_opinions(path: Path) -> dict[str, Callable[[], SubprocessRunner]]:
     """Other evaluators of an .onnx file that this machine has: a phone's NPU, emulated."""
-    return {emulator.NAME: partial(emulator.NpuRunner, path)} if emulator.is_installed() else {}
+    return {emulator.NAME: partial(emulator.NpuRunner, path)} if emulator.is_wanted() else {}

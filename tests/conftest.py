@@ -22,8 +22,8 @@ from helpers.pictures import SHAPES, draw
 # TensorFlow's opinion of a file takes this away.
 sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
 # The emulated NPU is asked about every ONNX file where it is installed, which takes seconds. A test that wants it takes
-# this away; processes that tests start have it.
-sys.modules.setdefault("onnxruntime_qnn", None)  # type: ignore[arg-type]
+# this away.
+os.environ["ATTAR_NPU"] = "0"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,8 +19,7 @@ from attar.errors import GateError, Unsupported
 from attar.export.formats import HALF
 from attar.export.npu.socs import DEFAULT, SOCS
 from attar.export.subprocess_runner import SubprocessRunner, run
-from attar.extras import is_installed as installed
-from attar.extras import version
+from attar.extras import is_installed, version
 
 NAME = "Snapdragon NPU"
 """Name of the evaluator."""
@@ -30,9 +29,9 @@ SECONDS = 1800
 """Patience with the compiler: seconds for a phone-sized student, minutes for a large one with attention."""
 
 
-def is_installed() -> bool:
-    """Whether the emulator is here; does not import it."""
-    return installed("onnxruntime_qnn")
+def is_wanted() -> bool:
+    """Whether .onnx files are to be run here: the package is installed, and the variable ATTAR_NPU is not 0."""
+    return is_installed("onnxruntime_qnn") and os.environ.get("ATTAR_NPU") != "0"
 
 
 class NpuRunner(SubprocessRunner):

@@ -155,7 +155,7 @@ def test_every_snippet_is_filled_in_and_names_a_real_file_and_its_tensors(export
     made = snippets.fill(manifest)
     formats = {entry.target.partition(":")[0] for entry in manifest.files}
     assert set(made) == {name for name, readable in snippets.loaders().items() if formats & set(readable)}
-    assert len(made) == len(snippets.loaders()) - 2  # Core ML's and ExecuTorch's
+    assert len(made) == len(snippets.loaders()) - 3  # Core ML's, ExecuTorch's and QNN's
     for name, text in made.items():
         assert (exported / "snippets" / name).read_text() == text and "<<" not in text
         [entry] = [entry for entry in manifest.files if f'"{entry.file}"' in text or f" {entry.file} " in text]
