@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from attar.errors import AttarError, GateError
 from attar.export.capture_output import captured
+from attar.export.formats import FORMATS
 from attar.export.manifest import FileEntry
-from attar.export.recovery import RANKED, RealFiles, recover
+from attar.export.recovery import RANKED, RealFiles, quietly, recover
 from attar.export.targets import Target
 from attar.export.verify import Reference, check
 from attar.files import replacing, sha256
@@ -42,36 +40,24 @@ def make(
         with captured():
             return check(path, target, reference, max_drop)
 
+    made_of = (model, reference.bundle, target.precision, calibration)
     with replacing(output / target.file) as temporary:
         # Runtimes go by the suffix, which the temporary name keeps.
         if target.precision in getattr(target.module, "BY_PLAN", ()):
-            by_plan = _quietly(
-                target.module.ByPlan, model, reference.bundle, target.precision, calibration, **target.options
-            )
+            by_plan = quietly(target.module.ByPlan, *made_of, **target.options)
             chosen = calibration[:: -(-len(calibration) // RANKED)]
-            files = RealFiles(
-                by_plan.layers,
-                lambda plan, path: _quietly(by_plan.write, plan, path),
-                gate,
-                temporary,
-                reference,
-                images=chosen,
-                answers=predict(model, chosen),
-            )
-            entry = recover(files, may_keep_float=target.precision.endswith("+fp"))
+            files = RealFiles(by_plan, gate, temporary, reference, images=chosen, answers=predict(model, chosen))
+            entry = recover(files, may_keep_float=target.precision.endswith("+fp"), remedy=_remedy(target))
         else:
-            arguments = (model, reference.bundle, target.precision, calibration, temporary)
-            _quietly(target.module.convert, *arguments, **target.options)
+            quietly(target.module.convert, *made_of, temporary, **target.options)
             entry = gate(temporary)
     return replace(entry, file=target.file, sha256=sha256(output / target.file))
 
 
-def _quietly(convert: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call a converter, its chatter kept for when it fails."""
-    try:
-        with captured() as noise:
-            return convert(*arguments, **options)
-    except AttarError:
-        raise
-    except Exception as error:
-        raise GateError(f"the converter failed: {error}\n{noise.tail}") from error
+def _remedy(target: Target) -> str:
+    """What to export instead of an integer file that only passes with layers in float."""
+    form, suffix = FORMATS[target.format], f"+{target.option}" if target.option else ""
+    others = [
+        name for name in (f"{target.precision}+fp", "w8a16") if name in form.precisions and name != target.precision
+    ]
+    return "export " + " or ".join(f"{target.format}:{name}{suffix}" for name in others) if others else "export fp16"

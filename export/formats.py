@@ -10,6 +10,7 @@
     onnx:       fp32    float                            ort:     fp32    ONNX Runtime's own mobile form, float
                 fp16    half-size weights                         int8    the same, integer
                 int8    weights and activations (QDQ)
+                int8+fp as litert's
     executorch: fp32    float, XNNPACK                            int8    weights and activations
     qnn:        fp16    half precision                            int8    weights and activations
                 w8a16   weights of 8 bits, activations of 16      each compiled for one chip: `qnn:int8+sm8750`
@@ -171,7 +172,7 @@ _OWN = {
     "onnx": Format(
         title="ONNX",
         module="attar.export.onnx",
-        precisions={"fp32": FLOAT, "fp16": HALF, "int8": INTEGERS},
+        precisions={"fp32": FLOAT, "fp16": HALF, "int8": INTEGERS, "int8+fp": INTEGERS},
         suffix="onnx",
         needs=("onnx", "onnxscript", "onnxruntime"),
         evaluator="onnxruntime",
@@ -181,7 +182,7 @@ _OWN = {
     "ort": Format(
         title="ORT",
         module="attar.export.ort",
-        precisions={"fp32": FLOAT, "int8": INTEGERS},
+        precisions={"fp32": FLOAT, "int8": INTEGERS, "int8+fp": INTEGERS},
         suffix="ort",
         needs=("onnx", "onnxscript", "onnxruntime"),
         evaluator="onnxruntime",
@@ -202,7 +203,7 @@ _OWN = {
     "qnn": Format(
         title="QNN",
         module="attar.export.qnn",
-        precisions={"fp16": HALF, "int8": INTEGERS, "w8a16": INTEGERS},
+        precisions={"fp16": HALF, "int8": INTEGERS, "int8+fp": INTEGERS, "w8a16": INTEGERS},
         suffix="ctx.onnx",
         needs=("onnx", "onnxscript", "onnxruntime", "onnxruntime_qnn"),
         evaluator="onnxruntime-qnn",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from attar.bundle import Bundle
 from attar.errors import InputError
 from attar.export.artifact_cache import shared
 from attar.export.metadata import about, in_words
+from attar.export.plan import TOOLS, QuantizationPlan
 from attar.export.runners.litert import LiteRTRunner
 from attar.export.subprocess_runner import SubprocessRunner
 from attar.export.tflite import arm, evaluators, graph, metadata, versions
 from attar.export.tflite.layers import Layer, layers
-from attar.export.tflite.quantize import ATTENTION, Quantization, QuantizationPlan, pattern_of
+from attar.export.tflite.quantize import ATTENTION, Quantization, pattern_of
 from attar.export.web import gpu
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
@@ -79,15 +80,26 @@ class ByPlan:
         self._bundle, self._precision = bundle, precision
         images = (calibration.astype(np.float32) - MEAN) / STD
         self._quantization = Quantization(_float_model(student, bundle, integer=True), images)
-        self.layers = self._quantization.layers
+        self.layers, self.tools = self._quantization.layers, TOOLS
+        self._content = lru_cache(maxsize=1)(self._packed)
 
     def network(self, plan: QuantizationPlan) -> bytes:
         """The bare network in integers: normalized images in int8 to float32 probabilities."""
         return self._quantization.quantize(plan)
 
+    def _packed(self, plan: QuantizationPlan) -> bytes:
+        return _packed(self.network(plan), self._bundle, self._precision)
+
     def write(self, plan: QuantizationPlan, destination: Path) -> None:
         """Write the .tflite file of a plan."""
-        destination.write_bytes(_packed(self.network(plan), self._bundle, self._precision))
+        destination.write_bytes(self._content(plan))
+
+    def predict(self, plan: QuantizationPlan, images: np.ndarray) -> np.ndarray:
+        """What the file of a plan answers to uint8 images (N, H, W, 3): probabilities (N, classes)."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.tflite"
+            self.write(plan, path)
+            return open_runner(path).predict(images)
 
 
 def _packed(content: bytes, bundle: Bundle, precision: str) -> bytes:

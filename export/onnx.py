@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from attar.bundle import Bundle
-from attar.export import qdq
 from attar.export.artifact_cache import shared
 from attar.export.classifier import Classifier
 from attar.export.metadata import about, in_words
 from attar.export.npu import emulator
+from attar.export.plan import QuantizationPlan, Tools
+from attar.export.qdq import Device, Quantization
 from attar.export.runners.onnx import OnnxRunner
 from attar.export.subprocess_runner import SubprocessRunner
 from attar.extras import require
@@ -36,33 +37,68 @@ that apps need no newer ONNX Runtime than they must (1.18, for the form of the f
 `onnx` package's reference evaluator computes those from 19 on only: `onnx.version_converter` makes it such a copy."""
 
 
+BY_PLAN = ("int8", "int8+fp")
+"""Precisions that are quantized by plan: `convert` takes the plain one, `attar.export.recovery` finds another."""
+
+
 def convert(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, destination: Path) -> None:
     """Write an .onnx file.
 
     Args:
         student: the model, in evaluation mode.
         bundle: its labels, preprocessing and provenance.
-        precision: `fp32`, `fp16` (half-size weights) or `int8` (QDQ, weights per channel, activations per tensor).
+        precision: `fp32`, `fp16` (half-size weights) or `int8` (QDQ, weights per channel, activations per tensor;
+            `int8+fp`: some layers may stay float).
         calibration: uint8 training images (N, H, W, 3) that int8 ranges are taken from.
         destination: the file to write.
     """
-    model = build(student, bundle, precision, calibration, f"onnx:{precision}")
-    destination.write_bytes(model.SerializeToString())
-
-
-def build(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, target: str) -> Any:
-    """The `onnx.ModelProto` of a student, checked, with what `attar.export.metadata` knows in its metadata_props."""
-    onnx = require("onnx")
-    content = float_content(student, bundle)
-    if precision == "int8":
-        content = qdq.for_cpu(content, calibration)
-    model = onnx.load_model_from_string(content)
+    if precision in BY_PLAN:
+        return ByPlan(student, bundle, precision, calibration).write(QuantizationPlan(), destination)
+    model = require("onnx").load_model_from_string(float_content(student, bundle))
     if precision == "fp16":
         _halve_weights(model)
+    destination.write_bytes(finished(model, bundle, f"onnx:{precision}"))
+
+
+class ByPlan:
+    """A student's integer files, one for each plan; see `attar.export.plan.ByPlan`.
+
+    Args as of `convert`; `form` is the format that they are of.
+    """
+
+    tools: Tools = ()
+
+    def __init__(
+        self, student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, form: str = "onnx"
+    ) -> None:
+        self._bundle, self._target = bundle, f"{form}:{precision}"
+        self._quantization = Quantization(float_content(student, bundle), calibration, Device())
+        self.content = lru_cache(maxsize=1)(self._content)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that a plan may keep float."""
+        return self._quantization.layers
+
+    def _content(self, plan: QuantizationPlan) -> bytes:
+        model = require("onnx").load_model_from_string(self._quantization.quantize(plan))
+        return finished(model, self._bundle, self._target)
+
+    def write(self, plan: QuantizationPlan, destination: Path) -> None:
+        """Write the file of a plan."""
+        destination.write_bytes(self.content(plan))
+
+    def predict(self, plan: QuantizationPlan, images: np.ndarray) -> np.ndarray:
+        """What the file of a plan answers to uint8 images (N, H, W, 3): probabilities (N, classes)."""
+        return OnnxRunner(self.content(plan)).predict(images)
+
+
+def finished(model: Any, bundle: Bundle, target: str) -> bytes:
+    """The file of a graph, checked, with what `attar.export.metadata` knows in its metadata_props."""
     _drop_unused_domains(model)
     describe(model, bundle, target)
-    onnx.checker.check_model(model)
-    return model
+    require("onnx").checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
 def _drop_unused_domains(model: Any) -> None:

@@ -1,38 +1,77 @@
-"""From a float .onnx file to one in integers, in the form of QuantizeLinear and DequantizeLinear around each operator.
+"""From a float .onnx file to one in integers, with QuantizeLinear and DequantizeLinear around each operator (QDQ).
 
-onnxruntime's quantizer does the quantizing. What it is given differs between CPUs and Qualcomm's NPU.
+onnxruntime's quantizer does the quantizing. A plan says what it is given: the ranges of activations, and which layers
+stay float. Files for CPUs and for Qualcomm's NPU differ in their operators and weights.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from attar.export import ranges
+from attar.export.plan import QuantizationPlan
 from attar.extras import require
 
 _ON_CPU = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "GlobalAveragePool", "ReduceMean", "HardSigmoid"]
 """Operators in integers on a CPU: convolutions and matrix products, with what stands between them. Softmax in integers
 would round probabilities to 1/256."""
 
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+"""Operators that begin a layer, where their second input is a constant."""
 
-def for_cpu(content: bytes, calibration: np.ndarray) -> bytes:
-    """Weights of 7 bits per channel, activations of 8 bits per tensor.
+
+@dataclass(frozen=True)
+class Device:
+    """What an integer file is for.
+
+    Attributes:
+        npu: for Qualcomm's NPU, which computes every operator in integers; otherwise for a CPU.
+        bits: of activations, 8 or 16.
+    """
+
+    npu: bool = False
+    bits: int = 8
+
+
+class Quantization:
+    """Quantizes one float file, by as many plans as are wanted; what they share is computed once.
 
     Args:
         content: a float .onnx file of uint8 images (batch, H, W, 3).
-        calibration: uint8 images (N, H, W, 3) that ranges are taken from.
+        images: uint8 images (N, H, W, 3) that ranges are taken from.
+        device: what the integer files are for.
     """
-    quantization = require("onnxruntime.quantization")
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, quantized = _prepared(content, Path(folder)), Path(folder) / "integer.onnx"
-        quantization.quantize_static(
-            str(prepared),
-            str(quantized),
-            _reader(prepared, calibration),
+
+    def __init__(self, content: bytes, images: np.ndarray, device: Device) -> None:
+        self._content, self._images, self._device = content, images, device
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, in the order they run."""
+        return tuple(self._layers)
+
+    def quantize(self, plan: QuantizationPlan) -> bytes:
+        """The quantized file: weights per channel, activations per tensor, pixels as they are."""
+        quantization = require("onnxruntime.quantization")
+        kept = [node for layer in plan.keep_float for node in self._layers[layer]]
+        with tempfile.TemporaryDirectory() as folder:
+            source, quantized = Path(folder) / "float.onnx", Path(folder) / "integer.onnx"
+            source.write_bytes(self._prepared)
+            settings = (self._for_npu if self._device.npu else self._for_cpu)(source, self._overrides(plan), kept)
+            quantization.quantize(str(source), str(quantized), settings)
+            return quantized.read_bytes()
+
+    def _for_cpu(self, source: Path, overrides: dict[str, Any], kept: list[str]) -> Any:
+        quantization = require("onnxruntime.quantization")
+        return quantization.StaticQuantConfig(
+            self._reader(),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             # Weights of 7 bits: products of unsigned activations and signed 8-bit weights saturate in ONNX Runtime's
@@ -41,47 +80,117 @@ def for_cpu(content: bytes, calibration: np.ndarray) -> bytes:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=_ON_CPU,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
+            nodes_to_exclude=kept,
+            extra_options={"TensorQuantOverrides": overrides},
         )
-        return quantized.read_bytes()
 
-
-def for_npu(content: bytes, calibration: np.ndarray, bits: int) -> bytes:
-    """Weights of 8 bits per channel, activations of `bits` (8 or 16) per tensor, every operator but Softmax.
-
-    Args as of `for_cpu`. The batch stays free: `attar.export.npu` fixes it.
-    """
-    quantization = require("onnxruntime.quantization")
-    npu = require("onnxruntime.quantization.execution_providers.qnn")
-    kinds = {8: quantization.QuantType.QUInt8, 16: quantization.QuantType.QUInt16}
-    with tempfile.TemporaryDirectory() as folder:
-        plain = _prepared(content if bits == 8 else _with_wide_pixels(content), Path(folder))
-        fused, quantized = Path(folder) / "fused.onnx", Path(folder) / "integer.onnx"
-        onnx = require("onnx")
-        model = onnx.load(plain)
-        del model.metadata_props[:]  # onnxruntime's helper fails on any
-        prepared = fused if npu.qnn_preprocess_model(model, str(fused)) else plain
-        settings = npu.get_qnn_qdq_config(
-            str(prepared),
-            _reader(prepared, calibration),
-            activation_type=kinds[bits],
-            weight_type=quantization.QuantType.QInt8,
+    def _for_npu(self, source: Path, overrides: dict[str, Any], kept: list[str]) -> Any:
+        types = require("onnxruntime.quantization").QuantType
+        softmax = [node.name for node in self._model.graph.node if node.op_type == "Softmax"]
+        return require("onnxruntime.quantization.execution_providers.qnn").get_qnn_qdq_config(
+            str(source),
+            self._reader(),
+            activation_type={8: types.QUInt8, 16: types.QUInt16}[self._device.bits],
+            weight_type=types.QInt8,
             per_channel=True,
-            nodes_to_exclude=[node.name for node in onnx.load(prepared).graph.node if node.op_type == "Softmax"],
+            init_overrides=overrides,
+            add_qtype_converts=False,
+            nodes_to_exclude=[*softmax, *kept],
         )
-        quantization.quantize(str(prepared), str(quantized), settings)
-        return quantized.read_bytes()
+
+    @cached_property
+    def _prepared(self) -> bytes:
+        """The float file with the shapes of all tensors, which the quantizer goes by, and operators joined."""
+        onnx = require("onnx")
+        content = self._content if self._device.bits == 8 else with_wide_pixels(self._content)
+        with tempfile.TemporaryDirectory() as folder:
+            plain, prepared, fused = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "fused"))
+            plain.write_bytes(content)
+            require("onnxruntime.quantization.shape_inference").quant_pre_process(str(plain), str(prepared))
+            if not self._device.npu:
+                return prepared.read_bytes()
+            model = onnx.load(prepared)
+            del model.metadata_props[:]  # onnxruntime's helper fails on any
+            npu = require("onnxruntime.quantization.execution_providers.qnn")
+            return (fused if npu.qnn_preprocess_model(model, str(fused)) else prepared).read_bytes()
+
+    @cached_property
+    def _model(self) -> Any:
+        return require("onnx").load_model_from_string(self._prepared)
+
+    @cached_property
+    def _layers(self) -> dict[str, list[str]]:
+        """Each layer and the names of its operators: a weighted one, and those that follow it up to the next."""
+        constants = {each.name for each in self._model.graph.initializer}
+        layers: dict[str, list[str]] = {}
+        for node in self._model.graph.node:
+            if node.op_type in _WEIGHTED and node.input[1] in constants:
+                layers[_unique(_place(node.input[1]), layers)] = [node.name]
+            elif layers:
+                layers[next(reversed(layers))].append(node.name)
+        return layers
+
+    @cached_property
+    def _activations(self) -> dict[str, ranges.Activation]:
+        return observe(self._model, self._images)
+
+    def _overrides(self, plan: QuantizationPlan) -> dict[str, list[dict[str, np.float32]]]:
+        """The range of every activation, in the quantizer's words."""
+        found = {name: ranges.ESTIMATORS[plan.ranges](seen) for name, seen in self._activations.items()}
+        return {
+            name: [{"rmin": np.float32(min(low, 0.0)), "rmax": np.float32(max(high, 0.0))}]
+            for name, (low, high) in found.items()
+        }
+
+    def _reader(self) -> Any:
+        """onnxruntime's calibration reader: of one image, as every range is given to it."""
+        base: Any = require("onnxruntime.quantization").CalibrationDataReader
+        first = iter([{self._model.graph.input[0].name: self._images[:1]}])
+
+        class Reader(base):
+            def get_next(self) -> dict[str, np.ndarray] | None:
+                return next(first, None)
+
+        return Reader()
 
 
-def _prepared(content: bytes, folder: Path) -> Path:
-    """The float file with the shapes of all tensors, which the quantizer goes by."""
-    plain, prepared = folder / "float.onnx", folder / "prepared.onnx"
-    plain.write_bytes(content)
-    require("onnxruntime.quantization.shape_inference").quant_pre_process(str(plain), str(prepared))
-    return prepared
+def observe(model: Any, images: np.ndarray) -> dict[str, ranges.Activation]:
+    """The float results of a model's operators, by name, over uint8 images (N, H, W, 3).
+
+    Without those of pixels that are only moved about: their scale is the pixel's own.
+    """
+    onnx, runtime = require("onnx"), require("onnxruntime")
+    pixels, watched = {model.graph.input[0].name}, []
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Transpose") and node.input[0] in pixels:
+            pixels.update(node.output)
+        else:
+            watched += list(node.output)
+    floats = _floats(model)
+    named = [name for name in watched if name in floats]
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in named)
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = runtime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    seen: dict[str, list[ranges.Activation]] = {name: [] for name in named}
+    for image in images:
+        for name, value in zip(named, session.run(named, {model.graph.input[0].name: image[None]})):
+            seen[name].append(ranges.of_image(value, len(images), channels_last=False))
+    return {name: ranges.joined(parts) for name, parts in seen.items()}
 
 
-def _with_wide_pixels(content: bytes) -> bytes:
+def _floats(model: Any) -> set[str]:
+    """Names of the float tensors of a graph whose shapes were inferred."""
+    onnx = require("onnx")
+    infos: Iterator[Any] = iter([*model.graph.value_info, *model.graph.output])
+    return {each.name for each in infos if each.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+
+
+def with_wide_pixels(content: bytes) -> bytes:
     """A file whose pixels have 16 bits: its first convolution then has inputs and outputs of one width.
 
     Exact: scale 1/32768 and zero point 32768 hold every value of scale 1/128 and zero point 128.
@@ -105,17 +214,11 @@ def _with_wide_pixels(content: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _reader(path: Path, calibration: np.ndarray) -> Any:
-    """onnxruntime's calibration reader over images, one at a time."""
-    base: Any = require("onnxruntime.quantization").CalibrationDataReader
-    name = require("onnx").load(path).graph.input[0].name
+def _place(weight: str) -> str:
+    """`network.backbone.blocks.2.0.conv_dw.weight` in short."""
+    return weight.removeprefix("network.").removesuffix(".weight")
 
-    class Reader(base):
-        def __init__(self) -> None:
-            self._left: Iterator[np.ndarray] = iter(calibration)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self._left, None)
-            return None if image is None else {name: image[None]}
-
-    return Reader()
+def _unique(name: str, taken: dict[str, Any]) -> str:
+    names = (name if number == 1 else f"{name} ({number})" for number in range(1, len(taken) + 2))
+    return next(each for each in names if each not in taken)

@@ -19,28 +19,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from attar.console import track
-from attar.errors import GateError
+from attar.errors import AttarError, GateError
 from attar.export.capture_output import captured
 from attar.export.manifest import FileEntry
-from attar.export.runners import open_runner
-from attar.export.tflite.quantize import QuantizationPlan
+from attar.export.plan import RANGES, ByPlan, QuantizationPlan, Tools
 from attar.export.verify import Reference, measure
 from attar.metrics import kl_divergence
-
-RANGES = {
-    "whole": "whole ranges",
-    "average": "average ranges",
-    "percentile": "percentile ranges",
-    "mse": "least-squares ranges",
-}
-"""Estimators of ranges (`attar.export.tflite.ranges`), and what they are called. No one is best for every student."""
-
-TOOLS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("clipped weights (OCTAV)", {"weights": "octav"}),
-    ("cross-layer equalization", {"equalize": True}),
-    ("bias correction", {"correct_bias": True}),
-)
-"""What is tried after the ranges, in order of cost: what a tool is called, and what it changes in a plan."""
 
 RANKED = 64
 """Calibration images that tools and layers are ranked on, evenly spread."""
@@ -77,18 +61,26 @@ class LayerScore:
     float: bool
 
 
-class Files(Protocol):
-    """Integer files of one student, made one at a time at the same place."""
+class Distances(Protocol):
+    """How far integer files of one student are from it."""
 
     @property
     def layers(self) -> Sequence[str]:
         """Names of the layers that a plan may keep float."""
 
+    def divergence(self, plan: QuantizationPlan) -> float:
+        """How far the answers of a plan's file to calibration images are from the student's, in nats."""
+
+
+class Files(Distances, Protocol):
+    """Integer files of one student, made one at a time at the same place."""
+
+    @property
+    def tools(self) -> Tools:
+        """Those of `attar.export.plan.TOOLS` that there are."""
+
     def attempt(self, tool: str, plan: QuantizationPlan) -> tuple[Try, FileEntry | None]:
         """Make a plan's file and hold it against the gate -> what came of it, and its entry if it passed."""
-
-    def divergence(self, plan: QuantizationPlan) -> float:
-        """Make a plan's file -> how far its answers to calibration images are from the student's, in nats."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +88,7 @@ class RealFiles:
     """`Files` on disk.
 
     Attributes:
-        layers: see `Files`.
-        write: makes the file of a plan.
+        by_plan: makes them.
         check: the gate: the entry of a file that passes, or `GateError`.
         path: where files are made, each over the last.
         reference: the student's answers on validation images.
@@ -105,37 +96,58 @@ class RealFiles:
         answers: the student's probabilities for them (N, classes).
     """
 
-    layers: Sequence[str]
-    write: Callable[[QuantizationPlan, Path], None]
+    by_plan: ByPlan
     check: Callable[[Path], FileEntry]
     path: Path
     reference: Reference
     images: np.ndarray
     answers: np.ndarray
 
+    @property
+    def layers(self) -> Sequence[str]:
+        """See `Files`."""
+        return self.by_plan.layers
+
+    @property
+    def tools(self) -> Tools:
+        """See `Files`."""
+        return self.by_plan.tools
+
     def attempt(self, tool: str, plan: QuantizationPlan) -> tuple[Try, FileEntry | None]:
         """See `Files`."""
         away = self.divergence(plan)
+        quietly(self.by_plan.write, plan, self.path)
         try:
             entry = self.check(self.path)
             measured, problem = entry.verification, ""
         except GateError as error:
             entry, problem = None, str(error)
-            measured = measure(self._predict(self.reference.pixels), self.reference)
+            measured = measure(quietly(self.by_plan.predict, plan, self.reference.pixels), self.reference)
         return Try(tool, plan, away, 100 * (measured["student_top1"] - measured["top1"]), problem), entry
 
     def divergence(self, plan: QuantizationPlan) -> float:
         """See `Files`."""
-        self.write(plan, self.path)
-        return divergence(self.answers, self._predict(self.images))
-
-    def _predict(self, images: np.ndarray) -> np.ndarray:
-        with captured():
-            return open_runner(self.path).predict(images)
+        return divergence(self.answers, quietly(self.by_plan.predict, plan, self.images))
 
 
-def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
+def quietly(convert: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a converter, its chatter kept for when it fails."""
+    try:
+        with captured() as noise:
+            return convert(*arguments, **options)
+    except AttarError:
+        raise
+    except Exception as error:
+        raise GateError(f"the converter failed: {error}\n{noise.tail}") from error
+
+
+def recover(files: Files, *, may_keep_float: bool, remedy: str = "export the target with +fp") -> FileEntry:
     """Leave the first file that passes at the files' place.
+
+    Args:
+        files: where and how they are made.
+        may_keep_float: whether layers may stay float.
+        remedy: what to do if they may not, and would have to.
 
     Returns:
         Its entry, `recovery` filled: {"ranges" (nats of each estimator), "tries", "layers" (most harmful first; empty
@@ -163,7 +175,7 @@ def recover(files: Files, *, may_keep_float: bool) -> FileEntry:
     kept = [item.layer for item in scores if item.float]
     raise GateError(
         f"{best.problem}. All tools were tried ({_told(tries)}). With {len(kept)} of {len(scores)} layers in float it "
-        f"passes ({', '.join(kept)}): export the target with +fp, or train the student on with `attar distill --qat`"
+        f"passes ({', '.join(kept)}): {remedy}, or train the student on with `attar distill --qat`"
     )
 
 
@@ -176,7 +188,7 @@ def _by_tools(files: Files, plan: QuantizationPlan) -> tuple[list[Try], FileEntr
     """A plan, then each tool on top of those that helped, until a file passes."""
     first, entry = files.attempt(RANGES[plan.ranges], plan)
     tries, best = [first], first
-    for tool, change in TOOLS:
+    for tool, change in files.tools:
         if entry is not None:
             break
         made, entry = files.attempt(tool, replace(best.plan, **change))
@@ -185,7 +197,7 @@ def _by_tools(files: Files, plan: QuantizationPlan) -> tuple[list[Try], FileEntr
     return tries, entry
 
 
-def scan(files: Files, plan: QuantizationPlan) -> list[LayerScore]:
+def scan(files: Distances, plan: QuantizationPlan) -> list[LayerScore]:
     """Make each layer alone integer, and all others float -> the layers, most harmful first."""
     scores = []
     for layer in track(files.layers, "Layers' sensitivity", len(files.layers)):

@@ -6,7 +6,6 @@ student whose integers are accurate nobody has asked yet: `attar report RUN --se
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from attar.benchmarks.report.comparison import Sensitivity
 from attar.bundle import Bundle
 from attar.data.photos import Photos, load_pixels
 from attar.errors import InputError
+from attar.export.plan import ByPlan, QuantizationPlan
 from attar.files import read_json, write_json
 
 FILE = "sensitivity.json"
@@ -54,7 +54,6 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
     from attar.export.export import BATCH, CALIBRATION
     from attar.export.litert import ByPlan
     from attar.export.recovery import RANKED, scan
-    from attar.export.tflite.quantize import QuantizationPlan
     from attar.export.verify import spread
     from attar.inference import predict
 
@@ -66,11 +65,10 @@ def measure(student: Bundle, photos: Photos, entries: Sequence[Any], output: Pat
     with captured():
         by_plan = ByPlan(model, student, "int8", calibration)
     answers = predict(model, chosen)
-    with tempfile.TemporaryDirectory() as folder:
-        files = _Distances(by_plan, Path(folder) / "int8.tflite", chosen, answers)
-        plan = QuantizationPlan(**_plan_of(entries))
-        whole = files.divergence(plan)
-        layers = [{"layer": each.layer, "score": each.score} for each in scan(files, plan)]
+    files = _Distances(by_plan, chosen, answers)
+    plan = QuantizationPlan(**_plan_of(entries))
+    whole = files.divergence(plan)
+    layers = [{"layer": each.layer, "score": each.score} for each in scan(files, plan)]
     path = output / FILE
     write_json(
         path,
@@ -105,21 +103,13 @@ def _plan_of(entries: Sequence[Any]) -> dict[str, Any]:
 
 
 class _Distances:
-    """`attar.export.recovery.Files` that are asked for their distance only."""
+    """`attar.export.recovery.Distances` of a format's files."""
 
-    def __init__(self, by_plan: Any, path: Path, images: np.ndarray, answers: np.ndarray) -> None:
-        self.layers: Sequence[str] = by_plan.layers
-        self._by_plan, self._path, self._images, self._answers = by_plan, path, images, answers
+    def __init__(self, by_plan: ByPlan, images: np.ndarray, answers: np.ndarray) -> None:
+        self.layers = by_plan.layers
+        self._by_plan, self._images, self._answers = by_plan, images, answers
 
-    def attempt(self, tool: str, plan: Any) -> Any:
-        raise AssertionError("a scan needs no gate")
+    def divergence(self, plan: QuantizationPlan) -> float:
+        from attar.export.recovery import divergence, quietly
 
-    def divergence(self, plan: Any) -> float:
-        from attar.export.capture_output import captured
-        from attar.export.recovery import divergence
-        from attar.export.runners import open_runner
-
-        with captured():
-            self._by_plan.write(plan, self._path)
-            outputs = open_runner(self._path).predict(self._images)
-        return divergence(self._answers, outputs)
+        return divergence(self._answers, quietly(self._by_plan.predict, plan, self._images))

@@ -22,8 +22,8 @@ from attar.data.photos import load_pixels, read_photos
 from attar.export.capture_output import captured
 from attar.export.export import CALIBRATION
 from attar.export.litert import ByPlan, open_runner
-from attar.export.recovery import RANGES, TOOLS, divergence
-from attar.export.tflite.quantize import QuantizationPlan
+from attar.export.plan import RANGES, TOOLS, QuantizationPlan
+from attar.export.recovery import divergence
 from attar.export.verify import Reference, spread, student_reference
 from attar.inference import predict
 from attar.metrics import bootstrap_interval, correct

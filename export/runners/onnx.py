@@ -15,14 +15,14 @@ class OnnxRunner:
     """An .onnx or .ort file in ONNX Runtime on the CPU: a `Runner` and a `Session` of `attar.export.runners`.
 
     Args:
-        path: the file.
+        path: the file, or its content.
         threads: of one operator; operators run one after another.
         profile: where to write the runtime's own profile, the beginning of a file's path.
     """
 
     partitions: dict[str, Any] | None = None
 
-    def __init__(self, path: Path, threads: int = 1, profile: Path | None = None) -> None:
+    def __init__(self, path: Path | bytes, threads: int = 1, profile: Path | None = None) -> None:
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -32,7 +32,9 @@ class OnnxRunner:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile)
-        self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = runtime.InferenceSession(
+            path if isinstance(path, bytes) else str(path), options, providers=["CPUExecutionProvider"]
+        )
         [self._input] = self._session.get_inputs()
         self._feed: dict[str, np.ndarray] = {}
 

@@ -8,41 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from attar.export.tflite import graph, ranges
+from attar.export import ranges
+from attar.export.plan import QuantizationPlan
+from attar.export.tflite import graph
 from attar.export.tflite.bias import correct_biases
 from attar.export.tflite.equalize import equalize
 from attar.export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers
+from attar.export.tflite.observe import observe
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students.attention import Attend
 
 ATTENTION = f".*{Attend.__name__}.*"
 """The quantizer's pattern for operators of attention: the converter names tensors after their modules."""
-
-
-@dataclass(frozen=True)
-class QuantizationPlan:
-    """How a file is quantized; plain data.
-
-    Attributes:
-        ranges: of activations: `whole`, `average`, `percentile` or `mse`, see `attar.export.tflite.ranges`.
-        weights: `min_max`, or `octav` (clipped for the least squared error, arXiv 2206.06501).
-        equalize: see `attar.export.tflite.equalize`.
-        correct_bias: see `attar.export.tflite.bias`.
-        keep_float: names of layers that stay float.
-    """
-
-    ranges: str = "whole"
-    weights: str = "min_max"
-    equalize: bool = False
-    correct_bias: bool = False
-    keep_float: tuple[str, ...] = ()
 
 
 class Quantization:
@@ -85,7 +69,7 @@ class Quantization:
 
     @cached_property
     def _activations(self) -> dict[str, ranges.Activation]:
-        return ranges.observe(self._content, self._images)
+        return observe(self._content, self._images)
 
     @cached_property
     def _equalized(self) -> Quantization:

@@ -173,8 +173,8 @@ def test_the_simulation_harms_as_much_as_the_integer_file(parent: Bundle, photos
         pytest.importorskip(package)
     from attar.export.capture_output import captured
     from attar.export.litert import ByPlan, open_runner
+    from attar.export.plan import QuantizationPlan
     from attar.export.recovery import divergence
-    from attar.export.tflite.quantize import QuantizationPlan
 
     pixels = load_pixels(photos.train, parent.preprocessing)
     student = students.load(parent)

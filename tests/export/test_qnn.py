@@ -217,7 +217,7 @@ def test_sixteen_bits_hold_every_pixel_exactly(bundle, photos, tmp_path):
     pixels = np.arange(256, dtype=np.uint8).repeat(12)[: 32 * 32 * 3].reshape(1, 32, 32, 3)
     found = [
         onnxruntime.InferenceSession(each, providers=["CPUExecutionProvider"]).run(None, {"image": pixels})[0]
-        for each in (content, qdq._with_wide_pixels(content))
+        for each in (content, qdq.with_wide_pixels(content))
     ]
     np.testing.assert_array_equal(*found)
 

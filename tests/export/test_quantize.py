@@ -14,12 +14,14 @@ from hypothesis.extra import numpy as arrays
 
 from attar import students
 from attar.export.capture_output import captured
+from attar.export.plan import QuantizationPlan
+from attar.export.ranges import Activation, average, least_squares, percentile, quantized, whole
 from attar.export.tflite import graph
 from attar.export.tflite.bias import correct_biases
 from attar.export.tflite.equalize import equalize, pairs
 from attar.export.tflite.layers import NONE, RELU, constant, drop_unread, layers, set_input
-from attar.export.tflite.quantize import Quantization, QuantizationPlan
-from attar.export.tflite.ranges import Activation, average, least_squares, observe, percentile, quantized, whole
+from attar.export.tflite.observe import observe
+from attar.export.tflite.quantize import Quantization
 from attar.students.rewrites import phone_safe
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):

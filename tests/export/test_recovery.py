@@ -19,8 +19,8 @@ from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_pho
 from attar.errors import GateError
 from attar.export.export import export_student
 from attar.export.manifest import FileEntry, read_manifest
-from attar.export.recovery import RANGES, TOOLS, Try, divergence, recover
-from attar.export.tflite.quantize import QuantizationPlan
+from attar.export.plan import RANGES, TOOLS, QuantizationPlan
+from attar.export.recovery import Try, divergence, recover
 from attar.export.verify import verify
 from attar.inference import to_tensor
 from attar.preprocessing import Preprocessing
@@ -159,7 +159,7 @@ class Imagined:
     """
 
     def __init__(self, bad: set[str], tool: dict[str, Any] | None = None, loud: Set[str] = frozenset()) -> None:
-        self.layers = tuple(f"layer{i}" for i in range(20))
+        self.layers, self.tools = tuple(f"layer{i}" for i in range(20)), TOOLS
         self.bad, self.tool, self.loud, self.last = bad, tool, loud, QuantizationPlan()
 
     def divergence(self, plan: QuantizationPlan) -> float:

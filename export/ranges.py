@@ -1,4 +1,4 @@
-"""What the activations of a float .tflite file are on calibration images, and the ranges that integers should cover.
+"""What activations are on calibration images, and the ranges that integers should cover.
 
 The largest value ever seen sets the step of all the others, so one outlier can spoil a tensor. Remedies: leave out the
 rarest values (percentile), or take the range whose rounding and clipping errors are least together (mean squared error;
@@ -8,12 +8,9 @@ who quantize while training do (Jacob et al., arXiv 1712.05877, section 3.1), wh
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-
-from attar.extras import require
 
 SAMPLES = 100_000
 """Values kept of a tensor over all images, evenly spread; its least and largest are of all values."""
@@ -51,35 +48,17 @@ class Activation:
         return float(self.highs.max())
 
 
-def observe(content: bytes, images: np.ndarray) -> dict[str, Activation]:
-    """Every activation of a float .tflite file with one input, by name, over normalized images (N, H, W, 3)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that intermediate tensors need memory
-        interpreter = require("ai_edge_litert.interpreter").Interpreter(
-            model_content=content, experimental_preserve_all_tensors=True, num_threads=1
-        )
-    interpreter.allocate_tensors()
-    [image] = interpreter.get_input_details()
-    made = {image["index"], *(index for op in interpreter._get_ops_details() for index in op["outputs"])}
-    watched = [d for d in interpreter.get_tensor_details() if d["dtype"] is np.float32 and d["index"] in made]
-    seen: dict[str, list[Activation]] = {tensor["name"]: [] for tensor in watched}
-    share = -(-SAMPLES // len(images))
-    for one in images:
-        interpreter.set_tensor(image["index"], one[None])
-        interpreter.invoke()
-        for tensor in watched:
-            seen[tensor["name"]].append(_activation(interpreter.get_tensor(tensor["index"]), share))
-    return {name: _joined(parts) for name, parts in seen.items()}
-
-
-def _activation(value: np.ndarray, samples: int) -> Activation:
+def of_image(value: np.ndarray, images: int, channels_last: bool = True) -> Activation:
+    """One image's values of a tensor, batch first; `images`: how many there will be."""
     flat = value.ravel()
-    stride = max(1, flat.size // samples) | 1  # odd: it meets every channel
-    channels = value.reshape(-1, value.shape[-1] if value.ndim else 1)
+    stride = max(1, flat.size // -(-SAMPLES // images)) | 1  # odd: it meets every channel
+    ordered = value if channels_last or value.ndim < 3 else np.moveaxis(value, 1, -1)
+    channels = ordered.reshape(-1, ordered.shape[-1] if value.ndim else 1)
     return Activation(flat.min(keepdims=True), flat.max(keepdims=True), flat[::stride].copy(), channels.mean(0))
 
 
-def _joined(parts: list[Activation]) -> Activation:
+def joined(parts: list[Activation]) -> Activation:
+    """All images' values of a tensor."""
     lows, highs, values = (np.concatenate([getattr(p, name) for p in parts]) for name in ("lows", "highs", "values"))
     return Activation(lows, highs, values, np.mean([part.means for part in parts], axis=0))
 
