@@ -56,8 +56,7 @@ def make(
 
 def _remedy(target: Target) -> str:
     """What to export instead of an integer file that only passes with layers in float."""
-    form, suffix = FORMATS[target.format], f"+{target.option}" if target.option else ""
-    others = [
-        name for name in (f"{target.precision}+fp", "w8a16") if name in form.precisions and name != target.precision
-    ]
-    return "export " + " or ".join(f"{target.format}:{name}{suffix}" for name in others) if others else "export fp16"
+    precisions = FORMATS[target.format].precisions
+    finer = [name for name in (f"{target.precision}+fp", "w8a16") if name in precisions and name != target.precision]
+    floats = [name for name in ("fp16", "fp32") if name in precisions][:1]
+    return "export " + " or ".join(str(replace(target, precision=name)) for name in finer or floats)

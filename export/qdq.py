@@ -23,6 +23,9 @@ _ON_CPU = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "GlobalAverag
 """Operators in integers on a CPU: convolutions and matrix products, with what stands between them. Softmax in integers
 would round probabilities to 1/256."""
 
+_JOINED = ("Erf", "ReduceL2")
+"""Parts of Gelu and of normalization, which the NPU takes whole."""
+
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Operators that begin a layer, where their second input is a constant."""
 
@@ -106,13 +109,19 @@ class Quantization:
         with tempfile.TemporaryDirectory() as folder:
             plain, prepared, fused = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "fused"))
             plain.write_bytes(content)
-            require("onnxruntime.quantization.shape_inference").quant_pre_process(str(plain), str(prepared))
-            if not self._device.npu:
-                return prepared.read_bytes()
+            # Optimizing takes HardSwish apart, and the NPU computes its parts wrongly where they stay float.
+            require("onnxruntime.quantization.shape_inference").quant_pre_process(
+                str(plain), str(prepared), skip_optimization=self._device.npu
+            )
             model = onnx.load(prepared)
-            del model.metadata_props[:]  # onnxruntime's helper fails on any
-            npu = require("onnxruntime.quantization.execution_providers.qnn")
-            return (fused if npu.qnn_preprocess_model(model, str(fused)) else prepared).read_bytes()
+            if self._device.npu and any(node.op_type in _JOINED for node in model.graph.node):
+                del model.metadata_props[:]  # onnxruntime's helper fails on any
+                npu = require("onnxruntime.quantization.execution_providers.qnn")
+                npu.qnn_preprocess_model(model, str(fused))
+                model = onnx.load(fused)
+        for number, node in enumerate(model.graph.node):
+            node.name = node.name or f"{node.op_type}_{number}"  # a plan names what stays float
+        return bytes(model.SerializeToString())
 
     @cached_property
     def _model(self) -> Any:
@@ -134,12 +143,22 @@ class Quantization:
     def _activations(self) -> dict[str, ranges.Activation]:
         return observe(self._model, self._images)
 
-    def _overrides(self, plan: QuantizationPlan) -> dict[str, list[dict[str, np.float32]]]:
-        """The range of every activation, in the quantizer's words."""
+    def _overrides(self, plan: QuantizationPlan) -> dict[str, list[dict[str, Any]]]:
+        """The range of every activation, in the quantizer's words; the pixel keeps its own scale."""
         found = {name: ranges.ESTIMATORS[plan.ranges](seen) for name, seen in self._activations.items()}
+        types = require("onnxruntime.quantization").QuantType
+        half = 1 << (self._device.bits - 1)
+        pixel = {
+            "quant_type": types.QUInt16 if self._device.bits == 16 else types.QUInt8,
+            "scale": np.asarray(1 / half, np.float32),
+            "zero_point": np.asarray(half, np.uint16 if self._device.bits == 16 else np.uint8),
+        }
         return {
-            name: [{"rmin": np.float32(min(low, 0.0)), "rmax": np.float32(max(high, 0.0))}]
-            for name, (low, high) in found.items()
+            **{name: [pixel] for name in _pixels(self._model) if name in _floats(self._model)},
+            **{
+                name: [{"rmin": np.float32(min(low, 0.0)), "rmax": np.float32(max(high, 0.0))}]
+                for name, (low, high) in found.items()
+            },
         }
 
     def _reader(self) -> Any:
@@ -160,14 +179,8 @@ def observe(model: Any, images: np.ndarray) -> dict[str, ranges.Activation]:
     Without those of pixels that are only moved about: their scale is the pixel's own.
     """
     onnx, runtime = require("onnx"), require("onnxruntime")
-    pixels, watched = {model.graph.input[0].name}, []
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Transpose") and node.input[0] in pixels:
-            pixels.update(node.output)
-        else:
-            watched += list(node.output)
-    floats = _floats(model)
-    named = [name for name in watched if name in floats]
+    pixels, floats = _pixels(model), _floats(model)
+    named = [name for node in model.graph.node for name in node.output if name in floats - pixels]
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     del shown.graph.output[:]
@@ -181,6 +194,15 @@ def observe(model: Any, images: np.ndarray) -> dict[str, ranges.Activation]:
         for name, value in zip(named, session.run(named, {model.graph.input[0].name: image[None]})):
             seen[name].append(ranges.of_image(value, len(images), channels_last=False))
     return {name: ranges.joined(parts) for name, parts in seen.items()}
+
+
+def _pixels(model: Any) -> set[str]:
+    """Names of the tensors that hold pixels, as they are or moved about."""
+    pixels = {model.graph.input[0].name}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Transpose") and node.input[0] in pixels:
+            pixels.update(node.output)
+    return pixels
 
 
 def _floats(model: Any) -> set[str]:

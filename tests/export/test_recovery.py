@@ -17,10 +17,12 @@ from attar import students
 from attar.bundle import Bundle
 from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
 from attar.errors import GateError
+from attar.export.convert_and_verify import _remedy
 from attar.export.export import export_student
 from attar.export.manifest import FileEntry, read_manifest
 from attar.export.plan import RANGES, TOOLS, QuantizationPlan
 from attar.export.recovery import Try, divergence, recover
+from attar.export.targets import parse_targets
 from attar.export.verify import verify
 from attar.inference import to_tensor
 from attar.preprocessing import Preprocessing
@@ -147,6 +149,32 @@ def test_a_mixed_file_keeps_the_layers_float_that_need_it_and_no_others(student,
         verify(folder, bundle=bundle, photos=photos, max_drop=DROP)
     assert entry_of(folder, "litert:int8+fp").recovery == mixed.recovery
     assert json.loads((folder / "manifest.json").read_text())["failed"][0]["target"] == "litert:int8"
+
+
+@pytest.mark.slow
+def test_an_onnx_file_keeps_layers_float_too(student, photos, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    hard = copy_of(student)
+    spread(hard.network.head.bn2, hard.network.head.classifier, 5)
+    bundle = save(hard, photos, tmp_path / "student")
+    export_student(bundle, ["onnx:int8+fp"], tmp_path / "exports", photos=photos, max_drop=DROP)
+    mixed = entry_of(tmp_path / "exports", "onnx:int8+fp")
+    kept = {item["layer"] for item in mixed.recovery["layers"] if item["float"]}
+    assert {"head.pointwise", "head.classifier"} <= kept and len(kept) <= 6
+    assert [item["problem"] == "" for item in mixed.recovery["tries"]].count(True) >= 1
+    assert "diverges" in mixed.recovery["tries"][0]["problem"]
+
+
+def test_what_to_export_instead_is_what_the_format_has():
+    named = ("litert:int8", "qnn:int8+sm8650", "qnn:w8a16", "qnn:int8+fp", "ort:int8+fp")
+    assert [_remedy(parse_targets([name])[0]) for name in named] == [
+        "export litert:int8+fp",
+        "export qnn:int8+fp+sm8650 or qnn:w8a16+sm8650",
+        "export qnn:fp16+sm8750",
+        "export qnn:w8a16+sm8750",
+        "export ort:fp32",
+    ]
 
 
 # --- the search, on files that are only imagined ---------------------------------------------------

@@ -16,16 +16,17 @@ from attar.export.targets import Target, choose_targets, every_target, parse_tar
 
 TARGETS = every_target()
 NAMES = [str(target) for target in TARGETS]
+INTEGERS = ["onnx:int8", "onnx:int8+fp"]
 
 
 def test_the_targets_are_these():
     assert [
         *("litert:fp32", "litert:fp16", "litert:w8", "litert:dyn8", "litert:int8", "litert:int8+fp"),
         *("coreml:fp32", "coreml:fp16", "coreml:w8", "coreml:lut6", "coreml:lut4", "coreml:w8a8"),
-        *("onnx:fp32", "onnx:fp16", "onnx:int8"),
-        *("ort:fp32", "ort:int8"),
+        *("onnx:fp32", "onnx:fp16", "onnx:int8", "onnx:int8+fp"),
+        *("ort:fp32", "ort:int8", "ort:int8+fp"),
         *("executorch:fp32", "executorch:int8"),
-        *("qnn:fp16+sm8750", "qnn:int8+sm8750", "qnn:w8a16+sm8750"),
+        *("qnn:fp16+sm8750", "qnn:int8+sm8750", "qnn:int8+fp+sm8750", "qnn:w8a16+sm8750"),
     ] == NAMES
     assert {t.file for t in TARGETS if t.precision == "int8"} == {
         "litert-int8.tflite",
@@ -39,9 +40,12 @@ def test_the_targets_are_these():
         "litert:int8+fp",
         "coreml:w8a8",
         "onnx:int8",
+        "onnx:int8+fp",
         "ort:int8",
+        "ort:int8+fp",
         "executorch:int8",
         "qnn:int8+sm8750",
+        "qnn:int8+fp+sm8750",
         "qnn:w8a16+sm8750",
     }
 
@@ -78,7 +82,7 @@ def test_a_missing_package_is_named_before_any_work(monkeypatch):
 
 def test_all_means_every_target_of_a_format_or_of_all():
     assert parse_targets(["all"]) == list(TARGETS)
-    assert [str(target) for target in parse_targets(["onnx:all"])] == ["onnx:fp32", "onnx:fp16", "onnx:int8"]
+    assert [str(target) for target in parse_targets(["onnx:all"])] == ["onnx:fp32", "onnx:fp16", *INTEGERS]
     mixed = parse_targets(["ort:int8", "all"])
     assert mixed[0] == Target("ort", "int8") and set(mixed) == set(TARGETS) and len(mixed) == len(TARGETS)
     with pytest.raises(InputError, match="onnx:all"):
@@ -89,7 +93,8 @@ def test_a_file_for_one_device_is_chosen_after_a_plus():
     assert parse_targets(["qnn:int8"]) == parse_targets(["qnn:int8+sm8750"]) == [Target("qnn", "int8", "sm8750")]
     chosen = parse_targets(["qnn:all+sm8650"])
     assert [target.file for target in chosen] == [
-        *("qnn-fp16-sm8650.ctx.onnx", "qnn-int8-sm8650.ctx.onnx", "qnn-w8a16-sm8650.ctx.onnx")
+        *("qnn-fp16-sm8650.ctx.onnx", "qnn-int8-sm8650.ctx.onnx"),
+        *("qnn-int8+fp-sm8650.ctx.onnx", "qnn-w8a16-sm8650.ctx.onnx"),
     ]
     assert parse_targets(["litert:int8+fp"]) == [Target("litert", "int8+fp")]
     with pytest.raises(InputError, match=r"unknown.* Did you mean 'qnn:int8.sm8750'.*sm8650 .Snapdragon 8 Gen 3"):
@@ -116,7 +121,7 @@ def test_of_all_what_lacks_a_package_is_left_out_and_said(monkeypatch):
         monkeypatch.setitem(FORMATS, name, replace(form, needs=needs))
     chosen, left_out = choose_targets(["all"])
     assert [*chosen] == [target for target in TARGETS if target.format != "ort"]
-    assert set(left_out) == {"ort:fp32", "ort:int8"} and "attar_no_such_package" in left_out["ort:int8"]
+    assert set(left_out) == {"ort:fp32", "ort:int8", "ort:int8+fp"} and "attar_no_such_package" in left_out["ort:int8"]
     with pytest.raises(MissingExtra, match="attar_no_such_package"):  # asked for by name
         choose_targets(["all", "ort:int8"])
     with pytest.raises(MissingExtra, match="No target can be written"):
