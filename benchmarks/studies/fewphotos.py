@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import sem, t
 
 from attar.benchmarks.latency.host import describe
 from attar.benchmarks.studies.batchnorm import QUICKSTART, photos_for, single_thread
@@ -246,8 +247,32 @@ def markdown(results: dict[str, Any]) -> str:
         f"Top-1, %, on {results['held_out']} held-out photos, mean of {_seeds(results, ways)} seed(s). In parentheses: "
         "how many of them are at chance (the 95% interval does not lie above the commonest class). "
         f"{results['device']['cpu']}, {results['device']['cores']} cores.",
+        "",
+        *(f"- {line}" for line in compared(results["rows"], ways)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def compared(rows: list[dict[str, Any]], ways: list[str]) -> list[str]:
+    """Each way against the one before it, on each data: students with the same seed and photos in pairs."""
+    lines = []
+    for new, old in zip(ways[1:], ways):
+        for data in dict.fromkeys(row["data"] for row in rows):
+            pairs = [pair for row in rows if row["data"] == data for pair in _pairs(row["ways"], new, old)]
+            if len(pairs) > 1:
+                gains = 100 * (np.array(pairs)[:, 0] - np.array(pairs)[:, 1])
+                low, high = t.interval(0.95, len(gains) - 1, gains.mean(), sem(gains))
+                lines.append(
+                    f"{data}, {new} less {old}: {gains.mean():+.1f} points [{low:+.1f}, {high:+.1f}], better in "
+                    f"{(gains > 0).sum()} of {len(gains)} pairs"
+                )
+    return lines
+
+
+def _pairs(ways: dict[str, list[dict[str, Any]]], new: str, old: str) -> list[tuple[float, float]]:
+    """Top-1 of students of two ways that have the same seed."""
+    first, second = ({each["seed"]: each["student"]["top1"] for each in ways.get(way, ())} for way in (new, old))
+    return [(first[seed], second[seed]) for seed in first if seed in second]
 
 
 def _seeds(results: dict[str, Any], ways: list[str]) -> str:
