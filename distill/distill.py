@@ -105,6 +105,7 @@ def _begun(spec: DistillSpec, photos: Photos, seed: int, start: Bundle | None) -
         drop_rate=spec.drop_rate,
         activation=spec.activation,
     )
+    students.check_size(student, spec.size)
     if start is not None:
         warm_start(student, student.network, photos.labels, start)
     return student

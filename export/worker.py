@@ -97,7 +97,8 @@ def _make(job: Job, target: Target) -> dict[str, Any]:
     calibration = arrays.pop("calibration")
     reference = Reference(job.bundle, **arrays)
     with artifact_cache.kept_in(job.folder):
-        return asdict(make(target, students.load(job.bundle), reference, calibration, job.staging, job.max_drop))
+        student = students.reparameterized(students.load(job.bundle))
+        return asdict(make(target, student, reference, calibration, job.staging, job.max_drop))
 
 
 def _die_with(parent: int) -> None:

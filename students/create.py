@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 from attar import architectures
 from attar.bundle import Bundle, read_bundle, rebuilding, write_bundle
+from attar.console import say
 from attar.errors import InputError, did_you_mean
 from attar.preprocessing import Preprocessing
 from attar.pretrained.files import load_weights, read_state_dict, unknown_model
 from attar.pretrained.hub import create_pretrained
+from attar.students.families import FAMILIES, family_of
 from attar.students.fold import fold_normalization
 from attar.students.heads import HEADS, STOCK, check_head
 from attar.students.student import Student, WithHead
-
-FAMILIES = (
-    "mobilenetv2_*",
-    "mobilenetv3_*",
-    "mobilenetv4_*",
-    "efficientnet_lite*",
-    "tf_efficientnet_lite*",
-    "tf_mobilenetv3_*",
-)
-"""timm name patterns of the supported students."""
 
 
 def create_student(
@@ -45,7 +38,7 @@ def create_student(
     """A student by timm name, its input normalization folded to the contract's `(x - 128) / 128`.
 
     Args:
-        name: a timm model of one of `FAMILIES`, with or without a pretrained tag.
+        name: a timm model, with or without a pretrained tag; of none of `FAMILIES`, with a warning.
         num_classes: length of the logits.
         head: one of `attar.students.heads.HEADS`, or `stock` (timm's own).
         pretrained: take timm's weights from the hub (needs the network).
@@ -57,10 +50,12 @@ def create_student(
             convolution before it, where hard-swish costs int8 two more operators.
 
     Raises:
-        InputError: unknown name or family, unknown head or activation, or a checkpoint of another architecture.
+        InputError: unknown name, unknown head or activation, or a checkpoint of another architecture.
     """
     check_name(name)
     check_head(head)
+    if family_of(name) is None:
+        say(f"Student {name}: of no family that attar was tested with (`attar students`). It is tried all the same.")
     if activation not in ("stock", "relu"):
         raise InputError(f"activation {activation!r}: choose stock or relu.")
     if num_classes < 1 or head_width < 1 or not 0 <= drop_rate < 1:
@@ -79,11 +74,9 @@ def create_student(
 
 
 def check_name(name: str) -> None:
-    """Raise `InputError`, with close matches, unless `name` is a timm model of a supported family."""
+    """Raise `InputError`, with close matches, unless `name` is a timm model's, and its tag one of timm's weights."""
     if not isinstance(name, str) or not timm.is_model(name):
         raise unknown_model(str(name), _supported(), "student")
-    if not any(fnmatch.fnmatch(name, pattern) for pattern in FAMILIES):
-        raise InputError(f"student {name!r}: not a supported family ({', '.join(FAMILIES)}).")
     architecture, _, tag = name.partition(".")
     tags = {full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")}
     if tag and tag not in tags:
@@ -115,7 +108,7 @@ def build(
             width=architecture["head_width"],
             dropout=architecture["drop_rate"],
         )
-        _remove_stock_head(backbone)
+        _remove_stock_head(backbone, architecture)
         network = WithHead(backbone, head)
     return Student(network, dict(architecture))
 
@@ -176,22 +169,58 @@ def _soften_classifier(backbone: Any) -> None:
 
     timm draws a classifier's weights from +-1/sqrt(classes), whatever its inputs: two classes over 1,280 features
     begin with logits of +-15, and the network below learns to compensate for them before it learns anything else.
-    torch's +-1/sqrt(features) depends on neither.
+    torch's +-1/sqrt(features) depends on neither. A distilled model has two classifiers.
     """
-    backbone.get_classifier().reset_parameters()
+    classifiers = backbone.get_classifier()
+    for classifier in classifiers if isinstance(classifiers, tuple) else (classifiers,):
+        for module in classifier.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.reset_parameters()
 
 
-def _remove_stock_head(backbone: nn.Module) -> None:
+def _remove_stock_head(backbone: Any, architecture: Mapping[str, Any]) -> None:
     """Drop the parts that `forward_features` does not use, so that they are neither saved nor trained."""
-    for name in ("conv_head", "norm_head", "act2", "classifier", "global_pool"):
-        if hasattr(backbone, name) and not _used_by_features(backbone, name):
-            setattr(backbone, name, nn.Identity())
+    for name in _unused(architecture["name"].partition(".")[0]):
+        setattr(backbone, name, nn.Identity())
 
 
-def _used_by_features(backbone: nn.Module, name: str) -> bool:
-    # timm's EfficientNet class runs conv_head inside forward_features; its MobileNetV3 class after the pool.
-    return name == "conv_head" and hasattr(backbone, "bn2")
+@cache
+def _unused(name: str) -> tuple[str, ...]:
+    """The children of a timm model that its `forward_features` does not use, found by a pass without any numbers."""
+    called: set[str] = set()
+    with torch.device("meta"), torch.enable_grad():
+        twin = architectures.create("student", name).eval()
+        for path, module in twin.named_modules():
+            module.register_forward_pre_hook(lambda _, __, path=path: called.add(path.partition(".")[0]))
+        features = twin.forward_features(torch.zeros(1, *twin.pretrained_cfg.get("input_size", (3, 224, 224))))
+        named = dict(twin.named_parameters())  # some are read without their module being called
+        gradients = torch.autograd.grad(features.sum(), list(named.values()), allow_unused=True)
+    used = {path.partition(".")[0] for path, gradient in zip(named, gradients) if gradient is not None}
+    return tuple(child for child, _ in twin.named_children() if child not in called | used)
+
+
+def check_size(student: Student, size: int) -> None:
+    """Find out before any work whether a student takes images of `size` pixels.
+
+    Raises:
+        InputError: it does not.
+    """
+    training, name = student.training, student.architecture["name"]
+    try:
+        with torch.no_grad():
+            outputs = student.eval().outputs(torch.zeros(1, 3, size, size))
+        assert outputs["logits"].shape == (1, student.architecture["num_classes"])
+    except Exception as error:  # models raise anything
+        native = timm.get_pretrained_cfg(name)
+        made_for = f" timm made it for {native.input_size[-1]} pixels." if native else ""
+        raise InputError(
+            f"student {name}: does not work on images of {size} pixels ({str(error).partition(chr(10))[0]}).{made_for} "
+            f"Set student.size, take student.head: stock, or choose another student."
+        ) from error
+    finally:
+        student.train(training)
 
 
 def _supported() -> list[str]:
-    return [name for pattern in FAMILIES for name in timm.list_models(pattern)]
+    patterns = [pattern for patterns in FAMILIES.values() for pattern in patterns]
+    return list(dict.fromkeys(name for pattern in patterns for name in timm.list_models(pattern)))

@@ -1,21 +1,45 @@
-"""Students that docs/support.md measures as every kind of file, and what each of them weighs.
-
-Nothing is downloaded: networks are made on torch's meta device.
-"""
+"""The families of timm's models that attar knows as students, and those of them that docs/support.md measures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from fnmatch import fnmatch
 
-import timm
-import torch
-
-from attar.students.create import check_name, create_student
-
-if TYPE_CHECKING:
-    from rich.table import Table
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "MobileNetV1": ("mobilenetv1_*",),
+    "MobileNetV2": ("mobilenetv2_*",),
+    "MobileNetV3": ("mobilenetv3_*", "tf_mobilenetv3_*"),
+    "MobileNetV4": ("mobilenetv4_*",),
+    "EfficientNet-Lite": ("efficientnet_lite*", "tf_efficientnet_lite*"),
+    "EfficientNet": ("efficientnet_b[01]", "tf_efficientnet_b[01]", "efficientnet_es*", "tf_efficientnet_es*"),
+    "MnasNet": ("mnasnet_*", "semnasnet_*", "spnasnet_*"),
+    "TinyNet": ("tinynet_*",),
+    "LCNet": ("lcnet_*",),
+    "FBNet": ("fbnetc_*", "fbnetv3_*"),
+    "HardCoRe-NAS": ("hardcorenas_*",),
+    "MixNet": ("mixnet_*", "tf_mixnet_*"),
+    "RegNet": ("regnetx_00[2468]", "regnety_00[2468]"),
+    "ResNet": ("resnet10t", "resnet14t", "resnet18", "resnet18d", "resnet26*", "resnet34*"),
+    "GhostNet": ("ghostnet_*",),
+    "GhostNetV2": ("ghostnetv2_*",),
+    "GhostNetV3": ("ghostnetv3_*",),
+    "RepVGG": ("repvgg_a[01]",),
+    "RepViT": ("repvit_*",),
+    "MobileOne": ("mobileone_*",),
+    "FastViT": ("fastvit_*",),
+    "EdgeNeXt": ("edgenext_*",),
+    "EfficientFormer": ("efficientformer_*",),
+    "EfficientFormerV2": ("efficientformerv2_*",),
+    "EfficientViT (MIT)": ("efficientvit_b*",),
+    "EfficientViT (MSRA)": ("efficientvit_m*",),
+    "MobileViT": ("mobilevit_*",),
+    "MobileViTV2": ("mobilevitv2_*",),
+    "TinyViT": ("tiny_vit_5m*", "tiny_vit_11m*"),
+    "ConvNeXt": ("convnext_atto*", "convnext_femto*", "convnext_pico*", "convnext_nano*"),
+    "ConvNeXtV2": ("convnextv2_atto*", "convnextv2_femto*", "convnextv2_pico*", "convnextv2_nano*"),
+    "StarNet": ("starnet_*",),
+    "SwiftFormer": ("swiftformer_*",),
+}
+"""Family -> timm name patterns. Other models of timm are tried, with a warning."""
 
 MEASURED = (
     "mobilenetv3_small_100",
@@ -31,59 +55,11 @@ MEASURED = (
     "tf_efficientnet_lite4",
     "mobilenetv4_conv_large",
 )
-"""Any other model of `attar.students.create.FAMILIES` may do as well."""
+"""The students of docs/support.md."""
 
 
-@dataclass(frozen=True)
-class About:
-    """A student.
-
-    Attributes:
-        size: side of the images that its pretrained weights were made for, pixels; any from 32 on will do.
-        parameters: how many weights it has, the head for `classes` classes with them.
-        weights: names of the pretrained weights that timm has of it.
-    """
-
-    name: str
-    size: int
-    classes: int
-    parameters: int
-    weights: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
-
-
-def about_students(names: Sequence[str] = (), *, classes: int = 100, head: str = "dwsconv") -> Iterator[About]:
-    """What students weigh, one at a time; by default those that were measured.
-
-    Raises:
-        InputError: an unknown name, or one of another family.
-    """
-    for name in names:
-        check_name(name)
-    for name in names or MEASURED:
-        with torch.device("meta"):
-            student = create_student(name, classes, head=head)
-        architecture = name.partition(".")[0]
-        tags = (full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*"))
-        config = timm.get_pretrained_cfg(name)
-        size = config.input_size[-1] if config else 224
-        parameters = sum(parameter.numel() for parameter in student.parameters())
-        yield About(name, size, classes, parameters, tuple(sorted(tags)))
-
-
-def table(students: Sequence[About]) -> Table:
-    """For a person."""
-    from rich.table import Table
-
-    shown = Table("timm model", "Size", "Parameters", "Pretrained weights (hub)")
-    shown.columns[0].no_wrap = True
-    shown.columns[3].overflow = "fold"
-    for column in shown.columns[1:3]:
-        column.justify = "right"
-    for each in students:
-        weights = ", ".join(each.weights[:2]) + (" ..." if len(each.weights) > 2 else "") or "none"
-        shown.add_row(each.name, str(each.size), f"{each.parameters / 1e6:.2f} M", weights)
-    return shown
+def family_of(name: str) -> str | None:
+    """The family of a timm model, with or without a pretrained tag; None if it is of none of them."""
+    architecture = name.partition(".")[0]
+    fitting = (family for family, patterns in FAMILIES.items() if any(fnmatch(architecture, each) for each in patterns))
+    return next(fitting, None)

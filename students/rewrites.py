@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 import torch
@@ -72,14 +72,48 @@ def trace(network: nn.Module) -> fx.GraphModule:
                 setattr(parent, name, nn.Sequential(_plain(child), child.drop, child.act))
             elif isinstance(child, MultiQueryAttention2d):
                 setattr(parent, name, PlainAttention(child))
-    graph = fx.GraphModule(network, _Tracer().trace(network))
+    graph = fx.GraphModule(network, _traced(network))
     _unshare(graph)
     return graph
 
 
+def _traced(network: nn.Module) -> fx.Graph:
+    """The graph of a network; modules whose path depends on their input's shape are left whole, as leaves of it."""
+    whole: set[type[nn.Module]] = set()
+    while True:
+        tracer = _Tracer(whole)
+        try:
+            return tracer.trace(network)
+        except fx.proxy.TraceError:
+            if tracer.within is None:
+                raise
+            whole.add(tracer.within)
+
+
 class _Tracer(fx.Tracer):
+    """Traces into timm's modules.
+
+    Attributes:
+        within: after a failure, the kind of the innermost module that it happened in.
+    """
+
+    def __init__(self, whole: Set[type[nn.Module]]) -> None:
+        super().__init__()
+        self._whole = whole
+        self.within: type[nn.Module] | None = None
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """As its parent's; notes where tracing ends early."""
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except fx.proxy.TraceError:
+            self.within = self.within or type(m)
+            raise
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        kinds = (*LINEAR, *HARD_SWISHES, *HARD_SIGMOIDS, LayerScale2d, Attend)
+        kinds = (*LINEAR, *HARD_SWISHES, *HARD_SIGMOIDS, LayerScale2d, Attend, *self._whole)
         return isinstance(m, kinds) or super().is_leaf_module(m, module_qualified_name)
 
 

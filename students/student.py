@@ -41,11 +41,28 @@ class Student(nn.Module):
         )
         pooled = network.forward_head(features, pre_logits=True)
         return {
-            "logits": network.get_classifier()(pooled),
+            "logits": network.get_classifier()(pooled) if _ends(network) else network.forward_head(features),
             "pooled": pooled,
-            "feature_map": features,
+            "feature_map": _as_map(features),
             "mid_features": between,
         }
+
+
+def _as_map(features: torch.Tensor) -> torch.Tensor:
+    """Tokens (N, h * w, C) of a square map as that map (N, C, h, w); a map as it is."""
+    if features.ndim == 4:
+        return features
+    side = round(features.shape[1] ** 0.5)
+    return features.transpose(1, 2).reshape(len(features), -1, side, side)
+
+
+def _ends(network: Any) -> bool:
+    """Whether a network's classifier alone makes logits of what `forward_head` calls `pre_logits`.
+
+    In some of timm's models a norm, a second classifier or dropout stands between. Their heads are cheap enough to
+    be run twice.
+    """
+    return isinstance(network, WithHead) or getattr(network, "classifier", None) is network.get_classifier()
 
 
 class WithHead(nn.Module):

@@ -89,7 +89,7 @@ def students(
 
     Example: `attar students mobilenetv3_large_100 --classes 10000 --head stock`
     """
-    from attar.students.families import about_students, table
+    from attar.students.about import about_students, table
 
     rows = list(about_students(names or (), classes=classes, head=head))
     show([each.to_json() for each in rows], as_json, lambda: table(rows))

@@ -13,18 +13,11 @@ from torch import nn
 from attar.bundle import write_bundle
 from attar.errors import InputError
 from attar.preprocessing import MEAN, STD, Preprocessing
-from attar.students import FAMILIES, DWSConvHead, create_student, load, save
+from attar.students import DWSConvHead, create_student, load, save
 from attar.students.fold import fold_normalization
 
-SMALLEST = {
-    "mobilenetv2_*": "mobilenetv2_035",
-    "mobilenetv3_*": "mobilenetv3_small_050",
-    "mobilenetv4_*": "mobilenetv4_conv_small_035",
-    "efficientnet_lite*": "efficientnet_lite0",
-    "tf_efficientnet_lite*": "tf_efficientnet_lite0",
-    "tf_mobilenetv3_*": "tf_mobilenetv3_small_minimal_100",
-}
-SMALL = SMALLEST["mobilenetv4_*"]
+NAMES = ("mobilenetv2_035", "mobilenetv3_small_050", "tf_efficientnet_lite0", "tf_mobilenetv3_small_minimal_100")
+SMALL = "mobilenetv4_conv_small_035"
 
 
 def parameters(module: nn.Module) -> int:
@@ -142,12 +135,8 @@ def test_a_pretrained_backbone_is_folded(tmp_path: Path) -> None:
 # --- creation, saving, loading -------------------------------------------------------------------
 
 
-def test_every_family_has_a_smallest_member_here() -> None:
-    assert set(SMALLEST) == set(FAMILIES)
-
-
 @pytest.mark.parametrize("head", ["dwsconv", "stock"])
-@pytest.mark.parametrize("name", SMALLEST.values())
+@pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_round_trip_of_every_family(tmp_path: Path, name: str, head: str) -> None:
     student = create_student(name, 3, head=head, head_width=32)
@@ -167,13 +156,6 @@ def test_the_network_takes_the_contracts_range() -> None:
     assert torch.equal(student(images()), student.network((images().float() - 128) / 128))
 
 
-@pytest.mark.parametrize("name", SMALLEST.values())
-def test_nothing_is_saved_that_is_not_used(name: str) -> None:
-    student = create_student(name, 3, head_width=32)
-    student(images()).sum().backward()
-    assert [n for n, p in student.named_parameters() if p.grad is None] == []
-
-
 @pytest.mark.slow
 @torch.no_grad()
 def test_the_hybrid_works_too() -> None:
@@ -184,8 +166,6 @@ def test_the_hybrid_works_too() -> None:
 def test_unknown_names_come_with_close_matches() -> None:
     with pytest.raises(InputError, match=r"mobilenetv3_smal_100.*Did you mean 'mobilenetv3_small_100'"):
         create_student("mobilenetv3_smal_100", 2)
-    with pytest.raises(InputError, match="not a supported family"):
-        create_student("resnet18", 2)
     with pytest.raises(InputError, match=r"no such weights.*Did you mean 'lamb_in1k'"):
         create_student("mobilenetv3_small_050.lamb_in1", 2)
     assert create_student("mobilenetv3_small_050.lamb_in1k", 2).architecture["num_classes"] == 2
@@ -223,7 +203,7 @@ def test_loading_what_is_no_student(tmp_path: Path) -> None:
 # --- activation ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SMALLEST.values())
+@pytest.mark.parametrize("name", NAMES)
 def test_relu_students_have_no_other_activation(tmp_path: Path, name: str) -> None:
     student = create_student(name, 3, head_width=32, activation="relu")
     curved = (nn.Hardswish, HardSwish, nn.GELU, nn.SiLU, nn.ReLU6)

@@ -6,8 +6,9 @@ import pytest
 
 from attar.errors import InputError
 from attar.pretrained.files import installed_weights, read_state_dict
+from attar.students.about import about_students
 from attar.students.create import create_student
-from attar.students.families import MEASURED, about_students
+from attar.students.families import MEASURED
 
 
 def test_the_figures_are_those_of_the_student() -> None:

@@ -1,0 +1,76 @@
+"""What students weigh.
+
+Nothing is downloaded: networks are made on torch's meta device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+
+from attar.students.create import check_name, create_student
+from attar.students.families import MEASURED, family_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class About:
+    """A student.
+
+    Attributes:
+        size: side of the images that its pretrained weights were made for, pixels; any from 32 on will do.
+        family: of `attar.students.families`; None if it is of none of them.
+        parameters: how many weights it has, the head for `classes` classes with them.
+        weights: names of the pretrained weights that timm has of it.
+    """
+
+    name: str
+    size: int
+    classes: int
+    family: str | None
+    parameters: int
+    weights: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def about_students(names: Sequence[str] = (), *, classes: int = 100, head: str = "dwsconv") -> Iterator[About]:
+    """What students weigh, one at a time; by default those that were measured.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    for name in names:
+        check_name(name)
+    for name in names or MEASURED:
+        with torch.device("meta"):
+            student = create_student(name, classes, head=head)
+        architecture = name.partition(".")[0]
+        tags = (full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*"))
+        config = timm.get_pretrained_cfg(name)
+        size = config.input_size[-1] if config else 224
+        parameters = sum(parameter.numel() for parameter in student.parameters())
+        yield About(name, size, classes, family_of(name), parameters, tuple(sorted(tags)))
+
+
+def table(students: Sequence[About]) -> Table:
+    """For a person."""
+    from rich.table import Table
+
+    shown = Table("timm model", "Size", "Parameters", "Pretrained weights (hub)")
+    shown.columns[0].no_wrap = True
+    shown.columns[3].overflow = "fold"
+    for column in shown.columns[1:3]:
+        column.justify = "right"
+    for each in students:
+        weights = ", ".join(each.weights[:2]) + (" ..." if len(each.weights) > 2 else "") or "none"
+        shown.add_row(each.name, str(each.size), f"{each.parameters / 1e6:.2f} M", weights)
+    return shown
