@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from attar.data.images import read_rgb
 from attar.errors import GateError
@@ -41,6 +41,16 @@ def golden(exported) -> tuple[np.ndarray, dict[str, Any]]:
     return np.stack([np.asarray(Image.open(exported / "golden" / image["file"])) for image in told["images"]]), told
 
 
+def module_of(path: Path) -> Any:
+    """A snippet, imported."""
+    spec = importlib.util.spec_from_file_location("snippet", path)
+    assert spec is not None and spec.loader is not None
+    snippet = importlib.util.module_from_spec(spec)
+    with captured():
+        spec.loader.exec_module(snippet)
+    return snippet
+
+
 def test_golden_vectors_are_what_each_file_answers(exported, bundle, golden):
     pixels, told = golden
     assert told["labels"] == list(bundle.labels) == json.loads((exported / "labels.json").read_text())
@@ -55,10 +65,8 @@ def test_golden_vectors_are_what_each_file_answers(exported, bundle, golden):
 @pytest.mark.parametrize("name", ["classify_litert.py", "classify_onnx.py"])
 def test_the_python_snippets_give_the_golden_vectors(exported, golden, photos, bundle, name):
     pixels, told = golden
-    spec = importlib.util.spec_from_file_location("snippet", exported / "snippets" / name)
-    snippet = importlib.util.module_from_spec(spec)
+    snippet = module_of(exported / "snippets" / name)
     with captured():
-        spec.loader.exec_module(snippet)
         answers = np.stack([snippet.classify(image) for image in pixels])
     assert list(snippet.LABELS) == told["labels"]
     np.testing.assert_allclose(answers, told["files"][snippet.MODEL.name]["probabilities"], atol=1e-6)
@@ -73,6 +81,37 @@ def test_the_python_snippets_run_as_commands(exported, photos, bundle, name):
     lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
     assert sorted(label for _, label in lines) == sorted(bundle.labels), done.stderr
     assert sum(float(share) for share, _ in lines) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_python_snippets_see_colours_as_attar_does(exported, bundle, tmp_path):
+    """Profiles, transparency, grey and ink."""
+    snippet = module_of(exported / "snippets/classify_onnx.py")
+    for name, image in colourful().items():
+        path = tmp_path / name
+        image.save(path, icc_profile=image.info.get("icc_profile"))
+        away = snippet.pixels_of(path).astype(int) - bundle.preprocessing(read_rgb(path))
+        assert np.abs(away).max() <= 1, name
+
+
+def colourful() -> dict[str, Image.Image]:
+    """Photos whose colours a reader may get wrong, by file name."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 4), np.uint8)
+    rgb, ink = Image.fromarray(noise[..., :3]), Image.fromarray(noise, "CMYK")
+    other = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    wide = bytearray(other)  # green where its red was: any photo with it looks otherwise than without
+    red, green = wide.find(b"rXYZ"), wide.find(b"gXYZ")
+    wide[red + 4 : red + 8], wide[green + 4 : green + 8] = wide[green + 4 : green + 8], wide[red + 4 : red + 8]
+    photos = {
+        "plain.png": rgb,
+        "profile.png": rgb.copy(),
+        "damaged.png": rgb.copy(),
+        "transparent.png": Image.fromarray(noise),
+        "grey.png": rgb.convert("L"),
+        "palette.png": rgb.quantize(32),
+        "ink.tif": ink,
+    }
+    photos["profile.png"].info["icc_profile"], photos["damaged.png"].info["icc_profile"] = bytes(wide), b"no profile"
+    return photos
 
 
 # --- JavaScript ----------------------------------------------------------------------------------
