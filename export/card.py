@@ -60,7 +60,8 @@ def render(manifest: Manifest, student: Bundle, code: Mapping[str, str]) -> str:
         _limits(manifest),
         "## Check your app",
         "`golden/` holds validation photos as the files take them (PNG: feed them as they are) and `golden.json`, the "
-        "probabilities that each file gives for them. The same runtime on a CPU gives the same up to rounding; "
+        "probabilities that each file gives for them. `photo-*.png` are whole photos: your app's decoding and resizing "
+        "should make `photo-*-pixels.png` of them. The same runtime on a CPU gives the same up to rounding; "
         "accelerators that compute in half precision differ more. If your app's answers differ at the first digit, its "
         "pixels are not these: look at resizing, cropping, and the order of colours.",
         "## Load it",

@@ -2,7 +2,8 @@
 
     MODEL_CARD.md   what the model is, what each file costs and needs, and how to load it
     labels.json     the class names, in the order of the outputs
-    golden/         some validation photos as the files take them, and what each file answers: an app's own test
+    golden/         some validation photos, as the files take them and whole, and what each file answers: an app's own
+                    test
     snippets/       code that loads a file of each format by its real tensor names
 
 Made from the manifest and the files themselves at the end of an export; the manifest holds their hashes.
@@ -10,6 +11,7 @@ Made from the manifest and the files themselves at the end of an export; the man
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,24 @@ import numpy as np
 from PIL import Image
 
 from attar.bundle import Bundle
-from attar.data.photos import Photos
+from attar.data.images import read_rgb
+from attar.data.photos import Photo, Photos
 from attar.export import card, snippets
 from attar.export.capture_output import captured
 from attar.export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, Manifest
 from attar.export.runners import open_runner
 from attar.export.verify import Reference, changed_files, student_reference
 from attar.files import read_json, remove, replacing, sha256, write_json, write_text
+from attar.sampling import spread
 
 GOLDEN_PHOTOS = 6
+"""Photos as the files take them."""
+
+WHOLE_PHOTOS = 2
+"""Photos as an app takes them."""
+
+LONGEST = 1024
+"""Pixels of a whole photo's longer side, at most: a larger one is made smaller first."""
 
 
 def write_guide(manifest: Manifest, output: Path, student: Bundle, photos: Photos) -> Manifest:
@@ -50,7 +61,7 @@ def write_guide(manifest: Manifest, output: Path, student: Bundle, photos: Photo
     reference = student_reference(student, photos, GOLDEN_PHOTOS)
     with replacing(output / GOLDEN) as folder:
         folder.mkdir()
-        write_golden(manifest, output, reference, folder)
+        write_golden(manifest, output, reference, spread(photos.val, WHOLE_PHOTOS), folder)
     with replacing(output / SNIPPETS) as folder:
         folder.mkdir()
         for name, text in snippets.fill(manifest).items():
@@ -74,25 +85,42 @@ def is_current(manifest: Manifest, output: Path) -> bool:
     return {file: about["sha256"] for file, about in made_for.items()} == {e.file: e.sha256 for e in manifest.files}
 
 
-def write_golden(manifest: Manifest, output: Path, reference: Reference, folder: Path) -> None:
-    """Write photos as the files take them (PNG), and golden.json: what the student and every file answer.
+def write_golden(manifest: Manifest, output: Path, reference: Reference, whole: Sequence[Photo], folder: Path) -> None:
+    """Write photos as PNG, and golden.json: what the student and every file answer.
 
-    golden.json: `labels`; `images`: `{"file", "label"}`, to be fed as they are, without resizing; `student`: its
-    probabilities, one row an image; `files`: for each `{"sha256", "evaluator", "probabilities"}`.
+    golden.json: `labels`; `images`: `{"file", "label"}`, to be fed as they are, without resizing; `photos`: `{"file",
+    "pixels", "label"}`, whole photos, and what an app should make of each by decoding and resizing; `student`: its
+    probabilities, one row an image; `files`: for each `{"sha256", "evaluator", "probabilities", "photos"}`, one row an
+    image and one a photo. No photo keeps its metadata.
     """
     images = []
     for number, (pixels, label) in enumerate(zip(reference.pixels, reference.labels)):
         Image.fromarray(pixels).save(folder / f"{number}.png")
         images.append({"file": f"{number}.png", "label": reference.bundle.labels[int(label)]})
+    photos, squares = [], []
+    for number, photo in enumerate(whole):
+        image = Image.fromarray(np.asarray(read_rgb(photo.path, photo.part)))  # without its metadata
+        image.thumbnail((LONGEST, LONGEST))
+        squares.append(reference.bundle.preprocessing(image))
+        names = {"file": f"photo-{number}.png", "pixels": f"photo-{number}-pixels.png"}
+        image.save(folder / names["file"])
+        Image.fromarray(squares[-1]).save(folder / names["pixels"])
+        photos.append({**names, "label": reference.bundle.labels[photo.label]})
     files = {}
     for entry in manifest.files:
         with captured():
             runner = open_runner(output / entry.file)
-            answers = runner.predict(reference.pixels)
-        files[entry.file] = {"sha256": entry.sha256, "evaluator": runner.evaluator, "probabilities": _rows(answers)}
+            answers = runner.predict(np.concatenate([reference.pixels, np.stack(squares)]))
+        files[entry.file] = {
+            "sha256": entry.sha256,
+            "evaluator": runner.evaluator,
+            "probabilities": _rows(answers[: len(images)]),
+            "photos": _rows(answers[len(images) :]),
+        }
     golden: dict[str, Any] = {
         "labels": list(reference.bundle.labels),
         "images": images,
+        "photos": photos,
         "student": _rows(reference.probabilities),
         "files": files,
     }

@@ -17,14 +17,15 @@ import pytest
 from PIL import Image, ImageCms
 
 from attar.data.images import read_rgb
+from attar.data.photos import Photo
 from attar.errors import GateError
 from attar.export import card, snippets
 from attar.export.capture_output import captured
 from attar.export.export import export_student
-from attar.export.guide import write_guide
+from attar.export.guide import write_golden, write_guide
 from attar.export.manifest import read_manifest
 from attar.export.runners import open_runner
-from attar.export.verify import verify
+from attar.export.verify import Reference, verify
 from helpers.browser import told_by
 from helpers.small import DROP, TARGETS
 
@@ -39,6 +40,34 @@ def golden(exported) -> tuple[np.ndarray, dict[str, Any]]:
     """The golden images as an app reads them, and what golden.json says of them."""
     told = json.loads((exported / "golden/golden.json").read_text())
     return np.stack([np.asarray(Image.open(exported / "golden" / image["file"])) for image in told["images"]]), told
+
+
+def test_whole_photos_come_with_the_pixels_that_an_app_should_make_of_them(exported, bundle, golden):
+    _, told = golden
+    folder = exported / "golden"
+    snippet = module_of(exported / "snippets/classify_onnx.py")
+    assert len(told["photos"]) == 2
+    pixels = np.stack([np.asarray(Image.open(folder / photo["pixels"])) for photo in told["photos"]])
+    for photo, expected in zip(told["photos"], pixels):
+        whole = Image.open(folder / photo["file"])
+        assert max(whole.size) <= 1024 and not whole.getexif() and whole.info == {} and photo["label"] in bundle.labels
+        np.testing.assert_array_equal(bundle.preprocessing(whole), expected)
+        np.testing.assert_array_equal(snippet.pixels_of(folder / photo["file"]), expected)
+    for file, about in told["files"].items():
+        with captured():
+            answers = open_runner(exported / file).predict(pixels)
+        np.testing.assert_allclose(answers, about["photos"], atol=1e-6)
+
+
+def test_a_large_photo_with_metadata_is_made_smaller_and_loses_it(exported, bundle, tmp_path):
+    exif = Image.Exif()
+    exif[0x8825] = {1: "N", 2: (48.0, 51.0, 0.0)}
+    Image.new("RGB", (3000, 1500), "red").save(tmp_path / "large.jpg", exif=exif)
+    manifest = replace(read_manifest(exported), files=())
+    no_images = Reference(bundle, np.zeros((0, 32, 32, 3), np.uint8), np.zeros(0, int), np.zeros((0, 3), np.float32))
+    write_golden(manifest, exported, no_images, [Photo(tmp_path / "large.jpg", 0)], tmp_path)
+    whole = Image.open(tmp_path / "photo-0.png")
+    assert whole.size == (1024, 512) and not whole.getexif() and whole.info == {}
 
 
 def module_of(path: Path) -> Any:
