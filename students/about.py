@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from attar.students.create import check_name, create_student
 from attar.students.families import MEASURED, family_of
+from attar.students.student import Student
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +29,8 @@ class About:
         size: side of the images that its pretrained weights were made for, pixels; any from 32 on will do.
         family: of `attar.students.families`; None if it is of none of them.
         parameters: how many weights it has, the head for `classes` classes with them.
+        multiply_adds: for one image of `size` pixels: convolutions and matrix products.
+        measured: whether docs/support.md has every file of it.
         weights: names of the pretrained weights that timm has of it.
     """
 
@@ -35,6 +39,8 @@ class About:
     classes: int
     family: str | None
     parameters: int
+    multiply_adds: int
+    measured: bool
     weights: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -58,19 +64,42 @@ def about_students(names: Sequence[str] = (), *, classes: int = 100, head: str =
         config = timm.get_pretrained_cfg(name)
         size = config.input_size[-1] if config else 224
         parameters = sum(parameter.numel() for parameter in student.parameters())
-        yield About(name, size, classes, family_of(name), parameters, tuple(sorted(tags)))
+        yield About(
+            name,
+            size,
+            classes,
+            family_of(name),
+            parameters,
+            _multiply_adds(student, size),
+            architecture in MEASURED,
+            tuple(sorted(tags)),
+        )
+
+
+def _multiply_adds(student: Student, size: int) -> int:
+    """Of one image, by torch's own counter."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        student.eval()(torch.zeros(1, 3, size, size, device="meta"))
+    return int(counter.get_total_flops()) // 2
 
 
 def table(students: Sequence[About]) -> Table:
     """For a person."""
     from rich.table import Table
 
-    shown = Table("timm model", "Size", "Parameters", "Pretrained weights (hub)")
+    shown = Table("timm model", "Size", "Parameters", "GMACs", "Measured", "Weights (hub)")
     shown.columns[0].no_wrap = True
-    shown.columns[3].overflow = "fold"
-    for column in shown.columns[1:3]:
+    shown.columns[5].overflow = "fold"
+    for column in shown.columns[1:4]:
         column.justify = "right"
     for each in students:
         weights = ", ".join(each.weights[:2]) + (" ..." if len(each.weights) > 2 else "") or "none"
-        shown.add_row(each.name, str(each.size), f"{each.parameters / 1e6:.2f} M", weights)
+        shown.add_row(
+            each.name,
+            str(each.size),
+            f"{each.parameters / 1e6:.2f} M",
+            f"{each.multiply_adds / 1e9:.2f}",
+            "yes" if each.measured else "no",
+            weights,
+        )
     return shown

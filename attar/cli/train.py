@@ -85,14 +85,21 @@ def students(
     head: Annotated[str, typer.Option(help="dwsconv, or stock: timm's own.")] = "dwsconv",
     as_json: Json = False,
 ) -> None:
-    """Students: the image size they were made for, parameters, and pretrained weights.
+    """Students: the image size they were made for, parameters, multiply-adds, and pretrained weights.
 
     Example: `attar students mobilenetv3_large_100 --classes 10000 --head stock`
     """
+    from attar.console import say
     from attar.students.about import about_students, table
+    from attar.students.families import FAMILIES
 
     rows = list(about_students(names or (), classes=classes, head=head))
     show([each.to_json() for each in rows], as_json, lambda: table(rows))
+    if not names:
+        say("Other families, of which docs/support.md measures none yet (any other model of timm is tried too):")
+        for family, patterns in FAMILIES.items():
+            if family not in {each.family for each in rows}:
+                say(f"  {family}: {', '.join(patterns)}")
     _say_local_weights()
 
 

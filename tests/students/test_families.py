@@ -15,7 +15,16 @@ def test_the_figures_are_those_of_the_student() -> None:
     [about] = about_students(["mobilenetv3_small_050"], classes=7, head="stock")
     student = create_student("mobilenetv3_small_050", 7, head="stock")
     assert about.parameters == sum(p.numel() for p in student.parameters()) and about.size == 224
-    assert about.weights == ("lamb_in1k",)
+    assert about.weights == ("lamb_in1k",) and about.family == "MobileNetV3" and not about.measured
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("mobilenetv3_large_100", 219), ("resnet18", 1814), ("mobilenetv2_100", 300)]
+)
+def test_multiply_adds_are_the_published_ones(name: str, millions: int) -> None:
+    """Those of the papers' tables (arXiv 1905.02244, 1512.03385, 1801.04381), at 224 pixels and 1,000 classes."""
+    [about] = about_students([name], classes=1000, head="stock")
+    assert about.multiply_adds / 1e6 == pytest.approx(millions, rel=0.02) and about.size == 224
 
 
 def test_all_that_were_measured_are_listed() -> None:
