@@ -89,6 +89,7 @@ def table(students: Sequence[About]) -> Table:
 
     shown = Table("timm model", "Size", "Parameters", "GMACs", "Measured", "Weights (hub)")
     shown.columns[0].no_wrap = True
+    shown.columns[0].min_width = 26
     shown.columns[5].overflow = "fold"
     for column in shown.columns[1:4]:
         column.justify = "right"
