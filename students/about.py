@@ -87,9 +87,9 @@ def table(students: Sequence[About]) -> Table:
     """For a person."""
     from rich.table import Table
 
-    shown = Table("timm model", "Size", "Parameters", "GMACs", "Measured", "Hub weights")
+    shown = Table("timm model", "Size", "Parameters", "GMACs", "Measured", "Weights")
     shown.columns[0].no_wrap = True
-    shown.columns[0].min_width = 26
+    shown.columns[0].min_width = 25
     for column in (*shown.columns[1:4], shown.columns[5]):
         column.justify = "right"
     for each in students:
