@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,23 @@ import numpy as np
 from attar.extras import require, version
 
 
-class OnnxRunner:
+class WithMetadata:
+    """What a runner reads in the metadata_props of an ONNX graph, which a subclass gives as `_about`."""
+
+    _about: Mapping[str, str]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """From the metadata."""
+        return tuple(json.loads(self._about.get("labels", "[]")))
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """From the metadata."""
+        return dict(json.loads(self._about.get("preprocessing", "{}")))
+
+
+class OnnxRunner(WithMetadata):
     """An .onnx or .ort file in ONNX Runtime on the CPU: a `Runner` and a `Session` of `attar.export.runners`.
 
     Args:
@@ -42,16 +59,6 @@ class OnnxRunner:
     def evaluator(self) -> str:
         """What computes it."""
         return f"ONNX Runtime {version('onnxruntime')}, CPU"
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """From the metadata."""
-        return tuple(json.loads(self._about.get("labels", "[]")))
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """From the metadata."""
-        return dict(json.loads(self._about.get("preprocessing", "{}")))
 
     @property
     def signature(self) -> dict[str, Any]:
@@ -88,7 +95,7 @@ class OnnxRunner:
         self._session = None
 
     @property
-    def _about(self) -> dict[str, str]:
+    def _about(self) -> dict[str, str]:  # type: ignore[override]
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
 

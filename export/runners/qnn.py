@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from attar.export.npu.emulator import NpuRunner
+from attar.export.runners.onnx import WithMetadata
 from attar.extras import require
 
 
-class QnnRunner:
+class QnnRunner(WithMetadata):
     """A .ctx.onnx file on the emulated NPU of the chip it was made for: a `Runner` of `attar.export.runners`."""
 
     partitions: dict[str, Any] | None = None
@@ -28,16 +28,6 @@ class QnnRunner:
     def evaluator(self) -> str:
         """What computes it."""
         return self._emulated.evaluator
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """From the metadata."""
-        return tuple(json.loads(self._about.get("labels", "[]")))
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """From the metadata."""
-        return dict(json.loads(self._about.get("preprocessing", "{}")))
 
     @property
     def signature(self) -> dict[str, Any]:
