@@ -288,7 +288,7 @@ def test_a_vision_transformer(target, tmp_path):
     vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5, depth=2).eval()
     with torch.no_grad():
         vit.head.weight.mul_(50)
-    exported = torch.export.export(coreml._Classifier(vit).eval(), (torch.zeros(1, 3, 32, 32),)).run_decompositions({})
+    exported = torch.export.export(coreml.Classifier(vit).eval(), (torch.zeros(1, 3, 32, 32),)).run_decompositions({})
     model = ct.convert(
         exported,
         convert_to="mlprogram",

@@ -65,7 +65,8 @@ def test_files_run_on_webgpu_and_say_how_many_operators_did(runtimes, folder, st
     for opinion in on_gpu.values():
         assert opinion["evaluator"].startswith(f"LiteRT.js {runtimes.versions['@litertjs/core']} on WebGPU, ")
         assert f"{opinion['on_gpu']} of {opinion['operators']} operators" in opinion["evaluator"]
-        assert opinion["images"] == len(photos.val) and opinion["max_abs_difference"] < 0.05
+        # One step of an integer moves a probability that is near a half by a tenth.
+        assert opinion["images"] == len(photos.val) and opinion["max_abs_difference"] < 0.3
     whole, weights, _ = on_gpu.values()
     assert whole["on_gpu"] == whole["operators"] and whole["max_abs_difference"] < 1e-4
     assert 0 < weights["on_gpu"] < weights["operators"]

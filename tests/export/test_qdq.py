@@ -130,7 +130,7 @@ def test_with_every_layer_float_the_file_is_the_students(made, content, images, 
 def test_the_integers_answer_nearly_as_the_student(made, content, images, device):
     quantization, _ = made(device, QuantizationPlan())
     away = np.abs(answers(quantization.quantize(QuantizationPlan()), images) - answers(content, images)).max(1)
-    assert 0 < away.mean() < 0.1
+    assert 0 < away.mean() < 0.2
 
 
 @pytest.mark.parametrize(("device", "dtype"), [(NPU, np.uint8), (WIDE, np.uint16)])

@@ -161,7 +161,7 @@ def test_an_onnx_file_keeps_layers_float_too(student, photos, tmp_path):
     export_student(bundle, ["onnx:int8+fp"], tmp_path / "exports", photos=photos, max_drop=DROP)
     mixed = entry_of(tmp_path / "exports", "onnx:int8+fp")
     kept = {item["layer"] for item in mixed.recovery["layers"] if item["float"]}
-    assert {"head.pointwise", "head.classifier"} <= kept and len(kept) <= 6
+    assert {"head.pointwise", "head.classifier"} <= kept and len(kept) <= 10
     assert [item["problem"] == "" for item in mixed.recovery["tries"]].count(True) >= 1
     assert "diverges" in mixed.recovery["tries"][0]["problem"]
 
