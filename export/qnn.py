@@ -76,7 +76,7 @@ class ByPlan:
         _compile(self._content(plan), self._bundle, self._precision, self._soc, destination)
 
     def predict(self, plan: QuantizationPlan, images: np.ndarray) -> np.ndarray:
-        """What the graph of a plan answers on the CPU, nearly as the NPU does and a hundred times sooner than its
+        """What the graph of a plan answers on the CPU, nearly as the NPU does and much sooner than its
         emulator."""
         return OnnxRunner(self._content(plan)).predict(images)
 
