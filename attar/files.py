@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -16,9 +17,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attar.errors import AttarError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def sha256(path: Path) -> str:
@@ -192,6 +196,30 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file atomically, of an array without Python objects."""
+    import numpy as np
+
+    with replacing(path) as temporary, temporary.open("wb", buffering=0) as stream:
+        np.save(_Writer(stream), array, allow_pickle=False)
+
+
+class _Writer:
+    """A file that NumPy does not know for one: it then writes through Python, whose errors say why (`OSError.errno`).
+
+    `numpy.ndarray.tofile` only says how much it wrote: of a full disk as of a file size limit or a broken disk.
+    """
+
+    def __init__(self, stream: io.FileIO) -> None:
+        self._stream = stream
+
+    def write(self, content: bytes) -> int:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._stream.write(rest) :]
+        return len(content)
 
 
 MAX_JSON = 1 << 28

@@ -14,6 +14,7 @@ import numpy as np
 
 from attar.errors import GateError
 from attar.export.formats import Tolerance
+from attar.files import save_array
 
 SECONDS_PER_IMAGE = 30
 """Patience: emulated or reference kernels take about a second for an image of 224 pixels."""
@@ -48,7 +49,7 @@ class SubprocessRunner:
         """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
         with tempfile.TemporaryDirectory() as folder:
             images, answers = Path(folder) / "images.npy", Path(folder) / "answers.npy"
-            np.save(images, pixels)
+            save_array(images, pixels)
             words = [str(self._path.resolve()), str(images), str(answers), *self._arguments]
             limit = 120 + SECONDS_PER_IMAGE * len(pixels)
             run([*self._command, *words], self._environment, limit)

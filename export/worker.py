@@ -21,7 +21,7 @@ from attar.export import artifact_cache
 from attar.export.capture_output import captured
 from attar.export.formats import FORMATS, Format
 from attar.export.targets import Target
-from attar.files import replacing
+from attar.files import save_array
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ ARRAYS = ("pixels", "labels", "probabilities", "calibration")
 def save_arrays(folder: Path, **arrays: np.ndarray) -> None:
     """Put what every target's process reads where it can map it into memory."""
     for name in ARRAYS:
-        with replacing(folder / f"{name}.npy") as temporary, temporary.open("wb") as stream:
-            np.save(stream, arrays[name])
+        save_array(folder / f"{name}.npy", arrays[name])
 
 
 def work(job: Job, target: Target, parent: int) -> None:

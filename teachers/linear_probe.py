@@ -21,7 +21,7 @@ from torch import nn
 from attar.console import track
 from attar.data.photos import Photo, labels_of, load_pixels
 from attar.errors import InputError
-from attar.files import replacing
+from attar.files import save_array
 from attar.inference import fast_bf16, to_tensor, torch_device
 from attar.teachers.context import FitContext, Fitted
 from attar.teachers.create import preprocessing_of
@@ -68,8 +68,7 @@ def features_of(teacher: Teacher, photos: Sequence[Photo], folder: Path) -> np.n
             pixels = load_pixels(photos[start : start + _CHUNK], preprocessing)
             with torch.autocast(torch_device().type, torch.bfloat16, enabled=fast_bf16()):
                 batches = [teacher.features(batch.to(torch_device())).float() for batch in to_tensor(pixels).split(32)]
-            with replacing(place) as temporary:
-                np.save(temporary, torch.cat(batches).cpu().numpy())
+            save_array(place, torch.cat(batches).cpu().numpy())
         parts.append(np.load(place, allow_pickle=False))
     return np.concatenate(parts)
 

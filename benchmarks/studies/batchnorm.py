@@ -62,6 +62,7 @@ CASES = (
     Case("solar cells", "tf_efficientnet_lite0", 3, pretrained=True),
     Case("solar cells", "mobilenetv3_small_100", 12),
     Case("solar cells", "mobilenetv3_large_100", 12),
+    Case("solar cells", "mobilenetv3_small_100", 36),
 )
 
 
@@ -71,9 +72,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/batchnorm"))
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--short", action="store_true", help="one seed, the two short cases")
+    parser.add_argument("--case", action="append", metavar="NAME", choices=[case.name for case in CASES])
+    parser.add_argument("--short", action="store_true", help="one seed, the first case")
     options = parser.parse_args()
-    cases, seeds = (CASES[:1], 1) if options.short else (CASES, options.seeds)
+    asked = [case for case in CASES if not options.case or case.name in options.case]
+    cases, seeds = (CASES[:1], 1) if options.short else (asked, options.seeds)
     options.output.mkdir(parents=True, exist_ok=True)
     for data in {case.data for case in cases}:  # written once, before trainings side by side look for them
         photos_for(data, options.output)

@@ -9,13 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attar.errors import InputError
-from attar.files import digest_of, read_json, replacing, sha256, size, write_json, write_text
+from attar.files import digest_of, read_json, replacing, save_array, sha256, size, write_json, write_text
 from helpers.unprivileged import without_root
 
 
@@ -63,16 +64,17 @@ def test_a_full_disk_in_other_words(tmp_path: Path) -> None:
 
 
 FULL_DISK = """
-import sys, subprocess, torch
+import sys, subprocess, numpy, torch
 from pathlib import Path
 from safetensors.torch import save_file
 from attar.errors import InputError
-from attar.files import replacing
+from attar.files import replacing, save_array
 disk = Path(sys.argv[1])
 if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], stderr=subprocess.DEVNULL).returncode:
     sys.exit(77)
 big = {"weight": torch.zeros(1 << 18)}
 writers = [lambda p: p.write_bytes(bytes(1 << 20)), lambda p: torch.save(big, p), lambda p: save_file(big, p)]
+writers.append(lambda p: save_array(p, numpy.zeros(1 << 17)))
 for number, write in enumerate(writers):
     (disk / "old.pt").write_text("old")
     try:
@@ -86,7 +88,7 @@ for number, write in enumerate(writers):
 
 
 def test_a_disk_that_really_is_full(tmp_path: Path) -> None:
-    """Python, torch and safetensors each write a megabyte to a disk of 256 kB."""
+    """Python, torch, safetensors and NumPy each write a megabyte to a disk of 256 kB."""
     try:
         command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", FULL_DISK, str(tmp_path)]
         done = subprocess.run(
@@ -99,23 +101,42 @@ def test_a_disk_that_really_is_full(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.asfortranarray(np.arange(6, dtype=np.uint8).reshape(2, 3)),
+        np.zeros((0, 4)),
+        np.array(7, np.int64),
+        np.arange(1 << 20)[::3],
+    ],
+)
+def test_an_array_is_written_as_numpy_writes_it(tmp_path: Path, array: np.ndarray) -> None:
+    np.save(tmp_path / "numpy.npy", array)
+    save_array(tmp_path / "ours.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
 LIMITED = """
 import resource, sys
 from pathlib import Path
+import numpy as np
 from attar.errors import InputError
-from attar.files import replacing
+from attar.files import save_array, write_bytes
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+writers = {"bytes": lambda p: write_bytes(p, bytes(5000)), "array": lambda p: save_array(p, np.zeros(5000))}
 try:
-    with replacing(Path(sys.argv[1])) as temporary:
-        temporary.write_bytes(bytes(5000))
+    writers[sys.argv[2]](Path(sys.argv[1]))
 except InputError as error:
     sys.exit(0 if "file size limit" in str(error) else str(error))
 sys.exit("no error")
 """
 
 
-def test_the_file_size_limit_is_explained(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path / "a")], capture_output=True, text=True)
+@pytest.mark.parametrize("writer", ["bytes", "array"])
+def test_the_file_size_limit_is_explained(tmp_path: Path, writer: str) -> None:
+    words = [sys.executable, "-c", LIMITED, str(tmp_path / "a"), writer]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert names(tmp_path) == []
 
