@@ -145,7 +145,7 @@ class Quantization:
 
     def _overrides(self, plan: QuantizationPlan) -> dict[str, list[dict[str, Any]]]:
         """The range of every activation, in the quantizer's words; the pixel keeps its own scale."""
-        found = {name: ranges.ESTIMATORS[plan.ranges](seen) for name, seen in self._activations.items()}
+        limits = {name: ranges.ESTIMATORS[plan.ranges](seen) for name, seen in self._activations.items()}
         types = require("onnxruntime.quantization").QuantType
         half = 1 << (self._device.bits - 1)
         pixel = {
@@ -157,7 +157,7 @@ class Quantization:
             **{name: [pixel] for name in _pixels(self._model) if name in _floats(self._model)},
             **{
                 name: [{"rmin": np.float32(min(low, 0.0)), "rmax": np.float32(max(high, 0.0))}]
-                for name, (low, high) in found.items()
+                for name, (low, high) in limits.items()
             },
         }
 

@@ -113,8 +113,8 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     graph: dict[str, set[str]] = {}
     for path in FILES:
         names = {name for node in at_run_time(ast.parse(path.read_text(encoding="utf-8"))) for name in imports(node)}
-        found = {name if name in modules else name.rpartition(".")[0] for name in names}
-        graph[module_of(path)] = (found & modules) - {module_of(path)}
+        imported = {name if name in modules else name.rpartition(".")[0] for name in names}
+        graph[module_of(path)] = (imported & modules) - {module_of(path)}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 

@@ -29,7 +29,7 @@ def test_malformed_input_is_refused_in_words(kind: str, tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert not told["wrong"], f"{len(told['wrong'])} of {EACH}; the first: {told['wrong'][0]}"
-    assert len(READERS) * EACH > 1000 and told["refused"] and told["refused"] + told["read"] == EACH
-    assert told["peak"] < PEAK
+    outcome = json.loads(done.stdout.splitlines()[-1])
+    assert not outcome["wrong"], f"{len(outcome['wrong'])} of {EACH}; the first: {outcome['wrong'][0]}"
+    assert len(READERS) * EACH > 1000 and outcome["refused"] and outcome["refused"] + outcome["read"] == EACH
+    assert outcome["peak"] < PEAK

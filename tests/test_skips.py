@@ -51,12 +51,12 @@ def ran(suite: Path, ci: str | None, *words: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("words", [(), ("-n", "1")])
 def test_a_skip_in_ci_is_a_failure_that_says_what_is_missing(suite: Path, words: tuple[str, ...]) -> None:
-    code, told = ran(suite, "true", "--continue-on-collection-errors", *words)
-    assert code == 1, told
-    assert re.search(r"1 failed, 1 passed, 1 xfailed.* 3 errors", told)
+    code, output = ran(suite, "true", "--continue-on-collection-errors", *words)
+    assert code == 1, output
+    assert re.search(r"1 failed, 1 passed, 1 xfailed.* 3 errors", output)
     for reason in ("no Chromium is installed", "no adb", "npm is not installed", "a_package_that_is_not_there"):
-        assert reason in told
-    assert "tests/helpers/skips.py" in told
+        assert reason in output
+    assert "tests/helpers/skips.py" in output
 
 
 def test_a_file_that_skips_as_a_whole_fails_ci_by_itself(suite: Path) -> None:
@@ -69,10 +69,10 @@ def test_an_allowed_skip_is_a_skip(suite: Path) -> None:
     (suite / "allow.py").write_text(
         "from helpers import skips\nskips.ALLOWED['test_some.py::test_asks_*'] = 'shown here'\n"
     )
-    code, told = ran(suite, "true", "-p", "allow")
-    assert code == 0 and "1 passed, 3 skipped, 1 xfailed" in told
+    code, output = ran(suite, "true", "-p", "allow")
+    assert code == 0 and "1 passed, 3 skipped, 1 xfailed" in output
 
 
 def test_elsewhere_a_skip_is_a_skip(suite: Path) -> None:
-    code, told = ran(suite, None)
-    assert code == 0 and "1 passed, 4 skipped, 1 xfailed" in told
+    code, output = ran(suite, None)
+    assert code == 0 and "1 passed, 4 skipped, 1 xfailed" in output

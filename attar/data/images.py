@@ -294,8 +294,8 @@ def _name_colours(image: Image.Image, stream: BinaryIO) -> None:
         numbers = nclx["color_primaries"], nclx["transfer_characteristics"]
     elif image.format == "AVIF":  # Pillow does not tell them
         stream.seek(0)
-        if found := re.search(rb"colrnclx(.{4})", stream.read(_HEADER), re.DOTALL):
-            numbers = struct.unpack(">HH", found[1])
+        if box := re.search(rb"colrnclx(.{4})", stream.read(_HEADER), re.DOTALL):
+            numbers = struct.unpack(">HH", box[1])
     if numbers and (profile := profile_of(*numbers)):
         image.info["icc_profile"] = profile
 

@@ -33,9 +33,9 @@ def add(place: Path, name: str, module: str, content: str, *, entry: str = "adde
 
 def test_what_is_registered_is_there_after_our_own(package: Path) -> None:
     add(package, "good", "good_module", "THING = 7\n")
-    found = instances("attar.test", int, {"own": 1})
+    registry = instances("attar.test", int, {"own": 1})
     assert "good_module" not in sys.modules, "nothing is imported before it is asked for"
-    assert dict(found) == {"own": 1, "added": 7} and "added" in found and len(found) == 2
+    assert dict(registry) == {"own": 1, "added": 7} and "added" in registry and len(registry) == 2
     assert dict(instances("attar.nothing", int, {"own": 1})) == {"own": 1}
 
 
@@ -46,7 +46,7 @@ def test_classes_are_held_against_their_base(package: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "entry", "told"),
+    ("content", "entry", "message"),
     [
         ("THING = 'seven'\n", "added", "'seven', not an instance of int"),
         ("import attar_no_such_package\n", "added", "does not load .ModuleNotFoundError"),
@@ -56,9 +56,9 @@ def test_classes_are_held_against_their_base(package: Path) -> None:
         ("THING = 7\n", "Own thing", "not made of a-z"),
     ],
 )
-def test_a_bad_entry_is_named_with_its_package(package: Path, content: str, entry: str, told: str) -> None:
+def test_a_bad_entry_is_named_with_its_package(package: Path, content: str, entry: str, message: str) -> None:
     add(package, "bad-package", f"bad_{abs(hash((content, entry)))}", content, entry=entry)
-    found = instances("attar.test", int, {"own": 1})
+    registry = instances("attar.test", int, {"own": 1})
     for _ in range(2):  # and not once only
-        with pytest.raises(InputError, match=f"bad-package: its entry point '{entry}' in attar.test.*{told}"):
-            dict(found)
+        with pytest.raises(InputError, match=f"bad-package: its entry point '{entry}' in attar.test.*{message}"):
+            dict(registry)

@@ -30,16 +30,16 @@ def test_chance_is_an_interval_that_does_not_exclude_the_commonest_class() -> No
     ],
 )
 def test_a_model_at_chance_is_not_ready_and_hears_what_to_do(more: Any, teacher: Any, remedy: str) -> None:
-    found = judged({**CHANCE, **more}, teacher)
-    assert not found.ready and remedy in found.reasons[1]
-    assert "always answering 'rose' would be right on 33.3%" in found.reasons[0]
+    readiness = judged({**CHANCE, **more}, teacher)
+    assert not readiness.ready and remedy in readiness.reasons[1]
+    assert "always answering 'rose' would be right on 33.3%" in readiness.reasons[0]
     assert "Do not ship yet" in message("Student", "x", {**CHANCE, **more}, teacher)
 
 
 def test_a_teacher_far_ahead_is_remarked_on_only_where_it_is_shown() -> None:
     teacher = {"top1": 0.97, "top1_interval": [0.93, 1.0], "images": 60}
-    found = judged(GOOD, teacher)
-    assert found.ready and "17.0 points more" in found.remarks[0]
+    readiness = judged(GOOD, teacher)
+    assert readiness.ready and "17.0 points more" in readiness.remarks[0]
     assert judged(GOOD, {**teacher, "top1_interval": [0.85, 1.0]}).remarks == ()
     assert judged(GOOD, {"top1": 0.82, "top1_interval": [0.81, 0.83], "images": 60}).remarks == ()
 

@@ -107,13 +107,13 @@ def test_yaml_never_runs_code(tmp_path: Path) -> None:
 
 
 def test_keys_of_another_method_are_refused() -> None:
-    for given, told in (
+    for given, message in (
         ("{method: probe, lora_rank: 4}", "lora_rank belongs to method lora, and the method here is probe"),
         ("{lora_rank: 8}", "lora_rank belongs to method lora, and the method here is finetune"),
         ("{method: lora, logit_scale: 1}", "logit_scale belongs to method zero_shot"),
         ("{method: zero_shot, text_embeddings: x, weights: [1]}", "weights belongs to method ensemble"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             read_recipe(None, [f"teacher={given}"])
     assert read_recipe(None, ["teacher={method: lora, lora_rank: 4}"]).teacher.lora_rank == 4  # type: ignore[union-attr]
 

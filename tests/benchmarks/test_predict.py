@@ -46,9 +46,9 @@ def test_a_file_answers_as_its_runner_does(small: Any) -> None:
     file = small.exports / entry.file
     photos = small.photos.val
     expected = open_runner(file).predict(load_pixels(photos, small.student.preprocessing))
-    found = predict(file, [photo.path for photo in photos], top=3)
-    assert [each.photo for each in found] == [str(photo.path) for photo in photos]
-    for each, row in zip(found, expected):
+    predictions = predict(file, [photo.path for photo in photos], top=3)
+    assert [each.photo for each in predictions] == [str(photo.path) for photo in photos]
+    for each, row in zip(predictions, expected):
         shares = dict(zip(small.student.labels, row))
         assert [share for _, share in each.top] == pytest.approx(sorted(row, reverse=True))
         assert all(shares[label] == pytest.approx(share) for label, share in each.top)
@@ -94,10 +94,10 @@ def test_photos_are_found_anyhow_and_once(album: Path, tmp_path: Path) -> None:
 
 
 def test_a_broken_photo_is_named_and_the_others_answered(small: Any, album: Path) -> None:
-    found = predict(small.student.path, [album], top=1, threshold=1.0)
-    assert [bool(each.problem) for each in found] == [False, False, True, False]
-    assert all(len(each.top) == 1 and not each.sure for each in found if not each.problem)
-    assert found[0].to_json()["label"] is None and "not an image" in found[2].to_json()["problem"]
+    predictions = predict(small.student.path, [album], top=1, threshold=1.0)
+    assert [bool(each.problem) for each in predictions] == [False, False, True, False]
+    assert all(len(each.top) == 1 and not each.sure for each in predictions if not each.problem)
+    assert predictions[0].to_json()["label"] is None and "not an image" in predictions[2].to_json()["problem"]
 
 
 @pytest.mark.parametrize(

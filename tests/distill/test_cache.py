@@ -42,17 +42,17 @@ def test_round_trip_in_half_precision(tmp_path: Path) -> None:
     cache = TeacherCache(tmp_path / "c", **ABOUT)
     assert cache.shapes == {"logits": (4,), "feature_map": (5, 2, 3)}
     index = np.array([5, 0, 2])
-    for kind, found in cache.outputs(1, index, BOTH).items():
+    for kind, stored in cache.outputs(1, index, BOTH).items():
         wanted = STORED[kind][1][index].astype(np.float16).astype(np.float32)
-        assert found.dtype == np.float32 and np.array_equal(found, wanted), kind
+        assert stored.dtype == np.float32 and np.array_equal(stored, wanted), kind
     assert np.array_equal(cache.logits(1, index), cache.outputs(1, index)["logits"])
 
 
 def test_photos_each_in_a_view_of_its_own(tmp_path: Path) -> None:
     views, index = np.array([2, 0, 1, 0, 2, 2]), np.array([5, 5, 3, 0, 1, 5])
-    for kind, found in filled(tmp_path / "c").outputs(views, index, BOTH).items():
+    for kind, stored in filled(tmp_path / "c").outputs(views, index, BOTH).items():
         wanted = STORED[kind][views, index].astype(np.float16).astype(np.float32)
-        assert found.dtype == np.float32 and np.array_equal(found, wanted), kind
+        assert stored.dtype == np.float32 and np.array_equal(stored, wanted), kind
 
 
 def test_only_what_is_asked_for_is_stored(tmp_path: Path) -> None:

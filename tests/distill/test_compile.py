@@ -43,8 +43,8 @@ def test_compiled_answers_are_the_same(
     # Traced as always, but run without generating C++ code, which takes half a minute here.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
     plain, fast = (answered(photos, tmp_path, compile=compile) for compile in (False, True))
-    told = capsys.readouterr().err
-    assert "Compiling the teacher" in told and "does not work" not in told
+    printed = capsys.readouterr().err
+    assert "Compiling the teacher" in printed and "does not work" not in printed
     for kind in KINDS:
         assert np.abs(plain[kind] - fast[kind]).max() < 0.02 * np.abs(plain[kind]).max()
         assert plain[kind].std() > 0
@@ -58,8 +58,8 @@ def test_without_a_compiler_the_teacher_runs_all_the_same(
 
     monkeypatch.setattr(torch, "compile", lambda function: no_compiler)
     plain, fast = (answered(photos, tmp_path, compile=compile) for compile in (False, True))
-    told = " ".join(capsys.readouterr().err.split())
-    assert "torch.compile does not work here (no C++ compiler). The teacher runs without it." in told
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "torch.compile does not work here (no C++ compiler). The teacher runs without it." in printed
     assert all(np.array_equal(plain[kind], fast[kind]) for kind in KINDS)
 
 

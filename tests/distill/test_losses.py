@@ -60,8 +60,8 @@ def test_dkd(alpha: float, beta: float, temperature: float) -> None:
         p_rest, q_rest = (np.delete(x, target) / (1 - x[target]) for x in (p, q))
         expected += alpha * two + beta * (p_rest * np.log(p_rest / q_rest)).sum()
     expected *= temperature**2 / PHOTOS
-    found = dkd(tensor(S), tensor(T), tensor(LABELS), alpha, beta, temperature)
-    assert float(found) == pytest.approx(expected, rel=1e-9)
+    ours = dkd(tensor(S), tensor(T), tensor(LABELS), alpha, beta, temperature)
+    assert float(ours) == pytest.approx(expected, rel=1e-9)
 
 
 def test_dkd_is_kd_taken_apart() -> None:
@@ -102,8 +102,8 @@ def test_attention() -> None:
         return q / np.sqrt((q**2).sum(1, keepdims=True))
 
     expected = ((unit(MAP_S) - unit(MAP_T)) ** 2).sum(1).mean()
-    found = attention(attention_map(tensor(MAP_S)), attention_map(tensor(MAP_T)))
-    assert float(found) == pytest.approx(expected, rel=1e-9)
+    ours = attention(attention_map(tensor(MAP_S)), attention_map(tensor(MAP_T)))
+    assert float(ours) == pytest.approx(expected, rel=1e-9)
 
 
 def test_attention_on_two_grids() -> None:
@@ -155,8 +155,8 @@ def test_crd(labels: np.ndarray) -> None:
             allowed = [j for j in range(PHOTOS) if j == i or labels[i] == UNKNOWN or labels[i] != labels[j]]
             scores = {j: np.exp(anchors[i] @ others[j] / 0.07) for j in allowed}
             expected -= np.log(scores[i] / sum(scores.values())) / (2 * PHOTOS)
-    found = crd(tensor(POOLED_S[:, :3]), tensor(POOLED_T), tensor(labels))
-    assert float(found) == pytest.approx(expected, rel=1e-9)
+    ours = crd(tensor(POOLED_S[:, :3]), tensor(POOLED_T), tensor(labels))
+    assert float(ours) == pytest.approx(expected, rel=1e-9)
 
 
 # --- gradients and limits ------------------------------------------------------------------------

@@ -188,9 +188,9 @@ def test_mixed_views_train_by_mixed_labels(photos: Photos, teacher: Bundle, tmp_
     assert weights(first) == weights(distill_student(photos, spec(losses=TWO), tmp_path / "b", **arguments))
     student = students.create_student(STUDENT["name"], 3, head_width=32).eval()
     images, shares = torch.randint(0, 256, (4, 3, 32, 32)), torch.rand(4, 3)
-    found = DistillationModule(student, None, size=32, teacher={})(images, shares)
+    loss = DistillationModule(student, None, size=32, teacher={})(images, shares)
     expected = -(shares * torch.log_softmax(student(images), 1)).sum(1).mean()
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, expected)
     with pytest.raises(InputError, match="another view policy"):
         distill_student(
             photos, spec(losses=TWO), tmp_path / "c", teacher=teacher, views=VIEWS, cache=tmp_path / "cache"
@@ -215,8 +215,8 @@ def test_the_loss_is_the_weighted_sum(photos: Photos) -> None:
         torch.nn.functional.cross_entropy(logits, soft["logits"].argmax(1)),
     ]
     distillation_module = DistillationModule(student, objective, size=32, teacher={"logits": (3,)})
-    found = distillation_module(images, labels, soft)
-    torch.testing.assert_close(found, 0.25 * parts[0] + 0.5 * parts[1] + 2 * parts[2])
+    loss = distillation_module(images, labels, soft)
+    torch.testing.assert_close(loss, 0.25 * parts[0] + 0.5 * parts[1] + 2 * parts[2])
     assert torch.equal(distillation_module(images), logits)
 
 

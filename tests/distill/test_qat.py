@@ -99,10 +99,10 @@ def test_every_family_is_rounded_near_itself_and_comes_back_plain(family: str) -
         want = student.eval()(images)
         aware = QuantizationAware(copy.deepcopy(student)).train()
         aware(images)
-        found = aware.eval()(images)
+        rounded = aware.eval()(images)
     kinds = [type(m) for m in aware.modules() if isinstance(m, RoundedActivation)]
     assert len(kinds) > 20
-    error = (found - want).norm() / (want - want.mean()).norm()
+    error = (rounded - want).norm() / (want - want.mean()).norm()
     assert 1e-4 < error < 0.35
     for key, value in aware.plain().state_dict().items():
         assert torch.equal(value, student.state_dict()[key]), key

@@ -42,13 +42,13 @@ def test_what_is_read_keeps_the_largest_and_the_mass_of_the_rest(classes: int, k
     logits = (scale * np.random.default_rng(seed).normal(size=(3, classes))).astype(np.float32)
     packing = TopK(k, classes, temperature=1.0)
     read = packing.unpack(packing.pack(logits))
-    known, kept = log_softmax(logits.astype(np.float64), axis=1), np.argsort(-logits, axis=1)[:, :k]
+    exact, kept = log_softmax(logits.astype(np.float64), axis=1), np.argsort(-logits, axis=1)[:, :k]
     assert read.shape == logits.shape and read.dtype == np.float32
     # Half precision has 11 bits.
-    assert np.allclose(np.take_along_axis(read, kept, 1), np.take_along_axis(known, kept, 1), rtol=1e-3, atol=1e-4)
+    assert np.allclose(np.take_along_axis(read, kept, 1), np.take_along_axis(exact, kept, 1), rtol=1e-3, atol=1e-4)
     others = np.ones_like(read, dtype=bool)
     np.put_along_axis(others, kept, False, axis=1)
-    for row, real, rest in zip(read, np.exp(known), others):
+    for row, real, rest in zip(read, np.exp(exact), others):
         assert len(set(row[rest].tolist())) == 1
         assert np.isclose(np.exp(row[rest].astype(np.float64)).sum(), real[rest].sum(), rtol=0.02, atol=1e-6)
 

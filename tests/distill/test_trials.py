@@ -97,7 +97,7 @@ def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_
     with pytest.raises(KeyboardInterrupt):
         run_trials(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
     assert set(seen) == {"Trial of control", "Trial of views"}
-    found = run_trials(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
+    result = run_trials(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache")
     assert seen == {
         "Trial of control": ([0], 32, 16),
         "Trial of views": ([1], 32, 16),
@@ -106,16 +106,16 @@ def test_a_probe_tries_every_change_over_the_right_views_and_continues_where_it_
         "Trial of size": ([0], 64, 16),
     }
     assert all(torch.equal(start, starts[0]) for start in starts)  # each from the student, not from the one before
-    assert {each.change for each in found.tried} == set(CHANGES) and not found.left_out
-    assert found.level == pytest.approx(0.9875) and found.student == student.metrics["top1"]
-    for each in found.tried:
-        assert each.gain == pytest.approx(each.top1 - found.control) and each.low <= each.gain <= each.high
+    assert {each.change for each in result.tried} == set(CHANGES) and not result.left_out
+    assert result.level == pytest.approx(0.9875) and result.student == student.metrics["top1"]
+    for each in result.tried:
+        assert each.gain == pytest.approx(each.top1 - result.control) and each.low <= each.gain <= each.high
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(fit, "train", refuse)
-    assert run_trials(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache") == found
+    assert run_trials(student, photos, tmp_path / "p", teacher=teacher, cache=made / "teacher-cache") == result
 
 
 def test_an_interval_with_zero_in_it_is_no_evidence() -> None:
@@ -138,10 +138,10 @@ def test_only_what_has_evidence_is_suggested(
     student, teacher = bundles(made)
     right = {"control": 3, "views": 4, "schedule": 12, "head": 3, "size": 0}
     monkeypatch.setattr(trials, "_right", lambda name, *_: np.arange(12) < right[name])
-    found = run_trials(student, photos, tmp_path / "p", teacher=teacher)
-    assert [each.change for each in found.tried] == ["schedule", "views", "head", "size"]
-    assert [each.verdict for each in found.tried] == ["helps", "no evidence", "no evidence", "no evidence"]
-    assert "schedule (twice the epochs), +75.0 points" in found.suggestion and "views" not in found.suggestion
+    result = run_trials(student, photos, tmp_path / "p", teacher=teacher)
+    assert [each.change for each in result.tried] == ["schedule", "views", "head", "size"]
+    assert [each.verdict for each in result.tried] == ["helps", "no evidence", "no evidence", "no evidence"]
+    assert "schedule (twice the epochs), +75.0 points" in result.suggestion and "views" not in result.suggestion
     right["schedule"] = 4
     assert "no evidence" in run_trials(student, photos, tmp_path / "p", teacher=teacher).suggestion
 

@@ -62,8 +62,8 @@ def test_files_are_verified_and_reported(attar: Attar) -> None:
     assert {entry["target"] for entry in json.loads(out)["files"]} == {"litert:int8", "onnx:int8"}
     code, _, err = attar("report", "run/exports", "--data", "photos", "-o", "again")
     assert code == 0, err
-    told = json.loads(Path("again/report.json").read_text(encoding="utf-8"))
-    latencies = [row["latency"]["p50"] for row in told["rows"] if row["kind"] == "file"]
+    report = json.loads(Path("again/report.json").read_text(encoding="utf-8"))
+    latencies = [row["latency"]["p50"] for row in report["rows"] if row["kind"] == "file"]
     assert len(latencies) == 2 and all(latencies), "its records were read"
 
 

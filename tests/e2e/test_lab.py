@@ -78,25 +78,25 @@ class Lab:
 
     process: subprocess.Popen[str]
     url: str
-    told: str
+    messages: str
 
     def hears(self, text: str) -> str:
         """Read its messages until one has this text, or it ends."""
         end = time.monotonic() + HANG
         assert self.process.stderr is not None
-        while text not in self.told:
+        while text not in self.messages:
             ready, _, _ = select.select([self.process.stderr], [], [], max(0, end - time.monotonic()))
             line = os.read(self.process.stderr.fileno(), 4096).decode() if ready else ""
-            assert line, f"never said: {text}\n{self.told}"
-            self.told += line
-        return self.told
+            assert line, f"never said: {text}\n{self.messages}"
+            self.messages += line
+        return self.messages
 
     def end(self, interrupt: bool = False) -> tuple[int, list[dict[str, Any]]]:
         """Exit code and the printed records; with `interrupt`, after Ctrl-C."""
         if interrupt:
             self.process.send_signal(signal.SIGINT)
-        printed, told = self.process.communicate(timeout=HANG)
-        self.told += told
+        printed, errors = self.process.communicate(timeout=HANG)
+        self.messages += errors
         return self.process.returncode, json.loads(printed)
 
 
@@ -196,7 +196,8 @@ def test_other_answers_than_the_manifests_are_loud_and_end_in_1(run: Path, cache
         [alarm] = [name for role, name in accessible(page) if role == "StaticText" and "gives other answers" in name]
         assert "litert-int8.tflite" in alarm and "disagree" in text(page)
         code, printed = running.end()
-    assert code == 1 and "DISAGREES: litert-int8.tflite" in running.told and "Error: Other answers" in running.told
+    assert code == 1 and "DISAGREES: litert-int8.tflite" in running.messages
+    assert "Error: Other answers" in running.messages
     assert [r["agreement"]["agrees"] for r in printed] == [True, False, True]
 
 
@@ -216,7 +217,7 @@ def test_a_file_that_does_not_load_does_not_stop_the_others(run: Path, cache: Pa
         assert "does not run" in text(page)
         code, printed = running.end()
     assert code == 0 and [r["file"] for r in printed] == ["litert-int8.tflite", "onnx-fp32.onnx"]
-    assert "litert-fp32.tflite does not run: " in running.told
+    assert "litert-fp32.tflite does not run: " in running.messages
 
 
 def test_over_plain_http_there_is_one_thread_and_a_coarse_clock(run: Path, cache: Path) -> None:

@@ -96,11 +96,11 @@ def fp16(small, tmp_path_factory) -> Path:
 
 def test_the_file_gives_what_the_student_gives(small, fp16):
     images = pictures(20)
-    want, found = predict(small[0], images), coreml.open_runner(fp16).predict(images)
-    assert found.dtype == np.float32 and found.shape == want.shape
+    want, outputs = predict(small[0], images), coreml.open_runner(fp16).predict(images)
+    assert outputs.dtype == np.float32 and outputs.shape == want.shape
     assert len(set(want.argmax(1))) > 1
-    assert cosines(found, want).min() >= 0.9995 and cosines(found, want).mean() >= 0.9999
-    np.testing.assert_allclose(found.sum(1), 1, atol=2e-3)
+    assert cosines(outputs, want).min() >= 0.9995 and cosines(outputs, want).mean() >= 0.9999
+    np.testing.assert_allclose(outputs.sum(1), 1, atol=2e-3)
 
 
 # Few steps of training leave a network so close to undecided that rounding to fp16 shows in its result, and each kind
@@ -135,8 +135,8 @@ def test_other_precisions(small, fp16, precision, cosine, share, tmp_path):
     path = tmp_path / f"coreml-{precision}.mlpackage"
     coreml.convert(*small, precision, pictures(4), path)
     images = pictures(8)
-    found = coreml.open_runner(path).predict(images)
-    assert cosines(found, predict(small[0], images)).min() >= cosine
+    outputs = coreml.open_runner(path).predict(images)
+    assert cosines(outputs, predict(small[0], images)).min() >= cosine
     weights = "Data/com.apple.CoreML/weights/weight.bin"
     assert (path / weights).stat().st_size < share * (fp16 / weights).stat().st_size
 
@@ -174,9 +174,9 @@ def w8a8(small, tmp_path_factory) -> Path:
 
 def test_int8_activations_give_what_the_student_gives(small, fp16, w8a8):
     images = pictures(40)
-    want, found = predict(small[0], images), coreml.open_runner(w8a8).predict(images)
+    want, outputs = predict(small[0], images), coreml.open_runner(w8a8).predict(images)
     # A network of so few steps is less sure of itself than a real student, and shows more.
-    assert cosines(found, want).mean() >= 0.99 and (found.argmax(1) == want.argmax(1)).mean() >= 0.95
+    assert cosines(outputs, want).mean() >= 0.99 and (outputs.argmax(1) == want.argmax(1)).mean() >= 0.95
     weights = "Data/com.apple.CoreML/weights/weight.bin"
     assert (w8a8 / weights).stat().st_size < 0.55 * (fp16 / weights).stat().st_size
 
@@ -265,18 +265,18 @@ def test_what_core_ml_predicts_is_put_in_the_labels_order(fp16, monkeypatch):
     class Model:
         def predict(self, inputs):
             red = np.asarray(inputs["image"])[0, 0, 0]
-            found = {label: float(red + place) for place, label in enumerate(LABELS)}
+            outputs = {label: float(red + place) for place, label in enumerate(LABELS)}
             return {
                 "classLabel": "oak",
-                read_spec(fp16)[0].description.predictedProbabilitiesName: dict(sorted(found.items())),
+                read_spec(fp16)[0].description.predictedProbabilitiesName: dict(sorted(outputs.items())),
             }
 
     runner = CoreMLRunner(fp16, "CPU_AND_NE")
     monkeypatch.setattr(runner, "_model", Model())
     images = pictures(3)
-    found = runner.predict(images)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, images[:, 0, 0, :1].astype(np.float32) + np.arange(len(LABELS)))
+    outputs = runner.predict(images)
+    assert outputs.dtype == np.float32
+    np.testing.assert_array_equal(outputs, images[:, 0, 0, :1].astype(np.float32) + np.arange(len(LABELS)))
     assert runner.predict(images[:0]).shape == (0, len(LABELS))
     assert runner.signature == coreml.open_runner(fp16).signature and "CPU_AND_NE" in runner.evaluator
 

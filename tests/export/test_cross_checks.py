@@ -31,8 +31,8 @@ class Biased:
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         self._seen.append(len(pixels))
-        found = self._runner.predict(pixels)
-        return found * (1 - self._by) + self._by * np.eye(found.shape[1], dtype=np.float32)[0]
+        outputs = self._runner.predict(pixels)
+        return outputs * (1 - self._by) + self._by * np.eye(outputs.shape[1], dtype=np.float32)[0]
 
 
 def opinions_of(monkeypatch, by: float) -> list[int]:
@@ -43,8 +43,8 @@ def opinions_of(monkeypatch, by: float) -> list[int]:
 
 def test_an_opinion_that_agrees_is_kept_with_what_it_measured(exported, bundle, photos, monkeypatch):
     opinions_of(monkeypatch, 0.0)
-    known = student_reference(bundle, photos, 1000)
-    entry = check(exported / "onnx-fp32.onnx", Target("onnx", "fp32"), known, DROP)
+    reference = student_reference(bundle, photos, 1000)
+    entry = check(exported / "onnx-fp32.onnx", Target("onnx", "fp32"), reference, DROP)
     kept = entry.verification["second_opinions"]["Biased"]
     first = read_manifest(exported).files[3].verification
     assert kept["evaluator"] == "off by 0.0" and kept["max_abs_difference"] < 1e-5
@@ -62,11 +62,11 @@ def test_a_second_evaluator_sees_a_bounded_number_of_photos_evenly_spread(export
     from dataclasses import replace
 
     seen = opinions_of(monkeypatch, 0.0)
-    known = student_reference(bundle, photos, 1000)
-    many = [np.concatenate([part] * 9) for part in (known.pixels, known.labels, known.probabilities)]
-    known = replace(known, pixels=many[0], labels=many[1], probabilities=many[2])
-    check(exported / "onnx-fp32.onnx", Target("onnx", "fp32"), known, DROP)
-    assert seen == [OPINION_PHOTOS] and len(known.pixels) > OPINION_PHOTOS
+    reference = student_reference(bundle, photos, 1000)
+    many = [np.concatenate([part] * 9) for part in (reference.pixels, reference.labels, reference.probabilities)]
+    reference = replace(reference, pixels=many[0], labels=many[1], probabilities=many[2])
+    check(exported / "onnx-fp32.onnx", Target("onnx", "fp32"), reference, DROP)
+    assert seen == [OPINION_PHOTOS] and len(reference.pixels) > OPINION_PHOTOS
 
 
 def test_without_tensorflow_there_is_no_second_opinion_of_litert(exported):

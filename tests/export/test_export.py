@@ -56,15 +56,15 @@ def test_a_student_that_was_trained_in_branches_is_exported_without_them(photos,
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_stays_whole_and_right(family, photos, tmp_path):
     """Of a barely trained student int8 is not worth much: here only its graph is looked at."""
-    known = student_reference(make_student(family, photos, tmp_path / "bundle"), photos, 1000)
-    model, calibration = students.load(known.bundle), load_pixels(photos.train, Preprocessing(SIDE))
+    reference = student_reference(make_student(family, photos, tmp_path / "bundle"), photos, 1000)
+    model, calibration = students.load(reference.bundle), load_pixels(photos.train, Preprocessing(SIDE))
     for name in TARGETS:
         [target] = parse_targets([name])
         with artifact_cache.kept_in(tmp_path):  # what the precisions of a format share is converted once
-            target.module.convert(model, known.bundle, target.precision, calibration, tmp_path / target.file)
+            target.module.convert(model, reference.bundle, target.precision, calibration, tmp_path / target.file)
         runner = open_runner(tmp_path / target.file)
         if target.precision == "fp32":
-            assert np.abs(runner.predict(known.pixels) - known.probabilities).max() < 1e-4
+            assert np.abs(runner.predict(reference.pixels) - reference.probabilities).max() < 1e-4
         if target.format == "litert":
             assert runner.partitions == {"delegated": 1, "outside": []}
 
@@ -74,12 +74,12 @@ def test_every_file_takes_uint8_images_gives_probabilities_and_holds_the_labels(
     for entry in read_manifest(exported).files:
         with captured():
             runner = open_runner(exported / entry.file)
-        found = runner.predict(pixels)
+        outputs = runner.predict(pixels)
         assert runner.labels == bundle.labels
         assert (entry.signature["input"]["dtype"], entry.signature["output"]["dtype"]) == ("uint8", "float32")
         assert entry.signature["input"]["shape"][1:] == [SIDE, SIDE, 3]
-        assert found.dtype == np.float32 and found.shape == (len(photos.val), len(bundle.labels))
-        np.testing.assert_allclose(found.sum(1), 1, atol=2e-3)
+        assert outputs.dtype == np.float32 and outputs.shape == (len(photos.val), len(bundle.labels))
+        np.testing.assert_allclose(outputs.sum(1), 1, atol=2e-3)
 
 
 def test_the_tflite_input_means_what_the_contract_says(exported):

@@ -27,10 +27,10 @@ def measured(images: int, lost: int, won: int = 0, sure: float = 0.9) -> dict[st
 
 
 def test_one_of_twelve_photos_is_no_eight_points() -> None:
-    found = measured(12, 1, sure=0.52)
-    assert (found["lost"], found["won"], found["images"]) == (1, 0, 12)
-    assert found["student_top1"] - found["top1"] == pytest.approx(1 / 12)
-    remark = _gate(found, LIMITS["int8"], 1.0)
+    measurement = measured(12, 1, sure=0.52)
+    assert (measurement["lost"], measurement["won"], measurement["images"]) == (1, 0, 12)
+    assert measurement["student_top1"] - measurement["top1"] == pytest.approx(1 / 12)
+    remark = _gate(measurement, LIMITS["int8"], 1.0)
     assert "1 of 12 photos" in remark and "too few photos to tell 1 point(s)" in remark
 
 
@@ -55,12 +55,12 @@ def test_a_clear_photo_of_few_is_doubt_and_not_proof() -> None:
     ],
 )
 def test_the_loss_of_top1(images: int, lost: int, won: int, refused: bool) -> None:
-    found = measured(images, lost, won, sure=0.52)  # no photo is clear, and probabilities are hardly off
+    measurement = measured(images, lost, won, sure=0.52)  # no photo is clear, and probabilities are hardly off
     if refused:
         with pytest.raises(GateError, match="points of top-1"):
-            _gate(found, LIMITS["int8"], 1.0)
+            _gate(measurement, LIMITS["int8"], 1.0)
     else:
-        _gate(found, LIMITS["int8"], 1.0)
+        _gate(measurement, LIMITS["int8"], 1.0)
 
 
 def test_who_allows_no_loss_gets_none() -> None:

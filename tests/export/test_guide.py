@@ -38,22 +38,24 @@ LOCKED = Path(__file__).parents[2] / "export/web/npm"
 @pytest.fixture(scope="module")
 def golden(exported) -> tuple[np.ndarray, dict[str, Any]]:
     """The golden images as an app reads them, and what golden.json says of them."""
-    told = json.loads((exported / "golden/golden.json").read_text())
-    return np.stack([np.asarray(Image.open(exported / "golden" / image["file"])) for image in told["images"]]), told
+    listing = json.loads((exported / "golden/golden.json").read_text())
+    return np.stack(
+        [np.asarray(Image.open(exported / "golden" / image["file"])) for image in listing["images"]]
+    ), listing
 
 
 def test_whole_photos_come_with_the_pixels_that_an_app_should_make_of_them(exported, bundle, golden):
-    _, told = golden
+    _, listing = golden
     folder = exported / "golden"
     snippet = module_of(exported / "snippets/classify_onnx.py")
-    assert len(told["photos"]) == 2
-    pixels = np.stack([np.asarray(Image.open(folder / photo["pixels"])) for photo in told["photos"]])
-    for photo, expected in zip(told["photos"], pixels):
+    assert len(listing["photos"]) == 2
+    pixels = np.stack([np.asarray(Image.open(folder / photo["pixels"])) for photo in listing["photos"]])
+    for photo, expected in zip(listing["photos"], pixels):
         whole = Image.open(folder / photo["file"])
         assert max(whole.size) <= 1024 and not whole.getexif() and whole.info == {} and photo["label"] in bundle.labels
         np.testing.assert_array_equal(bundle.preprocessing(whole), expected)
         np.testing.assert_array_equal(snippet.pixels_of(folder / photo["file"]), expected)
-    for file, about in told["files"].items():
+    for file, about in listing["files"].items():
         with captured():
             answers = open_runner(exported / file).predict(pixels)
         np.testing.assert_allclose(answers, about["photos"], atol=1e-6)
@@ -81,11 +83,11 @@ def module_of(path: Path) -> Any:
 
 
 def test_golden_vectors_are_what_each_file_answers(exported, bundle, golden):
-    pixels, told = golden
-    assert told["labels"] == list(bundle.labels) == json.loads((exported / "labels.json").read_text())
-    assert set(told["files"]) == {entry.file for entry in read_manifest(exported).files}
-    assert len({image["label"] for image in told["images"]}) > 1
-    for file, about in told["files"].items():
+    pixels, listing = golden
+    assert listing["labels"] == list(bundle.labels) == json.loads((exported / "labels.json").read_text())
+    assert set(listing["files"]) == {entry.file for entry in read_manifest(exported).files}
+    assert len({image["label"] for image in listing["images"]}) > 1
+    for file, about in listing["files"].items():
         with captured():
             answers = open_runner(exported / file).predict(pixels)
         np.testing.assert_allclose(answers, about["probabilities"], atol=1e-6)
@@ -93,12 +95,12 @@ def test_golden_vectors_are_what_each_file_answers(exported, bundle, golden):
 
 @pytest.mark.parametrize("name", ["classify_litert.py", "classify_onnx.py"])
 def test_the_python_snippets_give_the_golden_vectors(exported, golden, photos, bundle, name):
-    pixels, told = golden
+    pixels, listing = golden
     snippet = module_of(exported / "snippets" / name)
     with captured():
         answers = np.stack([snippet.classify(image) for image in pixels])
-    assert list(snippet.LABELS) == told["labels"]
-    np.testing.assert_allclose(answers, told["files"][snippet.MODEL.name]["probabilities"], atol=1e-6)
+    assert list(snippet.LABELS) == listing["labels"]
+    np.testing.assert_allclose(answers, listing["files"][snippet.MODEL.name]["probabilities"], atol=1e-6)
     photo = photos.val[0].path
     np.testing.assert_array_equal(snippet.pixels_of(photo), bundle.preprocessing(read_rgb(photo)))
 
@@ -163,7 +165,7 @@ def node(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_the_onnx_snippet_for_javascript_runs_in_node(exported, golden, node):
-    pixels, told = golden
+    pixels, listing = golden
     shutil.copy(exported / "snippets/classify_onnx.mjs", node)
     file = next(e.file for e in read_manifest(exported).files if e.file in (node / "classify_onnx.mjs").read_text())
     (node / "pixels.json").write_text(json.dumps([image.ravel().tolist() for image in pixels]))
@@ -178,7 +180,7 @@ def test_the_onnx_snippet_for_javascript_runs_in_node(exported, golden, node):
     )
     done = subprocess.run(["node", "run.mjs"], cwd=node, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(json.loads(done.stdout), told["files"][file]["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(json.loads(done.stdout), listing["files"][file]["probabilities"], atol=1e-5)
 
 
 PAGE = """<script type="importmap">{"imports": {
@@ -203,7 +205,7 @@ window.told = (async () => {
 
 @pytest.mark.slow
 def test_the_litert_snippet_for_javascript_runs_in_a_browser(exported, golden, node, tmp_path):
-    pixels, told = golden
+    pixels, listing = golden
     file = "litert-int8.tflite"
     assert file in (exported / "snippets/classify_litert.mjs").read_text()
     (tmp_path / "exports").symlink_to(exported)
@@ -211,7 +213,7 @@ def test_the_litert_snippet_for_javascript_runs_in_a_browser(exported, golden, n
     (node / "pixels.json").write_text(json.dumps([image.ravel().tolist() for image in pixels]))
     (tmp_path / "index.html").write_text(PAGE.replace("FILE", file))
     answer = told_by(tmp_path)
-    np.testing.assert_allclose(answer["answers"], told["files"][file]["probabilities"], atol=1e-4)
+    np.testing.assert_allclose(answer["answers"], listing["files"][file]["probabilities"], atol=1e-4)
     assert answer["shown"] == [pixels[0].size] * len(pixels)
 
 
@@ -244,9 +246,9 @@ def test_the_card_says_what_the_manifest_says(exported, bundle):
         [line] = [line for line in text.splitlines() if line.startswith(f"| `{entry.file}` | {entry.bytes / 1e6:.2f}")]
         assert f"{100 * entry.verification['top1']:.1f}%" in line and (entry.min_runtime or "") in line
     assert all(f"{i}. {label}" in text for i, label in enumerate(bundle.labels)) and "Licence: not stated" in text
-    told = {"teacher": {"name": "vit", "fingerprint": "f" * 64, "metrics": {"top1": 0.875, "images": 12}}}
-    known = replace(bundle, provenance={**told, "license": "CC-BY-4.0"}, labels=("a|b", "<b>", "c\nd"))
-    text = card.render(manifest, known, {})
+    provenance = {"teacher": {"name": "vit", "fingerprint": "f" * 64, "metrics": {"top1": 0.875, "images": 12}}}
+    student = replace(bundle, provenance={**provenance, "license": "CC-BY-4.0"}, labels=("a|b", "<b>", "c\nd"))
+    text = card.render(manifest, student, {})
     assert "87.5%" in text and "Licence: CC-BY-4.0" in text
     assert "0. a\\|b" in text and "1. \\<b\\>" in text and "2. c d" in text
 

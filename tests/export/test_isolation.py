@@ -102,11 +102,11 @@ def descendants(pid: int) -> set[int]:
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         except OSError:
             pass
-    found, new = set(), {pid}
+    pids, new = set(), {pid}
     while new:
         new = {child for child, parent in parents.items() if parent in new}
-        found |= new
-    return found
+        pids |= new
+    return pids
 
 
 def lives(pid: int) -> bool:

@@ -83,9 +83,9 @@ def test_the_smallest_layers_keep_their_weights(made):
     _, _, folder, _ = made
     true = {layer.name: layer.weight for layer in layers(graph.read((folder / "fp32.tflite").read_bytes()))}
     for precision in ("w8", "dyn8"):
-        found = {item.name: item.weight for item in layers(graph.read((folder / f"{precision}.tflite").read_bytes()))}
+        weights = {item.name: item.weight for item in layers(graph.read((folder / f"{precision}.tflite").read_bytes()))}
         # Rounded weights stand behind an operator that makes them float, or are themselves other numbers.
-        kept = {name for name, weight in true.items() if name in found and np.array_equal(found[name], weight)}
+        kept = {name for name, weight in true.items() if name in weights and np.array_equal(weights[name], weight)}
         sizes = {name: weight.size for name, weight in true.items()}
         assert kept and sum(sizes[name] for name in kept) <= 0.01 * sum(sizes.values())
         assert max(sizes[name] for name in kept) <= min(size for name, size in sizes.items() if name not in kept)

@@ -393,8 +393,8 @@ def test_quantize_rounds_halves_to_even_and_saturates():
         (1, 6),
         ct.target.iOS17,
     )
-    found = program.evaluate(torch.tensor([[0.25, 0.75, -0.25, 63.6, 1e6, -1e6]]))[0]
-    assert found.tolist() == [[0.0, 1.0, 0.0, 63.5, 63.5, -64.0]]
+    outputs = program.evaluate(torch.tensor([[0.25, 0.75, -0.25, 63.6, 1e6, -1e6]]))[0]
+    assert outputs.tolist() == [[0.0, 1.0, 0.0, 63.5, 63.5, -64.0]]
 
 
 # Reductions and shapes
@@ -557,12 +557,12 @@ def test_int8_weights(target, mode, granularity):
     program, weight = compressed(config, ct.optimize.coreml.linear_quantize_weights, target)
     kind = "constexpr_affine_dequantize" if target == ct.target.iOS16 else "constexpr_blockwise_shift_scale"
     assert kind in program.operators
-    found = stored_weight(program)
+    stored = stored_weight(program)
     # Rounding to the nearest of 255 steps over the range moves a value by half a step at most.
     per_channel = granularity == "per_channel"
     flat = weight.flatten(1) if per_channel else weight.reshape(1, -1)
     step = (flat.amax(1) - flat.amin(1)) / 255 if mode == "linear" else flat.abs().amax(1) / 127
-    error = (found - weight).abs().flatten(1) if per_channel else (found - weight).abs().reshape(1, -1)
+    error = (stored - weight).abs().flatten(1) if per_channel else (stored - weight).abs().reshape(1, -1)
     assert (error <= 0.51 * step[:, None] + 1e-6).all() and error.max() > 0
 
 
@@ -601,12 +601,12 @@ def test_one_table_a_group_of_channels(axis, scaled):
         weight_threshold=1,
     )
     program, weight = compressed(config, ct.optimize.coreml.palettize_weights, ct.target.iOS18)
-    found = stored_weight(program).movedim(axis, 0).reshape(-1, 4, *weight.movedim(axis, 0).shape[1:]).flatten(1)
-    groups = weight.movedim(axis, 0).reshape(found.shape)
+    stored = stored_weight(program).movedim(axis, 0).reshape(-1, 4, *weight.movedim(axis, 0).shape[1:]).flatten(1)
+    groups = weight.movedim(axis, 0).reshape(stored.shape)
     if not scaled:
         step = (groups.amax(1) - groups.amin(1)) / 15
-        assert ((found - groups).abs() <= 0.51 * step[:, None]).all()
-    assert torch.corrcoef(torch.stack([found.flatten(), groups.flatten()]))[0, 1] > 0.99
+        assert ((stored - groups).abs() <= 0.51 * step[:, None]).all()
+    assert torch.corrcoef(torch.stack([stored.flatten(), groups.flatten()]))[0, 1] > 0.99
 
 
 def test_tables_of_vectors():
@@ -620,8 +620,8 @@ def test_tables_of_vectors():
 
 def test_stored_fp16_weights_become_float32():
     weight = random(3, 4)
-    found = OPERATORS["constexpr_cast"](source_val=weight.half(), output_dtype="fp32")
-    assert found.dtype == torch.float32 and torch.equal(found, weight.half().float())
+    stored = OPERATORS["constexpr_cast"](source_val=weight.half(), output_dtype="fp32")
+    assert stored.dtype == torch.float32 and torch.equal(stored, weight.half().float())
 
 
 # The program around the operators
@@ -683,9 +683,9 @@ def test_ranges_are_over_every_image_and_every_value():
     images = random(11, 1, 3)
     images[4, 0, 1], images[9, 0, 2] = -50.0, 40.0
     for threads in (1, 3):
-        found = program.ranges(images, threads)
-        assert found[program.input] == (-50.0, 40.0)
-        assert (found["positive"], found["twice"]) == ((0.0, 40.0), (0.0, 80.0))
+        observed = program.ranges(images, threads)
+        assert observed[program.input] == (-50.0, 40.0)
+        assert (observed["positive"], observed["twice"]) == ((0.0, 40.0), (0.0, 80.0))
 
 
 def test_threads_change_nothing():

@@ -48,5 +48,5 @@ def test_the_reference_evaluator_gives_the_same_answers(exported, photos, bundle
     path = exported / f"onnx-{precision}.onnx"
     pixels = load_pixels(photos.val[:2], bundle.preprocessing)
     newer = version_converter.convert_version(onnx.load(path), 19)
-    [found] = ReferenceEvaluator(newer).run([PROBABILITIES], {"image": pixels})
-    np.testing.assert_allclose(found, open_runner(path).predict(pixels), atol=1e-3)
+    [outputs] = ReferenceEvaluator(newer).run([PROBABILITIES], {"image": pixels})
+    np.testing.assert_allclose(outputs, open_runner(path).predict(pixels), atol=1e-3)

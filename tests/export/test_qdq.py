@@ -87,8 +87,8 @@ def test_the_pixels_keep_their_own_scale(made, content, images):
         "image" in name or "normalized" in name for name in observe(made(CPU, QuantizationPlan())[0]._model, images)
     )
     for device, scale in ((CPU, 1 / 128), (NPU, 1 / 128), (WIDE, 1 / 32768)):
-        found = [value for name, value in steps(made(device, QuantizationPlan())[1]).items() if "normalized" in name]
-        assert found == [pytest.approx(scale, rel=1e-7)]
+        scales = [value for name, value in steps(made(device, QuantizationPlan())[1]).items() if "normalized" in name]
+        assert scales == [pytest.approx(scale, rel=1e-7)]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in RANGES if kind != "whole"])

@@ -152,10 +152,10 @@ def test_layers_may_stay_in_half_precision(bundle, photos, tmp_path):
     for kept in ((), by_plan.layers):
         plan = QuantizationPlan(keep_float=kept)
         by_plan.write(plan, tmp_path / "model.ctx.onnx")
-        found = open_runner(tmp_path / "model.ctx.onnx").predict(reference.pixels)
+        outputs = open_runner(tmp_path / "model.ctx.onnx").predict(reference.pixels)
         # What plans are ranked by. One step of an integer moves a probability that is near a half by a tenth or more.
-        assert np.abs(by_plan.predict(plan, reference.pixels) - found).mean() < 0.1
-        away.append(np.abs(found - reference.probabilities).max())
+        assert np.abs(by_plan.predict(plan, reference.pixels) - outputs).mean() < 0.1
+        away.append(np.abs(outputs - reference.probabilities).max())
     assert away[1] < 0.05 and away[1] < away[0]
 
 

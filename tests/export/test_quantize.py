@@ -89,8 +89,8 @@ def run(content: bytes, images: np.ndarray) -> np.ndarray:
 
 def logits(content: bytes, images: np.ndarray) -> np.ndarray:
     """Up to a constant for each image."""
-    found = np.log(run(content, images).astype(np.float64))
-    return found - found.mean(1, keepdims=True)
+    values = np.log(run(content, images).astype(np.float64))
+    return values - values.mean(1, keepdims=True)
 
 
 def spread_of(content: bytes) -> float:
@@ -110,9 +110,9 @@ def test_equalization_is_exact_and_brings_channels_together(content, images):
     model = graph.read(content)
     count = equalize(model)
     equalized = graph.write(model)
-    want, found = logits(content, images), logits(equalized, images)
+    want, outputs = logits(content, images), logits(equalized, images)
     assert count >= 10 and np.ptp(want) > 1
-    assert np.abs(want - found).max() <= 1e-4 * np.abs(want).max()
+    assert np.abs(want - outputs).max() <= 1e-4 * np.abs(want).max()
     assert spread_of(equalized) < 0.7 * spread_of(content)
     assert abs(len(equalized) - len(content)) < 0.02 * len(content)  # what was replaced is gone
 
@@ -121,21 +121,21 @@ def test_equalization_is_exact_and_brings_channels_together(content, images):
 def test_only_what_commutes_with_a_factor_is_paired():
     """MobileNetV2 clips at 6: only its linear layers, and the head's, may be the first of a pair."""
     model = graph.read(float_file("mobilenetv2_035"))
-    found = pairs(model)
-    assert len(found) >= 3 and {first.activation for first, _ in found} == {NONE, RELU}
-    assert all(first.name.startswith("head") for first, _ in found if first.activation == RELU)
+    paired = pairs(model)
+    assert len(paired) >= 3 and {first.activation for first, _ in paired} == {NONE, RELU}
+    assert all(first.name.startswith("head") for first, _ in paired if first.activation == RELU)
     assert {layer.activation for layer in layers(model)} == {NONE, RELU, "RELU6"}
     added = {int(i) for op in model.subgraphs[0].operators if len(op.inputs) == 2 for i in op.inputs}
-    assert not any(int(first.operator.outputs[0]) in added for first, _ in found)
+    assert not any(int(first.operator.outputs[0]) in added for first, _ in paired)
 
 
 def test_layers_cover_every_operator_after_the_first_and_have_names_of_their_own(content):
     model = graph.read(content)
-    found = layers(model)
-    outputs = [output for layer in found for output in layer.outputs]
+    listed = layers(model)
+    outputs = [output for layer in listed for output in layer.outputs]
     made = [model.subgraphs[0].tensors[i].name.decode() for op in model.subgraphs[0].operators for i in op.outputs]
     assert outputs == made[len(made) - len(outputs) :] and len(made) - len(outputs) <= 2
-    names = [layer.name for layer in found]
+    names = [layer.name for layer in listed]
     assert len(set(names)) == len(names) and "head.classifier" in names
 
 
@@ -231,7 +231,7 @@ def test_ranges_hold_what_was_seen(content, images):
     assert seen[out].values.min() >= seen[out].low and seen[out].values.max() <= seen[out].high
     assert len(seen[out].lows) == len(seen[out].highs) == len(images)
     assert seen[out].means.shape == (5,) and seen[out].low < seen[out].means.min() < seen[out].high
-    first = next(name for name, known in seen.items() if known.means.shape == (3,))
+    first = next(name for name, each in seen.items() if each.means.shape == (3,))
     np.testing.assert_allclose(seen[first].means, images.mean((0, 1, 2)), rtol=1e-3, atol=1e-6)
 
 
@@ -272,5 +272,5 @@ def test_with_every_layer_float_nothing_is_lost_but_the_rounding_of_pixels(quant
     with captured():
         made = quantization.quantize(QuantizationPlan(keep_float=quantization.layers))
     pixels = np.clip(np.round(images * 128), -128, 127) / 128
-    want, found = logits(content, pixels.astype(np.float32)), logits(made, pixels.astype(np.float32))
-    assert np.abs(want - found).max() <= 1e-4 * np.abs(want).max()
+    want, outputs = logits(content, pixels.astype(np.float32)), logits(made, pixels.astype(np.float32))
+    assert np.abs(want - outputs).max() <= 1e-4 * np.abs(want).max()

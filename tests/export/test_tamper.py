@@ -67,11 +67,11 @@ def test_a_thousand_changes_of_one_byte_are_all_noticed(with_core_ml):
             stream.seek(place)
             stream.write(bytes([old[0] ^ new]))
         owner = owners[path]
-        found = [name for name, _ in changed_files(with_core_ml, {owner: digests[owner]})]
+        changed = [name for name, _ in changed_files(with_core_ml, {owner: digests[owner]})]
         with path.open("r+b") as stream:
             stream.seek(place)
             stream.write(old)
-        assert found == [owner], f"{path} at {place}"
+        assert changed == [owner], f"{path} at {place}"
     assert changed_files(with_core_ml, digests) == []
 
 
@@ -330,8 +330,8 @@ def test_a_student_at_chance_is_told_of_beside_its_files(exports, bundle, photos
     manifest = export_student(student, ["onnx:fp32"], exports, photos=photos, max_drop=DROP)
     assert not manifest.readiness.ready and "20 steps" in manifest.readiness.reasons[1]
     assert "**Do not ship yet.**" in (exports / "MODEL_CARD.md").read_text()
-    for told in (manifest, verify(exports, bundle=student, photos=photos, max_drop=DROP)):
+    for source in (manifest, verify(exports, bundle=student, photos=photos, max_drop=DROP)):
         console = Console(width=200, file=io.StringIO())
-        console.print(files_table(told))
+        console.print(files_table(source))
         assert "Do not ship yet." in console.file.getvalue()
     assert verify(exports, bundle=bundle, photos=photos, max_drop=DROP).readiness.ready

@@ -67,7 +67,7 @@ def model_metadata(path: Path) -> Table:
 @pytest.fixture(scope="module")
 def described(bundle, tmp_path_factory) -> Path:
     """A file of a bundle whose provenance says more than the small student's."""
-    known = {
+    names = {
         "author": "Ada",
         "license": "CC-BY-4.0",
         "seed": 7,
@@ -77,7 +77,7 @@ def described(bundle, tmp_path_factory) -> Path:
     }
     path = tmp_path_factory.mktemp("described") / "file.tflite"
     with captured():
-        litert.convert(students.load(bundle), replace(bundle, provenance=known), "fp32", np.empty(0), path)
+        litert.convert(students.load(bundle), replace(bundle, provenance=names), "fp32", np.empty(0), path)
     return path
 
 

@@ -60,7 +60,8 @@ def visit(browser: Browser, url: str, complaints: list[str] | None = None, **loo
     page = context.new_page()
     if complaints is not None:
         page.on(
-            "console", lambda told: complaints.append(told.text) if told.type == "error" and not told.args else None
+            "console",
+            lambda message: complaints.append(message.text) if message.type == "error" and not message.args else None,
         )
         page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(url)

@@ -390,38 +390,38 @@ def main(kind: str, count: int, folder: Path) -> dict[str, Any]:
     from attar.errors import AttarError
 
     name, examples, read = READERS[kind]
-    known, rng = examples(), random.Random(kind)
+    valid, rng = examples(), random.Random(kind)
     signal.signal(signal.SIGALRM, _hang)
-    for number, example in enumerate(known):  # a reader that refuses everything would pass
+    for number, example in enumerate(valid):  # a reader that refuses everything would pass
         whole = folder / f"whole-{number}"
         whole.mkdir(parents=True)
         (whole / name).write_bytes(example)
         with suppress(AttarError) if kind == "command" else nullcontext():  # its files do not exist
             read(whole / name)
-    told: dict[str, Any] = {"refused": 0, "read": 0, "wrong": []}
+    outcome: dict[str, Any] = {"refused": 0, "read": 0, "wrong": []}
     for number in range(count):
         place = folder / "input"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        (place / name).write_bytes(malformed(known[number % len(known)], rng))
+        (place / name).write_bytes(malformed(valid[number % len(valid)], rng))
         signal.alarm(SECONDS)
         start = time.monotonic()
         try:
             read(place / name)
-            told["read"] += 1
+            outcome["read"] += 1
         except (AttarError, UnreadableImage) as error:
-            told["refused"] += 1
+            outcome["refused"] += 1
             if not str(error).strip():
-                told["wrong"].append(f"input {number}: an error without a word")
+                outcome["wrong"].append(f"input {number}: an error without a word")
         except Hang:
-            told["wrong"].append(f"input {number}: over {SECONDS} s")
+            outcome["wrong"].append(f"input {number}: over {SECONDS} s")
         except BaseException:
-            told["wrong"].append(f"input {number}: {traceback.format_exc()[-1500:]}")
+            outcome["wrong"].append(f"input {number}: {traceback.format_exc()[-1500:]}")
         finally:
             signal.alarm(0)
-        told["slowest"] = max(told.get("slowest", 0.0), round(time.monotonic() - start, 2))
+        outcome["slowest"] = max(outcome.get("slowest", 0.0), round(time.monotonic() - start, 2))
     shutil.rmtree(MODELS, ignore_errors=True)
-    return {**told, "peak": peak_memory()}
+    return {**outcome, "peak": peak_memory()}
 
 
 if __name__ == "__main__":

@@ -58,10 +58,10 @@ def cross_entropy(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 def curve(photos: Path, folder: Path, loss_of: Any = cross_entropy, **changes: Any) -> dict[str, Any]:
     """Losses by epoch and final weights of a small training."""
-    found = read_photos(DataSpec(str(photos)))
+    data = read_photos(DataSpec(str(photos)))
     spec = SPEC.model_copy(update=changes)
     loader = ViewLoader(
-        PhotoStore(found.train, 32), labels_of(found.train), VIEWS, size=32, batch_size=spec.batch_size, seed=5
+        PhotoStore(data.train, 32), labels_of(data.train), VIEWS, size=32, batch_size=spec.batch_size, seed=5
     )
     trained = train(Tiny(), spec, loader, loss_of, seed=1, checkpoint=folder / "tiny.training.pt")
     weights = torch.cat([tensor.flatten().double() for tensor in trained.model.state_dict().values()])
@@ -130,7 +130,7 @@ def main(path: Path, folder: Path) -> None:
         check_teacher=False,
     )
     differs = student.model_copy(update={"lr": 0.001 * (1 + distributed.rank())})
-    found = {
+    outcome = {
         "disagreement": refused(lambda: distill_student(photos, differs, folder / "student", views=VIEWS)),
         "other photos": refused(lambda: distill_student(other, student, folder / "student", views=VIEWS)),
         "nan": refused(lambda: nan_at_one_rank(path, folder / "n")),
@@ -144,12 +144,12 @@ def main(path: Path, folder: Path) -> None:
         name: teachers.teach(photos, VIT.model_copy(update=changes), folder / name, views=VIEWS)
         for name, changes in {"replicated": {}, "sharded": {"shard": True}, "accumulated": {"accumulate": 3}}.items()
     }
-    found["teacher"] = {name: [entry["loss"] for entry in t.metrics["history"]] for name, t in taught.items()}
-    found["teacher"]["top1"] = [taught[name].metrics["top1"] for name in ("replicated", "sharded")]
-    found["held"] = held_by_a_rank()
-    found["student"] = distilled(photos, student, folder, taught["replicated"])
+    outcome["teacher"] = {name: [entry["loss"] for entry in t.metrics["history"]] for name, t in taught.items()}
+    outcome["teacher"]["top1"] = [taught[name].metrics["top1"] for name in ("replicated", "sharded")]
+    outcome["held"] = held_by_a_rank()
+    outcome["student"] = distilled(photos, student, folder, taught["replicated"])
     if distributed.is_first():
-        print(json.dumps(found))
+        print(json.dumps(outcome))
 
 
 def distilled(photos: Photos, spec: DistillSpec, folder: Path, teacher: Bundle) -> dict[str, Any]:

@@ -87,8 +87,8 @@ def test_the_bundle_holds_and_names_its_members(
     both: Bundle, members: dict[str, Bundle], photos: Photos, tmp_path: Path
 ) -> None:
     assert both.kind == "teacher" and both.name == "ensemble" and both.labels == photos.labels
-    told = [(about["name"], about["fingerprint"], about["weight"]) for about in both.provenance["members"]]
-    assert told == [(b.name, b.fingerprint, w) for b, w in zip(members.values(), (0.75, 0.25))]
+    listed = [(about["name"], about["fingerprint"], about["weight"]) for about in both.provenance["members"]]
+    assert listed == [(b.name, b.fingerprint, w) for b, w in zip(members.values(), (0.75, 0.25))]
     moved = shutil.copytree(both.path, tmp_path / "moved")
     assert torch.equal(teachers.load(moved)(images()), teachers.load(both)(images()))
     assert read_bundle(moved).fingerprint == both.fingerprint
@@ -167,8 +167,8 @@ def test_a_member_from_other_photos_is_told_of(
     members: dict[str, Bundle], photos: Photos, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     join(read_photos(DataSpec(str(shapes), seed=5)), tmp_path / "both", *members.values())
-    told = "".join(capsys.readouterr().err.split())  # it is wrapped
-    assert all(f"members0/{name}:madefromotherphotos" in told for name in MEMBERS)
+    printed = "".join(capsys.readouterr().err.split())  # it is wrapped
+    assert all(f"members0/{name}:madefromotherphotos" in printed for name in MEMBERS)
 
 
 @pytest.mark.parametrize(

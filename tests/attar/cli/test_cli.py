@@ -86,8 +86,8 @@ def breaking(how: str, *words: str, **environment: str) -> subprocess.CompletedP
         f"doctor.examine, sys.argv = stop, ['attar', 'doctor', *{list(words)!r}]\n"
         "attar.cli.main()"
     )
-    told = {**os.environ, **environment}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=told)
+    environ = {**os.environ, **environment}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environ)
 
 
 @pytest.mark.parametrize(

@@ -310,8 +310,8 @@ def test_only_the_formats_that_are_meant_are_opened_whatever_a_file_is_called(tm
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%Pages: 1\n%%EndComments\n"
         b"%%Page: 1 1\n0 0 20 20 rectfill\nshowpage\n%%EOF\n"
     )
-    with Image.open(path) as known:
-        assert known.format == "EPS"  # Pillow alone would take it
+    with Image.open(path) as image:
+        assert image.format == "EPS"  # Pillow alone would take it
     with pytest.raises(UnreadableImage, match="not an image"):
         read_rgb(path)
 
@@ -429,9 +429,9 @@ def test_large_photos_take_what_is_said_of_them(tmp_path: Path) -> None:
         picture.save(tmp_path / name, **options)
     command = [sys.executable, "-c", MEASURED, *(str(tmp_path / name) for name in saved)]
     out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
-    found = {name: (int(said), int(took)) for name, said, took in map(str.split, out.stdout.splitlines())}
-    assert found.keys() == saved.keys()
-    assert all(3 * side * side < took <= said for said, took in found.values()), found
+    memory = {name: (int(said), int(took)) for name, said, took in map(str.split, out.stdout.splitlines())}
+    assert memory.keys() == saved.keys()
+    assert all(3 * side * side < took <= said for said, took in memory.values()), memory
 
 
 def test_a_photo_that_would_take_too_much_memory_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

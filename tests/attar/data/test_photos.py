@@ -215,24 +215,24 @@ def test_bad_photos_are_set_aside_by_name(tmp_path: Path) -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_split_properties(counts: list[int], fraction: float, seed: int) -> None:
-    found = [
+    photos = [
         Sample(Path(f"{label}/{i}"), f"{label}/{i}", str(label), None)
         for label, count in enumerate(counts)
         for i in range(count)
     ]
-    digests = {item.name: item.name for item in found}
+    digests = {item.name: item.name for item in photos}
 
     def sides() -> list[str]:
-        return splitting.split(Path("x"), found, digests, val_fraction=fraction, seed=seed)
+        return splitting.split(Path("x"), photos, digests, val_fraction=fraction, seed=seed)
 
     split = sides()
     assert split == sides()
     for label, count in enumerate(counts):
-        val = sum(s == "val" for s, item in zip(split, found) if item.label == str(label))
+        val = sum(s == "val" for s, item in zip(split, photos) if item.label == str(label))
         assert 1 <= val <= count - 1
     if min(counts) * min(fraction, 1 - fraction) >= 2:  # large enough for the share to hold in each class
         for label, count in enumerate(counts):
-            val = sum(s == "val" for s, item in zip(split, found) if item.label == str(label))
+            val = sum(s == "val" for s, item in zip(split, photos) if item.label == str(label))
             assert abs(val - count * fraction) <= 1.5
 
 

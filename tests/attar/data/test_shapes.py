@@ -32,9 +32,9 @@ def written(folder: Path, sizes: list[tuple[int, int]]) -> Path:
 )
 def test_most_photos_decide(tmp_path: Path, sizes: list[tuple[int, int]], long: bool) -> None:
     photos = read_photos(DataSpec(str(written(tmp_path, sizes))))
-    told = [warning for warning in warned_of(photos, "crop").warnings if "as long as wide" in warning]
-    assert bool(told) == long
-    assert not long or ("median 5.0" in told[0] and "student.fit=squash" in told[0])
+    warnings = [warning for warning in warned_of(photos, "crop").warnings if "as long as wide" in warning]
+    assert bool(warnings) == long
+    assert not long or ("median 5.0" in warnings[0] and "student.fit=squash" in warnings[0])
     assert warned_of(photos, "pad").warnings == warned_of(photos, "squash").warnings == photos.warnings
 
 

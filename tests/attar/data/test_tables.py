@@ -68,22 +68,22 @@ def read(path: Path, **options: object) -> Photos:
 
 def numbers(photos: Photos) -> dict[str, list[int]]:
     """The numbers of the photos as their pixels tell, with every label checked."""
-    found = {}
+    numbers_of = {}
     for which in ("train", "val"):
         split = getattr(photos, which)
         pixels = load_pixels(split, Preprocessing(8, 1.0))
-        found[which] = [int(image[0, 0, 0]) for image in pixels]
-        assert [photos.labels[p.label] for p in split] == [CLASSES[i % 3] for i in found[which]]
-    return found
+        numbers_of[which] = [int(image[0, 0, 0]) for image in pixels]
+        assert [photos.labels[p.label] for p in split] == [CLASSES[i % 3] for i in numbers_of[which]]
+    return numbers_of
 
 
 def test_a_saved_dataset_is_split_here(tmp_path: Path) -> None:
     root = save_to_disk(tmp_path / "d", table(range(10)), table(range(10, 18)))
     photos = read(root)
     assert photos.labels == ("aster", "rose", "tulip")
-    found = numbers(photos)
-    assert sorted(found["train"] + found["val"]) == list(range(18)) and len(found["val"]) == 4
-    assert all(values == sorted(values) for values in found.values()), "in the order of the rows"
+    split = numbers(photos)
+    assert sorted(split["train"] + split["val"]) == list(range(18)) and len(split["val"]) == 4
+    assert all(values == sorted(values) for values in split.values()), "in the order of the rows"
     assert read(root) == photos and read(root, seed=5).val != photos.val
 
 

@@ -139,10 +139,10 @@ def test_a_blend_is_what_the_rate_says() -> None:
 def test_mixing_leaves_the_views_as_they_were_and_their_fingerprint_too() -> None:
     plain, mixed = ViewPolicy(vertical_flip=True), ViewPolicy(vertical_flip=True, mixup=1.0)
     assert np.array_equal(plain.draw(draw("cross", 3), 5, 2, 32), mixed.draw(draw("cross", 3), 5, 2, 32))
-    known = "e722a6b3c09e13a07d08ab98e8cb21c45301c633b72f2c42074b44cf9efad151"
-    assert ViewPolicy().fingerprint == known == ViewPolicy(mixed=0.5).fingerprint == ViewPolicy(count=3).fingerprint
+    value = "e722a6b3c09e13a07d08ab98e8cb21c45301c633b72f2c42074b44cf9efad151"
+    assert ViewPolicy().fingerprint == value == ViewPolicy(mixed=0.5).fingerprint == ViewPolicy(count=3).fingerprint
     prints = [ViewPolicy(**d).fingerprint for d in ({"mixup": 1.0}, {"mixup": 0.2}, {"cutmix": 1.0})]
-    assert len({known, *prints, ViewPolicy(mixup=1.0, mixed=0.5).fingerprint}) == 5
+    assert len({fingerprint, *prints, ViewPolicy(mixup=1.0, mixed=0.5).fingerprint}) == 5
 
 
 def test_a_loader_mixes_pixels_and_labels_alike_in_any_order(shapes) -> None:
@@ -212,8 +212,8 @@ def test_a_round_shows_what_as_many_epochs_show_without_repeats(shapes) -> None:
     once, thrice = loader_of(shapes, 1), loader_of(shapes, 3)
     rounds = [range(0, 3), range(6, 9)]  # the views of the second begin again: 6, 7, 0
     for epochs in rounds:
-        expected, found = (sorted(pair for e in epochs for pair in pairs(each.epoch(e))) for each in (once, thrice))
-        assert expected == found and len(set(found)) == 3 * 36
+        expected, shown = (sorted(pair for e in epochs for pair in pairs(each.epoch(e))) for each in (once, thrice))
+        assert expected == shown and len(set(shown)) == 3 * 36
     assert thrice.policy.seen(4) == range(6) and once.policy.seen(4) == range(4) and thrice.policy.seen(40) == range(8)
 
 

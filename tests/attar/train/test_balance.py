@@ -75,8 +75,8 @@ def test_smoothing_is_weighed_with_the_photo_not_with_the_rare_class() -> None:
     logs = torch.log_softmax(torch.from_numpy(LOGITS), 1).numpy()
     smoothed = -(0.9 * logs[np.arange(6), PICKED] + 0.1 * logs.mean(1))
     weights = effective_weights(COUNTS, 0.9999)[PICKED]
-    found = loss(balance="class_balanced", label_smoothing=0.1)
-    assert found == pytest.approx((weights * smoothed).mean(), rel=1e-6)
+    value = loss(balance="class_balanced", label_smoothing=0.1)
+    assert value == pytest.approx((weights * smoothed).mean(), rel=1e-6)
 
 
 def test_a_batch_is_the_mean_of_its_parts() -> None:

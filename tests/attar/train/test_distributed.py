@@ -31,7 +31,7 @@ def torchrun(*words: object) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="module")
-def found(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def outcome(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two ranks found."""
     process = torchrun(ROOT / "tests" / "helpers" / "ranked.py", shapes, tmp_path_factory.mktemp("two"))
     out, err = process.communicate(timeout=600)
@@ -39,45 +39,45 @@ def found(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     return json.loads(out)
 
 
-def test_two_ranks_train_as_one_process_with_the_same_batch(found: dict, shapes: Path, tmp_path: Path) -> None:
+def test_two_ranks_train_as_one_process_with_the_same_batch(outcome: dict, shapes: Path, tmp_path: Path) -> None:
     alone = ranked.curve(shapes, tmp_path)
-    assert found["curve"]["losses"] == pytest.approx(alone["losses"], rel=1e-5)
-    assert found["curve"]["weights"] == pytest.approx(alone["weights"], abs=1e-4)
+    assert outcome["curve"]["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert outcome["curve"]["weights"] == pytest.approx(alone["weights"], abs=1e-4)
     assert alone["losses"][-1] < 0.9 * alone["losses"][0]
 
 
-def test_accumulated_parts_of_ranks_do_too_where_no_batch_norm_sees_the_parts(found: dict, shapes: Path) -> None:
+def test_accumulated_parts_of_ranks_do_too_where_no_batch_norm_sees_the_parts(outcome: dict, shapes: Path) -> None:
     """The teacher has no batch norm; with one, only the parts' statistics differ."""
-    assert found["accumulated"]["losses"] == pytest.approx(found["curve"]["losses"], rel=0.2)
-    assert found["accumulated"]["losses"] != found["curve"]["losses"]
-    assert found["teacher"]["accumulated"] == pytest.approx(found["teacher"]["replicated"], rel=1e-5)
+    assert outcome["accumulated"]["losses"] == pytest.approx(outcome["curve"]["losses"], rel=0.2)
+    assert outcome["accumulated"]["losses"] != outcome["curve"]["losses"]
+    assert outcome["teacher"]["accumulated"] == pytest.approx(outcome["teacher"]["replicated"], rel=1e-5)
 
 
-def test_batch_norms_over_ranks_are_those_of_the_whole_batch(found: dict) -> None:
-    assert found["norms"]["gradient"] < 1e-12 and found["norms"]["mean"] < 1e-12 and found["norms"]["variance"] < 1e-12
+def test_batch_norms_over_ranks_are_those_of_the_whole_batch(outcome: dict) -> None:
+    assert all(outcome["norms"][each] < 1e-12 for each in ("gradient", "mean", "variance"))
 
 
-def test_a_sharded_teacher_learns_as_a_replicated_one(found: dict, shapes: Path, tmp_path: Path) -> None:
+def test_a_sharded_teacher_learns_as_a_replicated_one(outcome: dict, shapes: Path, tmp_path: Path) -> None:
     alone = teachers.teach(read_photos(DataSpec(str(shapes))), ranked.VIT, tmp_path / "t", views=ranked.VIEWS)
     expected = [entry["loss"] for entry in alone.metrics["history"]]
-    assert found["teacher"]["replicated"] == pytest.approx(expected, rel=1e-5)
-    assert found["teacher"]["sharded"] == pytest.approx(expected, rel=1e-5)
-    assert found["teacher"]["top1"] == [alone.metrics["top1"]] * 2
-    assert 0.45 < found["held"]["own"] / found["held"]["all"] < 0.55
+    assert outcome["teacher"]["replicated"] == pytest.approx(expected, rel=1e-5)
+    assert outcome["teacher"]["sharded"] == pytest.approx(expected, rel=1e-5)
+    assert outcome["teacher"]["top1"] == [alone.metrics["top1"]] * 2
+    assert 0.45 < outcome["held"]["own"] / outcome["held"]["all"] < 0.55
 
 
-def test_ranks_build_the_cache_together_and_one_writes_the_student(found: dict) -> None:
-    assert found["student"]["views"] == [f"view-{view:05d}.npy" for view in range(3)]
-    assert {"device": "cpu", "ranks": 2}.items() <= found["student"]["computed_on"].items()
-    assert found["student"]["built"] == [[0, 2], [1]]
+def test_ranks_build_the_cache_together_and_one_writes_the_student(outcome: dict) -> None:
+    assert outcome["student"]["views"] == [f"view-{view:05d}.npy" for view in range(3)]
+    assert {"device": "cpu", "ranks": 2}.items() <= outcome["student"]["computed_on"].items()
+    assert outcome["student"]["built"] == [[0, 2], [1]]
 
 
-def test_bad_input_is_one_error_in_every_rank(found: dict) -> None:
-    assert "disagree on recipe.lr: 0.002 at rank 1, and 0.001 at rank 0" in found["disagreement"]
-    assert "disagree on photos" in found["other photos"]
-    assert "batch_size: 9" in found["uneven"] and "multiple of 2" in found["uneven"]
-    assert found["error"] == "the first rank's disk is full"
-    assert "step 3, at rank 1:" in found["nan"] and "their loss is not (view 0 of photos" in found["nan"]
+def test_bad_input_is_one_error_in_every_rank(outcome: dict) -> None:
+    assert "disagree on recipe.lr: 0.002 at rank 1, and 0.001 at rank 0" in outcome["disagreement"]
+    assert "disagree on photos" in outcome["other photos"]
+    assert "batch_size: 9" in outcome["uneven"] and "multiple of 2" in outcome["uneven"]
+    assert outcome["error"] == "the first rank's disk is full"
+    assert "step 3, at rank 1:" in outcome["nan"] and "their loss is not (view 0 of photos" in outcome["nan"]
 
 
 def descendants(pid: int) -> list[int]:

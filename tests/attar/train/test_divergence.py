@@ -53,9 +53,9 @@ def test_a_healthy_loss_is_left_alone(name: str, spread: float) -> None:
 @pytest.mark.parametrize("name", LOST)
 def test_a_lost_training_is_told_soon_after_it_is_lost(name: str, spread: float) -> None:
     losses, lost = LOST[name]
-    told = told_at(noisy(losses, spread))
-    assert told is not None and lost + 100 <= told[0] < lost + 160
-    assert "at the start" in told[1] and "at its best" in told[1]
+    step = told_at(noisy(losses, spread))
+    assert step is not None and lost + 100 <= step[0] < lost + 160
+    assert "at the start" in step[1] and "at its best" in step[1]
 
 
 def test_a_watch_that_was_stored_goes_on_the_same() -> None:

@@ -155,9 +155,9 @@ def test_killed_at_random_moments_it_ends_in_the_same_weights(shapes: Path, tmp_
     command = [sys.executable, str(ROOT / "tests" / "helpers" / "killed.py"), str(shapes), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["killed"] == found["whole"] and len(found["whole"]["history"]) == 8
-    assert len(set(found["steps"])) >= 3 and found["steps"] == sorted(found["steps"]), found["steps"]
+    outcome = json.loads(done.stdout)
+    assert outcome["killed"] == outcome["whole"] and len(outcome["whole"]["history"]) == 8
+    assert len(set(outcome["steps"])) >= 3 and outcome["steps"] == sorted(outcome["steps"]), outcome["steps"]
 
 
 def test_an_epochs_mean_loss_survives_a_resume_in_its_middle(loader: ViewLoader, tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def test_every_inference_comes_back(warmup: list[int], timed: list[int], prefix:
 
 @given(st.lists(st.integers(100_000, 50_000_000), min_size=RUNS, max_size=RUNS))
 def test_long_inferences_come_back_to_the_digits_of_a_mean(timed: list[int]) -> None:
-    found = parse(printed([7], timed)).timed.inferences()
-    assert (found[0], found[2]) == (timed[0], timed[2])
-    assert abs(found[1] - timed[1]) <= 2 + 3e-5 * max(timed)
-    assert min(timed) <= found[1] <= max(timed)
+    inferences = parse(printed([7], timed)).timed.inferences()
+    assert (inferences[0], inferences[2]) == (timed[0], timed[2])
+    assert abs(inferences[1] - timed[1]) <= 2 + 3e-5 * max(timed)
+    assert min(timed) <= inferences[1] <= max(timed)
 
 
 @given(few, st.integers(min_value=1), st.text())
@@ -217,20 +217,20 @@ Flags:
 
 
 def test_the_command_line_keeps_to_the_flags_of_the_version() -> None:
-    known = known_flags(HELP + "\t--use_xnnpack=false   \tbool\toptional\t-\n")
-    words = command("./benchmark_model", "/x/0.tflite", "cpu", 4, known)
-    assert words[0] == "./benchmark_model" and {word.partition("=")[0][2:] for word in words[1:]} <= known
+    flags = known_flags(HELP + "\t--use_xnnpack=false   \tbool\toptional\t-\n")
+    words = command("./benchmark_model", "/x/0.tflite", "cpu", 4, flags)
+    assert words[0] == "./benchmark_model" and {word.partition("=")[0][2:] for word in words[1:]} <= flags
     assert {"--graph=/x/0.tflite", "--num_threads=4", "--use_xnnpack=true", f"--num_runs={RUNS}"} <= set(words)
-    assert "--enable_op_profiling=true" in command("b", "g", "cpu", 1, known, profile=True)
+    assert "--enable_op_profiling=true" in command("b", "g", "cpu", 1, flags, profile=True)
     assert "--enable_op_profiling=true" not in command(
-        "b", "g", "cpu", 1, known - {"enable_op_profiling"}, profile=True
+        "b", "g", "cpu", 1, flags - {"enable_op_profiling"}, profile=True
     )
     newer = known_flags(HELP + "\t--use_cpu=true   \tbool\toptional\t-\n")
     assert "--use_cpu=true" in command("b", "g", "cpu", 1, newer)
     with pytest.raises(Unreadable, match="no --use_gpu"):
-        command("b", "g", "gpu", 1, known)
+        command("b", "g", "gpu", 1, flags)
     with pytest.raises(Unreadable, match="no --warmup_min_secs"):
-        command("b", "g", "cpu", 1, known - {"warmup_min_secs"})
+        command("b", "g", "cpu", 1, flags - {"warmup_min_secs"})
 
 
 def test_a_failure_is_told_in_its_own_words() -> None:

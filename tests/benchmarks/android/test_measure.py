@@ -161,8 +161,8 @@ def test_a_record_says_what_phone_it_was_and_how_it_felt(run: Any, phone: Phone)
 def test_a_phone_that_slows_itself_down_is_noticed(run: Any, phone: Phone, capsys: pytest.CaptureFixture[str]) -> None:
     limit = phone.folder / "sys/devices/system/cpu/cpu1/cpufreq/scaling_max_freq"
     phone.watch = when_running(lambda: limit.write_text("900000\n"))
-    told = run()[0].conditions["frequency_limits_khz"]
-    assert told == [[1_800_000, 2_300_000], [1_800_000, 900_000]]
+    limits = run()[0].conditions["frequency_limits_khz"]
+    assert limits == [[1_800_000, 2_300_000], [1_800_000, 900_000]]
     assert "lowered the frequency" in capsys.readouterr().err
 
 
@@ -317,8 +317,8 @@ def test_a_gpu_that_computes_something_else_is_noticed(
     run: Any, phone: Phone, golden: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     phone.environment["GPU"] = "lies"
-    told = run(accelerator="gpu")[0].agreement
-    assert told["images"] == 6 and told["max_error"] > 0.3 and told["top1"] < 1
+    agreement = run(accelerator="gpu")[0].agreement
+    assert agreement["images"] == 6 and agreement["max_error"] > 0.3 and agreement["top1"] < 1
     assert "decides as here for" in capsys.readouterr().err
 
 

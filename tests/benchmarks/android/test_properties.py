@@ -25,8 +25,8 @@ PIXEL = [Core(n, khz, khz, "sched_pixel") for n, khz in enumerate([1_704_000] * 
 
 
 def test_properties() -> None:
-    told = parse_properties(PROPERTIES.replace("\n", "\r\n"))
-    assert told["ro.product.model"] == "Stand-in" and told["ro.product.cpu.abilist"] == "x86_64,x86"
+    properties = parse_properties(PROPERTIES.replace("\n", "\r\n"))
+    assert properties["ro.product.model"] == "Stand-in" and properties["ro.product.cpu.abilist"] == "x86_64,x86"
 
 
 def test_battery() -> None:
@@ -86,7 +86,7 @@ def test_cores_that_are_all_alike_or_unknown_are_not_chosen_among() -> None:
     ],
 )
 def test_signs_of_throttling(before: dict[str, Any], after: dict[str, Any], word: str | None) -> None:
-    told = pairs(before, after)
-    assert all(told[name] == [before[name], after[name]] for name in told) and set(told) == set(before) & set(after)
-    reason = throttled(told)
+    signs = pairs(before, after)
+    assert all(signs[name] == [before[name], after[name]] for name in signs) and set(signs) == set(before) & set(after)
+    reason = throttled(signs)
     assert reason is None if word is None else reason is not None and word in reason

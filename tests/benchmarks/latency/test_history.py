@@ -257,8 +257,8 @@ def test_a_baseline_that_cannot_be_compared_with_says_why() -> None:
 
 def test_only_the_same_runtime_is_a_baseline() -> None:
     records = [made(run=name, runtime={"name": name, "version": "2"}) for name in ("LiteRT", "LiteRT CompiledModel")]
-    found = of_baseline(records, "v1", DEVICE, 1, {"LiteRT CompiledModel"})
-    assert found == {("litert:int8", "LiteRT CompiledModel"): records[1:]}
+    baseline = of_baseline(records, "v1", DEVICE, 1, {"LiteRT CompiledModel"})
+    assert baseline == {("litert:int8", "LiteRT CompiledModel"): records[1:]}
 
 
 def test_a_browser_is_known_by_what_it_tells_but_for_its_version() -> None:
@@ -319,8 +319,8 @@ def test_a_baseline_whose_files_are_gone_needs_several_runs(small: Any, tmp_path
     with opened(lab) as history:
         for run in ("2", "3"):
             history.add([replace(record, run=run) for record in gone], ["v1"])
-    found = measurement(small.exports, Tracking(lab, against="v1"), seconds=0.2, output=tmp_path)
-    assert {each.way for each in found.judgements} == {"from history"}
+    measured = measurement(small.exports, Tracking(lab, against="v1"), seconds=0.2, output=tmp_path)
+    assert {each.way for each in measured.judgements} == {"from history"}
 
 
 def test_what_only_the_baseline_has_is_told_and_not_waited_for(
@@ -332,8 +332,8 @@ def test_what_only_the_baseline_has_is_told_and_not_waited_for(
     with opened(lab, create=True) as history:
         history.add([here, gone], ["v1"], [small.exports / here.file])
         history.add([replace(gone, run="other")], ["other"])
-    found = measurement(small.exports, Tracking(lab, against="v1"), seconds=0.1, output=tmp_path)
-    assert {each.target for each in found.judgements} == {here.target}
+    measured = measurement(small.exports, Tracking(lab, against="v1"), seconds=0.1, output=tmp_path)
+    assert {each.target for each in measured.judgements} == {here.target}
     assert "Only the baseline has litert:w8" in capsys.readouterr().err
     with pytest.raises(InputError, match="none of these"):
         measurement(small.exports, Tracking(lab, against="other"), seconds=0.1, output=tmp_path)

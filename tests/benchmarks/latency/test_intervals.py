@@ -40,9 +40,9 @@ def test_an_interval_holds_its_value_and_follows_the_unit(rounds: np.ndarray, un
 @given(ROUNDS, st.floats(0.1, 10), st.integers(0, 2**32 - 1))
 def test_what_slows_both_files_down_cancels_in_their_ratio(rounds: np.ndarray, ratio: float, seed: int) -> None:
     pace = np.exp(np.random.default_rng(seed).normal(0, 1, (len(rounds), 1)))
-    found = ratio_estimate(ratio * rounds * pace, rounds * pace)
-    assert found.value == pytest.approx(ratio)
-    assert (found.low, found.high) == pytest.approx((ratio, ratio)) or len(rounds) < 16
+    estimate = ratio_estimate(ratio * rounds * pace, rounds * pace)
+    assert estimate.value == pytest.approx(ratio)
+    assert (estimate.low, estimate.high) == pytest.approx((ratio, ratio)) or len(rounds) < 16
 
 
 def test_a_ratio_turned_round_is_its_inverse() -> None:

@@ -54,9 +54,9 @@ def test_the_middle_half_passes_over_what_other_programs_did() -> None:
 
 def test_a_profile_is_of_the_middle_of_every_operator() -> None:
     runs = [Profiled(100 + n, (row("CONV", 10 * n), row("ADD", 1, "b"))) for n in range(1, 5)]
-    found = summarized(runs)
-    assert found.operators == (row("CONV", 25.0), row("ADD", 1.0, "b")) and found.runs == 4
-    assert 101 <= found.inference <= 102
+    profile = summarized(runs)
+    assert profile.operators == (row("CONV", 25.0), row("ADD", 1.0, "b")) and profile.runs == 4
+    assert 101 <= profile.inference <= 102
 
 
 def test_inferences_of_other_operators_are_no_profile() -> None:
@@ -77,21 +77,20 @@ def test_four_convolutions_of_one_size_take_a_quarter_each(tmp_path: Path) -> No
     session = litert.load(str(path), 1)
     session.set_input(some_image(session.shape).view(np.int8))
     for _ in range(5):  # on a busy machine an operator now and then takes as long as several
-        found = profile_of("litert", path, 1)
-        assert found.runs == RUNS and len(found.operators) == LAYERS
+        profile = profile_of("litert", path, 1)
+        assert profile.runs == RUNS and len(profile.operators) == LAYERS
         taken = []
         for _ in range(100):
             start = time.perf_counter_ns()
             session.infer()
             taken.append(time.perf_counter_ns() - start)
-        told = sum(each["nanoseconds"] for each in found.operators)
-        assert told <= found.inference
+        total = sum(each["nanoseconds"] for each in profile.operators)
+        assert total <= profile.inference
         # The interpreter takes as long as the profiler tells.
-        if all(0.15 < share < 0.35 for share in shares(found.operators)) and 0.5 * min(taken) < told < 2 * median(
-            taken
-        ):
+        even = all(0.15 < share < 0.35 for share in shares(profile.operators))
+        if even and 0.5 * min(taken) < total < 2 * median(taken):
             return
-    pytest.fail(f"shares {[*shares(found.operators)]}, {told} ns of {median(taken)}")
+    pytest.fail(f"shares {[*shares(profile.operators)]}, {total} ns of {median(taken)}")
 
 
 def test_every_layer_of_a_real_file_is_named(small: Any) -> None:

@@ -43,14 +43,14 @@ def test_round_trip_and_append(tmp_path: Path) -> None:
 
 
 def test_what_only_some_runtimes_tell_survives_the_round_trip(tmp_path: Path) -> None:
-    told = replace(
+    written = replace(
         made(),
         operators=({"name": "conv", "operator": "CONV_2D", "nanoseconds": 1.5},),
         agreement={"images": 4, "max_error": 0.01, "top1": 1.0},
         conditions={"battery": [0.9, 0.8]},
     )
-    record.append([told], tmp_path)
-    assert record.read(tmp_path) == [told]
+    record.append([written], tmp_path)
+    assert record.read(tmp_path) == [written]
 
 
 def test_records_of_the_first_version_are_read() -> None:

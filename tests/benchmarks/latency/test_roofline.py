@@ -71,16 +71,16 @@ def test_work_of_a_real_file(small: Any) -> None:
 def test_what_bounds_a_file(macs: int, moved: int, bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attar.benchmarks.latency.roofline.copy_rate", lambda size: 1e9)
     work = [Operator("a", "CONV_2D", macs, moved, False), Operator("b", "ADD", 0, 0, True)]
-    found = floor("litert:int8", work, Rates(float_macs=1e9, int8_macs=1e12), 1.0)
-    assert found.bound == bound and found.latency == 1.0
-    assert found.share == pytest.approx(max(macs, moved) / 1e6)
-    assert "multiply-adds" in str(found) and found.to_json()["bound"] == bound
+    least = floor("litert:int8", work, Rates(float_macs=1e9, int8_macs=1e12), 1.0)
+    assert least.bound == bound and least.latency == 1.0
+    assert least.share == pytest.approx(max(macs, moved) / 1e6)
+    assert "multiply-adds" in str(least) and least.to_json()["bound"] == bound
 
 
 def test_integers_count_at_their_own_rate() -> None:
     work = [Operator("a", "CONV_2D", 1_000_000, 1, True)]
-    found = floor("litert:int8", work, Rates(float_macs=1e9, int8_macs=4e9), 1.0)
-    assert found.compute == pytest.approx(0.25)
+    least = floor("litert:int8", work, Rates(float_macs=1e9, int8_macs=4e9), 1.0)
+    assert least.compute == pytest.approx(0.25)
 
 
 def test_other_formats_have_no_floor(tmp_path: Path) -> None:
@@ -88,10 +88,10 @@ def test_other_formats_have_no_floor(tmp_path: Path) -> None:
 
 
 def test_records_of_litert_files_have_a_floor(small: Any) -> None:
-    (found,) = floors_of(small.records)
-    assert found.target == "litert:fp32" and 0 < found.share < 2
-    assert found.latency == pytest.approx(small.records[0].percentiles["p50"] / 1e6)
-    assert Floor.from_json(found.to_json()) == found
+    (least,) = floors_of(small.records)
+    assert least.target == "litert:fp32" and 0 < least.share < 2
+    assert least.latency == pytest.approx(small.records[0].percentiles["p50"] / 1e6)
+    assert Floor.from_json(least.to_json()) == least
     page = render(small.comparison)
     assert "Where the time goes" in page and page.count("Explained</th>") == 1
-    assert small.comparison.row("litert:fp32").latency.floor == found
+    assert small.comparison.row("litert:fp32").latency.floor == least

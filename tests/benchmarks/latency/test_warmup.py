@@ -24,8 +24,8 @@ def test_a_change_is_found_where_it_is() -> None:
 
 
 def test_what_does_not_change_is_let_pass() -> None:
-    found = [change_in(drawn([(100, 1.0)], seed)) for seed in range(300)]
-    assert not any(found)
+    changes = [change_in(drawn([(100, 1.0)], seed)) for seed in range(300)]
+    assert not any(changes)
     assert change_in(drawn([(50, 1.0), (50, 1.01)])) is None  # too small to matter
     assert change_in([1.0] * 20) is None and change_in([1.0, 9.0]) is None
 

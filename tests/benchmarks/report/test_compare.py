@@ -58,8 +58,8 @@ def test_every_file_stands_in_the_table_with_its_latency(small: Any) -> None:
 
 
 def test_a_phones_record_does_not_stand_for_this_machine(small: Any) -> None:
-    told = {"kind": "browser", "model": "Pixel 8", "cpu": None}
-    slower = [replace(r, device=told, samples=tuple(9 * s for s in r.samples)) for r in small.records]
+    phone = {"kind": "browser", "model": "Pixel 8", "cpu": None}
+    slower = [replace(r, device=phone, samples=tuple(9 * s for s in r.samples)) for r in small.records]
     what = {"bundle": small.student, "teacher": small.teacher, "photos": small.photos}
     result = compare(small.exports, **what, records=[*small.records, *slower])
     assert [row.latency for row in result.rows] == [row.latency for row in small.comparison.rows]

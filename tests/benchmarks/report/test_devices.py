@@ -79,7 +79,7 @@ def test_a_file_that_answers_otherwise_there_is_not_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "verdict"),
+    ("agreement", "verdict"),
     [
         (None, None),
         ({"max_error": 0.019}, True),
@@ -89,8 +89,8 @@ def test_a_file_that_answers_otherwise_there_is_not_taken() -> None:
         ({"max_error": 0.5, "agrees": True}, True),
     ],
 )
-def test_whether_answers_agree(told: dict[str, Any] | None, verdict: bool | None) -> None:
-    assert agrees(told) is verdict
+def test_whether_answers_agree(agreement: dict[str, Any] | None, verdict: bool | None) -> None:
+    assert agrees(agreement) is verdict
 
 
 def test_needs_hold_on_each_device() -> None:
@@ -124,7 +124,7 @@ def test_points_that_another_beats_in_all_three(small: Any) -> None:
 
 
 def test_a_kept_sensitivity_is_read_for_its_student_only_and_checked(small: Any, tmp_path: Path) -> None:
-    told = {
+    kept = {
         "schema": 1,
         "student": small.student.fingerprint,
         "target": "litert:int8",
@@ -132,11 +132,11 @@ def test_a_kept_sensitivity_is_read_for_its_student_only_and_checked(small: Any,
         "whole": 0.5,
         "layers": [{"layer": "stem", "score": 0.25}],
     }
-    (tmp_path / FILE).write_text(json.dumps(told))
-    found = sensitivity_of((), small.student, tmp_path)
-    assert found and found.layers == ({"layer": "stem", "score": 0.25},) and found.whole == 0.5
-    (tmp_path / FILE).write_text(json.dumps({**told, "student": "another"}))
+    (tmp_path / FILE).write_text(json.dumps(kept))
+    sensitivity = sensitivity_of((), small.student, tmp_path)
+    assert sensitivity and sensitivity.layers == ({"layer": "stem", "score": 0.25},) and sensitivity.whole == 0.5
+    (tmp_path / FILE).write_text(json.dumps({**kept, "student": "another"}))
     assert sensitivity_of((), small.student, tmp_path) is None
-    (tmp_path / FILE).write_text(json.dumps({**told, "layers": [{"layer": "stem", "score": "NaN"}]}))
+    (tmp_path / FILE).write_text(json.dumps({**kept, "layers": [{"layer": "stem", "score": "NaN"}]}))
     with pytest.raises(InputError, match="--sensitivity"):
         sensitivity_of((), small.student, tmp_path)

@@ -99,18 +99,18 @@ def test_what_was_lost_is_found_and_nothing_else() -> None:
     tail = np.flatnonzero(LABELS == 5)
     student[tail[:30]] = 2  # most photos of class 5 go to class 2
     teacher[tail[:3]] = 2  # three with the teacher: these are not new
-    found = compared({"teacher": teacher, "student": student}, LABELS, COUNTS)
-    assert [row.label for row in found.lost()] == ["class 5"] and not found.gained()
-    row = found.lost()[0]
+    analysis = compared({"teacher": teacher, "student": student}, LABELS, COUNTS)
+    assert [row.label for row in analysis.lost()] == ["class 5"] and not analysis.gained()
+    row = analysis.lost()[0]
     assert row.change["teacher"].value == pytest.approx((student == 5)[tail].mean() - (teacher == 5)[tail].mean())
     assert row.change["teacher"].high < 0 and (row.group, row.trained, row.images) == ("few", 5, 40)
-    sure = [(c.label, c.answered) for c in found.confusions if c.certain]
+    sure = [(c.label, c.answered) for c in analysis.confusions if c.certain]
     assert sure == [("class 5", "class 2")]
-    worst = found.confusions[0]
+    worst = analysis.confusions[0]
     places = [int(name.removesuffix(".jpg")) for name in worst.photos]
     assert places and all(student[i] == 2 and teacher[i] != 2 and LABELS[i] == 5 for i in places)
     assert worst.student == (student[tail] == 2).sum() and worst.teacher == (teacher[tail] == 2).sum()
-    groups = {row.name: row for row in found.groups}
+    groups = {row.name: row for row in analysis.groups}
     assert list(groups) == ["many", "medium", "few", "all"] and groups["few"].trained == (5, 10)
     assert (groups["all"].classes, groups["all"].images) == (6, 240)
     assert groups["all"].recall["teacher"] == pytest.approx((teacher == LABELS).mean())
@@ -123,13 +123,13 @@ def test_noise_is_not_told_of_as_loss() -> None:
     """Two models of the same skill, 200 classes of 8 photos: some class seems to lose half its recall every time."""
     rng = np.random.default_rng(2)
     labels, counts = np.repeat(np.arange(200), 8), np.arange(200) + 5
-    told, seeming = 0, 0
+    alarms, seeming = 0, 0
     for _ in range(20):
         teacher, student = noisy(labels, 0.7, 200, rng), noisy(labels, 0.7, 200, rng)
-        found = compared({"teacher": teacher, "student": student}, labels, counts)
-        told += bool(found.lost() or found.gained() or any(c.certain for c in found.confusions))
-        seeming += min(row.change["teacher"].value for row in found.classes) <= -0.5
-    assert told <= 2 and seeming == 20
+        analysis = compared({"teacher": teacher, "student": student}, labels, counts)
+        alarms += bool(analysis.lost() or analysis.gained() or any(c.certain for c in analysis.confusions))
+        seeming += min(row.change["teacher"].value for row in analysis.classes) <= -0.5
+    assert alarms <= 2 and seeming == 20
 
 
 def test_a_baseline_shows_what_distillation_changed() -> None:
@@ -137,9 +137,9 @@ def test_a_baseline_shows_what_distillation_changed() -> None:
     student = noisy(LABELS, 0.9, 6, rng)
     baseline = student.copy()
     baseline[LABELS == 4] = 0
-    found = compared({"student": student, "baseline": baseline}, LABELS, COUNTS)
-    assert [row.label for row in found.gained("baseline")] == ["class 4"] and not found.confusions
-    page = markdown(found)
+    analysis = compared({"student": student, "baseline": baseline}, LABELS, COUNTS)
+    assert [row.label for row in analysis.gained("baseline")] == ["class 4"] and not analysis.confusions
+    page = markdown(analysis)
     assert "class 4" in page and "New confusions" not in page and "net\\|v1" in page
 
 
@@ -147,7 +147,7 @@ def test_page_table_and_json_say_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     teacher, student = noisy(LABELS[:-40], 0.9, 6, rng), noisy(LABELS[:-40], 0.9, 6, rng)
     student[LABELS[:-40] == 3] = 1
-    found = compared({"teacher": teacher, "student": student}, LABELS[:-40], COUNTS)
+    analysis = compared({"teacher": teacher, "student": student}, LABELS[:-40], COUNTS)
     tried = {"change": "views", "what": "more", "top1": 0.5, "gain": 0.01, "low": -0.02, "high": 0.04}
     trials = {
         "how": "Tried so.",
@@ -158,10 +158,10 @@ def test_page_table_and_json_say_the_same(tmp_path: Path) -> None:
         "left_out": ["head was not tried."],
         "tried": [{**tried, "verdict": "no evidence"}],
     }
-    write_shortfall(found, tmp_path, trials)
+    write_shortfall(analysis, tmp_path, trials)
     stored = json.loads((tmp_path / "shortfall.json").read_text())
-    assert stored == json.loads(json.dumps(to_json(found, trials))) and stored["trials"]["tried"][0]["gain"] == 0.01
+    assert stored == json.loads(json.dumps(to_json(analysis, trials))) and stored["trials"]["tried"][0]["gain"] == 0.01
     page = (tmp_path / "shortfall.md").read_text()
     for text in ("class 3", "Do this.", "no evidence", "head was not tried.", "used to choose", "left out: 1."):
         assert text in page, text
-    assert any("class 3" in line for line in summary(found)) and terminal_table(found).row_count == 4
+    assert any("class 3" in line for line in summary(analysis)) and terminal_table(analysis).row_count == 4

@@ -21,9 +21,9 @@ def told(values: list[float], types: int = 3) -> list[dict[str, Any]]:
 @given(times)
 @settings(deadline=None)
 def test_tenths_add_up_and_are_off_by_less_than_one(values: list[float]) -> None:
-    found, total = in_tenths(values), sum(values)
-    assert sum(found) == (1000 if total else 0)
-    assert all(abs(each - 1000 * value / total) <= 1 for each, value in zip(found, values) if total)
+    tenths, total = in_tenths(values), sum(values)
+    assert sum(tenths) == (1000 if total else 0)
+    assert all(abs(each - 1000 * value / total) <= 1 for each, value in zip(tenths, values) if total)
 
 
 @given(times, st.integers(1, 14), st.floats(0.001, 1e4))

@@ -31,20 +31,20 @@ def test_the_figures_of_a_pair() -> None:
     labels = rng.integers(0, 3, 300)
     first, second = (np.where(rng.random(300) < share, labels, (labels + 1) % 3) for share in (0.7, 0.85))
     names = [f"{i}.jpg" for i in range(300)]
-    found = compared(answers(first.tolist()), answers(second.tolist()), labels, CLASSES, names, ("a", "b"))
+    pair = compared(answers(first.tolist()), answers(second.tolist()), labels, CLASSES, names, ("a", "b"))
     won, lost = int(((second == labels) & (first != labels)).sum()), int(((second != labels) & (first == labels)).sum())
-    assert (found.won, found.lost) == (won, lost)
-    assert found.p == pytest.approx(binomtest(won, won + lost).pvalue)
-    assert found.gain.value == pytest.approx((won - lost) / 300) and found.gain.low > 0
-    assert found.verdict.startswith("b is better by")
-    assert found.agreement == pytest.approx((first == second).mean())
-    assert [each.photo for each in found.differences] == [names[i] for i in np.flatnonzero(first != second)]
-    assert found.differences[0].label == CLASSES[labels[np.flatnonzero(first != second)[0]]]
+    assert (pair.won, pair.lost) == (won, lost)
+    assert pair.p == pytest.approx(binomtest(won, won + lost).pvalue)
+    assert pair.gain.value == pytest.approx((won - lost) / 300) and pair.gain.low > 0
+    assert pair.verdict.startswith("b is better by")
+    assert pair.agreement == pytest.approx((first == second).mean())
+    assert [each.photo for each in pair.differences] == [names[i] for i in np.flatnonzero(first != second)]
+    assert pair.differences[0].label == CLASSES[labels[np.flatnonzero(first != second)[0]]]
 
 
 def test_a_model_against_itself_differs_nowhere() -> None:
-    found = compared(answers([0, 1, 2]), answers([0, 1, 2]), np.array([0, 1, 1]), CLASSES, ["a", "b", "c"], ("x", "y"))
-    assert found.differences == () and found.p == 1.0 and found.verdict.startswith("Neither")
+    pair = compared(answers([0, 1, 2]), answers([0, 1, 2]), np.array([0, 1, 1]), CLASSES, ["a", "b", "c"], ("x", "y"))
+    assert pair.differences == () and pair.p == 1.0 and pair.verdict.startswith("Neither")
 
 
 def test_other_classes_are_refused_by_name(small: Any) -> None:

@@ -84,8 +84,8 @@ def test_it_says_which_runtime_a_file_needs_and_who_else_ran_it(small: Any) -> N
     rows = small.comparison.rows
     [needed] = [entry.min_runtime for entry in read_manifest(small.exports).files if entry.min_runtime]
     assert {row.name: row.min_runtime for row in rows if row.min_runtime} == {"litert:fp32": needed}
-    told = tuple(replace(row, opinions=("Another evaluator 1.2",)) if row.kind == "file" else row for row in rows)
-    page = render(replace(small.comparison, rows=told))
+    checked = tuple(replace(row, opinions=("Another evaluator 1.2",)) if row.kind == "file" else row for row in rows)
+    page = render(replace(small.comparison, rows=checked))
     assert f"<td>{needed}</td>" in page and page.count("verified by Another evaluator 1.2") == 2
 
 
@@ -131,9 +131,9 @@ def test_names_are_escaped_everywhere(small: Any) -> None:
 
 
 def hostile_device(it: Comparison) -> Device:
-    told = {"name": HOSTILE, "operator": HOSTILE, "nanoseconds": 5.0}
+    operator = {"name": HOSTILE, "operator": HOSTILE, "nanoseconds": 5.0}
     [device] = it.devices
-    timings = tuple(replace(each, way=HOSTILE, operators=(told,)) for each in device.timings)
+    timings = tuple(replace(each, way=HOSTILE, operators=(operator,)) for each in device.timings)
     choice = replace(device.choice, file=HOSTILE, reasons=(HOSTILE,))
     return replace(device, name=HOSTILE, about=HOSTILE, notes=(HOSTILE,), timings=timings, choice=choice)
 
@@ -217,27 +217,29 @@ def test_each_device_has_its_answer_its_picture_and_its_column(small: Any) -> No
 
 def test_ids_in_the_page_are_unique_and_what_they_name_is_there(small: Any) -> None:
     [host] = small.comparison.devices
-    found = Tags(render(replace(small.comparison, devices=(host, replace(host, name="another"))))).found
-    ids = [attributes["id"] for _, attributes in found if "id" in attributes]
+    tags = Tags(render(replace(small.comparison, devices=(host, replace(host, name="another"))))).found
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    named = [each for _, attributes in found for each in (attributes.get("xlink:href"), attributes.get("clip-path"))]
+    named = [each for _, attributes in tags for each in (attributes.get("xlink:href"), attributes.get("clip-path"))]
     assert {re.sub(r"^(url\()?#|\)$", "", each) for each in named if each} <= set(ids)
 
 
 def test_every_table_and_every_heading_is_in_order(small: Any) -> None:
-    found = Tags(render(small.comparison)).found
-    levels = [int(tag[1]) for tag, _ in found if re.fullmatch(r"h[1-6]", tag)]
+    listed = Tags(render(small.comparison)).found
+    levels = [int(tag[1]) for tag, _ in listed if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1 and max(b - a for a, b in pairwise(levels)) <= 1
-    tags = [tag for tag, _ in found]
+    tags = [tag for tag, _ in listed]
     assert tags.count("caption") == tags.count("table")
-    assert all("scope" in attributes for tag, attributes in found if tag == "th")
-    assert all(attributes.get("alt") for tag, attributes in found if tag == "img")
+    assert all("scope" in attributes for tag, attributes in listed if tag == "th")
+    assert all(attributes.get("alt") for tag, attributes in listed if tag == "img")
 
 
 def test_a_flame_chart_has_a_table_beside_it_with_the_same_shares(small: Any) -> None:
     [host] = small.comparison.devices
-    told = tuple({"name": f"node {i}", "operator": f"KIND_{i % 11}", "nanoseconds": 1e3 * (i + 1)} for i in range(60))
-    timing = replace(host.timings[0], operators=told, profiled=4.0)
+    operators = tuple(
+        {"name": f"node {i}", "operator": f"KIND_{i % 11}", "nanoseconds": 1e3 * (i + 1)} for i in range(60)
+    )
+    timing = replace(host.timings[0], operators=operators, profiled=4.0)
     page = render(replace(small.comparison, devices=(replace(host, timings=(timing,)),)))
     chart = page[page.index('class="flame"') : page.index("Every operator of")]
     rows = re.findall(r'<span class="swatch \w+"></span>([^<]+)</th><td>[^<]*</td><td>[^<]*</td><td>([\d.]+)%', chart)
@@ -298,8 +300,8 @@ def test_terminal_markdown_and_page_show_the_same_cells(small: Any) -> None:
 
 def test_records_table_has_a_line_a_record(small: Any) -> None:
     ratio = Ratio("litert:int8", "litert:fp32", "LiteRT", Estimate(0.5, 0.4, 0.6))
-    found = Measurement(tuple(small.records), Verdict(True), (ratio,))
-    table = records_table(found)
+    measured = Measurement(tuple(small.records), Verdict(True), (ratio,))
+    table = records_table(measured)
     assert table.row_count == len(small.records)
     assert "litert:int8 takes 0.500 [0.400, 0.600] times as long as litert:fp32." in str(table.caption)
     assert "1 thread. Brackets" in str(table.caption)
@@ -315,13 +317,13 @@ def test_judgements_and_history_have_a_line_each(small: Any) -> None:
 
 def test_a_run_that_cannot_be_trusted_is_noted(small: Any) -> None:
     waiting = [replace(each, conditions={"waited": 0.4}) for each in small.records]
-    told = compare(
+    compared = compare(
         small.exports, bundle=small.student.path, teacher=small.teacher.path, photos=small.photos, records=waiting
     )
-    assert any("Other programs held the CPU for 40%" in note for note in told.devices[0].notes)
-    page = render(told)  # before the figures, and once
+    assert any("Other programs held the CPU for 40%" in note for note in compared.devices[0].notes)
+    page = render(compared)  # before the figures, and once
     assert page.index("Other programs held the CPU") < page.index("Every model and file")
-    assert "Other programs held the CPU" in markdown(told)
+    assert "Other programs held the CPU" in markdown(compared)
     assert page.count("Other programs held the CPU") == 1
 
 

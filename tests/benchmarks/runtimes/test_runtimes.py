@@ -191,10 +191,10 @@ def test_core_ml_files_run_on_each_compute_unit(small: Any, tmp_path: Path, monk
 
 def test_each_compute_unit_is_a_runtime_of_its_own() -> None:
     ct = require("coremltools")
-    found = [resolve_name(each.place) for each in runtimes.COREML.values()]
-    assert all(ct.ComputeUnit[each.unit] for each in found)
-    assert {each.unit for each in found} == set(COMPUTE_UNITS) and len({each.NAME for each in found}) == 4
-    assert all(isinstance(each, runtimes.Planner) for each in found)
+    units = [resolve_name(each.place) for each in runtimes.COREML.values()]
+    assert all(ct.ComputeUnit[each.unit] for each in units)
+    assert {each.unit for each in units} == set(COMPUTE_UNITS) and len({each.NAME for each in units}) == 4
+    assert all(isinstance(each, runtimes.Planner) for each in units)
 
 
 def test_core_mls_runner_runs_its_one_image(monkeypatch: pytest.MonkeyPatch) -> None:

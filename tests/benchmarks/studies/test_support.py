@@ -89,10 +89,11 @@ def test_a_family_is_measured(small, tmp_path, monkeypatch):
     described["metrics"] = {"top1": 0.5}
     del described["sha256"]
     (tmp_path / "student" / "bundle.json").write_text(json.dumps(described))
-    found = support.times(small.student, tmp_path, small.photos, 0.2)
-    assert set(found["milliseconds"]) == {"litert:fp32", "litert:fp32 bare", "onnx:fp32"}
-    assert found["to_fp32"] == {"litert:fp32": 1.0, "onnx:fp32": 1.0} and 0.2 < found["to_bare"]["litert:fp32"] < 5
-    support.write_json(tmp_path / "times.json", found)
+    measured = support.times(small.student, tmp_path, small.photos, 0.2)
+    assert set(measured["milliseconds"]) == {"litert:fp32", "litert:fp32 bare", "onnx:fp32"}
+    assert measured["to_fp32"] == {"litert:fp32": 1.0, "onnx:fp32": 1.0}
+    assert 0.2 < measured["to_bare"]["litert:fp32"] < 5
+    support.write_json(tmp_path / "times.json", measured)
     manifest = read_manifest(tmp_path / "exports")
     write_manifest(manifest.with_failure(FailedEntry("onnx:int8", "it was too hard")), tmp_path / "exports")
     whole = support.result(tmp_path)

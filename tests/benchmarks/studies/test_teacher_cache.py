@@ -178,7 +178,7 @@ def test_the_benchmark_of_the_cache_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     rates = results["images_per_second"]
-    assert {name: len(found) for name, found in rates.items()} == {
+    assert {name: len(each) for name, each in rates.items()} == {
         teacher_cache.LABELS: 1,
         teacher_cache.CACHED: 1,
         teacher_cache.LIVE: 1,

@@ -313,8 +313,8 @@ def _sync(phone: Phone, stream: _Stream) -> None:
         argument = stream.read(length).decode()
         path = Path(phone.inside(argument.rpartition(",")[0] if request == b"SEND" else argument))
         if request == b"STAT":
-            found = path.stat() if path.exists() else None
-            values = (found.st_mode, found.st_size, int(found.st_mtime)) if found else (0, 0, 0)
+            status = path.stat() if path.exists() else None
+            values = (status.st_mode, status.st_size, int(status.st_mtime)) if status else (0, 0, 0)
             stream.write(struct.pack("<4s3I", request, *values))
         elif request in (b"STA2", b"LST2"):
             stream.write(_long_status(request, path))

@@ -62,8 +62,8 @@ KHZ = (1_800_000, 2_300_000)
 
 def bundled_adb() -> str | None:
     """The adb program on the PATH, or the one inside the wheel of `adbutils`, or None."""
-    if found := shutil.which("adb"):
-        return found
+    if program := shutil.which("adb"):
+        return program
     spec = find_spec("adbutils")
     path = Path(spec.origin).parent / "binaries" / "adb" if spec and spec.origin else None
     return str(path) if path is not None and path.is_file() and os.access(path, os.X_OK) else None
@@ -83,8 +83,8 @@ def furnish(folder: Path, properties: str = PROPERTIES, battery: str = BATTERY) 
     for name in TOYS if TOYBOX else ():
         (programs / name).symlink_to(str(TOYBOX))
     write_program(programs / "getprop", f"cat <<'END'\n{properties}END")
-    told = f"[ $1 = battery ] && cat <<'END' || cat <<'OTHER'\n{battery}END\n{THERMAL}OTHER"
-    write_program(programs / "dumpsys", told)
+    script = f"[ $1 = battery ] && cat <<'END' || cat <<'OTHER'\n{battery}END\n{THERMAL}OTHER"
+    write_program(programs / "dumpsys", script)
     for number, khz in enumerate(KHZ):
         core = folder / f"sys/devices/system/cpu/cpu{number}/cpufreq"
         core.mkdir(parents=True)
