@@ -142,7 +142,7 @@ def test_mixing_leaves_the_views_as_they_were_and_their_fingerprint_too() -> Non
     value = "e722a6b3c09e13a07d08ab98e8cb21c45301c633b72f2c42074b44cf9efad151"
     assert ViewPolicy().fingerprint == value == ViewPolicy(mixed=0.5).fingerprint == ViewPolicy(count=3).fingerprint
     prints = [ViewPolicy(**d).fingerprint for d in ({"mixup": 1.0}, {"mixup": 0.2}, {"cutmix": 1.0})]
-    assert len({fingerprint, *prints, ViewPolicy(mixup=1.0, mixed=0.5).fingerprint}) == 5
+    assert len({value, *prints, ViewPolicy(mixup=1.0, mixed=0.5).fingerprint}) == 5
 
 
 def test_a_loader_mixes_pixels_and_labels_alike_in_any_order(shapes) -> None:
