@@ -14,8 +14,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from attar.students.create import check_name, create_student
-from attar.students.families import MEASURED, family_of
+from attar.students.families import family_of
 from attar.students.student import Student
+from attar.students.tested import TARGETS, UNTESTED, summary, tested, where_it_runs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +31,7 @@ class About:
         family: of `attar.students.families`; None if it is of none of them.
         parameters: how many weights it has, the head for `classes` classes with them.
         multiply_adds: for one image of `size` pixels: convolutions and matrix products.
-        measured: whether docs/support.md has every file of it.
+        runs: place -> file -> `yes`, `untested`, or why not, of `attar.students.tested`.
         weights: names of the pretrained weights that timm has of it.
     """
 
@@ -40,7 +41,7 @@ class About:
     family: str | None
     parameters: int
     multiply_adds: int
-    measured: bool
+    runs: dict[str, dict[str, str]]
     weights: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -49,14 +50,14 @@ class About:
 
 
 def about_students(names: Sequence[str] = (), *, classes: int = 100, head: str = "dwsconv") -> Iterator[About]:
-    """What students weigh, one at a time; by default those that were measured.
+    """What students weigh, one at a time; by default those that were tested.
 
     Raises:
         InputError: an unknown name.
     """
     for name in names:
         check_name(name)
-    for name in names or MEASURED:
+    for name in names or tested():
         with torch.device("meta"):
             student = create_student(name, classes, head=head)
         architecture = name.partition(".")[0]
@@ -71,7 +72,7 @@ def about_students(names: Sequence[str] = (), *, classes: int = 100, head: str =
             family_of(name),
             parameters,
             _multiply_adds(student, size),
-            architecture in MEASURED,
+            where_it_runs(name),
             tuple(sorted(tags)),
         )
 
@@ -84,13 +85,12 @@ def _multiply_adds(student: Student, size: int) -> int:
 
 
 def table(students: Sequence[About]) -> Table:
-    """For a person."""
+    """For a person: 80 columns."""
     from rich.table import Table
 
-    shown = Table("timm model", "Size", "Parameters", "GMACs", "Measured", "Weights")
+    shown = Table("timm model", "Size", "Params", "GMACs", *TARGETS, "Weights", box=None, padding=(0, 1, 0, 0))
     shown.columns[0].no_wrap = True
-    shown.columns[0].min_width = 25
-    for column in (*shown.columns[1:4], shown.columns[5]):
+    for column in (*shown.columns[1:4], shown.columns[-1]):
         column.justify = "right"
     for each in students:
         shown.add_row(
@@ -98,7 +98,21 @@ def table(students: Sequence[About]) -> Table:
             str(each.size),
             f"{each.parameters / 1e6:.2f} M",
             f"{each.multiply_adds / 1e9:.2f}",
-            "yes" if each.measured else "no",
+            *(_SHORT.get(word := summary(files), word) for files in each.runs.values()),
             str(len(each.weights) or "none"),
         )
     return shown
+
+
+_SHORT = {UNTESTED: "?", "partly": "part"}
+
+
+def remarks(students: Sequence[About]) -> list[str]:
+    """What does not run, or not whole, with the reason: a line each."""
+    return [
+        f"{each.name}, {target} ({place}): {text}"
+        for each in students
+        for place, files in each.runs.items()
+        for target, text in files.items()
+        if ": " in text
+    ]

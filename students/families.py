@@ -1,4 +1,4 @@
-"""The families of timm's models that attar knows as students, and those of them that docs/support.md measures."""
+"""The families of timm's models that attar knows as students."""
 
 from __future__ import annotations
 
@@ -40,22 +40,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "SwiftFormer": ("swiftformer_*",),
 }
 """Family -> timm name patterns. Other models of timm are tried, with a warning."""
-
-MEASURED = (
-    "mobilenetv3_small_100",
-    "mobilenetv4_conv_small",
-    "mobilenetv3_large_100",
-    "mobilenetv2_100",
-    "tf_efficientnet_lite0",
-    "tf_efficientnet_lite1",
-    "tf_efficientnet_lite2",
-    "mobilenetv4_conv_medium",
-    "mobilenetv4_hybrid_medium",
-    "tf_efficientnet_lite3",
-    "tf_efficientnet_lite4",
-    "mobilenetv4_conv_large",
-)
-"""The students of docs/support.md."""
 
 
 def family_of(name: str) -> str | None:

@@ -79,24 +79,28 @@ def teachers(
 @app.command()
 def students(
     names: Annotated[
-        list[str] | None, typer.Argument(help="timm models; by default those measured here.", show_default=False)
+        list[str] | None, typer.Argument(help="timm models; by default those tested.", show_default=False)
     ] = None,
     classes: Annotated[int, typer.Option(min=1, help="Classes that the head tells apart.")] = 100,
     head: Annotated[str, typer.Option(help="dwsconv, or stock: timm's own.")] = "dwsconv",
     as_json: Json = False,
 ) -> None:
-    """Students: the image size they were made for, parameters, multiply-adds, and pretrained weights.
+    """Students: the image size they were made for, parameters, multiply-adds, where they run, pretrained weights.
 
     Example: `attar students mobilenetv3_large_100 --classes 10000 --head stock`
     """
     from attar.console import say
-    from attar.students.about import about_students, table
+    from attar.students.about import about_students, remarks, table
     from attar.students.families import FAMILIES
 
     rows = list(about_students(names or (), classes=classes, head=head))
     show([each.to_json() for each in rows], as_json, lambda: table(rows))
-    if not names:
-        say("Other families, of which docs/support.md measures none yet (any other model of timm is tried too):")
+    if names:
+        for line in remarks(rows):
+            say(line)
+    else:
+        say("yes: every file of it answers as the student does (docs/support.md). Reasons: attar students NAME.")
+        say("Other families, untested (any other model of timm is tried too):")
         for family, patterns in FAMILIES.items():
             if family not in {each.family for each in rows}:
                 say(f"  {family}: {', '.join(patterns)}")

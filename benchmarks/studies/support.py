@@ -1,7 +1,7 @@
 """Every student family as every target: what converts, in how many partitions, how fast, how large, how true.
 
     python -m attar.benchmarks.studies.support --output runs/support --no-timing   hours on two cores
-    python -m attar.benchmarks.studies.support --output runs/support --page docs/support.md   then, on a quiet machine
+    python -m attar.benchmarks.studies.support --output runs/support --page docs/targets.md   then, on a quiet machine
 
 Each family is trained for an epoch or a few on the solar-cell photos (recipes/elpv.yaml), by their labels: not to be
 good, but so that weights, activations and answers are those of a network that learned something. Then it is exported
@@ -232,7 +232,7 @@ def _file(entry: FileEntry) -> dict[str, Any]:
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """The page, as docs/support.md shows it."""
+    """The page, as docs/targets.md shows it."""
     device, versions = results[0]["times"]["device"], results[0]["times"]["versions"]
     versions = {item.distribution: versions.get(item.distribution) for item in OPTIONAL if item.extra in FORMATS}
     busy = [load for item in results for load in item["times"]["load_average"] if load is not None]
@@ -240,7 +240,7 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# Students and targets",
         "",
-        "Written by `python -m attar.benchmarks.studies.support --page docs/support.md`: every family, trained for an "
+        "Written by `python -m attar.benchmarks.studies.support --page docs/targets.md`: every family, trained for an "
         "epoch or a few on the solar-cell photos (recipes/elpv.yaml), as every target."
         + (f" Not measured here: {', '.join(missing)}." if missing else ""),
         "",

@@ -83,5 +83,5 @@ def _unsupported(soc: str) -> Iterator[None]:
             raise
         raise Unsupported(
             f"the NPU of {soc} does not take {', '.join(kinds)} as the file has it, and the CPU would have to. "
-            f"Choose a student without (docs/support.md), or a format for the CPU"
+            f"Choose a student without (docs/support.md says which), or a format for the CPU"
         ) from None

@@ -6,16 +6,16 @@ import pytest
 
 from attar.errors import InputError
 from attar.pretrained.files import installed_weights, read_state_dict
+from attar.students import tested
 from attar.students.about import about_students
 from attar.students.create import create_student
-from attar.students.families import MEASURED
 
 
 def test_the_figures_are_those_of_the_student() -> None:
     [about] = about_students(["mobilenetv3_small_050"], classes=7, head="stock")
     student = create_student("mobilenetv3_small_050", 7, head="stock")
     assert about.parameters == sum(p.numel() for p in student.parameters()) and about.size == 224
-    assert about.weights == ("lamb_in1k",) and about.family == "MobileNetV3" and not about.measured
+    assert about.weights == ("lamb_in1k",) and about.family == "MobileNetV3"
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ def test_multiply_adds_are_the_published_ones(name: str, millions: int) -> None:
     assert about.multiply_adds / 1e6 == pytest.approx(millions, rel=0.02) and about.size == 224
 
 
-def test_all_that_were_measured_are_listed() -> None:
-    assert [about.name for about in about_students()] == list(MEASURED)
+def test_all_that_were_tested_are_listed() -> None:
+    assert [about.name for about in about_students()] == list(tested.tested())
 
 
 def test_an_unknown_student_is_named() -> None:
