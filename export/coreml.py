@@ -2,8 +2,8 @@
 
 The file takes an RGB image and gives the label and every class's probability. `coreml:fp16` computes in
 half precision; `w8`, `lut6` and `lut4` are the same program with weights stored in 8, 6 or 4 bits; `w8a8`
-has weights and activations of 8 bits, calibrated without a Mac (`attar.export.mil.activations`); and `fp32`
-computes in single precision (which keeps it off the Neural Engine).
+has weights and activations of 8 bits, calibrated without a Mac (`attar.export.mil.activations`), and of `w8a8+fp` some
+layers may stay in half precision; and `fp32` computes in single precision (which keeps it off the Neural Engine).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import math
 import platform
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from attar.bundle import Bundle
 from attar.errors import InputError
 from attar.export.classifier import Classifier
 from attar.export.metadata import about, in_words
-from attar.export.mil.activations import quantize_activations
+from attar.export.mil import activations
+from attar.export.plan import QuantizationPlan, Tools
+from attar.export.ranges import ESTIMATORS
 from attar.export.runners.coreml import COMPUTE_UNITS, CoreMLRunner, ReferenceRunner, check_pixels
 from attar.extras import require
 from attar.files import replacing
@@ -31,13 +33,24 @@ from attar.inference import to_tensor
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
 
-PRECISIONS = ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8")
+PRECISIONS = ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8", "w8a8+fp")
 """What `convert` can write."""
+
+BY_PLAN = ("w8a8", "w8a8+fp")
+"""Precisions that are quantized by plan: `convert` takes the plain one, `attar.export.recovery` finds another."""
 
 INPUT = "image"
 """Name of the image input in a file written here."""
 
-_TARGETS = {"fp32": "iOS15", "fp16": "iOS15", "w8": "iOS16", "lut6": "iOS18", "lut4": "iOS18", "w8a8": "iOS18"}
+_TARGETS = {
+    "fp32": "iOS15",
+    "fp16": "iOS15",
+    "w8": "iOS16",
+    "lut6": "iOS18",
+    "lut4": "iOS18",
+    "w8a8": "iOS18",
+    "w8a8+fp": "iOS18",
+}
 """The oldest system that has what a precision needs: ML programs came with iOS 15, quantized weights with
 iOS 16, one table for a group of channels with iOS 18. Quantized activations came with iOS 17, but signed
 weights of the form before iOS 18 are reported to go wrong on the GPU and the Neural Engine (coremltools#2114),
@@ -58,8 +71,8 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         student: the model, in evaluation mode.
         bundle: its description: labels, preprocessing, metrics.
         precision: one of `PRECISIONS`.
-        calibration: uint8 training images (N, H, W, 3), which `w8a8` takes the ranges of activations from;
-            the other precisions need none.
+        calibration: uint8 training images (N, H, W, 3), which `w8a8` and `w8a8+fp` take the ranges of
+            activations from; the other precisions need none.
         destination: the .mlpackage folder to write.
 
     Raises:
@@ -70,12 +83,63 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         raise InputError(f"coreml:{precision}: choose one of {', '.join(PRECISIONS)}.")
     if len(bundle.labels) != student.architecture["num_classes"]:
         raise InputError(f"{len(bundle.labels)} labels for a student of {student.architecture['num_classes']} classes.")
-    if precision == "w8a8":
+    if precision in BY_PLAN:
+        return ByPlan(student, bundle, precision, calibration).write(QuantizationPlan(), destination)
+    _save(_compressed(_program(student, bundle, precision), precision), bundle, precision, destination)
+
+
+class ByPlan:
+    """A student's files with integer activations, one for each plan; see `attar.export.plan.ByPlan`.
+
+    Args and errors as of `convert`.
+
+    Attributes:
+        layers: names of the operators that a plan may keep in half precision.
+    """
+
+    tools: Tools = ()
+
+    def __init__(self, student: Student, bundle: Bundle, precision: str, calibration: np.ndarray) -> None:
         size = bundle.preprocessing.size
         if not len(calibration):
-            raise InputError("coreml:w8a8: no calibration images, and activations take their ranges from them.")
+            raise InputError(f"coreml:{precision}: no calibration images, and activations take their ranges from them.")
         check_pixels(calibration, (1, size, size, 3))
-    model = _compressed(_program(student, bundle, precision), precision, calibration)
+        self._bundle, self._precision = bundle, precision
+        self._program = _program(student, bundle, precision)
+        self._observed = activations.observe(self._program, _images(calibration))
+        self.layers = activations.layers(activations.program_of(self._program))
+        self._quantized = lru_cache(maxsize=1)(self._quantize)
+
+    def write(self, plan: QuantizationPlan, destination: Path) -> None:
+        """Write the file of a plan."""
+        _save(self._quantized(plan), self._bundle, self._precision, destination)
+
+    def predict(self, plan: QuantizationPlan, images: np.ndarray) -> np.ndarray:
+        """What the file of a plan answers to uint8 images (N, H, W, 3), by the reference evaluator."""
+        program = activations.program_of(self._quantized(plan))
+        (probabilities,) = program.evaluate_batch(_images(images), torch.get_num_threads())
+        return probabilities.squeeze(1).numpy()
+
+    def _quantize(self, plan: QuantizationPlan) -> Any:
+        optimize = require("coremltools.optimize.coreml")
+        ranges = {name: ESTIMATORS[plan.ranges](seen) for name, seen in self._observed.items()}
+        model = activations.quantize_activations(self._program, ranges, plan.keep_float)
+        # However small, a layer's weights must be integers for its arithmetic to be.
+        config = optimize.OpLinearQuantizerConfig(
+            mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
+        )
+        configs = {"conv": config, "linear": config}
+        in_half = dict.fromkeys(plan.keep_float)
+        layers = optimize.OptimizationConfig(op_type_configs=configs, op_name_configs=in_half)
+        return optimize.linear_quantize_weights(model, layers)
+
+
+def _images(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 images (N, H, W, 3) as a program takes them: (N, 1, 3, H, W)."""
+    return to_tensor(pixels).unsqueeze(1)
+
+
+def _save(model: Any, bundle: Bundle, precision: str, destination: Path) -> None:
     _describe(model, bundle, precision)
     with replacing(destination) as folder:
         model.save(str(folder))
@@ -104,8 +168,8 @@ def _program(student: Student, bundle: Bundle, precision: str) -> Any:
     )
 
 
-def _compressed(model: Any, precision: str, calibration: np.ndarray) -> Any:
-    """The program with its weights, and for `w8a8` its activations, stored as `precision` says."""
+def _compressed(model: Any, precision: str) -> Any:
+    """The program with its weights stored as `precision` says."""
     if precision in ("fp32", "fp16"):
         return model
     optimize = require("coremltools.optimize.coreml")
@@ -113,14 +177,6 @@ def _compressed(model: Any, precision: str, calibration: np.ndarray) -> Any:
         # uint8 around 127 is the same numbers as int8, of which see `_TARGETS`.
         config = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="uint8", granularity="per_channel")
         return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(global_config=config))
-    if precision == "w8a8":
-        # However small, a layer's weights must be integers for its arithmetic to be.
-        config = optimize.OpLinearQuantizerConfig(
-            mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
-        )
-        layers = optimize.OptimizationConfig(op_type_configs={"conv": config, "linear": config})
-        model = quantize_activations(model, to_tensor(calibration).unsqueeze(1))
-        return optimize.linear_quantize_weights(model, layers)
     entries = 2 ** int(precision.removeprefix("lut"))
     configs = {}
     for name, weight in optimize.get_weights_metadata(model, weight_threshold=_SMALLEST_TABLED).items():

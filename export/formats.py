@@ -6,14 +6,16 @@
                 dyn8    dynamic range                             lut6    6-bit tables of weights
                 int8    weights and activations                   lut4    4-bit tables of weights
                 int8+fp the same, with the fewest layers          w8a8    weights and activations
-                        in float that its accuracy needs
+                        in float that its accuracy needs          w8a8+fp as litert's int8+fp
     onnx:       fp32    float                            ort:     fp32    ONNX Runtime's own mobile form, float
                 fp16    half-size weights                         int8    the same, integer
                 int8    weights and activations (QDQ)
                 int8+fp as litert's
-    executorch: fp32    float, XNNPACK                            int8    weights and activations
-    qnn:        fp16    half precision                            int8    weights and activations
-                w8a16   weights of 8 bits, activations of 16      each compiled for one chip: `qnn:int8+sm8750`
+    executorch: fp32    float, XNNPACK                   qnn:     fp16    half precision
+                int8    weights and activations                   int8    weights and activations
+                int8+fp as litert's                               int8+fp as litert's
+                                                                  w8a16   weights of 8 bits, activations of 16
+                                                                  each compiled for one chip: `qnn:int8+sm8750`
 
 A new format is a module with `convert` and `open_runner`, and one `Format` in `FORMATS`. Another package adds one by an
 entry point of the group `attar.formats` (docs/extending.md). The module may have `second_opinions` (see
@@ -161,6 +163,7 @@ _OWN = {
             "lut6": WEIGHTS,
             "lut4": SMALL_TABLES,
             "w8a8": INTEGERS,
+            "w8a8+fp": INTEGERS,
         },
         suffix="mlpackage",
         needs=("coremltools",),
@@ -193,7 +196,7 @@ _OWN = {
     "executorch": Format(
         title="ExecuTorch",
         module="attar.export.executorch",
-        precisions={"fp32": FLOAT, "int8": INTEGERS},
+        precisions={"fp32": FLOAT, "int8": INTEGERS, "int8+fp": INTEGERS},
         suffix="pte",
         needs=("executorch", "torchao"),
         evaluator="executorch",

@@ -48,13 +48,19 @@ class Activation:
         return float(self.highs.max())
 
 
+def stride(values: int, images: int) -> int:
+    """Which of a tensor's values of one image are kept: every how manieth."""
+    return max(1, values // -(-SAMPLES // images)) | 1  # odd: it meets every channel
+
+
 def of_image(value: np.ndarray, images: int, channels_last: bool = True) -> Activation:
     """One image's values of a tensor, batch first; `images`: how many there will be."""
     flat = value.ravel()
-    stride = max(1, flat.size // -(-SAMPLES // images)) | 1  # odd: it meets every channel
     ordered = value if channels_last or value.ndim < 3 else np.moveaxis(value, 1, -1)
     channels = ordered.reshape(-1, ordered.shape[-1] if value.ndim else 1)
-    return Activation(flat.min(keepdims=True), flat.max(keepdims=True), flat[::stride].copy(), channels.mean(0))
+    return Activation(
+        flat.min(keepdims=True), flat.max(keepdims=True), flat[:: stride(flat.size, images)].copy(), channels.mean(0)
+    )
 
 
 def joined(parts: list[Activation]) -> Activation:

@@ -53,7 +53,7 @@ class Target:
     @property
     def calibrated(self) -> bool:
         """Whether activations are quantized too, their ranges taken from calibration images."""
-        return self.precision.startswith("int8") or self.precision.endswith(("a8", "a16"))
+        return self.precision.startswith("int8") or self.precision.removesuffix("+fp").endswith(("a8", "a16"))
 
     @property
     def versions(self) -> dict[str, str | None]:

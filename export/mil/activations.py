@@ -6,6 +6,8 @@ passes then put `quantize` and `dequantize` (MIL, iOS17) around convolutions, li
 residual additions: the file has the form that coremltools writes on a Mac, which the Neural Engine
 (A17 Pro, M4 and later) computes in int8.
 
+A layer may stay in half precision, with its weights: nothing is then put around it.
+
 A value is stored as uint8, as Apple's training-time quantizer does it
 (`coremltools.optimize.torch.quantization`): zero point 0 where it is never negative, as after a ReLU, and 128
 otherwise. The image, (x - 128) / 128, then *is* its quantized tensor, and zeros stay zero.
@@ -13,19 +15,42 @@ otherwise. The image, (x - 128) / 128, then *is* its quantized tensor, and zeros
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from attar.export.mil.program import Range, read_program
+from attar.export.mil.program import Program, read_program
+from attar.export.ranges import Activation
 from attar.extras import require
+
+Range = tuple[float, float]
+"""The least and the largest value."""
 
 _LEAST_SCALE = 2.0**-20
 """Of a value that was zero on every image, say; some bits above the least fp16 number."""
 
+_QUANTIZED = ("conv", "linear", "avg_pool", "max_pool", "add")
+"""Operators that coremltools' passes quantize."""
 
-def quantize_activations(model: Any, images: torch.Tensor) -> Any:
+
+def program_of(model: Any) -> Program:
+    """A model (an `MLModel` that was not saved) for the reference evaluator."""
+    return read_program(model.get_spec(), Path(model.weights_dir), "the program to quantize")
+
+
+def observe(model: Any, images: torch.Tensor) -> dict[str, Activation]:
+    """What every value of an ML program holds on images in its own shape, (N, 1, 3, H, W), N >= 1."""
+    return program_of(model).observe(images, torch.get_num_threads())
+
+
+def layers(program: Program) -> tuple[str, ...]:
+    """Names of the operators that may stay in half precision, in the program's order."""
+    return tuple(step.outputs[0] for step in program.steps if step.operator in _QUANTIZED)
+
+
+def quantize_activations(model: Any, ranges: Mapping[str, Range], keep_float: Sequence[str] = ()) -> Any:
     """A copy of an fp16 ML program (an `MLModel`, weights not yet compressed) with int8 activations.
 
     The result of the last `linear`, the logits, stays fp16: 256 steps of logits would make probabilities equal
@@ -33,20 +58,19 @@ def quantize_activations(model: Any, images: torch.Tensor) -> Any:
 
     Args:
         model: the program; it must not be older than iOS17.
-        images: calibration images in the program's own shape, (N, 1, 3, H, W), N >= 1.
+        ranges: of every value by name, as observed; see `coverable`.
+        keep_float: names of operators around which nothing is quantized, of `layers`.
     """
     coreml = require("coremltools.optimize.coreml")
-    program = read_program(model.get_spec(), Path(model.weights_dir), "the program to quantize")
-    ranges = program.ranges(images, torch.get_num_threads())
     stats = {name: dict(zip(("rmin", "rmax"), coverable(extremes))) for name, extremes in ranges.items()}
-    logits = [step.outputs[0] for step in program.steps if step.operator == "linear"][-1:]
+    logits = [step.outputs[0] for step in program_of(model).steps if step.operator == "linear"][-1:]
     uint8 = coreml.OpLinearQuantizerConfig(mode="linear", dtype="uint8", weight_threshold=0)
-    everywhere = coreml.OptimizationConfig(global_config=uint8)
-    but_logits = coreml.OptimizationConfig(global_config=uint8, op_name_configs=dict.fromkeys(logits))
+    before = coreml.OptimizationConfig(global_config=uint8, op_name_configs=dict.fromkeys(keep_float))
+    after = coreml.OptimizationConfig(global_config=uint8, op_name_configs=dict.fromkeys([*logits, *keep_float]))
     passes = [
         _relu6_by_name(),
-        _pass("compression::insert_prefix_quantize_dequantize_pair", config=everywhere, activation_stats=stats),
-        _pass("compression::insert_suffix_quantize_dequantize_pair", config=but_logits, activation_stats=stats),
+        _pass("compression::insert_prefix_quantize_dequantize_pair", config=before, activation_stats=stats),
+        _pass("compression::insert_suffix_quantize_dequantize_pair", config=after, activation_stats=stats),
         _pass("common::dequantize_quantize_pair_elimination"),
     ]
     return require("coremltools.models.utils")._apply_graph_pass(model, passes, model.get_spec().specificationVersion)

@@ -34,7 +34,9 @@ from torch import Tensor
 import attar.export.mil.weights  # noqa: F401  (enters the constant expressions of weights into OPERATORS)
 from attar.console import track
 from attar.errors import InputError, did_you_mean
+from attar.export import ranges
 from attar.export.mil.ops import OPERATORS
+from attar.export.ranges import Activation
 from attar.extras import require
 
 HALF = {
@@ -48,9 +50,6 @@ their inputs' values, or are one arithmetic operation, which torch computes in f
 
 BATCH = 4
 """Images computed at once."""
-
-Range = tuple[float, float]
-"""The least and the largest that a value ever was."""
 
 
 @dataclass(frozen=True)
@@ -119,23 +118,35 @@ class Program:
         """The results for inputs (N, *shape), each with a leading N, under a progress bar if there is a title."""
         return tuple(torch.cat(parts) for parts in zip(*_in_batches(self.evaluate, images, threads, title)))
 
-    def ranges(self, images: Tensor, threads: int = 1, title: str | None = None) -> dict[str, Range]:
-        """What every fractional value of the program, its input included, lies between on images (N, *shape)."""
+    def observe(self, images: Tensor, threads: int = 1, title: str | None = None) -> dict[str, Activation]:
+        """What every fractional value of the program, its input included, holds on images (N, *shape)."""
 
-        def extremes(image: Tensor) -> dict[str, Tensor]:
+        def seen_of(image: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
             values: dict[str, Any] = {self.input: image}
-            seen = {self.input: torch.stack(image.aminmax())}
+            seen = {self.input: _seen(image, len(images))}
             for step in self.steps:
                 results = dict(zip(step.outputs, step(values)))
                 values.update(results)
-                seen |= {name: torch.stack(x.aminmax()) for name, x in results.items() if x.is_floating_point()}
+                seen |= {name: _seen(x, len(images)) for name, x in results.items() if x.is_floating_point()}
                 for name in step.last_use_of:
                     del values[name]
             return seen
 
-        parts = _in_batches(extremes, images, threads, title)
-        seen = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        return {name: (x[:, 0].min().item(), x[:, 1].max().item()) for name, x in seen.items()}
+        parts = _in_batches(seen_of, images, threads, title)
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+
+
+def _seen(value: Tensor, images: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One image's least and largest value, (2,), some of its values, and its channels' means (channels first)."""
+    flat = value.flatten().float()
+    channels = value.float().flatten(2).mean((0, 2)) if value.ndim > 2 else flat
+    return torch.stack(flat.aminmax()), flat[:: ranges.stride(flat.numel(), images)], channels
+
+
+def _joined(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Activation:
+    """Batches of what `_seen` gives of one value."""
+    extremes, values, means = (torch.cat([part[i] for part in parts]).numpy() for i in range(3))
+    return Activation(extremes[:, 0], extremes[:, 1], values.ravel(), means.mean(0))
 
 
 def _in_batches(function: Callable[[Tensor], Any], images: Tensor, threads: int, title: str | None) -> list[Any]:

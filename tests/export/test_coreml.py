@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from attar.bundle import Bundle
 from attar.errors import InputError
 from attar.export import coreml
 from attar.export.metadata import about
-from attar.export.mil.activations import coverable
+from attar.export.mil.activations import coverable, program_of
+from attar.export.plan import RANGES, QuantizationPlan
 from attar.export.runners.coreml import CoreMLRunner, read_spec
 from attar.files import sha256
 from attar.inference import predict, to_tensor
@@ -228,6 +230,45 @@ def test_relu6_belongs_to_its_convolution(tmp_path):
     readers = {name: step.operator for step in program.steps for name in _names(step.inputs)}
     followers = [readers[step.outputs[0]] for step in program.steps if step.operator == "conv"]
     assert followers.count("relu6") == 35
+
+
+@pytest.fixture(scope="module")
+def by_plan(small) -> Any:
+    return coreml.ByPlan(*small, "w8a8+fp", pictures(12))
+
+
+def test_with_every_layer_in_half_precision_the_file_is_the_float_one(by_plan, fp16):
+    images = pictures(12)
+    outputs = by_plan.predict(QuantizationPlan(keep_float=by_plan.layers), images)
+    np.testing.assert_allclose(outputs, coreml.open_runner(fp16).predict(images), atol=2e-3)
+    assert np.abs(by_plan.predict(QuantizationPlan(), images) - outputs).max() > 2e-3
+
+
+def test_what_is_predicted_of_a_plan_is_what_its_file_answers(by_plan, tmp_path):
+    images, plan = pictures(12), QuantizationPlan(ranges="mse", keep_float=by_plan.layers[3:5])
+    by_plan.write(plan, tmp_path / "x.mlpackage")
+    runner = coreml.open_runner(tmp_path / "x.mlpackage")
+    np.testing.assert_array_equal(runner.predict(images), by_plan.predict(plan, images))
+    by_output = {name: step for step in runner.program.steps for name in step.outputs}
+    layers = [step for step in runner.program.steps if step.operator in ("conv", "linear")]
+    floats = {step.outputs[0] for step in layers if by_output[step.inputs["x"].name].operator != "dequantize"}
+    assert floats == {name for name in plan.keep_float if by_output[name].operator in ("conv", "linear")} != set()
+    # The weights of the others are an integer times their channel's scale.
+    assert runner.program.operators["constexpr_blockwise_shift_scale"] == len(layers) - len(floats)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RANGES if kind != "whole"])
+def test_narrower_ranges_make_finer_steps(by_plan, kind):
+    def scales(ranges: str) -> dict[str, float]:
+        steps = program_of(by_plan._quantized(QuantizationPlan(ranges=ranges))).steps
+        # coremltools gives a sum the scale of one of its summands as unit.
+        sums = {step.outputs[0] for step in steps if step.operator == "add"}
+        inputs = {step.inputs["input"].name: step for step in steps if step.operator == "quantize"}
+        return {name: float(step.inputs["scale"]) for name, step in inputs.items() if name not in sums}
+
+    whole, narrow = scales("whole"), scales(kind)
+    ratios = np.array([narrow[name] / whole[name] for name in whole.keys() & narrow])
+    assert len(ratios) > 40 and ratios.max() < 1.001 and (ratios < 0.999).sum() > 10
 
 
 @given(low=st.floats(-1e4, 1e4), high=st.floats(-1e4, 1e4))

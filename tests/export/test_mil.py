@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from attar.errors import InputError
+from attar.export import ranges
 from attar.export.mil import Program, read_program
 from attar.export.mil.ops import OPERATORS
 from attar.export.mil.program import HALF
@@ -678,14 +679,28 @@ def test_operators_on_fp16_tensors_round_once(x, y):
         same(kind, {"values": [x, y], "axis": 1}, {"values": [x.float(), y.float()], "axis": 1})
 
 
-def test_ranges_are_over_every_image_and_every_value():
+def test_every_value_is_observed_on_every_image():
     program = saved(lambda x: mb.mul(x=mb.relu(x=x, name="positive"), y=2.0, name="twice"), (1, 3))
     images = random(11, 1, 3)
     images[4, 0, 1], images[9, 0, 2] = -50.0, 40.0
     for threads in (1, 3):
-        observed = program.ranges(images, threads)
-        assert observed[program.input] == (-50.0, 40.0)
-        assert (observed["positive"], observed["twice"]) == ((0.0, 40.0), (0.0, 80.0))
+        observed = program.observe(images, threads)
+        assert (observed[program.input].low, observed[program.input].high) == (-50.0, 40.0)
+        assert (observed["positive"].low, observed["twice"].high) == (0.0, 80.0)
+        ours, theirs = observed["twice"], 2 * images[:, 0].clamp(0).numpy()
+        np.testing.assert_allclose(ours.lows, theirs.min(1))
+        np.testing.assert_allclose(ours.highs, theirs.max(1))
+        np.testing.assert_allclose(np.sort(ours.values), np.sort(theirs.ravel()))
+        np.testing.assert_allclose(ours.means, theirs.mean(0), rtol=1e-6)
+
+
+def test_channels_means_are_over_photos_and_places():
+    program = saved(lambda x: mb.mul(x=x, y=2.0, name="twice"), (1, 3, 4, 5))
+    images = random(6, 1, 3, 4, 5)
+    expected = ranges.joined([ranges.of_image(2 * image.numpy(), 6, channels_last=False) for image in images])
+    ours = program.observe(images)["twice"]
+    for name in ("lows", "highs", "values", "means"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(expected, name), rtol=1e-6)
 
 
 def test_threads_change_nothing():

@@ -22,10 +22,10 @@ INTEGERS = ["onnx:int8", "onnx:int8+fp"]
 def test_the_targets_are_these():
     assert [
         *("litert:fp32", "litert:fp16", "litert:w8", "litert:dyn8", "litert:int8", "litert:int8+fp"),
-        *("coreml:fp32", "coreml:fp16", "coreml:w8", "coreml:lut6", "coreml:lut4", "coreml:w8a8"),
+        *("coreml:fp32", "coreml:fp16", "coreml:w8", "coreml:lut6", "coreml:lut4", "coreml:w8a8", "coreml:w8a8+fp"),
         *("onnx:fp32", "onnx:fp16", "onnx:int8", "onnx:int8+fp"),
         *("ort:fp32", "ort:int8", "ort:int8+fp"),
-        *("executorch:fp32", "executorch:int8"),
+        *("executorch:fp32", "executorch:int8", "executorch:int8+fp"),
         *("qnn:fp16+sm8750", "qnn:int8+sm8750", "qnn:int8+fp+sm8750", "qnn:w8a16+sm8750"),
     ] == NAMES
     assert {t.file for t in TARGETS if t.precision == "int8"} == {
@@ -39,11 +39,13 @@ def test_the_targets_are_these():
         "litert:int8",
         "litert:int8+fp",
         "coreml:w8a8",
+        "coreml:w8a8+fp",
         "onnx:int8",
         "onnx:int8+fp",
         "ort:int8",
         "ort:int8+fp",
         "executorch:int8",
+        "executorch:int8+fp",
         "qnn:int8+sm8750",
         "qnn:int8+fp+sm8750",
         "qnn:w8a16+sm8750",
