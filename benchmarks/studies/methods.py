@@ -7,7 +7,8 @@ One student (recipes/elpv.yaml's MobileNetV3-small, from scratch), one teacher, 
 Options are the defaults of docs/methods.md, and so are the weights, but for one of `hint` (`_WEIGHTS`), which was tried
 on another split of these photos.
 It drives the command line, one process and one thread a training run, `--jobs` at a time, and continues where it was
-killed.
+killed. What models answered is kept in one file (`--record`): with that file a study goes on on another machine, where
+a teacher of its own is fitted in the same way.
 
 A gain is measured against the same student trained on labels alone with the same seeds. Its interval holds for other
 seeds and other photos (`attar.metrics.two_way_interval`); benchmarks/studies/seeds.py measures how often it does.
@@ -18,7 +19,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -26,10 +29,10 @@ import numpy as np
 from attar import teachers
 from attar.benchmarks.latency.host import describe
 from attar.benchmarks.studies.elpv import RECIPE, SHORT, answers_right, run_attar, settings
-from attar.bundle import read_bundle
+from attar.bundle import Bundle, read_bundle
 from attar.console import say
-from attar.data.photos import labels_of, load_pixels, read_photos
-from attar.files import write_json, write_text
+from attar.data.photos import Photos, labels_of, load_pixels, read_photos
+from attar.files import digest_of, read_json, write_json, write_text
 from attar.inference import predict
 from attar.metrics import bootstrap_interval, correct, two_way_interval
 from attar.provenance import data_of
@@ -70,6 +73,7 @@ def main() -> None:
     """Train what is missing, then write results.json and results.md into the output folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/methods"))
+    parser.add_argument("--record", type=Path, help="what models answered; by default OUTPUT/answers.json")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--method", action="append", choices=METHODS, help="only this one; may be repeated")
@@ -81,19 +85,94 @@ def main() -> None:
     seeds = range(1 if options.short else options.seeds)
     names = [LABELS, *(name for name in options.method or METHODS if name != LABELS)]
     options.output.mkdir(parents=True, exist_ok=True)
-    teacher = options.teacher or options.output / "teacher"
-    if options.teacher:
-        _require_split(teacher, read_recipe(RECIPE, more))
-    elif not (teacher / "bundle.json").is_file():
-        say("teacher")
-        run_attar("teach", RECIPE, "-o", teacher, *settings(more), log=options.output / "teacher.log")
-    with ThreadPoolExecutor(options.jobs) as pool:  # seed by seed: what is there early says something of every method
-        jobs = [(name, seed) for seed in seeds for name in names]
-        list(pool.map(lambda job: _train(job[0], job[1], options.output, teacher, more), jobs))
-    results = measured(options.output, teacher, names, seeds)
+    record = Answers(options.record or options.output / "answers.json")
+    # Seed by seed: what is there early says something of every method.
+    jobs = [Job(name, seed, tuple(more), options.teacher) for seed in seeds for name in names]
+    missing = [job for job in jobs if not record.has(job)]
+    if missing:
+        teacher = _teacher(options.teacher, options.output, more)
+        record.photos = read_photos(data_of(read_bundle(teacher, "teacher").provenance))
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(lambda job: _train(job, options.output, teacher, record), missing))
+    results = measured(record, jobs)
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One student.
+
+    Attributes:
+        more: settings beside the method's.
+        teacher: a bundle that was given, instead of one that is fitted for the study.
+    """
+
+    method: str
+    seed: int
+    more: tuple[str, ...] = ()
+    teacher: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Also of its folder."""
+        return f"{self.method.replace(' + ', '-').replace(' ', '-')}-{self.seed}"
+
+    @property
+    def key(self) -> str:
+        """What it is trained anew for when it changes."""
+        given = read_bundle(self.teacher, "teacher").fingerprint if self.teacher and self.method != LABELS else None
+        return digest_of([METHODS[self.method], list(self.more), given])[:16]
+
+
+class Answers:
+    """Which validation photos models answer rightly, in a file, so that a study can go on on another machine.
+
+    Attributes:
+        photos: what is answered, once a model has to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.photos: Photos | None = None
+        self._path, self._lock = path, Lock()
+        self._rows: dict[str, Any] = read_json(path) if path.is_file() else {}
+
+    def has(self, job: Job) -> bool:
+        """Whether a student's answers are there."""
+        return bool(self._rows.get(job.name, {}).get("key") == job.key)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._rows
+
+    def right(self, name: str) -> np.ndarray:
+        """Whether a model is right, 0.0 or 1.0 for each photo."""
+        row = self._rows[name]
+        bits = np.frombuffer(bytes.fromhex(row["right"]), np.uint8)
+        return np.unpackbits(bits, count=row["photos"]).astype(float)
+
+    def about(self, names: Sequence[str], key: str) -> list[Any]:
+        """What is said of some models, without what they share."""
+        return sorted({self._rows[name][key] for name in names})
+
+    def put(self, name: str, key: str, right: np.ndarray, **about: Any) -> None:
+        """Keep a model's answers."""
+        with self._lock:
+            bits = np.packbits(right.astype(bool)).tobytes().hex()
+            self._rows[name] = {"key": key, "cpu": describe()["cpu"], **about, "photos": len(right), "right": bits}
+            write_json(self._path, dict(sorted(self._rows.items())))
+
+
+def _teacher(given: Path | None, output: Path, more: list[str]) -> Path:
+    """The teacher's bundle, fitted where it is not there yet."""
+    if given:
+        _require_split(given, read_recipe(RECIPE, more))
+        return given
+    teacher = output / "teacher"
+    if not (teacher / "bundle.json").is_file():
+        say("teacher")
+        run_attar("teach", RECIPE, "-o", teacher, *settings(more), log=output / "teacher.log")
+    return teacher
 
 
 def _require_split(teacher: Path, recipe: Recipe) -> None:
@@ -106,57 +185,69 @@ def _require_split(teacher: Path, recipe: Recipe) -> None:
         )
 
 
-def _train(name: str, seed: int, output: Path, fitted: Path, more: list[str]) -> None:
-    bundle = _folder(output, name, seed)
-    if (bundle / "bundle.json").is_file():
-        return
-    teacher = [] if name == LABELS else ["--teacher", fitted, "--cache", output / "teacher-cache"]
-    log = output / f"{bundle.name}.log"
-    run_attar("distill", RECIPE, "-o", bundle, "--seed", seed, *teacher, *settings([*METHODS[name], *more]), log=log)
-    say(f"{name}, seed {seed}: {100 * read_bundle(bundle).metrics['top1']:.1f}%")
+def _train(job: Job, output: Path, teacher: Path, record: Answers) -> None:
+    bundle, fitted = output / job.name, None
+    if job.method != LABELS:
+        fitted = read_bundle(teacher, "teacher")
+        _judge_teacher(fitted, record)
+    if not (bundle / "bundle.json").is_file():
+        taught = ["--teacher", teacher, "--cache", output / "teacher-cache"] if fitted else []
+        words = ["-o", bundle, "--seed", job.seed, *taught, *settings([*METHODS[job.method], *job.more])]
+        run_attar("distill", RECIPE, *words, log=output / f"{job.name}.log")
+        say(f"{job.method}, seed {job.seed}: {100 * read_bundle(bundle).metrics['top1']:.1f}%")
+    assert record.photos is not None
+    teacher_name = f"teacher {fitted.fingerprint[:12]}" if fitted else ""
+    record.put(job.name, job.key, answers_right(bundle, record.photos), teacher=teacher_name)
 
 
-def _folder(output: Path, name: str, seed: int) -> Path:
-    return output / f"{name.replace(' + ', '-').replace(' ', '-')}-{seed}"
+_judging = Lock()
 
 
-def measured(output: Path, teacher: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+def _judge_teacher(fitted: Bundle, record: Answers) -> None:
+    name = f"teacher {fitted.fingerprint[:12]}"
+    with _judging:
+        if name not in record:
+            assert record.photos is not None
+            pixels = load_pixels(record.photos.val, fitted.preprocessing)
+            right = correct(predict(teachers.load(fitted), pixels), labels_of(record.photos.val))
+            record.put(name, "", right, teacher=f"{fitted.name} at {fitted.preprocessing.size} px")
+
+
+def measured(record: Answers, jobs: Sequence[Job]) -> dict[str, Any]:
     """Every student on the validation photos, held against the one trained on labels, photo by photo."""
-    fitted = read_bundle(teacher, "teacher")
-    photos = read_photos(data_of(fitted.provenance))
-    right = correct(
-        predict(teachers.load(fitted), load_pixels(photos.val, fitted.preprocessing)), labels_of(photos.val)
-    )
-    by_method = {
-        name: np.stack([answers_right(_folder(output, name, seed), photos) for seed in seeds]) for name in names
-    }
-    student = read_bundle(_folder(output, LABELS, seeds[0]), "student")
+    by_method: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_method.setdefault(job.method, []).append(job)
+    answers = {name: np.stack([record.right(job.name) for job in own]) for name, own in by_method.items()}
+    taught = [job.name for job in jobs if job.method != LABELS]
     rows = []
-    for name, answers in by_method.items():
-        gain = answers - by_method[LABELS]
+    for name, right in answers.items():
+        gain = right - answers[LABELS]
         rows.append(
             {
                 "method": name,
                 "settings": list(METHODS[name]),
-                "top1": answers.mean(1).tolist(),
+                "top1": right.mean(1).tolist(),
                 "gain": float(gain.mean()),
                 "gain_interval": list(two_way_interval(gain)),
             }
         )
+    student = read_recipe(RECIPE, list(jobs[0].more)).student
     return {
-        "photos": len(photos.val),
+        "photos": answers[LABELS].shape[1],
         "student": student.name,
-        "size": student.preprocessing.size,
-        "epochs": student.provenance["recipe"]["student"]["epochs"],
-        "device": describe(),
-        "teacher": {
-            "name": fitted.name,
-            "size": fitted.preprocessing.size,
-            "top1": float(right.mean()),
-            "interval": list(bootstrap_interval(right)),
-        },
+        "size": student.size,
+        "epochs": student.epochs,
+        "cpu": record.about([job.name for job in jobs], "cpu"),
+        "teachers": [_about_teacher(record, name) for name in record.about(taught, "teacher")],
         "rows": rows,
     }
+
+
+def _about_teacher(record: Answers, name: str) -> dict[str, Any]:
+    right = record.right(name)
+    [title] = record.about([name], "teacher")
+    return {"name": title, "top1": float(right.mean()), "interval": list(bootstrap_interval(right))}
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -167,16 +258,20 @@ def markdown(results: dict[str, Any]) -> str:
         low, high = (100 * value for value in row["gain_interval"])
         gain = "" if row["method"] == LABELS else f"{100 * row['gain']:+.1f} [{low:+.1f}, {high:+.1f}]"
         lines.append(f"| {row['method']} | {100 * np.mean(row['top1']):.1f} | {each} | {gain} |")
-    teacher, device = results["teacher"], results["device"]
-    low, high = (100 * value for value in teacher["interval"])
+    several = len(results["teachers"]) > 1
     lines += [
         "",
         f"{results['student']}, {results['size']} px, {results['epochs']} epochs; top-1 on {results['photos']} "
-        f"validation photos. Teacher: {teacher['name']} at {teacher['size']} px, {100 * teacher['top1']:.1f}% "
-        f"[{low:.1f}, {high:.1f}]. Brackets: 95% intervals, of gains over seeds and photos. Trained on "
-        f"{device['cpu']}, {device['cores']} cores.",
+        f"validation photos. Teacher{'s, fitted alike' if several else ''}: "
+        f"{'; '.join(map(_in_words, results['teachers']))}. Brackets: 95% intervals, of gains over seeds and photos. "
+        f"Trained on {' and '.join(results['cpu'])}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _in_words(teacher: dict[str, Any]) -> str:
+    low, high = (100 * value for value in teacher["interval"])
+    return f"{teacher['name']}, {100 * teacher['top1']:.1f}% [{low:.1f}, {high:.1f}]"
 
 
 if __name__ == "__main__":

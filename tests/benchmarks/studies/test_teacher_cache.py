@@ -76,13 +76,31 @@ def test_the_table_of_methods_shows_gains_with_their_intervals() -> None:
         {"method": LABELS, "top1": [0.8, 0.82], "gain": 0.0, "gain_interval": [0.0, 0.0]},
         {"method": "kd", "top1": [0.79, 0.8], "gain": -0.015, "gain_interval": [-0.03, 0.01]},
     ]
-    teacher = {"name": "t", "size": 160, "top1": 0.87, "interval": [0.85, 0.9]}
-    page = methods.markdown(
-        {"rows": rows, "teacher": teacher, "photos": 656, "student": "s", "size": 128, "epochs": 24, "device": DEVICE}
-    )
+    teacher = {"name": "t at 160 px", "top1": 0.87, "interval": [0.85, 0.9]}
+    about = {"photos": 656, "student": "s", "size": 128, "epochs": 24, "cpu": ["one CPU", "another"]}
+    page = methods.markdown({"rows": rows, "teachers": [teacher], **about})
     assert "| labels alone | 81.0 | 80.0, 82.0 |  |" in page
-    assert "| kd | 79.5 | 79.0, 80.0 | -1.5 [-3.0, +1.0] |" in page and "a CPU, 2 cores" in page
+    assert "| kd | 79.5 | 79.0, 80.0 | -1.5 [-3.0, +1.0] |" in page and "one CPU and another." in page
     assert "Teacher: t at 160 px, 87.0% [85.0, 90.0]." in page
+    assert "Teachers, fitted alike: t at" in methods.markdown({"rows": rows, "teachers": [teacher] * 2, **about})
+
+
+def test_a_study_goes_on_from_what_models_answered(tmp_path: Path) -> None:
+    jobs = [methods.Job(name, seed) for name in (LABELS, "kd") for seed in (0, 1)]
+    right = np.random.default_rng(0).random((4, 35)) < 0.8
+    record = methods.Answers(tmp_path / "answers.json")
+    record.put("teacher f", "", right[0], teacher="t at 160 px")
+    for job, row in zip(jobs, right):
+        assert not record.has(job)
+        record.put(job.name, job.key, row, teacher="" if job.method == LABELS else "teacher f")
+    again = methods.Answers(tmp_path / "answers.json")
+    assert all(again.has(job) for job in jobs)
+    assert not again.has(methods.Job("kd", 0, ("student.epochs=3",))) and not again.has(methods.Job("dkd", 0))
+    results = methods.measured(again, jobs)
+    assert results["photos"] == 35 and len(results["cpu"]) == 1
+    assert [row["top1"] for row in results["rows"]] == [right[:2].mean(1).tolist(), right[2:].mean(1).tolist()]
+    assert results["rows"][1]["gain"] == pytest.approx(right[2:].mean() - right[:2].mean())
+    assert results["teachers"][0]["name"] == "t at 160 px" and results["teachers"][0]["top1"] == right[0].mean()
 
 
 def test_a_teacher_of_another_split_has_seen_the_photos_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
