@@ -7,6 +7,7 @@ stay float. Files for CPUs and for Qualcomm's NPU differ in their operators and 
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,7 +70,9 @@ class Quantization:
             source.write_bytes(self._prepared)
             settings = (self._for_npu if self._device.npu else self._for_cpu)(source, self._overrides(plan), kept)
             quantization.quantize(str(source), str(quantized), settings)
-            return quantized.read_bytes()
+            model = require("onnx").load(quantized)
+        _join_hard_swish(model)
+        return bytes(model.SerializeToString())
 
     def _for_cpu(self, source: Path, overrides: dict[str, Any], kept: list[str]) -> Any:
         quantization = require("onnxruntime.quantization")
@@ -109,7 +112,7 @@ class Quantization:
         with tempfile.TemporaryDirectory() as folder:
             plain, prepared, fused = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "fused"))
             plain.write_bytes(content)
-            # Optimizing takes HardSwish apart, and the NPU computes its parts wrongly where they stay float.
+            # Optimizing takes HardSwish apart: its parts are quantized, which CPUs need.
             require("onnxruntime.quantization.shape_inference").quant_pre_process(
                 str(plain), str(prepared), skip_optimization=self._device.npu
             )
@@ -171,6 +174,24 @@ class Quantization:
                 return next(first, None)
 
         return Reader()
+
+
+def _join_hard_swish(model: Any) -> None:
+    """Write x * HardSigmoid(x), where it stayed float, as HardSwish again: the NPU computes the parts wrongly."""
+    halves = {node.output[0]: node for node in model.graph.node if node.op_type == "HardSigmoid"}
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    for node in [node for node in model.graph.node if node.op_type == "Mul"]:
+        half = next((halves[name] for name in node.input if name in halves), None)
+        if half and {*node.input} == {half.input[0], half.output[0]} and _is_of_hard_swish(half):
+            node.CopyFrom(require("onnx.helper").make_node("HardSwish", half.input, node.output, name=node.name))
+            if readers[half.output[0]] == 1:
+                model.graph.node.remove(half)
+
+
+def _is_of_hard_swish(node: Any) -> bool:
+    """Whether a HardSigmoid is max(0, min(1, x / 6 + 1 / 2)). Its defaults are others."""
+    given = {attribute.name: attribute.f for attribute in node.attribute}
+    return abs(given.get("alpha", 0.2) - 1 / 6) < 1e-6 and given.get("beta", 0.5) == 0.5
 
 
 def observe(model: Any, images: np.ndarray) -> dict[str, ranges.Activation]:

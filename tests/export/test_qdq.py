@@ -126,6 +126,18 @@ def test_with_every_layer_float_the_file_is_the_students(made, content, images, 
     np.testing.assert_allclose(answers(floats, images), answers(content, images), atol=1e-4)
 
 
+def test_a_hard_swish_that_stays_float_is_one_operator(made):
+    def kinds(*layers: str) -> list[str]:
+        return [node.op_type for node in made(CPU, QuantizationPlan(keep_float=layers))[1].graph.node]
+
+    quantization, _ = made(CPU, QuantizationPlan())
+    whole, none = kinds(*quantization.layers), kinds()
+    assert whole.count("HardSwish") > 10 and "HardSwish" not in none
+    # Squeeze-excites have hard sigmoids of their own.
+    assert whole.count("HardSigmoid") == none.count("HardSigmoid") - whole.count("HardSwish") > 5
+    assert kinds(quantization.layers[0]).count("HardSwish") == 1  # of the first convolution
+
+
 @pytest.mark.parametrize("device", [CPU, NPU, WIDE], ids=["cpu", "npu", "wide"])
 def test_the_integers_answer_nearly_as_the_student(made, content, images, device):
     quantization, _ = made(device, QuantizationPlan())

@@ -16,7 +16,7 @@ from attar import students
 from attar.benchmarks.predict import open_model
 from attar.data.photos import load_pixels
 from attar.errors import GateError, MissingExtra, Unsupported
-from attar.export import qnn
+from attar.export import onnx, qnn
 from attar.export.export import export_student
 from attar.export.manifest import Manifest, read_manifest
 from attar.export.npu import emulator
@@ -25,6 +25,7 @@ from attar.export.plan import QuantizationPlan
 from attar.export.runners import open_runner
 from attar.export.targets import Target, parse_targets, require_targets
 from attar.export.verify import OPINION_PHOTOS, _emulable, check, student_reference, verify
+from attar.inference import predict
 from helpers.small import DROP
 
 TARGETS = ["onnx:fp32", "onnx:int8", "qnn:fp16", "qnn:int8", "qnn:w8a16", "qnn:int8+sm8650"]
@@ -157,6 +158,15 @@ def test_layers_may_stay_in_half_precision(bundle, photos, tmp_path):
         assert np.abs(by_plan.predict(plan, reference.pixels) - outputs).mean() < 0.1
         away.append(np.abs(outputs - reference.probabilities).max())
     assert away[1] < 0.05 and away[1] < away[0]
+
+
+@pytest.mark.slow
+def test_an_onnx_file_with_layers_in_float_is_right_on_the_npu_too(bundle, photos, tmp_path):
+    pixels = load_pixels(photos.train[:12], bundle.preprocessing)
+    by_plan = onnx.ByPlan(students.load(bundle), bundle, "int8+fp", pixels)
+    by_plan.write(QuantizationPlan(keep_float=by_plan.layers), tmp_path / "model.onnx")
+    outputs = emulator.NpuRunner(tmp_path / "model.onnx").predict(pixels)
+    assert np.abs(outputs - predict(students.load(bundle), pixels)).max() < 0.05
 
 
 # --- the compiler --------------------------------------------------------------------------------
