@@ -9,6 +9,7 @@ from timm.layers import HardSwish, LayerScale2d
 
 from attar import students
 from attar.export import litert
+from attar.export.artifact_cache import kept_in
 from attar.export.capture_output import captured
 from attar.export.formats import FORMATS
 from attar.export.tflite import graph
@@ -46,8 +47,9 @@ def made(request, tmp_path_factory):
         student.network.get_submodule("head.classifier").weight.mul_(3 / largest)  # probabilities that are not all 1/3
     folder = tmp_path_factory.mktemp("student")
     bundle = students.save(student, folder / "b", labels=("a", "b", "c"), preprocessing=Preprocessing(SIDE))
-    for precision in PRECISIONS:
-        with captured():
+    (folder / "shared").mkdir()
+    with kept_in(folder / "shared"), captured():
+        for precision in PRECISIONS:
             litert.convert(student, bundle, precision, pixels(24), folder / f"{precision}.tflite")
     with torch.no_grad():
         return student, bundle, folder, torch.softmax(student(images), 1).numpy()
@@ -97,7 +99,7 @@ def test_the_image_input_is_exact(made):
     student, bundle, folder, _ = made
     every = np.arange(3 * SIDE * SIDE, dtype=np.uint8).reshape(1, SIDE, SIDE, 3)
     for precision, inner in (("fp32", (every.astype(np.float32) - 128) / 128), ("int8", (every ^ 128).view(np.int8))):
-        with captured():
+        with kept_in(folder / "shared"), captured():
             bare = interpreter(litert.convert_network(student, bundle, precision, pixels(24)))
         bare.set_tensor(bare.get_input_details()[0]["index"], inner)
         bare.invoke()
