@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from attar import spellings, yaml_text
 from attar.data.photos import DataSpec
@@ -37,7 +47,8 @@ class DataPart(_Strict):
     """Where the photos are: a path, or a source that comes with a package; and photos without labels, if any."""
 
     path: str | None = Field(None, description="a folder, a CSV, tar shards or tables: docs/data.md")
-    source: str | None = Field(None, description="photos that come with a package instead: digits, elpv")
+    source: str | None = Field(None, description="photos that come with a package instead: digits, elpv, han")
+    options: dict[str, int | bool] | None = Field(None, description="of source han: docs/han.md")
     unlabelled: str | None = Field(None, description="photos for a student that reads no labels, laid out likewise")
     val_fraction: float = Field(0.25, gt=0, lt=1, description="share held out, where the photos have no split")
     seed: int = Field(0, ge=0, lt=1 << 63, description="of that split")
@@ -48,7 +59,15 @@ class DataPart(_Strict):
     def _one(self) -> DataPart:
         if self.path and self.source:
             raise ValueError("give either path or source, not both")
+        if self.options is not None and self.source != "han":
+            raise ValueError("options are those of source han")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_no_options(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe without options is the one it was before there were any."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if key != "options" or value is not None}
 
     def spec(self, path: Path | str) -> DataSpec:
         """What `attar.data.photos.read_photos` takes, for the photos at `path`."""

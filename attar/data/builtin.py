@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,15 +69,26 @@ def elpv(folder: Path) -> Path:
     return target
 
 
-SOURCES: dict[str, Callable[[Path], Path]] = {"digits": digits, "elpv": elpv}
+def han(folder: Path, **options: object) -> Path:
+    """Han characters, drawn in the typefaces of this machine: `attar.data.han`."""
+    from attar.data.han import write
+
+    return write(folder, options)
 
 
-def write_source(name: str, folder: Path) -> Path:
-    """Write the photos of source `name` under `folder`; returns what `DataSpec.path` should be."""
+SOURCES: dict[str, Callable[..., Path]] = {"digits": digits, "elpv": elpv, "han": han}
+
+
+def write_source(name: str, folder: Path, options: Mapping[str, object] | None = None) -> Path:
+    """Write the photos of source `name` under `folder`; returns what `DataSpec.path` should be.
+
+    Args:
+        options: of the source, if it has any.
+    """
     if name not in SOURCES:
         raise InputError(f"data source {name!r}: unknown ({', '.join(SOURCES)}).{did_you_mean(name, SOURCES)}")
     folder.mkdir(parents=True, exist_ok=True)
-    return SOURCES[name](folder)
+    return SOURCES[name](folder, **(options or {}))
 
 
 def photos_of(
@@ -94,7 +105,7 @@ def photos_of(
     """
     require_photos(data)
     with distributed.first_goes_first():
-        path = write_source(data.source, folder) if data.source else Path(data.path or "")
+        path = write_source(data.source, folder, data.options) if data.source else Path(data.path or "")
         photos = read_photos(replace(data.spec(path), keep=str(keep) if keep else None), thorough)
         photos = warned_of(photos, fit)
     for line in photos.block():
