@@ -27,17 +27,18 @@ from attar.files import digest_of, sha256
 VERSION = 1
 _WAIT_SECONDS = 30.0
 
-_TABLES = """
-CREATE TABLE records (
-  id TEXT PRIMARY KEY, run TEXT NOT NULL, sha256 TEXT NOT NULL, device TEXT NOT NULL, target TEXT NOT NULL,
-  measured TEXT NOT NULL, content TEXT NOT NULL
-) STRICT;
-CREATE TABLE tags (tag TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY (tag, run)) STRICT;
-CREATE TABLE places (sha256 TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (sha256, path)) STRICT;
-CREATE INDEX records_of_file ON records (sha256, device);
-CREATE TRIGGER records_stay BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'records are only added'); END;
-CREATE TRIGGER records_are_kept BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'records are only added'); END;
-"""
+_TABLES = (
+    """CREATE TABLE records (
+      id TEXT PRIMARY KEY, run TEXT NOT NULL, sha256 TEXT NOT NULL, device TEXT NOT NULL, target TEXT NOT NULL,
+      measured TEXT NOT NULL, content TEXT NOT NULL
+    ) STRICT""",
+    "CREATE TABLE tags (tag TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY (tag, run)) STRICT",
+    "CREATE TABLE places (sha256 TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (sha256, path)) STRICT",
+    "CREATE INDEX records_of_file ON records (sha256, device)",
+    "CREATE TRIGGER records_stay BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'records are only added'); END",
+    "CREATE TRIGGER records_are_kept BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'records are only added'); END",
+    f"PRAGMA user_version = {VERSION}",
+)
 
 
 @dataclass(frozen=True)
@@ -144,16 +145,29 @@ def device_key(device: dict[str, Any]) -> str:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is no database of measurements; make one of an empty file."""
+    if _is_empty(connection, path, "BEGIN"):
+        # Another process may make it at this moment, so with the lock for writing it is asked again.
+        if _is_empty(connection, path, "BEGIN IMMEDIATE"):
+            for statement in _TABLES:
+                connection.execute(statement)
+        connection.commit()
+    elif problem := _problem(connection):
+        raise InputError(f"{path}: damaged ({problem}). Take a copy of it from before.")
+
+
+def _is_empty(connection: sqlite3.Connection, path: Path, begin: str) -> bool:
+    """Whether nothing is in a file yet, as it is at one moment: the transaction that it begins goes on if so."""
+    connection.execute(begin)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if version > VERSION:
         raise InputError(f"{path}: made by a newer attar (version {version}; this one reads {VERSION}). Update attar.")
     if version == 0 and tables:
         raise InputError(f"{path}: an SQLite file of something else. Name another one with --history.")
-    if version and (problem := _problem(connection)):
-        raise InputError(f"{path}: damaged ({problem}). Take a copy of it from before.")
-    if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+    if version or begin == "BEGIN":
+        connection.rollback()
+    return not version
 
 
 def _problem(connection: sqlite3.Connection) -> str:

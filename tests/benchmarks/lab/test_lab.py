@@ -442,8 +442,8 @@ class Client:
 
 
 @contextmanager
-def serving(laboratory: Laboratory, assets: Assets, bounds: Bounds = BOUNDS, **how: Any) -> Iterator[Client]:
-    config = make_config(make_app(laboratory, assets, TOKEN, **how), bounds=bounds, lifespan="on")
+def serving(laboratory: Laboratory, runtimes: Assets, bounds: Bounds = BOUNDS, **how: Any) -> Iterator[Client]:
+    config = make_config(make_app(laboratory, runtimes, TOKEN, **how), bounds=bounds, lifespan="on")
     server = uvicorn.Server(config)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -460,7 +460,7 @@ def serving(laboratory: Laboratory, assets: Assets, bounds: Bounds = BOUNDS, **h
 
 
 @pytest.fixture(scope="module")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Assets:
+def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Assets:
     """Files of the right names in place of the runtimes: no browser loads them here."""
     folder = tmp_path_factory.mktemp("assets")
     for file in assets.FILES:
@@ -476,8 +476,8 @@ def laboratory(tmp_path: Path) -> Laboratory:
 
 
 @pytest.fixture
-def client(laboratory: Laboratory, assets: Assets) -> Iterator[Client]:
-    with serving(laboratory, assets) as client:
+def client(laboratory: Laboratory, runtimes: Assets) -> Iterator[Client]:
+    with serving(laboratory, runtimes) as client:
         yield client
 
 
@@ -650,9 +650,9 @@ def test_of_a_closed_tab_only_enough_is_kept(
     assert client.post(f"{client.measure()}/done", DONE)[0] == 200  # and the lab goes on
 
 
-def test_a_device_that_falls_silent_is_ended(tmp_path: Path, assets: Assets) -> None:
+def test_a_device_that_falls_silent_is_ended(tmp_path: Path, runtimes: Assets) -> None:
     laboratory = Laboratory(plan(), tmp_path, patience=0.5)
-    with serving(laboratory, assets) as client:
+    with serving(laboratory, runtimes) as client:
         session = client.measure()
         end = time.monotonic() + 10
         while not laboratory.records and time.monotonic() < end:
@@ -719,16 +719,16 @@ def test_connections_that_ask_nothing_stop_nobody(client: Client, say: bytes) ->
         assert not closed(held[-1], 0.1)
 
 
-def test_an_address_takes_no_other_addresss_place(laboratory: Laboratory, assets: Assets) -> None:
-    with serving(laboratory, assets, Bounds(in_all=8, per_address=4)) as client:
+def test_an_address_takes_no_other_addresss_place(laboratory: Laboratory, runtimes: Assets) -> None:
+    with serving(laboratory, runtimes, Bounds(in_all=8, per_address=4)) as client:
         other = socket.create_connection(("127.0.0.1", client.port), timeout=20, source_address=("127.0.0.2", 0))
         with other, connected(client, 6) as held:
             assert [closed(each, 0.2) for each in held] == [True, True, False, False, False, False]
             assert not closed(other, 0.1)
 
 
-def test_who_is_being_served_makes_no_room_for_who_is_not(laboratory: Laboratory, assets: Assets) -> None:
-    with serving(laboratory, assets, Bounds(per_address=3)) as client:
+def test_who_is_being_served_makes_no_room_for_who_is_not(laboratory: Laboratory, runtimes: Assets) -> None:
+    with serving(laboratory, runtimes, Bounds(per_address=3)) as client:
         name = client.begin()
         body = json.dumps(ready(0)).encode()
         head = f"POST /{TOKEN}/{name}/ready HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -750,9 +750,9 @@ def test_who_is_being_served_makes_no_room_for_who_is_not(laboratory: Laboratory
     ],
     ids=["silent", "half a head", "an answer", "an answer before the body"],
 )
-def test_who_takes_its_time_is_hung_up_on(laboratory: Laboratory, assets: Assets, say: bytes) -> None:
+def test_who_takes_its_time_is_hung_up_on(laboratory: Laboratory, runtimes: Assets, say: bytes) -> None:
     """Also one that sends a little now and then: the time is for the whole head, and an unread body buys none."""
-    with serving(laboratory, assets, Bounds(idle=0.5)) as client, connected(client, 1, say) as [slow]:
+    with serving(laboratory, runtimes, Bounds(idle=0.5)) as client, connected(client, 1, say) as [slow]:
         begin = time.monotonic()
         try:
             while time.monotonic() - begin < 8:
@@ -765,12 +765,12 @@ def test_who_takes_its_time_is_hung_up_on(laboratory: Laboratory, assets: Assets
 
 
 def test_a_body_that_drips_is_not_waited_for(
-    laboratory: Laboratory, assets: Assets, monkeypatch: pytest.MonkeyPatch
+    laboratory: Laboratory, runtimes: Assets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_BODY_SECONDS", 0.4)
     head = f"POST /{TOKEN}/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with (
-        serving(laboratory, assets) as client,
+        serving(laboratory, runtimes) as client,
         connected(client, 1, f"{head}Content-Length: 1000\r\n\r\n".encode()) as [slow],
     ):
         for _ in range(6):
@@ -844,10 +844,10 @@ def test_what_cannot_be_written_can_be_sent_again(client: Client, laboratory: La
     assert client.post(f"{session}/done", DONE)[0] == 200 and len(record.read(laboratory.output)) == 3
 
 
-def test_what_is_sent_again_is_in_the_history_once(tmp_path: Path, assets: Assets) -> None:
+def test_what_is_sent_again_is_in_the_history_once(tmp_path: Path, runtimes: Assets) -> None:
     history, output = tmp_path / "lab.sqlite", tmp_path / "run"
     output.write_text("a file where the folder should be")
-    with serving(Laboratory(plan(), output, keep=Keeper(Tracking(history, "v1")).keep), assets) as client:
+    with serving(Laboratory(plan(), output, keep=Keeper(Tracking(history, "v1")).keep), runtimes) as client:
         session = client.measure()
         assert client.post(f"{session}/done", DONE)[0] == 507
         output.unlink()
@@ -897,9 +897,9 @@ def test_a_baseline_that_is_not_there_is_told_before_anybody_measures(tmp_path: 
         Keeper(Tracking(tmp_path / "lab.sqlite", against="v1"))
 
 
-def test_once_a_device_has_finished_the_server_is_told(tmp_path: Path, assets: Assets) -> None:
+def test_once_a_device_has_finished_the_server_is_told(tmp_path: Path, runtimes: Assets) -> None:
     finished: list[bool] = []
-    with serving(Laboratory(plan(), tmp_path), assets, after=lambda: finished.append(True)) as client:
+    with serving(Laboratory(plan(), tmp_path), runtimes, after=lambda: finished.append(True)) as client:
         session = client.measure()
         client.post(f"{session}/closed", {})
         client.post(f"{session}/done", DONE)
@@ -953,11 +953,11 @@ def test_the_lock_pins_every_package_by_its_hash_and_names_no_registry() -> None
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch, assets: Assets, small: Any) -> Callable[..., list[bytes]]:
+def shown(monkeypatch: pytest.MonkeyPatch, runtimes: Assets, small: Any) -> Callable[..., list[bytes]]:
     """Run the lab itself; its server answers one request, and ends. Returns what it answered."""
     from attar.benchmarks.lab import serve as module
 
-    monkeypatch.setattr(module, "find", lambda: assets)
+    monkeypatch.setattr(module, "find", lambda: runtimes)
 
     def run(tmp_path: Path, *, tls: bool = False, **how: Any) -> list[bytes]:
         answers: list[bytes] = []

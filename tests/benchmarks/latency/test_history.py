@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,20 @@ def _add(path: Path, first: int) -> None:
     with opened(path, create=True) as lab:
         for number in range(first, first + 10):
             lab.add([made(f"run {number}")], ["v1"])
+
+
+def test_many_that_make_it_at_once_make_one(tmp_path: Path) -> None:
+    """Each opens the same new file; sixty times, since what goes wrong takes an unlucky moment."""
+
+    def opened_once(path: Path) -> int:
+        barrier.wait()
+        with opened(path, create=True) as lab:
+            return len(lab.records())
+
+    barrier = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(60):
+            assert list(pool.map(opened_once, [tmp_path / f"{number}.sqlite"] * 4)) == [0] * 4
 
 
 def test_two_processes_add_at_once(tmp_path: Path) -> None:
