@@ -22,7 +22,7 @@ demo: $(READY)
 	$(BIN)/attar quickstart
 
 test: lint
-	$(BIN)/pytest -n auto --dist loadfile -m "not optional" --durations=40
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not optional" --durations=40
 
 test-optional: $(OPTIONAL)/.ready
 	$(OPTIONAL)/bin/python -m pytest -m optional

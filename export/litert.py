@@ -66,6 +66,7 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
     """
     if precision in BY_PLAN:
         return ByPlan(student, bundle, precision, calibration).write(QuantizationPlan(), destination)
+    _check_labels(bundle)
     content = convert_network(student, bundle, precision, calibration)
     destination.write_bytes(_packed(content, bundle, precision))
 
@@ -77,6 +78,7 @@ class ByPlan:
     """
 
     def __init__(self, student: Student, bundle: Bundle, precision: str, calibration: np.ndarray) -> None:
+        _check_labels(bundle)
         self._bundle, self._precision = bundle, precision
         images = (calibration.astype(np.float32) - MEAN) / STD
         self._quantization = Quantization(_float_model(student, bundle, integer=True), images)
@@ -102,10 +104,14 @@ class ByPlan:
             return open_runner(path).predict(images)
 
 
-def _packed(content: bytes, bundle: Bundle, precision: str) -> bytes:
-    """A .tflite file with the contract's input, and with what it says of itself."""
+def _check_labels(bundle: Bundle) -> None:
+    """Refuse what a file cannot hold before the minutes that a conversion takes."""
     if any("\n" in label or "\r" in label for label in bundle.labels):
         raise InputError("A label holds a line break, which a TFLite label file cannot: rename the class.")
+
+
+def _packed(content: bytes, bundle: Bundle, precision: str) -> bytes:
+    """A .tflite file with the contract's input, and with what it says of itself."""
     model = graph.read(content)
     graph.with_image_input(model, IMAGE)
     graph.name_output(model, PROBABILITIES)

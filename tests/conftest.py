@@ -26,6 +26,14 @@ sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
 os.environ["ATTAR_NPU"] = "0"
 
 
+LONG = ("e2e", "tests")
+"""Folders whose files take minutes each. They go first, so that at the end all processes have something to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     report = yield

@@ -25,6 +25,7 @@ from attar import students
 from attar.benchmarks.latency.host import describe, load_average
 from attar.benchmarks.latency.measure import sample_interleaved
 from attar.benchmarks.runtimes import litert as runtime
+from attar.benchmarks.studies.answers import Answers
 from attar.benchmarks.studies.elpv import RECIPE, answers_right, run_attar, settings
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
@@ -33,7 +34,7 @@ from attar.data.photos import load_pixels
 from attar.export import litert
 from attar.export.capture_output import captured
 from attar.export.verify import spread
-from attar.files import read_json, write_json, write_text
+from attar.files import digest_of, read_json, write_json, write_text
 from attar.metrics import two_way_interval
 from attar.preprocessing import MEAN, STD, Preprocessing
 from attar.recipe import read_recipe
@@ -49,6 +50,7 @@ def main() -> None:
     """Measure what is missing, then write results.json and results.md into the output folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/heads"))
+    parser.add_argument("--record", type=Path, help="what students answered; by default OUTPUT/answers.json")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=40.0, help="timing of each student's files")
@@ -66,13 +68,12 @@ def main() -> None:
         costs.append(read_json(path))
     results = {"size": SIZE, "costs": costs, "device": describe(), "accuracy": None}
     if not options.no_training:
+        record = Answers(options.record or options.output / "answers.json")
+        record.photos = photos
         jobs = [(head, seed) for seed in range(options.seeds) for head in HEADS]
         with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda job: _train(job[0], job[1], options.output, options.set), jobs))
-        right = {
-            head: np.stack([answers_right(options.output / f"{head}-{seed}", photos) for seed in range(options.seeds)])
-            for head in HEADS
-        }
+            list(pool.map(lambda job: _train(job[0], job[1], options.output, options.set, record), jobs))
+        right = {head: np.stack([record.right(f"{head}-{seed}") for seed in range(options.seeds)]) for head in HEADS}
         gain = right["dwsconv"] - right["stock"]
         results["accuracy"] = {
             "student": read_recipe(RECIPE).student.name,
@@ -86,12 +87,16 @@ def main() -> None:
     print(markdown(results))
 
 
-def _train(head: str, seed: int, output: Path, more: list[str]) -> None:
-    bundle = output / f"{head}-{seed}"
+def _train(head: str, seed: int, output: Path, more: list[str], record: Answers) -> None:
+    bundle, key = output / f"{head}-{seed}", digest_of([head, more])[:16]
+    if record.has(bundle.name, key):
+        return
     if not (bundle / "bundle.json").is_file():
         words = settings([f"student.head={head}", *more])
         run_attar("distill", RECIPE, "-o", bundle, "--seed", seed, *words, log=output / f"{bundle.name}.log")
         say(f"{head}, seed {seed}: {100 * read_bundle(bundle).metrics['top1']:.1f}%")
+    assert record.photos is not None
+    record.put(bundle.name, key, answers_right(bundle, record.photos))
 
 
 def _costs(name: str, images: np.ndarray, folder: Path, seconds: float) -> dict[str, Any]:

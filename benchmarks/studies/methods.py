@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 
 from attar import teachers
-from attar.benchmarks.latency.host import describe
+from attar.benchmarks.studies.answers import Answers
 from attar.benchmarks.studies.elpv import RECIPE, SHORT, answers_right, run_attar, settings
 from attar.bundle import Bundle, read_bundle
 from attar.console import say
-from attar.data.photos import Photos, labels_of, load_pixels, read_photos
-from attar.files import digest_of, read_json, write_json, write_text
+from attar.data.photos import labels_of, load_pixels, read_photos
+from attar.files import digest_of, write_json, write_text
 from attar.inference import predict
 from attar.metrics import bootstrap_interval, correct, two_way_interval
 from attar.provenance import data_of
@@ -88,7 +88,7 @@ def main() -> None:
     record = Answers(options.record or options.output / "answers.json")
     # Seed by seed: what is there early says something of every method.
     jobs = [Job(name, seed, tuple(more), options.teacher) for seed in seeds for name in names]
-    missing = [job for job in jobs if not record.has(job)]
+    missing = [job for job in jobs if not record.has(job.name, job.key)]
     if missing:
         teacher = _teacher(options.teacher, options.output, more)
         record.photos = read_photos(data_of(read_bundle(teacher, "teacher").provenance))
@@ -124,43 +124,6 @@ class Job:
         """What it is trained anew for when it changes."""
         given = read_bundle(self.teacher, "teacher").fingerprint if self.teacher and self.method != LABELS else None
         return digest_of([METHODS[self.method], list(self.more), given])[:16]
-
-
-class Answers:
-    """Which validation photos models answer rightly, in a file, so that a study can go on on another machine.
-
-    Attributes:
-        photos: what is answered, once a model has to.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.photos: Photos | None = None
-        self._path, self._lock = path, Lock()
-        self._rows: dict[str, Any] = read_json(path) if path.is_file() else {}
-
-    def has(self, job: Job) -> bool:
-        """Whether a student's answers are there."""
-        return bool(self._rows.get(job.name, {}).get("key") == job.key)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._rows
-
-    def right(self, name: str) -> np.ndarray:
-        """Whether a model is right, 0.0 or 1.0 for each photo."""
-        row = self._rows[name]
-        bits = np.frombuffer(bytes.fromhex(row["right"]), np.uint8)
-        return np.unpackbits(bits, count=row["photos"]).astype(float)
-
-    def about(self, names: Sequence[str], key: str) -> list[Any]:
-        """What is said of some models, without what they share."""
-        return sorted({self._rows[name][key] for name in names})
-
-    def put(self, name: str, key: str, right: np.ndarray, **about: Any) -> None:
-        """Keep a model's answers."""
-        with self._lock:
-            bits = np.packbits(right.astype(bool)).tobytes().hex()
-            self._rows[name] = {"key": key, "cpu": describe()["cpu"], **about, "photos": len(right), "right": bits}
-            write_json(self._path, dict(sorted(self._rows.items())))
 
 
 def _teacher(given: Path | None, output: Path, more: list[str]) -> Path:

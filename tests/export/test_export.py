@@ -234,16 +234,15 @@ def test_a_failed_target_keeps_its_good_file(exports, bundle, photos):
     assert sha256(exports) == before
 
 
-@pytest.mark.parametrize(
-    "label", ["a b", "große Klette", "雛菊", "a\u2028b", "a\x0bb", "a\x85b", " padded ", 'comma, "q"']
-)
 @pytest.mark.parametrize("module", [litert, onnx])
-def test_odd_labels_come_back_as_they_were(bundle, tmp_path, module, label):
-    odd = replace(bundle, labels=(label, *bundle.labels[1:]))
+def test_odd_labels_come_back_as_they_were(tmp_path, module):
+    odd = ("a b", "große Klette", "雛菊", "a\u2028b", "a\x0bb", "a\x85b", " padded ", 'comma, "q"')
+    student = students.create_student("mobilenetv4_conv_small_035", len(odd), head_width=8).eval()
+    bundle = students.save(student, tmp_path / "student", labels=odd, preprocessing=Preprocessing(SIDE))
     file = tmp_path / ("file.tflite" if module is litert else "file.onnx")
     with captured():
-        module.convert(students.load(bundle), odd, "fp32", np.empty(0), file)
-        assert module.open_runner(file).labels == odd.labels
+        module.convert(student, bundle, "fp32", np.empty(0), file)
+        assert module.open_runner(file).labels == odd
 
 
 def test_a_label_of_two_lines_is_refused_for_tflite(bundle, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from attar.benchmarks.studies import budget, heads, methods, seeds, teacher_cache
+from attar.benchmarks.studies.answers import Answers
 from attar.benchmarks.studies.methods import LABELS
 from attar.distill.losses import objective_of
 from attar.metrics import two_way_interval
@@ -88,14 +89,15 @@ def test_the_table_of_methods_shows_gains_with_their_intervals() -> None:
 def test_a_study_goes_on_from_what_models_answered(tmp_path: Path) -> None:
     jobs = [methods.Job(name, seed) for name in (LABELS, "kd") for seed in (0, 1)]
     right = np.random.default_rng(0).random((4, 35)) < 0.8
-    record = methods.Answers(tmp_path / "answers.json")
+    record = Answers(tmp_path / "answers.json")
     record.put("teacher f", "", right[0], teacher="t at 160 px")
     for job, row in zip(jobs, right):
-        assert not record.has(job)
+        assert not record.has(job.name, job.key)
         record.put(job.name, job.key, row, teacher="" if job.method == LABELS else "teacher f")
-    again = methods.Answers(tmp_path / "answers.json")
-    assert all(again.has(job) for job in jobs)
-    assert not again.has(methods.Job("kd", 0, ("student.epochs=3",))) and not again.has(methods.Job("dkd", 0))
+    again = Answers(tmp_path / "answers.json")
+    assert all(again.has(job.name, job.key) for job in jobs)
+    others = methods.Job("kd", 0, ("student.epochs=3",)), methods.Job("dkd", 0)
+    assert not any(again.has(job.name, job.key) for job in others)
     results = methods.measured(again, jobs)
     assert results["photos"] == 35 and len(results["cpu"]) == 1
     assert [row["top1"] for row in results["rows"]] == [right[:2].mean(1).tolist(), right[2:].mean(1).tolist()]
