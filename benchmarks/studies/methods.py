@@ -221,12 +221,12 @@ def markdown(results: dict[str, Any]) -> str:
         low, high = (100 * value for value in row["gain_interval"])
         gain = "" if row["method"] == LABELS else f"{100 * row['gain']:+.1f} [{low:+.1f}, {high:+.1f}]"
         lines.append(f"| {row['method']} | {100 * np.mean(row['top1']):.1f} | {each} | {gain} |")
-    several = len(results["teachers"]) > 1
+    title = "Teachers, fitted alike" if len(results["teachers"]) > 1 else "Teacher"
+    teachers = f"{title}: {'; '.join(map(_in_words, results['teachers']))}. " if results["teachers"] else ""
     lines += [
         "",
         f"{results['student']}, {results['size']} px, {results['epochs']} epochs; top-1 on {results['photos']} "
-        f"validation photos. Teacher{'s, fitted alike' if several else ''}: "
-        f"{'; '.join(map(_in_words, results['teachers']))}. Brackets: 95% intervals, of gains over seeds and photos. "
+        f"validation photos. {teachers}Brackets: 95% intervals, of gains over seeds and photos. "
         f"Trained on {' and '.join(results['cpu'])}.",
     ]
     return "\n".join(lines) + "\n"
