@@ -37,7 +37,7 @@ def page(rows: Mapping[str, Mapping[str, Any]], targets: Sequence[str], on_gpu: 
         "",
         "## Files for the CPU on other hardware",
         "",
-        "ONNX files in the emulated NPU (of the student's clear photos, at least 16), and LiteRT's on WebGPU.",
+        _photos_elsewhere(rows),
         "",
         *_table(["student", *accelerators], [_elsewhere(name, row, on_gpu) for name, row in rows.items()]),
         "",
@@ -85,6 +85,14 @@ def _elsewhere(name: str, row: Mapping[str, Any], on_gpu: Sequence[str]) -> list
     cells += [_percent(each) if "agreement" in each else "no" for each in gpu]
     cells += [f"{each['on_gpu']} of {each['operators']}" if "on_gpu" in each else "none" for each in gpu]
     return [_title(name, row), *cells]
+
+
+def _photos_elsewhere(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    npu = [
+        each["images"] for row in rows.values() for file in row["files"].values() for each in file["others"].values()
+    ]
+    gpu = [each["images"] for row in rows.values() for each in row["gpu"].values() if "images" in each]
+    return f"ONNX files in the emulated NPU, on {_span(npu)} photos, and LiteRT's on WebGPU, on {_span(gpu)} photos."
 
 
 def _pieces(name: str, row: Mapping[str, Any]) -> list[str]:
