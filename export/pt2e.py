@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -73,9 +74,8 @@ def _config(xnnpack: Any, images: int) -> Any:
     config = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
     kind = _recorder()
     # Its own observers' least scale.
-    spec = copy.copy(config.input_activation)
-    object.__setattr__(spec, "observer_or_fake_quant_ctr", kind.with_args(eps=2**-12, images=images))
-    return type(config)(spec, spec, config.weight, config.bias, config.is_qat)
+    spec = replace(config.input_activation, observer_or_fake_quant_ctr=kind.with_args(eps=2**-12, images=images))
+    return replace(config, input_activation=spec, output_activation=spec)
 
 
 class _Recording(list[ranges.Activation]):

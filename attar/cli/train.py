@@ -100,7 +100,7 @@ def students(
             say(line)
     else:
         say("yes: every file of it answers as the student does (docs/support.md). Reasons: attar students NAME.")
-        say("Other families, untested (any other model of timm is tried too):")
+        say("Not in that table yet (docs/targets.md has some; any other model of timm is tried too):")
         for family, patterns in FAMILIES.items():
             if family not in {each.family for each in rows}:
                 say(f"  {family}: {', '.join(patterns)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,9 @@ def test_ranges_are_those_of_torchaos_own_observers(program, images, quantizatio
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     config = _config(xnnpack_quantizer, len(images))
-    spec = copy.copy(config.input_activation)
-    object.__setattr__(spec, "observer_or_fake_quant_ctr", MinMaxObserver.with_args(eps=2**-12))
+    spec = replace(config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12))
     quantizer = xnnpack_quantizer.XNNPACKQuantizer()
-    quantizer.set_global(type(config)(spec, spec, config.weight, config.bias, config.is_qat))
+    quantizer.set_global(replace(config, input_activation=spec, output_activation=spec))
     prepared = prepare_pt2e(program.module(), quantizer)
     with torch.no_grad():
         for image in images:
