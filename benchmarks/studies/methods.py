@@ -21,20 +21,26 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from attar import teachers
 from attar.benchmarks.studies.answers import Answers
-from attar.benchmarks.studies.elpv import RECIPE, SHORT, answers_right, run_attar, settings
-from attar.bundle import Bundle, read_bundle
+from attar.benchmarks.studies.elpv import (
+    RECIPE,
+    SHORT,
+    about_teacher,
+    fit_teacher,
+    judged,
+    keep_answers,
+    run_attar,
+    settings,
+)
+from attar.bundle import read_bundle
 from attar.console import say
-from attar.data.photos import labels_of, load_pixels, read_photos
+from attar.data.photos import read_photos
 from attar.files import digest_of, write_json, write_text
-from attar.inference import predict
-from attar.metrics import bootstrap_interval, correct, two_way_interval
+from attar.metrics import two_way_interval
 from attar.provenance import data_of
 from attar.recipe import Recipe, read_recipe
 
@@ -90,7 +96,9 @@ def main() -> None:
     jobs = [Job(name, seed, tuple(more), options.teacher) for seed in seeds for name in names]
     missing = [job for job in jobs if not record.has(job.name, job.key)]
     if missing:
-        teacher = _teacher(options.teacher, options.output, more)
+        if options.teacher:
+            _require_split(options.teacher, read_recipe(RECIPE, more))
+        teacher = options.teacher or fit_teacher(options.output, more)
         record.photos = read_photos(data_of(read_bundle(teacher, "teacher").provenance))
         with ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(lambda job: _train(job, options.output, teacher, record), missing))
@@ -126,18 +134,6 @@ class Job:
         return digest_of([METHODS[self.method], list(self.more), given])[:16]
 
 
-def _teacher(given: Path | None, output: Path, more: list[str]) -> Path:
-    """The teacher's bundle, fitted where it is not there yet."""
-    if given:
-        _require_split(given, read_recipe(RECIPE, more))
-        return given
-    teacher = output / "teacher"
-    if not (teacher / "bundle.json").is_file():
-        say("teacher")
-        run_attar("teach", RECIPE, "-o", teacher, *settings(more), log=output / "teacher.log")
-    return teacher
-
-
 def _require_split(teacher: Path, recipe: Recipe) -> None:
     """Refuse a teacher that has learned from photos which its students are judged by."""
     own, asked = data_of(read_bundle(teacher, "teacher").provenance), recipe.data
@@ -149,31 +145,14 @@ def _require_split(teacher: Path, recipe: Recipe) -> None:
 
 
 def _train(job: Job, output: Path, teacher: Path, record: Answers) -> None:
-    bundle, fitted = output / job.name, None
-    if job.method != LABELS:
-        fitted = read_bundle(teacher, "teacher")
-        _judge_teacher(fitted, record)
+    bundle = output / job.name
+    fitted = judged(teacher, record) if job.method != LABELS else None
     if not (bundle / "bundle.json").is_file():
         taught = ["--teacher", teacher, "--cache", output / "teacher-cache"] if fitted else []
         words = ["-o", bundle, "--seed", job.seed, *taught, *settings([*METHODS[job.method], *job.more])]
         run_attar("distill", RECIPE, *words, log=output / f"{job.name}.log")
         say(f"{job.method}, seed {job.seed}: {100 * read_bundle(bundle).metrics['top1']:.1f}%")
-    assert record.photos is not None
-    teacher_name = f"teacher {fitted.fingerprint[:12]}" if fitted else ""
-    record.put(job.name, job.key, answers_right(bundle, record.photos), teacher=teacher_name)
-
-
-_judging = Lock()
-
-
-def _judge_teacher(fitted: Bundle, record: Answers) -> None:
-    name = f"teacher {fitted.fingerprint[:12]}"
-    with _judging:
-        if name not in record:
-            assert record.photos is not None
-            pixels = load_pixels(record.photos.val, fitted.preprocessing)
-            right = correct(predict(teachers.load(fitted), pixels), labels_of(record.photos.val))
-            record.put(name, "", right, teacher=f"{fitted.name} at {fitted.preprocessing.size} px")
+    keep_answers(job.name, job.key, bundle, fitted, record)
 
 
 def measured(record: Answers, jobs: Sequence[Job]) -> dict[str, Any]:
@@ -202,15 +181,9 @@ def measured(record: Answers, jobs: Sequence[Job]) -> dict[str, Any]:
         "size": student.size,
         "epochs": student.epochs,
         "cpu": record.about([job.name for job in jobs], "cpu"),
-        "teachers": [_about_teacher(record, name) for name in record.about(taught, "teacher")],
+        "teachers": [about_teacher(record, name) for name in record.about(taught, "teacher")],
         "rows": rows,
     }
-
-
-def _about_teacher(record: Answers, name: str) -> dict[str, Any]:
-    right = record.right(name)
-    [title] = record.about([name], "teacher")
-    return {"name": title, "top1": float(right.mean()), "interval": list(bootstrap_interval(right))}
 
 
 def markdown(results: dict[str, Any]) -> str:
