@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from attar.children import environment, module_command
 from attar.console import say
@@ -26,6 +26,18 @@ from attar.export.targets import Target
 from attar.export.worker import Job
 
 _KINDS: dict[str, type[AttarError]] = {kind.__name__: kind for kind in (GateError, InputError, MissingExtra)}
+
+
+def start(module: str, errors: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start `python -m module` between two pipes; what it says to standard error goes into a file."""
+    return subprocess.Popen(
+        module_command(module),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for the caller, who closes the pipe
+    )
 
 
 class Supervisor:
@@ -44,14 +56,8 @@ class Supervisor:
         threads = str(max(1, (os.cpu_count() or 1) // self._limits.workers))
         own = {"TMPDIR": str(self._temporary.absolute())} if self._temporary else {}
         self._errors = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            module_command("attar.export.supervisor_process"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={"OMP_NUM_THREADS": threads, **environment(**own)},
-            start_new_session=True,  # Ctrl-C is for the caller, who closes the pipe
-        )
+        module = "attar.export.supervisor_process"
+        self._process = start(module, self._errors, {"OMP_NUM_THREADS": threads, **environment(**own)})
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

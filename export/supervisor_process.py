@@ -2,9 +2,9 @@
 
 Three kinds of process have a part in an export. `attar.export.isolate` starts this one as `python -m
 attar.export.supervisor`, hands it a pickled `Job` on standard input, and reads one JSON line an event from its standard
-output. This one imports torch and timm, computes nothing, and forks a process for each target (`attar.export.worker`):
-four seconds of imports are paid once, and a crash costs one target. Where forking after such imports is not safe
-(macOS), each target's process starts afresh.
+output. This one imports torch, timm and the converters that several targets need, computes nothing, and forks a process
+for each target (`attar.export.worker`): seconds of imports are paid once, and a crash costs one target. Where forking
+after such imports is not safe (macOS), each target's process starts afresh.
 
 Standard input is also the leash: when the caller is gone, however it ended, the pipe is closed, and every process
 started here is killed with whatever it started itself.
@@ -21,18 +21,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from attar.errors import MissingExtra
 from attar.export.capture_output import TAIL
 from attar.export.formats import FORMATS
 from attar.export.limits import Resolved
 from attar.export.targets import Target
 from attar.export.worker import Job, work
+from attar.extras import require
 
 FORKS = sys.platform == "linux"
 
@@ -62,14 +66,24 @@ def main() -> None:
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # nothing but events goes to the caller
     if FORKS:
-        importlib.import_module("attar.students")
+        importlib.import_module("attar.export.convert_and_verify")
     try:
         job, limits = pickle.load(sys.stdin.buffer)
     except EOFError:  # the caller had nothing to do, or is gone
         return
     FORMATS.update(job.formats)
+    if FORKS:
+        _import_shared(job)
     supervise(job, limits, lambda event: print(json.dumps(event), file=events), sys.stdin.fileno())
     os._exit(0)  # taking torch down takes a second, and somebody waits
+
+
+def _import_shared(job: Job) -> None:
+    """Import the packages of formats that several targets have. One that fails tells so in each target's process."""
+    for name, targets in Counter(target.format for target in job.targets).items():
+        for package in FORMATS[name].needs if targets > 1 else ():
+            with suppress(MissingExtra):
+                require(package)
 
 
 def supervise(job: Job, limits: Resolved, reply: Reply, leash: int) -> None:

@@ -15,7 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there is a process for each core alre
 
 import pytest
 
-from helpers import skips
+from helpers import skips, warm
 from helpers.pictures import SHAPES, draw
 
 # coremltools imports TensorFlow where there is one, and the two crash beside torch: see attar.extras. A test that wants
@@ -53,6 +53,24 @@ def pytest_make_collect_report() -> Generator[None, Any, Any]:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep attar's memory of checked photos out of the user's cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def warm_exports(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Exports without what only repeats (helpers/warm.py); a test that wants them as users have them takes `cold`."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the folder of all test processes
+        shared = shared.parent
+    (shared / "conversions").mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        warm.use(patch, shared / "conversions")
+        yield
+
+
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports import and convert everything themselves, as for users."""
+    warm.leave(monkeypatch)
 
 
 @pytest.fixture(scope="session")

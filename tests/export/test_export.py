@@ -202,14 +202,20 @@ def put(exports: Path, file: str, source: Path) -> None:
     write_manifest(replace(manifest, files=entries), exports)
 
 
+@pytest.fixture(scope="module")
+def untrained(bundle, tmp_path_factory):
+    """A student of the same name that has learned nothing, and its bundle."""
+    student = students.create_student("mobilenetv3_small_050", 3).eval()
+    path = tmp_path_factory.mktemp("untrained") / "bundle"
+    return student, students.save(student, path, labels=bundle.labels, preprocessing=bundle.preprocessing)
+
+
 @pytest.mark.parametrize("target", ["litert:fp32", "litert:int8", "onnx:fp32", "onnx:int8"])
-def test_another_students_file_is_found_out(exports, bundle, photos, tmp_path, target):
+def test_another_students_file_is_found_out(exports, bundle, untrained, photos, tmp_path, target):
     module, precision = {"litert": litert, "onnx": onnx}[target.split(":")[0]], target.split(":")[1]
     file = next(entry.file for entry in read_manifest(exports).files if entry.target == target)
-    untrained = students.create_student("mobilenetv3_small_050", 3).eval()
-    other = students.save(untrained, tmp_path / "o", labels=bundle.labels, preprocessing=bundle.preprocessing)
-    with captured():
-        module.convert(untrained, other, precision, load_pixels(photos.train, bundle.preprocessing), tmp_path / file)
+    with artifact_cache.kept_in(tmp_path), captured():
+        module.convert(*untrained, precision, load_pixels(photos.train, bundle.preprocessing), tmp_path / file)
     put(exports, file, tmp_path / file)
     with pytest.raises(GateError, match="diverges"):
         verify(exports, bundle=bundle, photos=photos, max_drop=DROP)

@@ -29,6 +29,8 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.usefixtures("cold")
+
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch) -> None:

@@ -10,6 +10,7 @@ import shutil
 import struct
 import zipfile
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from rich.console import Console
 from attar import students
 from attar.data.photos import load_pixels
 from attar.errors import GateError, InputError
-from attar.export import litert
+from attar.export import artifact_cache, litert
 from attar.export.capture_output import captured
 from attar.export.export import export_student
 from attar.export.manifest import NAME, files_table, read_manifest, write_manifest
@@ -104,9 +105,9 @@ def refused(exports: Path, bundle, photos, file: str, text: str) -> None:
 
 def converted(bundle, target: str, calibration: np.ndarray, path: Path, student=None) -> bytes:
     [wanted] = parse_targets([target])
-    with captured():
-        student = student or students.load(bundle)
-        wanted.module.convert(student, bundle, wanted.precision, calibration, path)
+    # Another student under the name of this one must not be kept as this one's conversion.
+    with nullcontext() if student else artifact_cache.kept_in(path.parent), captured():
+        wanted.module.convert(student or students.load(bundle), bundle, wanted.precision, calibration, path)
     return path.read_bytes()
 
 
