@@ -190,11 +190,11 @@ def measured(record: Answers, jobs: list[Job]) -> dict[str, Any]:
                 "gain_interval": list(two_way_interval(gain)),
             }
         )
-    taught = [job.name for job in jobs if job.distilled]
+    distilled = [job.name for job in jobs if job.distilled]
     return {
         "photos": len(record.right(jobs[0].name)),
         "cpu": record.about([job.name for job in jobs], "cpu"),
-        "teachers": [about_teacher(record, name) for name in record.about(taught, "teacher")],
+        "teachers": [about_teacher(record, name) for name in record.about(distilled, "teacher")],
         "rows": rows,
     }
 
