@@ -266,6 +266,7 @@ class DistillSpec(TrainSpec):
     checkpoint: str | None = Field(None, description="start from a local file, or package://<package>/<file>")
     head: str = Field("dwsconv", description="stock: timm's own; or one of attar.students.heads")
     head_width: int = Field(512, ge=1, le=1 << 16, description="channels of a head that is not timm's own")
+    head_options: dict[str, Any] = Field(default_factory=dict, description="other arguments of it, such as kernel_size")
     drop_rate: float = Field(0.1, ge=0, lt=1, description="dropout before the classifier")
     activation: Literal["stock", "relu"] = Field("stock", description="relu: another function, but faster in int8")
     size: int = Field(224, ge=32, le=4096, description="side of the image the student takes, pixels")

@@ -102,6 +102,7 @@ def _begun(spec: DistillSpec, photos: Photos, seed: int, start: Bundle | None) -
         pretrained=spec.pretrained and start is None,
         checkpoint=None if start else spec.checkpoint,
         head_width=spec.head_width,
+        head_options=spec.head_options,
         drop_rate=spec.drop_rate,
         activation=spec.activation,
     )

@@ -20,7 +20,7 @@ from attar.pretrained.files import load_weights, read_state_dict, unknown_model
 from attar.pretrained.hub import create_pretrained
 from attar.students.families import FAMILIES, family_of
 from attar.students.fold import fold_normalization
-from attar.students.heads import HEADS, STOCK, check_head
+from attar.students.heads import STOCK, check_head, check_options, make_head
 from attar.students.student import Student, WithHead
 
 
@@ -32,6 +32,7 @@ def create_student(
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
     head_width: int = 512,
+    head_options: Mapping[str, Any] | None = None,
     drop_rate: float = 0.1,
     activation: str = "stock",
 ) -> Student:
@@ -44,16 +45,18 @@ def create_student(
         pretrained: take timm's weights from the hub (needs the network).
         checkpoint: take the backbone's weights from this local file instead.
         head_width: channels of a head that is not timm's own.
+        head_options: other arguments of that head, such as `kernel_size`.
         drop_rate: dropout before the classifier, in [0, 1).
         activation: `stock` (timm's) or `relu`: ReLU wherever the backbone has hard-swish, GELU or ReLU6. Another
             function, so pretrained weights need fine-tuning under it; in return the phone fuses each ReLU into the
             convolution before it, where hard-swish costs int8 two more operators.
 
     Raises:
-        InputError: unknown name, unknown head or activation, or a checkpoint of another architecture.
+        InputError: unknown name, head, option or activation, or a checkpoint of another architecture.
     """
     check_name(name)
     check_head(head)
+    check_options(head, head_options or {})
     if family_of(name) is None:
         say(f"Student {name}: of no family that attar was tested with (`attar students`). It is tried all the same.")
     if activation not in ("stock", "relu"):
@@ -69,6 +72,7 @@ def create_student(
         "head_width": head_width,
         "drop_rate": drop_rate,
         "activation": activation,
+        **({"head_options": dict(head_options)} if head_options else {}),
     }
     return build(architecture, pretrained=pretrained, checkpoint=checkpoint)
 
@@ -101,12 +105,13 @@ def build(
         fold_normalization(backbone, config["mean"], config["std"])
     network: nn.Module = backbone
     if architecture["head"] != STOCK:
-        check_head(architecture["head"])  # a bundle may come from where more packages are installed
-        head = HEADS[architecture["head"]](
+        head = make_head(
+            architecture["head"],
             backbone.num_features,
             architecture["num_classes"],
-            width=architecture["head_width"],
-            dropout=architecture["drop_rate"],
+            architecture["head_width"],
+            architecture["drop_rate"],
+            architecture.get("head_options", {}),  # few bundles have any
         )
         _remove_stock_head(backbone, architecture)
         network = WithHead(backbone, head)

@@ -29,9 +29,7 @@ class DWSConvHead(nn.Module):
         self, in_features: int, num_classes: int, width: int = 512, kernel_size: int = 3, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(
-            in_features, in_features, kernel_size, padding=kernel_size // 2, groups=in_features, bias=False
-        )
+        self.depthwise = depthwise(in_features, kernel_size)
         self.bn1 = nn.BatchNorm2d(in_features)
         self.pointwise = nn.Conv2d(in_features, width, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
@@ -51,3 +49,14 @@ class DWSConvHead(nn.Module):
         features = torch.relu(self.bn1(self.depthwise(features)))
         features = torch.relu(self.bn2(self.pointwise(features)))
         return self.dropout(features.mean((2, 3)))
+
+
+def depthwise(channels: int, kernel_size: int) -> nn.Conv2d:
+    """A depthwise convolution that keeps the size of its map.
+
+    Raises:
+        ValueError: the kernel has no middle.
+    """
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size {kernel_size} is not odd")
+    return nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels, bias=False)

@@ -32,7 +32,12 @@ from helpers.small import DROP, SIDE, TARGETS, make_student
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
 
-FAMILIES = ["mobilenetv2_035", "mobilenetv3_small_050", "mobilenetv4_conv_small_035", "tf_efficientnet_lite0"]
+FAMILIES = [
+    ("mobilenetv2_035", "pooled"),
+    ("mobilenetv3_small_050", "dwsconv"),
+    ("mobilenetv4_conv_small_035", "stock"),
+    ("tf_efficientnet_lite0", "lowrank"),
+]
 
 
 @pytest.fixture
@@ -53,10 +58,10 @@ def test_a_student_that_was_trained_in_branches_is_exported_without_them(photos,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_stays_whole_and_right(family, photos, tmp_path):
+@pytest.mark.parametrize(("family", "head"), FAMILIES)
+def test_every_family_and_head_stays_whole_and_right(family, head, photos, tmp_path):
     """Of a barely trained student int8 is not worth much: here only its graph is looked at."""
-    reference = student_reference(make_student(family, photos, tmp_path / "bundle"), photos, 1000)
+    reference = student_reference(make_student(family, photos, tmp_path / "bundle", head=head), photos, 1000)
     model, calibration = students.load(reference.bundle), load_pixels(photos.train, Preprocessing(SIDE))
     for name in TARGETS:
         [target] = parse_targets([name])

@@ -18,10 +18,12 @@ DROP = 20.0
 """Twelve validation photos: one of them is eight points."""
 
 
-def make_student(name: str, photos: Photos, path: Path, seed: int = 0, labels: tuple[str, ...] | None = None) -> Bundle:
+def make_student(
+    name: str, photos: Photos, path: Path, seed: int = 0, labels: tuple[str, ...] | None = None, head: str = "dwsconv"
+) -> Bundle:
     """A student trained for a few steps on `photos`, so that its answers are decided, and its bundle."""
     torch.manual_seed(seed)
-    student = students.create_student(name, len(photos.labels))
+    student = students.create_student(name, len(photos.labels), head=head)
     images = to_tensor(load_pixels(photos.train, Preprocessing(SIDE)))
     targets = torch.from_numpy(labels_of(photos.train))
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3)
