@@ -103,12 +103,13 @@ def main() -> None:
     print(markdown(results))
 
 
-def fit_teacher(output: Path, more: list[str]) -> Path:
-    """The bundle of the recipe's teacher, fitted where it is not there yet."""
+def fit_teacher(output: Path, more: list[str], recipe: Path = RECIPE) -> Path:
+    """The bundle of a recipe's teacher, fitted where it is not there yet."""
     teacher = output / "teacher"
     if not (teacher / "bundle.json").is_file():
         say("teacher")
-        run_attar("teach", RECIPE, "-o", teacher, *settings(more), log=output / "teacher.log")
+        output.mkdir(parents=True, exist_ok=True)
+        run_attar("teach", recipe, "-o", teacher, *settings(more), log=output / "teacher.log")
     return teacher
 
 
