@@ -152,7 +152,9 @@ def _train(job: Job, output: Path, teacher: Path | None, record: Answers) -> Non
     bundle = output / job.name
     taught = teacher is not None and job.variant != ALONE
     if not (bundle / "bundle.json").is_file():
-        words = ["--teacher", teacher, "--cache", output / f"teacher-cache-{job.classes}"] if taught else []
+        words: list[object] = (
+            ["--teacher", teacher, "--cache", output / f"teacher-cache-{job.classes}"] if taught else []
+        )
         words += ["-o", bundle, "--seed", job.seed, *settings(job.sets)]
         run_attar("distill", RECIPE, *words, log=output / f"{job.name}.log")
         say(f"{job.name}: {100 * read_bundle(bundle).metrics['top1']:.1f}%")
