@@ -102,7 +102,7 @@ def common(part: str, classes: int) -> list[str]:
     photos = (
         f"data.options={{classes: {classes}, photos: {60 if part == 'teachers' else 20}, tail: {part == 'teachers'}}}"
     )
-    return [photos, f"student.epochs={EPOCHS[classes]}", "student.min_steps=0"]
+    return [photos, f"student.epochs={EPOCHS[classes]}"]
 
 
 def main() -> None:
