@@ -295,14 +295,24 @@ class Batch:
 class ViewLoader:
     """Batches of views in an order that is a pure function of (seed, epoch), drawn ahead by threads.
 
-    `labels` are int64 (photos,); all -1 for photos that have none.
+    `labels` are int64 (photos,); all -1 for photos that have none. `workers` are threads, by default one less than the
+    cores that this rank has.
     """
 
     def __init__(
-        self, store: PhotoStore, labels: np.ndarray, policy: ViewPolicy, *, size: int, batch_size: int, seed: int
+        self,
+        store: PhotoStore,
+        labels: np.ndarray,
+        policy: ViewPolicy,
+        *,
+        size: int,
+        batch_size: int,
+        seed: int,
+        workers: int | None = None,
     ) -> None:
         self.store, self.labels, self.policy = store, labels, policy
         self.size, self.batch_size, self.seed = size, min(batch_size, len(store)), seed
+        self._workers = workers or max(1, (os.cpu_count() or 1) // distributed.local_count() - 1)
         self._classes = int(labels.max(initial=-1)) + 1  # every class has a training photo
 
     @property
@@ -356,5 +366,5 @@ class ViewLoader:
             pixels = np.stack([self._draw(i, view, mix) for (i, view), mix in zip(rows, mixes)])
             return Batch(to_tensor(pixels), torch.from_numpy(self._labels(index, mixes)), index, views)
 
-        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // distributed.local_count() - 1)) as pool:
+        with ThreadPoolExecutor(self._workers) as pool:
             yield from in_order(pool, draw, chunks, 4)
