@@ -296,7 +296,7 @@ class ViewLoader:
     """Batches of views in an order that is a pure function of (seed, epoch), drawn ahead by threads.
 
     `labels` are int64 (photos,); all -1 for photos that have none. `workers` are threads, by default one less than the
-    cores that this rank has.
+    cores that this rank has; with `processes` they are processes (`attar.data.processes`).
     """
 
     def __init__(
@@ -309,10 +309,16 @@ class ViewLoader:
         batch_size: int,
         seed: int,
         workers: int | None = None,
+        processes: bool = False,
     ) -> None:
         self.store, self.labels, self.policy = store, labels, policy
         self.size, self.batch_size, self.seed = size, min(batch_size, len(store)), seed
         self._workers = workers or max(1, (os.cpu_count() or 1) // distributed.local_count() - 1)
+        self._processes: Any = None
+        if processes:
+            from attar.data.processes import Processes
+
+            self._processes = Processes(self._batch, self._workers)
         self._classes = int(labels.max(initial=-1)) + 1  # every class has a training photo
 
     @property
@@ -353,18 +359,22 @@ class ViewLoader:
                 shares[row, self.labels[mix.partner]] += 1 - mix.rate
         return shares
 
-    def _drawn(self, chunks: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[Batch]:
-        """Batches of (photo numbers, view numbers)."""
+    def _batch(self, chunk: tuple[np.ndarray, np.ndarray]) -> Batch:
+        """(photo numbers, view numbers) -> their batch."""
         import torch
 
         from attar.inference import to_tensor
 
-        def draw(chunk: tuple[np.ndarray, np.ndarray]) -> Batch:
-            index, views = chunk
-            rows = list(zip(index.tolist(), views.tolist()))
-            mixes = [self.policy.mix(i, view, len(self.store)) for i, view in rows]
-            pixels = np.stack([self._draw(i, view, mix) for (i, view), mix in zip(rows, mixes)])
-            return Batch(to_tensor(pixels), torch.from_numpy(self._labels(index, mixes)), index, views)
+        index, views = chunk
+        rows = list(zip(index.tolist(), views.tolist()))
+        mixes = [self.policy.mix(i, view, len(self.store)) for i, view in rows]
+        pixels = np.stack([self._draw(i, view, mix) for (i, view), mix in zip(rows, mixes)])
+        return Batch(to_tensor(pixels), torch.from_numpy(self._labels(index, mixes)), index, views)
 
+    def _drawn(self, chunks: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[Batch]:
+        """Batches of (photo numbers, view numbers)."""
+        if self._processes:
+            yield from self._processes.drawn(chunks)
+            return
         with ThreadPoolExecutor(self._workers) as pool:
-            yield from in_order(pool, draw, chunks, 4)
+            yield from in_order(pool, self._batch, chunks, 4)

@@ -1,0 +1,62 @@
+"""Views drawn by processes are those drawn by threads."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from attar.data.photos import DataSpec, labels_of, read_photos
+from attar.data.processes import POSSIBLE, Processes
+from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.errors import InputError
+
+pytestmark = pytest.mark.skipif(not POSSIBLE, reason="processes are for Linux")
+
+
+def loader(shapes: Path, processes: bool, **policy: float) -> ViewLoader:
+    photos = read_photos(DataSpec(str(shapes)))
+    return ViewLoader(
+        PhotoStore(photos.train, 32),
+        labels_of(photos.train),
+        ViewPolicy(**policy),
+        size=32,
+        batch_size=5,
+        seed=1,
+        workers=2,
+        processes=processes,
+    )
+
+
+@pytest.mark.parametrize("policy", [{}, {"mixup": 0.4, "cutmix": 1.0}])
+def test_they_draw_what_threads_draw_in_the_same_order(shapes: Path, policy: dict[str, float]) -> None:
+    threads, processes = (loader(shapes, each, **policy) for each in (False, True))
+    for epoch, start in ((0, 0), (3, 2)):
+        pairs = list(zip(threads.epoch(epoch, start), processes.epoch(epoch, start), strict=True))
+        assert len(pairs) == threads.steps - start
+        for one, other in pairs:
+            assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+            assert np.array_equal(one.index, other.index) and np.array_equal(one.view, other.view)
+
+
+def test_an_epoch_that_was_left_early_leaves_nothing_to_the_next(shapes: Path) -> None:
+    processes, threads = loader(shapes, True), loader(shapes, False)
+    list(islice(processes.epoch(0), 2))
+    for one, other in zip(threads.epoch(1), processes.epoch(1), strict=True):
+        assert torch.equal(one.images, other.images)
+
+
+def test_an_error_is_the_one_line_that_it_is_elsewhere() -> None:
+    def draw(chunk: int) -> int:
+        if chunk == 3:
+            raise InputError("photo 3 is gone")
+        return 2 * chunk
+
+    processes = Processes(draw, 2)
+    with pytest.raises(InputError) as caught:
+        list(processes.drawn([1, 2, 3, 4]))
+    assert str(caught.value) == "photo 3 is gone"
+    assert list(processes.drawn([5, 6])) == [10, 12]
