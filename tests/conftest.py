@@ -61,16 +61,18 @@ def warm_exports(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # the folder of all test processes
         shared = shared.parent
-    (shared / "conversions").mkdir(exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        warm.use(patch, shared / "conversions")
-        yield
+    warm.session(shared)
+    warm.begin()
+    yield
+    warm.leave()
 
 
 @pytest.fixture
-def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+def cold(warm_exports: None) -> Generator[None]:
     """Exports import and convert everything themselves, as for users."""
-    warm.leave(monkeypatch)
+    warm.leave()
+    yield
+    warm.begin()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import random
 import shutil
 import sqlite3
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from attar.benchmarks.latency import record
 from attar.benchmarks.latency.history import opened
 from attar.benchmarks.report.report import history_table
 from attar.errors import InputError
+from helpers import warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,21 +107,8 @@ def test_nothing_is_left_in_the_temporary_folder(small: Any, shapes: Path, tmp_p
     """Each Core ML file left a `tmp*.mlpackage`."""
     pytest.importorskip("coremltools")
     (tmp_path / "tmp").mkdir()
-    command = [
-        sys.executable,
-        "-m",
-        "attar",
-        "export",
-        str(small.student.path),
-        "-t",
-        "coreml:fp16",
-        "-t",
-        "onnx:fp32",
-        "--data",
-        str(shapes),
-        "-o",
-        str(tmp_path / "exports"),
-    ]
+    targets = ["-t", "coreml:fp16", "-t", "onnx:fp32"]
+    command = warm.attar("export", small.student.path, *targets, "--data", shapes, "-o", tmp_path / "exports")
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

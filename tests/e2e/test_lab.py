@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from attar.export.export import export_student
 from attar.export.manifest import read_manifest, write_manifest
 from attar.export.web import assets
 from attar.files import sha256
+from helpers import warm
 from helpers.browser import HANG, accessible, browsing, chromium, phone, visit, when
 from helpers.small import DROP, make_student
 
@@ -103,7 +103,7 @@ class Lab:
 @contextmanager
 def lab(exports: Path, cache: Path, *words: str) -> Iterator[Lab]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "attar", "lab", str(exports), "--json", *words]
+    command = warm.attar("lab", exports, "--json", *words)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=exports.parent
     )
@@ -286,6 +286,6 @@ def test_a_lost_connection_loses_nothing(run: Path, cache: Path) -> None:
 
 def test_without_the_runtimes_the_command_says_how(run: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "empty")}
-    command = [sys.executable, "-m", "attar", "lab", str(run)]
+    command = warm.attar("lab", run)
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 2 and "attar lab --install" in done.stderr and "Traceback" not in done.stderr

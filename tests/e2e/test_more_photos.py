@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from attar.bundle import read_bundle
 from attar.data.photolist import read_list
+from helpers import warm
 from helpers.pictures import draw
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +33,7 @@ pytestmark = pytest.mark.slow
 
 def attar(*words: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "attar", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+    return subprocess.run(warm.attar(*words), capture_output=True, text=True, env=environment, timeout=500)
 
 
 def test_more_photos_and_a_new_class(tmp_path: Path) -> None:

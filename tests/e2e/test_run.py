@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from attar.files import sha256
+from helpers import warm
 from helpers.command import Attar, in_process
 from helpers.unprivileged import bound_by_permissions
 
@@ -53,8 +54,7 @@ pytestmark = pytest.mark.slow
 
 def start(*words: object) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "attar", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    return subprocess.Popen(warm.attar(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
 
 def attar(*words: object) -> tuple[int, str, str]:
@@ -126,7 +126,7 @@ def test_killed_at_every_stage_it_ends_in_the_same_student(recipe: Path, finishe
         assert process.poll() is None, f"ended before it could be killed while {stage}"
         time.sleep(0.3)  # somewhere inside the stage
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()  # until nothing of it is left
         assert (output / mark).exists(), stage
     code, _, err = attar("run", recipe, "-o", output)
     assert code == 0, err

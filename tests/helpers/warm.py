@@ -1,107 +1,97 @@
-"""Exports of a test session without what only repeats: imports, and the same conversion of the same student.
+"""Commands and exports of a test session without what only repeats.
 
-Every export starts a process that spends five seconds of processor time on imports. Here that process is forked from
-one that imported the same packages once. It runs the same code (`python -m MODULE`), with the same pipes, environment
-and process group. And `attar.export.artifact_cache` keeps its files for the session: one folder for all exports, by
-the fingerprint of the student, as in one export.
+Every `attar` command spends four to nine seconds of processor time on imports, and every export five. Here their
+processes are forked from one that imported the same packages once (helpers/warm_server.py). They run the same code
+(`python -m MODULE`), with standard files, environment and folder of their own; the caller holds a small process that
+stands for them (helpers/warm_client.py). And `attar.export.artifact_cache` keeps its files for the session: one folder
+for all exports, by the fingerprint of the student, as in one export.
 """
 
 from __future__ import annotations
 
-import os
-import runpy
+import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
-from multiprocessing import get_context
-from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import DupFd
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
 
+from filelock import FileLock
+
+from attar.children import environment, module_command
 from attar.export import artifact_cache, supervisor
+from helpers import warm_client
 
-if TYPE_CHECKING:  # the process that exports has no use for it
-    import pytest
+SERVES = sys.platform == "linux"
+"""Elsewhere, forking after such imports is not safe; there everything starts as for users."""
 
-PACKAGES = ("attar.export.convert_and_verify", "litert_torch", "coremltools", "onnxscript")
-"""What is imported beforehand. ONNX Runtime is not: it must be imported by `attar.extras.require`."""
+KEPT_IN = artifact_cache.kept_in
 
-START, KEPT_IN = supervisor.start, artifact_cache.kept_in
-
-_context = get_context("forkserver")
-_context.set_forkserver_preload(list(PACKAGES))
-
-
-def use(patch: pytest.MonkeyPatch, conversions: Path) -> None:
-    """Let exports of this process begin warm, and keep conversions in a folder."""
-    patch.setattr(supervisor, "start", partial(WarmProcess, conversions))
-    patch.setattr(artifact_cache, "kept_in", _always(conversions))
+_shared: Path | None = None
+"""The folder of the test session, which all of its test processes share: socket of the server, kept files."""
+_leash: socket.socket | None = None
+"""The server ends when all leashes are closed, as they are when their processes end."""
 
 
-def leave(patch: pytest.MonkeyPatch) -> None:
+def session(shared: Path) -> None:
+    """Say which folder the test session has."""
+    global _shared
+    _shared = shared
+    (shared / "conversions").mkdir(exist_ok=True)
+
+
+def begin() -> None:
+    """Let exports of this process begin warm, and keep conversions in the session's folder."""
+    supervisor.module_command = command
+    artifact_cache.kept_in = _kept_in
+
+
+def leave() -> None:
     """Let exports do what they do for users."""
-    patch.setattr(supervisor, "start", START)
-    patch.setattr(artifact_cache, "kept_in", KEPT_IN)
+    supervisor.module_command, artifact_cache.kept_in = module_command, KEPT_IN
 
 
-def _always(conversions: Path) -> Callable[[Path], AbstractContextManager[None]]:
-    @contextmanager
-    def kept_in(folder: Path) -> Generator[None]:
-        with KEPT_IN(conversions):
-            yield
-
-    return kept_in
+@contextmanager
+def _kept_in(folder: Path) -> Generator[None]:
+    assert _shared
+    with KEPT_IN(_shared / "conversions"):
+        yield
 
 
-class WarmProcess:
-    """The part of `subprocess.Popen` that `attar.export.supervisor` uses."""
+def attar(*words: object) -> list[str]:
+    """The command line of `attar words...`."""
+    return command("attar", *words)
 
-    stdin: IO[bytes]
-    stdout: IO[bytes]
 
-    def __init__(self, conversions: Path, module: str, errors: IO[bytes], environment: dict[str, str]) -> None:
-        """Its standard input and output are pipes; what it says to standard error goes into `errors`."""
-        reads, to_write = os.pipe()
-        to_read, writes = os.pipe()
-        files = tuple(DupFd(number) for number in (reads, writes, errors.fileno()))
-        self._process: BaseProcess = _context.Process(
-            target=_become, args=(conversions, module, files, environment, str(Path.cwd()))
+def command(module: str, *words: object) -> list[str]:
+    """The command line of `python -m module words...`. The session's server is started if need be."""
+    if not SERVES:
+        return module_command(module, *words)
+    assert _shared
+    _ensure_server(_shared)
+    return [sys.executable, "-I", "-S", warm_client.__file__, str(_shared), module, *map(str, words)]
+
+
+def _ensure_server(shared: Path) -> None:
+    global _leash
+    if _leash:
+        return
+    with FileLock(shared / "warm.lock"):
+        if not (shared / "warm").exists():
+            _start_server(shared)
+        _leash = warm_client.connected(str(shared))
+        _leash.sendall(warm_client.NUMBER.pack(0))
+
+
+def _start_server(shared: Path) -> None:
+    """Start it and wait for it. It has a session of its own: Ctrl-C is for the tests."""
+    calm = environment(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="1")
+    with (shared / "warm.log").open("wb") as log:
+        server = subprocess.Popen(
+            module_command("helpers.warm_server", shared), stdout=log, stderr=log, env=calm, start_new_session=True
         )
-        self._process.start()
-        os.close(reads)
-        os.close(writes)
-        self.stdin, self.stdout = os.fdopen(to_write, "wb"), os.fdopen(to_read, "rb")
-
-    @property
-    def pid(self) -> int:
-        """The number of the process."""
-        return self._process.pid or 0
-
-    def kill(self) -> None:
-        """End it by SIGKILL."""
-        self._process.kill()
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, once it has ended."""
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired("a warm process", timeout or 0)
-        return self._process.exitcode
-
-
-def _become(conversions: Path, module: str, files: tuple[Any, ...], environment: dict[str, str], folder: str) -> None:
-    artifact_cache.kept_in = _always(conversions)
-    os.setsid()
-    for number, file in enumerate(files):
-        os.dup2(file.detach(), number)
-    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
-    os.environ.clear()
-    os.environ.update(environment)
-    tempfile.tempdir = None  # TMPDIR may be another one
-    os.chdir(folder)
-    sys.argv = [module]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    while not (shared / "warm").exists():
+        if server.poll() is not None:
+            raise RuntimeError(f"the warm server did not start\n{(shared / 'warm.log').read_text()}")
+        time.sleep(0.05)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from helpers import warm
+
 ROOT = Path(__file__).parents[3]
 VERBS = [
     "quickstart",
@@ -51,8 +53,7 @@ TINY_STUDENT = [
 
 def attar(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "attar", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=300)
+    return subprocess.run(warm.attar(*words), capture_output=True, text=True, env=environment, cwd=cwd, timeout=300)
 
 
 def sets(overrides: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ from attar.benchmarks.android import folder
 from attar.benchmarks.android.adb import DeviceError, DeviceLost, Listed, choose, explain, find_adb, parse_devices
 from attar.benchmarks.android.tool import VARIABLE, abi_of, find_tool
 from attar.errors import InputError
+from helpers import warm
 from helpers.standin.elf import program
 from helpers.standin.phone import (
     AUTH,
@@ -134,7 +135,7 @@ def test_adb_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
 def test_the_command_line_without_adb(small: Any, tmp_path: Path) -> None:
     (tmp_path / "benchmark_model").write_bytes(program("/x", Path("y")))
-    words = [sys.executable, "-m", "attar", "bench", str(small.exports), "--runtime", "android"]
+    words = warm.attar("bench", small.exports, "--runtime", "android")
     words += ["--benchmark-model", str(tmp_path / "benchmark_model"), "--output", str(tmp_path / "out")]
     hidden = {name: value for name, value in os.environ.items() if not name.startswith("ANDROID_")}
     done = subprocess.run(words, capture_output=True, text=True, env={**hidden, "PATH": str(tmp_path)})
@@ -143,7 +144,7 @@ def test_the_command_line_without_adb(small: Any, tmp_path: Path) -> None:
 
 
 def test_options_of_phones_without_a_phone(small: Any) -> None:
-    words = [sys.executable, "-m", "attar", "bench", str(small.exports), "--device", "x"]
+    words = warm.attar("bench", small.exports, "--device", "x")
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 2 and "--device: is about phones. Add --runtime android." in done.stderr
 

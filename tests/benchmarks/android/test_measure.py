@@ -30,6 +30,7 @@ from attar.benchmarks.latency import record
 from attar.benchmarks.latency.record import Record
 from attar.errors import InputError
 from attar.export.manifest import read_manifest, write_manifest
+from helpers import warm
 from helpers.standin.phone import Phone
 from helpers.standin.plugged import adb_server, furnish, needs_adb, plugged, program, runs_programs, write_program
 
@@ -167,7 +168,7 @@ def test_a_phone_that_slows_itself_down_is_noticed(run: Any, phone: Phone, capsy
 
 
 def test_the_command_line(exports: Path, phone: Phone, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "attar", "bench", str(exports), "--runtime", "android", "--json"]
+    words = warm.attar("bench", exports, "--runtime", "android", "--json")
     words += ["--benchmark-model", str(program(tmp_path)), "--output", str(tmp_path), "--seconds", "0.1"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from scipy.stats import binomtest
 from attar.benchmarks.predict import open_model
 from attar.benchmarks.report.pairwise import compared, pair
 from attar.errors import InputError
+from helpers import warm
 
 ROOT = Path(__file__).parents[3]
 CLASSES = ("ash", "elm", "fir")
@@ -56,7 +56,7 @@ def test_other_classes_are_refused_by_name(small: Any) -> None:
 
 def test_the_command_compares_a_student_with_its_files_and_its_teacher(small: Any, shapes: Path) -> None:
     def attar(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "attar", "compare", *map(str, words), "--data", str(shapes)]
+        command = warm.attar("compare", *words, "--data", shapes)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 

@@ -7,7 +7,6 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -41,6 +40,7 @@ from attar.benchmarks.report.summary import headline, markdown
 from attar.benchmarks.studies.readme import BEGIN, END, block, replaced
 from attar.errors import GateError, InputError
 from attar.export.manifest import read_manifest
+from helpers import warm
 
 HOSTILE = '<script>alert("x")</script>'
 
@@ -369,7 +369,7 @@ def test_the_command_measures_layers_and_takes_other_devices_from_a_history(
     shutil.copytree(small.exports, run / "exports")
     words = ["report", run, "--bundle", small.student.path, "--teacher", small.teacher.path]
     words += ["--data", shapes, "--history", history, "--sensitivity", "--format", "md", "--format", "html"]
-    said = subprocess.run([sys.executable, "-m", "attar", *map(str, words)], capture_output=True, text=True)
+    said = subprocess.run(warm.attar(*words), capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     assert str(run / "report.html") in said.stderr.replace("\n", "")  # a long path is wrapped
     layers = json.loads((run / "sensitivity.json").read_text())["layers"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ from attar.benchmarks.studies.methods import LABELS
 from attar.distill.losses import objective_of
 from attar.metrics import two_way_interval
 from attar.recipe import read_recipe
+from helpers import warm
 
 DEVICE = {"cpu": "a CPU", "cores": 2}
 
@@ -193,7 +193,7 @@ def test_the_benchmark_of_the_cache_runs(tmp_path: Path) -> None:
         "--epochs",
         "1",
     ]
-    command = [sys.executable, "-m", "attar.benchmarks.studies.teacher_cache", "--output", str(tmp_path), *words]
+    command = warm.command("attar.benchmarks.studies.teacher_cache", "--output", tmp_path, *words)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
