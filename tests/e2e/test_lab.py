@@ -235,8 +235,9 @@ def test_over_plain_http_there_is_one_thread_and_a_coarse_clock(run: Path, cache
     for r in printed:
         [timer, _] = r["conditions"]["timer_nanoseconds"]
         per = r["conditions"]["inferences_per_sample"]
-        assert timer >= 50_000 and per > 1  # inferences here are shorter than 50 steps of such a clock
-        assert r["p50"] * per > 10 * timer  # 50 were aimed at, by inferences that were slower or quicker
+        # Inferences here are shorter than a step of such a clock, unless the machine is very busy. 50 steps were aimed
+        # at, by inferences that were slower or quicker.
+        assert timer >= 50_000 and r["p50"] * per > 10 * timer
 
 
 def test_float_files_run_on_webgpu_too(run: Path, cache: Path) -> None:
