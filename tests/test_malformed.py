@@ -11,7 +11,7 @@ import pytest
 
 from helpers.malformed import READERS
 
-EACH = 70
+EACH = 63
 """Inputs of each kind; sixteen kinds make more than a thousand."""
 PEAK = 1_500_000_000
 """Memory that a process may take, bytes."""

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_student_as_pte_files(shapes, tmp_path):
     photos = read_photos(DataSpec(str(shapes)))
-    bundle = make_student("mobilenetv3_small_050", photos, tmp_path / "bundle")
+    bundle = make_student("mobilenetv4_conv_small_035", photos, tmp_path / "bundle")
     targets = ["executorch:fp32", "executorch:int8+fp"]
     manifest = export_student(bundle, targets, tmp_path / "exports", photos=photos, max_drop=20.0)
     plain, integer = manifest.files
