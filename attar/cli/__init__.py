@@ -53,7 +53,16 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        _end(distributed.lost(error) or explained(error))
+        _end(distributed.lost(error) or _lost_process(error) or explained(error))
+
+
+def _lost_process(error: Exception) -> AttarError | None:
+    """What to tell if the error is about a process that drew views."""
+    if "torch" not in sys.modules:
+        return None
+    from attar.data.processes import lost
+
+    return lost(error)
 
 
 class Unexpected(AttarError):

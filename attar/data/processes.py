@@ -2,24 +2,23 @@
 
 Drawing a small view is mostly Python, of which a process runs one thread at a time: with more than one worker, threads
 hinder each other and processes do not. A process has the photos in memory from its parent (`fork`), so this is for
-Linux; where processes start afresh, each would hold its own copy.
+Linux; where processes start afresh, each would hold its own copy. What is drawn comes back through a pipe, as numpy
+arrays.
 """
 
 from __future__ import annotations
 
-import sys
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from attar.errors import AttarError
+from attar.errors import AttarError, InputError
 
 Chunk = TypeVar("Chunk")
 Drawn = TypeVar("Drawn")
-
-POSSIBLE = sys.platform == "linux"
-"""Whether processes can be used here."""
 
 
 class Processes(Generic[Chunk, Drawn]):
@@ -40,6 +39,8 @@ class Processes(Generic[Chunk, Drawn]):
             persistent_workers=True,
             multiprocessing_context="fork",
             collate_fn=_as_it_is,
+            worker_init_fn=_ignore_interrupts,
+            generator=torch.Generator(),  # by default it would draw from the training's random numbers
         )
 
     def drawn(self, chunks: Sequence[Chunk]) -> Iterator[Drawn]:
@@ -47,12 +48,26 @@ class Processes(Generic[Chunk, Drawn]):
 
         Raises:
             AttarError: what `draw` raised.
+        RuntimeError: a process was ended from outside; see `lost`.
         """
         self._order.chunks = chunks
         for result in self._loader:
             if isinstance(result, AttarError):
                 raise result
             yield result
+
+
+def lost(error: Exception) -> AttarError | None:
+    """What to tell of an error that torch raises when one of the processes ended; None for any other error.
+
+    torch raises it wherever the program happens to be.
+    """
+    if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
+        return None
+    return InputError(
+        "A process that draws views was ended from outside, probably for lack of memory. Run the same command again; "
+        "it continues where it stopped. With ATTAR_WORKERS=1, one thread draws the views."
+    )
 
 
 class _Drawing(Dataset[Any], Generic[Chunk, Drawn]):
@@ -82,3 +97,8 @@ class _Order(Sampler[Chunk]):
 
 def _as_it_is(drawn: Drawn) -> Drawn:
     return drawn
+
+
+def _ignore_interrupts(_: int) -> None:
+    """Ctrl-C reaches these processes too. The training that they work for ends its step first, and then them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
@@ -40,6 +41,16 @@ if TYPE_CHECKING:  # recipes hold a view policy, and are read by commands that n
 
 STORE_BYTES = 4 << 30
 """Decoded photos are kept in memory up to this many bytes per machine; the rest are decoded at each use."""
+PROCESSES = sys.platform == "linux"
+"""Whether views can be drawn by processes: they share the photos in memory only where they are forked."""
+WORKERS = "ATTAR_WORKERS"
+"""The environment variable that says how many draw views."""
+MOST_WORKERS = 1024
+
+_Chunk = tuple[np.ndarray, np.ndarray]
+"""Photo numbers and view numbers of a batch."""
+_Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Pixels, labels, photo numbers and view numbers of a batch."""
 
 
 @dataclass(frozen=True)
@@ -293,10 +304,10 @@ class Batch:
 
 
 class ViewLoader:
-    """Batches of views in an order that is a pure function of (seed, epoch), drawn ahead by threads.
+    """Batches of views in an order that is a pure function of (seed, epoch), drawn ahead.
 
-    `labels` are int64 (photos,); all -1 for photos that have none. `workers` are threads, by default one less than the
-    cores that this rank has; with `processes` they are processes (`attar.data.processes`).
+    `labels` are int64 (photos,); all -1 for photos that have none. One of `workers` is a thread; several are processes
+    where that is possible (`attar.data.processes`), unless `processes` says otherwise. What is drawn is the same.
     """
 
     def __init__(
@@ -309,16 +320,16 @@ class ViewLoader:
         batch_size: int,
         seed: int,
         workers: int | None = None,
-        processes: bool = False,
+        processes: bool | None = None,
     ) -> None:
         self.store, self.labels, self.policy = store, labels, policy
         self.size, self.batch_size, self.seed = size, min(batch_size, len(store)), seed
-        self._workers = workers or max(1, (os.cpu_count() or 1) // distributed.local_count() - 1)
+        self._workers = workers or default_workers()
         self._processes: Any = None
-        if processes:
+        if (self._workers > 1 and PROCESSES) if processes is None else processes:
             from attar.data.processes import Processes
 
-            self._processes = Processes(self._batch, self._workers)
+            self._processes = Processes(self._chunk, self._workers)
         self._classes = int(labels.max(initial=-1)) + 1  # every class has a training photo
 
     @property
@@ -359,22 +370,43 @@ class ViewLoader:
                 shares[row, self.labels[mix.partner]] += 1 - mix.rate
         return shares
 
-    def _batch(self, chunk: tuple[np.ndarray, np.ndarray]) -> Batch:
-        """(photo numbers, view numbers) -> their batch."""
-        import torch
-
-        from attar.inference import to_tensor
-
+    def _chunk(self, chunk: _Chunk) -> _Drawn:
+        """(photo numbers, view numbers) -> what a batch of them needs, as arrays."""
         index, views = chunk
         rows = list(zip(index.tolist(), views.tolist()))
         mixes = [self.policy.mix(i, view, len(self.store)) for i, view in rows]
         pixels = np.stack([self._draw(i, view, mix) for (i, view), mix in zip(rows, mixes)])
-        return Batch(to_tensor(pixels), torch.from_numpy(self._labels(index, mixes)), index, views)
+        return pixels, self._labels(index, mixes), index, views
 
-    def _drawn(self, chunks: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[Batch]:
+    def _drawn(self, chunks: Sequence[_Chunk]) -> Iterator[Batch]:
         """Batches of (photo numbers, view numbers)."""
         if self._processes:
-            yield from self._processes.drawn(chunks)
+            yield from map(_as_batch, self._processes.drawn(chunks))
             return
         with ThreadPoolExecutor(self._workers) as pool:
-            yield from in_order(pool, self._batch, chunks, 4)
+            yield from map(_as_batch, in_order(pool, self._chunk, chunks, 4))
+
+
+def _as_batch(drawn: _Drawn) -> Batch:
+    """What the training takes. Tensors are made here: between processes, torch would send them through /dev/shm, of
+    which a container has little."""
+    import torch
+
+    from attar.inference import to_tensor
+
+    pixels, labels, index, views = drawn
+    return Batch(to_tensor(pixels), torch.from_numpy(labels), index, views)
+
+
+def default_workers() -> int:
+    """How many draw views: `ATTAR_WORKERS`, else one less than the cores that this rank has.
+
+    Raises:
+        InputError: `ATTAR_WORKERS` is not a number of at least one.
+    """
+    asked = os.environ.get(WORKERS)
+    if not asked:
+        return max(1, (os.cpu_count() or 1) // distributed.local_count() - 1)
+    if not asked.isascii() or not asked.isdigit() or not 1 <= int(asked) <= MOST_WORKERS:
+        raise InputError(f"{WORKERS}={asked}: not a number from 1 to {MOST_WORKERS}.")
+    return int(asked)

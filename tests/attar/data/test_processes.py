@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from itertools import islice
 from pathlib import Path
 
@@ -10,11 +12,11 @@ import pytest
 import torch
 
 from attar.data.photos import DataSpec, labels_of, read_photos
-from attar.data.processes import POSSIBLE, Processes
-from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.data.processes import Processes, lost
+from attar.data.views import PROCESSES, WORKERS, PhotoStore, ViewLoader, ViewPolicy
 from attar.errors import InputError
 
-pytestmark = pytest.mark.skipif(not POSSIBLE, reason="processes are for Linux")
+pytestmark = pytest.mark.skipif(not PROCESSES, reason="processes are for Linux")
 
 
 def loader(shapes: Path, processes: bool, **policy: float) -> ViewLoader:
@@ -60,3 +62,38 @@ def test_an_error_is_the_one_line_that_it_is_elsewhere() -> None:
         list(processes.drawn([1, 2, 3, 4]))
     assert str(caught.value) == "photo 3 is gone"
     assert list(processes.drawn([5, 6])) == [10, 12]
+
+
+def test_several_workers_are_processes_and_one_is_a_thread(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked, is_processes in (("1", False), ("2", True)):
+        monkeypatch.setenv(WORKERS, asked)
+        photos = read_photos(DataSpec(str(shapes)))
+        here = ViewLoader(
+            PhotoStore(photos.train, 32), labels_of(photos.train), ViewPolicy(), size=32, batch_size=5, seed=1
+        )
+        assert (here._processes is not None) == is_processes
+    for wrong in ("0", "two", "-1", "99999", "²"):
+        monkeypatch.setenv(WORKERS, wrong)
+        with pytest.raises(InputError, match=WORKERS):
+            ViewLoader(
+                PhotoStore(photos.train, 32), labels_of(photos.train), ViewPolicy(), size=32, batch_size=5, seed=1
+            )
+
+
+def test_the_random_numbers_of_the_training_are_not_touched() -> None:
+    before, processes = torch.get_rng_state(), Processes(lambda chunk: chunk, 2)
+    for _ in range(2):
+        list(processes.drawn([1, 2]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_ctrl_c_is_not_for_them() -> None:
+    assert list(Processes(lambda _: signal.getsignal(signal.SIGINT) == signal.SIG_IGN, 2).drawn([1, 2])) == [True] * 2
+
+
+def test_one_that_is_killed_is_told_in_words() -> None:
+    processes = Processes(lambda chunk: os.kill(os.getpid(), signal.SIGKILL) if chunk == 3 else chunk, 2)
+    with pytest.raises(RuntimeError) as caught:
+        list(processes.drawn([1, 2, 3, 4]))
+    told = lost(caught.value)
+    assert told and "ATTAR_WORKERS=1" in str(told) and lost(RuntimeError("other")) is None
