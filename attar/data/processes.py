@@ -53,7 +53,10 @@ class Processes(Generic[Chunk, Drawn]):
         self._order.chunks = chunks
         for result in self._loader:
             if isinstance(result, AttarError):
-                raise result
+                try:
+                    raise result
+                finally:
+                    del result  # its traceback holds this frame in a circle, and with it the processes
             yield result
 
 

@@ -303,6 +303,46 @@ class Batch:
         return replace(self, **{name: tensor.to(where) for name, tensor in tensors.items()})
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """What views are drawn from. Processes hold this and not the loader that holds them: a circle would be taken apart
+    by the garbage collector, which ends the queues before the processes, and each is then waited for in vain."""
+
+    store: PhotoStore
+    labels: np.ndarray
+    policy: ViewPolicy
+    size: int
+
+    @property
+    def classes(self) -> int:
+        """Every class has a training photo."""
+        return int(self.labels.max(initial=-1)) + 1
+
+    def _draw(self, index: int, view: int, mix: Mix | None) -> np.ndarray:
+        own = self.policy.draw(self.store[index], index, view, self.size)
+        if mix is None:
+            return own
+        return mix.blend(own, self.policy.draw(self.store[mix.partner], mix.partner, view, self.size))
+
+    def _labels(self, index: np.ndarray, mixes: Sequence[Mix | None]) -> np.ndarray:
+        if not self.policy.mixes or self.classes == 0:
+            return self.labels[index]
+        shares = np.zeros((len(index), self.classes), dtype=np.float32)
+        for row, (own, mix) in enumerate(zip(index, mixes)):
+            shares[row, self.labels[own]] = 1.0 if mix is None else mix.rate
+            if mix is not None:
+                shares[row, self.labels[mix.partner]] += 1 - mix.rate
+        return shares
+
+    def chunk(self, chunk: _Chunk) -> _Drawn:
+        """(photo numbers, view numbers) -> what a batch of them needs, as arrays."""
+        index, views = chunk
+        rows = list(zip(index.tolist(), views.tolist()))
+        mixes = [self.policy.mix(i, view, len(self.store)) for i, view in rows]
+        pixels = np.stack([self._draw(i, view, mix) for (i, view), mix in zip(rows, mixes)])
+        return pixels, self._labels(index, mixes), index, views
+
+
 class ViewLoader:
     """Batches of views in an order that is a pure function of (seed, epoch), drawn ahead.
 
@@ -324,13 +364,13 @@ class ViewLoader:
     ) -> None:
         self.store, self.labels, self.policy = store, labels, policy
         self.size, self.batch_size, self.seed = size, min(batch_size, len(store)), seed
+        self._drawing = _Drawing(store, labels, policy, size)
         self._workers = workers or default_workers()
         self._processes: Any = None
         if (self._workers > 1 and PROCESSES) if processes is None else processes:
             from attar.data.processes import Processes
 
-            self._processes = Processes(self._chunk, self._workers)
-        self._classes = int(labels.max(initial=-1)) + 1  # every class has a training photo
+            self._processes = Processes(self._drawing.chunk, self._workers)
 
     @property
     def steps(self) -> int:
@@ -354,37 +394,13 @@ class ViewLoader:
         chunks = np.split(everything, range(self.batch_size, len(everything), self.batch_size))
         yield from self._drawn([(own, np.full(len(own), view)) for own in chunks])
 
-    def _draw(self, index: int, view: int, mix: Mix | None) -> np.ndarray:
-        own = self.policy.draw(self.store[index], index, view, self.size)
-        if mix is None:
-            return own
-        return mix.blend(own, self.policy.draw(self.store[mix.partner], mix.partner, view, self.size))
-
-    def _labels(self, index: np.ndarray, mixes: Sequence[Mix | None]) -> np.ndarray:
-        if not self.policy.mixes or self._classes == 0:
-            return self.labels[index]
-        shares = np.zeros((len(index), self._classes), dtype=np.float32)
-        for row, (own, mix) in enumerate(zip(index, mixes)):
-            shares[row, self.labels[own]] = 1.0 if mix is None else mix.rate
-            if mix is not None:
-                shares[row, self.labels[mix.partner]] += 1 - mix.rate
-        return shares
-
-    def _chunk(self, chunk: _Chunk) -> _Drawn:
-        """(photo numbers, view numbers) -> what a batch of them needs, as arrays."""
-        index, views = chunk
-        rows = list(zip(index.tolist(), views.tolist()))
-        mixes = [self.policy.mix(i, view, len(self.store)) for i, view in rows]
-        pixels = np.stack([self._draw(i, view, mix) for (i, view), mix in zip(rows, mixes)])
-        return pixels, self._labels(index, mixes), index, views
-
     def _drawn(self, chunks: Sequence[_Chunk]) -> Iterator[Batch]:
         """Batches of (photo numbers, view numbers)."""
         if self._processes:
             yield from map(_as_batch, self._processes.drawn(chunks))
             return
         with ThreadPoolExecutor(self._workers) as pool:
-            yield from map(_as_batch, in_order(pool, self._chunk, chunks, 4))
+            yield from map(_as_batch, in_order(pool, self._drawing.chunk, chunks, 4))
 
 
 def _as_batch(drawn: _Drawn) -> Batch:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import signal
+import weakref
 from itertools import islice
 from pathlib import Path
 
@@ -62,6 +65,7 @@ def test_an_error_is_the_one_line_that_it_is_elsewhere() -> None:
         list(processes.drawn([1, 2, 3, 4]))
     assert str(caught.value) == "photo 3 is gone"
     assert list(processes.drawn([5, 6])) == [10, 12]
+    del caught  # its traceback holds the processes in a circle
 
 
 def test_several_workers_are_processes_and_one_is_a_thread(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,3 +101,18 @@ def test_one_that_is_killed_is_told_in_words() -> None:
         list(processes.drawn([1, 2, 3, 4]))
     told = lost(caught.value)
     assert told and "ATTAR_WORKERS=1" in str(told) and lost(RuntimeError("other")) is None
+    del caught
+
+
+def test_a_loader_that_is_not_needed_any_more_ends_its_processes_at_once(shapes: Path) -> None:
+    processes = loader(shapes, True)
+    next(processes.epoch(0))
+    running = {child.pid for child in multiprocessing.active_children()}
+    gone = weakref.ref(processes)
+    gc.disable()  # it must not take a garbage collection, in which torch waits five seconds for each
+    try:
+        del processes
+        assert running and gone() is None
+        assert not running & {child.pid for child in multiprocessing.active_children()}
+    finally:
+        gc.enable()

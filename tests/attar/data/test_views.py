@@ -203,7 +203,7 @@ def test_a_batch_shows_each_of_its_photos_in_several_views(shapes) -> None:
         assert {view for _, view in seen} == {3, 4, 5}  # the second round of three epochs
         for row, (index, view) in enumerate(seen):
             mix = loader.policy.mix(index, view, len(loader.store))
-            image = loader._draw(index, view, mix)
+            image = loader._drawing._draw(index, view, mix)
             assert np.array_equal(batch.images[row].permute(1, 2, 0).numpy(), image)
             assert batch.labels[row, loader.labels[index]] >= mix.rate - 1e-6
 
