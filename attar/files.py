@@ -134,6 +134,15 @@ def make_folder(path: Path) -> None:
         raise _explained(error, path) from error
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What a disk refuses to write in this block is an `InputError` naming `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
 def inside(folder: Path, name: Any, source: Path) -> Path:
     """The place in `folder` that a file of ours names: `InputError` unless it is below the folder.
 

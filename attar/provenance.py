@@ -6,11 +6,11 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from attar import __version__
 from attar.data.photos import DataSpec, Photos
+from attar.data.remote import absolute
 from attar.errors import InputError
 from attar.extras import version
 from attar.files import digest_of
@@ -25,7 +25,7 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
         "attar": __version__,
         "data": {
             **photos.spec.to_json(),
-            "path": str(Path(photos.spec.path).resolve()),
+            "path": absolute(photos.spec.path),
             "fingerprint": photos.fingerprint,
             **photos.to_json(),
             "unlabelled": _unlabelled(photos),
@@ -62,7 +62,7 @@ def _computed_on() -> dict[str, Any]:
 def _unlabelled(photos: Photos) -> dict[str, Any] | None:
     if not photos.unlabelled:
         return None
-    path = str(Path(photos.spec.unlabelled or "").resolve())
+    path = absolute(photos.spec.unlabelled or "")
     return {"path": path, "photos": len(photos.unlabelled), "fingerprint": photos.unlabelled_fingerprint}
 
 

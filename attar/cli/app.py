@@ -26,9 +26,10 @@ RecipeFile = Annotated[
     Path | None, typer.Argument(help="Recipe (YAML). Without one, the defaults.", show_default=False)
 ]
 Data = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        help="Photos: a folder of class/photo.jpg, a CSV of path,label, tar shards, or parquet files.",
+        metavar="PHOTOS",
+        help="A folder of class/photo.jpg, a CSV of path,label, tar shards or parquet files, also at s3://...",
         show_default=False,
     ),
 ]

@@ -54,7 +54,7 @@ def compare(
     show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
 
 
-def _compare_two(first: Path, second: Path, bundle: Path | None, data: Path | None, as_json: bool) -> None:
+def _compare_two(first: Path, second: Path, bundle: Path | None, data: str | None, as_json: bool) -> None:
     from attar.benchmarks.predict import open_model
     from attar.benchmarks.report.pairwise import pair, tables
 
@@ -143,7 +143,7 @@ def _compare(
     exports: Path,
     teacher: Path | None,
     bundle: Path | None,
-    data: Path | None,
+    data: str | None,
     needs: tuple[float | None, float | None, float | None],
     history: Path | None = None,
     sensitivity: bool = False,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from attar.recipe import Recipe
 
 
-def recipe_of(path: Path | None, data: Path | None, overrides: list[str] | None, duplicates: bool = False) -> Recipe:
+def recipe_of(path: Path | None, data: str | None, overrides: list[str] | None, duplicates: bool = False) -> Recipe:
     """The recipe of a file, of `--data` and of `--set`, in that order."""
     from attar.recipe import read_recipe
 
@@ -27,7 +27,7 @@ def photos_of_recipe(recipe: Recipe, output: Path) -> Photos:
     return photos_of(recipe.data, RunFolder(output.parent).data, thorough=True, fit=recipe.student.fit)
 
 
-def photos_of_bundle(student: Any, data: Path | None, unlabelled: bool = False) -> Photos:
+def photos_of_bundle(student: Any, data: str | None, unlabelled: bool = False) -> Photos:
     """The photos a bundle was made from, or others the user gives, split the same way; unlabelled ones if asked."""
     from dataclasses import replace
 

@@ -14,12 +14,13 @@ from attar.data.tables import in_tables, table_files
 from attar.errors import InputError
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_PACKED = (".tar", ".arrow", ".parquet", *_COMPRESSED)
+PACKED = (".tar", ".arrow", ".parquet", *_COMPRESSED)
+"""How the names of packed files end."""
 
 
 def is_packed(path: Path) -> bool:
     """Whether a path names packed files itself: one of them, or a pattern such as `train-{000..015}.tar`."""
-    return path.name.lower().endswith(_PACKED) and not path.is_dir()
+    return path.name.lower().endswith(PACKED) and not path.is_dir()
 
 
 def in_packed(path: Path, labelled: bool = True) -> list[Sample]:
@@ -61,7 +62,7 @@ def expand(pattern: Path) -> list[Path]:
         InputError: a name that the braces spell, or the whole pattern, matches no file.
     """
     read: set[Path] = set()
-    for name in _braces(str(pattern)):
+    for name in spelled(str(pattern)):
         path = Path(name)
         root = Path(path.anchor)
         files = [path] if path.is_file() else [*root.glob(str(path.relative_to(root)))]
@@ -75,7 +76,7 @@ MOST_FILES = 100_000
 """Names that one pattern may spell."""
 
 
-def _braces(text: str) -> Sequence[str]:
+def spelled(text: str) -> Sequence[str]:
     """The names that braces spell; refused before they are spelled if they are too many."""
     parts = re.split(r"\{([^{}]*)\}", text)  # what stands between braces at odd places
     choices = [_choices(text, part) if place % 2 else (part,) for place, part in enumerate(parts)]
@@ -84,7 +85,7 @@ def _braces(text: str) -> Sequence[str]:
     expanded: list[str] = []
     for chosen in itertools.product(*choices):
         name = "".join(chosen)
-        expanded += _braces(name) if re.search(r"\{[^{}]*\}", name) else [name]  # braces in braces
+        expanded += spelled(name) if re.search(r"\{[^{}]*\}", name) else [name]  # braces in braces
         if len(expanded) > MOST_FILES:
             raise InputError(f"{text}: spells over {MOST_FILES:,} names. Give the folder that the files lie in.")
     return expanded

@@ -105,7 +105,7 @@ def photos_of(
     """
     require_photos(data)
     with distributed.first_goes_first():
-        path = write_source(data.source, folder, data.options) if data.source else Path(data.path or "")
+        path = write_source(data.source, folder, data.options) if data.source else data.path or ""
         photos = read_photos(replace(data.spec(path), keep=str(keep) if keep else None), thorough)
         photos = warned_of(photos, fit)
     for line in photos.block():

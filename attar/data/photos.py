@@ -37,6 +37,7 @@ from attar.data.foldertree import scan
 from attar.data.images import Part, UnreadableImage, shown, use_rgb
 from attar.data.layouts import INNER, OUTER, Layout, read_layout
 from attar.data.photolist import read_list
+from attar.data.remote import here, is_remote
 from attar.data.sample import Sample
 from attar.data.splitting import split
 from attar.errors import InputError, in_line
@@ -51,7 +52,7 @@ class DataSpec:
     """Where photos are and how to split them: all that is needed to read the same photos again.
 
     Attributes:
-        path: a folder, a CSV, shards or tables.
+        path: a folder, a CSV, shards or tables; an address of remote ones (`attar.data.remote`).
         val_fraction: share of photos that are held out, where the user has no split.
         seed: of that split.
         unlabelled: a place of photos without labels.
@@ -113,6 +114,11 @@ class Photos:
     listing: tuple[tuple[str, str, str, str], ...] = field(default=(), repr=False)
     """Of every used photo: name, label, split, SHA-256 of its content."""
 
+    @property
+    def root(self) -> Path:
+        """The folder on this machine below which the photos have their names."""
+        return _root(self.spec)
+
     def summary(self) -> str:
         """One line for a person."""
         text = f"{len(self.labels)} classes, {len(self.train)} training and {len(self.val)} validation photos"
@@ -157,10 +163,14 @@ class Photos:
         }
 
 
+def _root(spec: DataSpec) -> Path:
+    root = here(spec.path)
+    return root if root.is_dir() else root.parent
+
+
 def _short(path: Path, spec: DataSpec) -> Path:
     """A path as it stands below the data set, if it does."""
-    root = Path(spec.path).expanduser()
-    root = root if root.is_dir() else root.parent
+    root = _root(spec)
     return path.relative_to(root) if path.is_relative_to(root) and path != root else path
 
 
@@ -178,9 +188,9 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
     validation class that training lacks.
     """
     spec = spec if isinstance(spec, DataSpec) else DataSpec(str(spec))
-    root = Path(spec.path).expanduser()
+    root = _fetched(spec.path)
     _refuse_spec(root, spec)
-    unlabelled = Path(spec.unlabelled).expanduser() if spec.unlabelled else None
+    unlabelled = _fetched(spec.unlabelled) if spec.unlabelled else None
     try:
         layout = _find(root, unlabelled, spec.classes)
     except OSError as error:
@@ -226,6 +236,15 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
         listing=listing,
     )
     return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, set(digests.values()), thorough)
+
+
+def _fetched(place: str) -> Path:
+    """A path on this machine: of remote photos, that of their copy, which is made if need be."""
+    if is_remote(place):
+        from attar.data.mirror import local_copy
+
+        return local_copy(place)
+    return here(place)
 
 
 def _refuse_spec(root: Path, spec: DataSpec) -> None:

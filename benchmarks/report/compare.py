@@ -295,8 +295,7 @@ def _why_untimed(item: _Answers) -> str:
 
 def photo_name(path: Path, photos: Photos) -> str:
     """A photo as the data set names it, wherever it lies on this machine."""
-    root = Path(photos.spec.path)
-    root = root if root.is_dir() else root.parent
+    root = photos.root
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 

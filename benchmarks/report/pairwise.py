@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,8 +124,7 @@ def _interval(right: np.ndarray) -> Interval:
 
 
 def _name(photo: Photo, photos: Photos) -> str:
-    root = Path(photos.spec.path)
-    root = root if root.is_dir() else root.parent
+    root = photos.root
     return photo.shown.relative_to(root).as_posix() if photo.shown.is_relative_to(root) else str(photo.shown)
 
 
