@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-FAULTS = ("503", "cut", "short", "reset", "stall")
-"""An answer of 503; a body that ends early; one that is short and says so; a closed connection; none for seconds."""
+FAULTS = ("503", "cut", "short", "whole", "reset", "stall")
+"""An answer of 503; a body that ends early; one that is short and says so; all of the file where a part was asked for;
+a closed connection; no answer for seconds."""
 STALLS = 3.0  # seconds
 
 
@@ -33,11 +34,13 @@ class Faulty:
                     self.close_connection = True
                     return
                 connection = HTTPConnection(behind)
+                fault = faulty.faults.pop(0) if faulty.faults and self.headers.get("Range") else ""
+                if fault == "whole":
+                    del self.headers["Range"]
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 connection.request(self.command, self.path, content, dict(self.headers.items()))
                 answer = connection.getresponse()
                 body = answer.read()
-                fault = faulty.faults.pop(0) if faulty.faults and self.headers.get("Range") else ""
                 if fault == "stall":
                     time.sleep(STALLS)
                 if fault in ("reset", "stall"):

@@ -262,13 +262,15 @@ def test_addresses_that_are_refused_show_no_secret(address: str, said: str) -> N
 
 
 def test_no_shards_no_bucket_and_names_that_lead_out(store: Faulty) -> None:
-    put(store, {"photos/rose/1.jpg": b"x", "evil/b\\..\\a.tar": shard(0)})
+    put(store, {"photos/rose/1.jpg": b"x", "evil/b\\..\\a.tar": shard(0), "up/y/../z.tar": b"x"})
     with pytest.raises(InputError, match="pack them into shards"):
         local_copy("s3://plants/photos")
     with pytest.raises(InputError, match="no such file in the store"):
         local_copy("s3://plants/photos/*.tar")
     with pytest.raises(InputError, match="cannot be a file here"):
         local_copy("s3://plants/evil")
+    with pytest.raises(InputError, match="cannot be a file here"):
+        local_copy("s3://plants/up/*/*/*.tar")
     with pytest.raises(InputError, match="nosuch"):
         local_copy("s3://nosuch/shards")
 
