@@ -39,8 +39,8 @@ def main() -> None:
         connection.sendall(body)
         number = NUMBER.unpack(connection.recv(NUMBER.size))[0]
         for which in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(which) != signal.SIG_IGN:  # one that this process was told to ignore stays so
-                signal.signal(which, lambda which, _: os.kill(number, which))
+            # Also where they are ignored, as by what a shell starts in the background: the other process may heed them.
+            signal.signal(which, lambda which, _: os.kill(number, which))
         code = NUMBER.unpack(connection.recv(NUMBER.size))[0]
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
