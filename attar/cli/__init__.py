@@ -46,6 +46,8 @@ def main() -> None:
     except AttarError as error:
         _end(error)
     except SystemExit as end:
+        if not end.code:
+            distributed.finish()
         if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
             print("Interrupted. Run the same command again; it continues where it stopped.", file=sys.stderr)
         raise

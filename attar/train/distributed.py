@@ -137,6 +137,21 @@ def tell_once() -> None:
         time.sleep(5)
 
 
+def finish() -> None:
+    """End what this rank has with the others, once its work is done.
+
+    The threads of a process group end with it. One that Python meets while it shuts down may abort the process, and
+    torchrun would call the job failed.
+    """
+    if count() == 1 or _messages.cache_info().currsize + fabric.cache_info().currsize == 0:
+        return
+    import torch.distributed as dist
+
+    _messages.cache_clear()
+    fabric.cache_clear()
+    dist.destroy_process_group()
+
+
 def lost(error: BaseException) -> AttarError | None:
     """What to tell a user whose job was ended by the death or silence of another rank."""
     if count() == 1 or not isinstance(error, RuntimeError):

@@ -150,6 +150,7 @@ def main(path: Path, folder: Path) -> None:
     outcome["student"] = distilled(photos, student, folder, taught["replicated"])
     if distributed.is_first():
         print(json.dumps(outcome))
+    distributed.finish()
 
 
 def distilled(photos: Photos, spec: DistillSpec, folder: Path, teacher: Bundle) -> dict[str, Any]:

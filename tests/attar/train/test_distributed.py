@@ -103,9 +103,10 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_continues(shapes: Path,
     assert process.returncode != 0 and not (tmp_path / "t").exists()
     assert "attar/train/loop.py" not in err  # the other rank does not die of a bug
 
-    again = torchrun(*command)
+    again = torchrun(ROOT / "tests" / "helpers" / "attar_until_its_end.py", *command[2:])
     out, err = again.communicate(timeout=600)
     assert again.returncode == 0, err
+    assert err.count("Ended: True") == 2 and "Ended: False" not in err  # no thread of a process group is left
     assert err.count("Teacher vit_tiny") == 1 and len(json.loads(out)["path"]) > 0  # one rank speaks
     assert [path.name for path in tmp_path.iterdir()] == ["t"]
     history = json.loads((tmp_path / "t" / "bundle.json").read_text())["metrics"]["history"]
