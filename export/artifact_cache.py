@@ -6,6 +6,7 @@ its lock; when its maker crashes the lock is free, and the next one tries for it
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -35,15 +36,27 @@ def shared(name: str, make: Callable[[], bytes]) -> bytes:
         name: identifies the content, so it holds the student's fingerprint.
         make: computes it.
     """
+    path = shared_path(name, lambda path: path.write_bytes(make()))
+    return path.read_bytes() if path else make()
+
+
+def shared_path(name: str, make: Callable[[Path], object], suffix: str = "") -> Path | None:
+    """The file or folder that `make` wrote, for whoever asked first for `name`; None where nothing is kept.
+
+    Args:
+        name: as of `shared`.
+        make: writes it at a path, which ends in `suffix`.
+        suffix: of the path, for formats that ask for one.
+    """
     folder = _folder.get()
     if folder is None:
-        return make()
-    path = folder / digest_of(name)
+        return None
+    path = folder / (digest_of(name) + suffix)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            content = make()
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(content)
+            partial = path.with_name(f"partial-{path.name}")
+            if partial.is_dir():  # of a process that was ended
+                shutil.rmtree(partial)
+            make(partial)
             partial.rename(path)
-            return content
-    return path.read_bytes()
+    return path

@@ -21,6 +21,7 @@ import torch
 
 from attar.bundle import Bundle
 from attar.errors import InputError
+from attar.export.artifact_cache import shared_path
 from attar.export.classifier import Classifier
 from attar.export.metadata import about, in_words
 from attar.export.mil import activations
@@ -146,7 +147,26 @@ def _save(model: Any, bundle: Bundle, precision: str, destination: Path) -> None
 
 
 def _program(student: Student, bundle: Bundle, precision: str) -> Any:
-    """The student as an ML program, weights not yet compressed."""
+    """The student as an ML program, weights not yet compressed. Precisions for the same systems share it."""
+    ct = require("coremltools")
+    kind = f"{_TARGETS[precision]} {_computed_in(precision)}"
+    path = shared_path(
+        f"coreml {kind} {bundle.fingerprint}",
+        lambda path: _converted(student, bundle, precision).save(str(path)),
+        suffix=".mlpackage",
+    )
+    if path:
+        return ct.models.MLModel(str(path), skip_model_load=True)
+    return _converted(student, bundle, precision)
+
+
+def _computed_in(precision: str) -> str:
+    """Name of the type that a file computes in, of coremltools' `precision`."""
+    return "FLOAT32" if precision == "fp32" else "FLOAT16"
+
+
+def _converted(student: Student, bundle: Bundle, precision: str) -> Any:
+    """The program, as coremltools makes it."""
     ct = require("coremltools")
     size = bundle.preprocessing.size
     example = torch.zeros(1, 3, size, size)
@@ -163,7 +183,7 @@ def _program(student: Student, bundle: Bundle, precision: str) -> Any:
         ],
         classifier_config=ct.ClassifierConfig(list(bundle.labels)),
         minimum_deployment_target=getattr(ct.target, _TARGETS[precision]),
-        compute_precision=ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16,
+        compute_precision=getattr(ct.precision, _computed_in(precision)),
         skip_model_load=True,
     )
 

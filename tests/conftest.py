@@ -26,12 +26,13 @@ sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
 os.environ["ATTAR_NPU"] = "0"
 
 
-LONG = ("e2e", "tests")
-"""Folders whose files take minutes each. They go first, so that at the end all processes have something to do."""
+ORDER = ("e2e", "tests", "export", "students")
+"""Folders whose files take longest go first, so that at the end all processes have something to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.parent.name not in LONG)
+    folders = [*ORDER, *sorted({item.path.parent.name for item in items} - {*ORDER})]
+    items.sort(key=lambda item: folders.index(item.path.parent.name))
 
 
 @pytest.hookimpl(wrapper=True)

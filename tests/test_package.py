@@ -88,20 +88,34 @@ def python(request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest
     return program
 
 
+def beside_decoys(folder: Path, python: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script that lies beside files and a folder with the names of attar's folders."""
+    (folder / "mine.py").write_text(script)
+    for name in ("export", "distill", "teachers", "students"):
+        (folder / f"{name}.py").write_text("raise SystemExit('the user has a file of this name')\n")
+    (folder / "benchmarks").mkdir()
+    (folder / "benchmarks" / "__init__.py").write_text("raise SystemExit('and a folder of this one')\n")
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run([str(python), "mine.py"], cwd=folder, env=clean, capture_output=True, text=True)
+
+
+def test_every_name_of_readmes_example_is_found_beside_decoys(python: Path, tmp_path: Path) -> None:
+    assert BLOCK is not None
+    names = sorted(set(re.findall(r"attar\.\w+", BLOCK[1])))
+    assert len(names) > 8
+    done = beside_decoys(tmp_path, python, f"import attar\nprint({', '.join(names)})\n")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("python", ["wheel"], indirect=True)
 def test_readmes_example_runs_beside_decoys(python: Path, shapes: Path, tmp_path: Path) -> None:
     assert BLOCK is not None
     script = BLOCK[1]
     for long, short in SHORT.items():
         assert script.count(long) == 1, long
         script = script.replace(long, short)
-    (tmp_path / "mine.py").write_text(script)
-    for name in ("export", "distill", "teachers", "students"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('the user has a file of this name')\n")
-    (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "__init__.py").write_text("raise SystemExit('and a folder of this one')\n")
     shutil.copytree(shapes, tmp_path / "photos")
-    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([str(python), "mine.py"], cwd=tmp_path, env=clean, capture_output=True, text=True)
+    done = beside_decoys(tmp_path, python, script)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "runs" / "mine" / "report.html").is_file()
     assert (tmp_path / "runs" / "mine" / "benchmarks.jsonl").is_file()

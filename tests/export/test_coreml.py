@@ -401,7 +401,7 @@ def check_description(path: Path, bundle: Bundle, precision: str) -> None:
     }
 
 
-def test_weights_are_the_same_in_a_second_export(small, made, tmp_path):
+def test_weights_are_the_same_in_a_second_export(small, made, cold, tmp_path):
     coreml.convert(*small, "lut4", pictures(4), tmp_path / "again.mlpackage")
     first, second = (
         sha256(path / "Data/com.apple.CoreML/weights") for path in (made("lut4"), tmp_path / "again.mlpackage")

@@ -42,14 +42,17 @@ def session(shared: Path) -> None:
 
 
 def begin() -> None:
-    """Let exports of this process begin warm, and keep conversions in the session's folder."""
+    """Let exports of this process begin warm, and keep all conversions in the session's folder."""
+    assert _shared
     supervisor.module_command = command
     artifact_cache.kept_in = _kept_in
+    artifact_cache._folder.set(_shared / "conversions")
 
 
 def leave() -> None:
     """Let exports do what they do for users."""
     supervisor.module_command, artifact_cache.kept_in = module_command, KEPT_IN
+    artifact_cache._folder.set(None)
 
 
 @contextmanager
