@@ -16,6 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there is a process for each core alre
 import pytest
 
 from helpers import skips, warm
+from helpers.once import made_once
 from helpers.pictures import SHAPES, draw
 
 # coremltools imports TensorFlow where there is one, and the two crash beside torch: see attar.extras. A test that wants
@@ -56,12 +57,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the test session, which all of its processes share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(autouse=True, scope="session")
-def warm_exports(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+def warm_exports(shared: Path) -> Generator[None]:
     """Exports without what only repeats (helpers/warm.py); a test that wants them as users have them takes `cold`."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # the folder of all test processes
-        shared = shared.parent
     warm.session(shared)
     warm.begin()
     yield
@@ -77,11 +82,13 @@ def cold(warm_exports: None) -> Generator[None]:
 
 
 @pytest.fixture(scope="session")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shapes(shared: Path) -> Path:
     """A folder of three classes, 16 photos each."""
-    root = tmp_path_factory.mktemp("shapes")
+    return made_once(shared / "shapes", _draw_shapes)
+
+
+def _draw_shapes(root: Path) -> None:
     for shape in SHAPES:
-        (root / shape).mkdir()
+        (root / shape).mkdir(parents=True)
         for number in range(16):
             draw(shape, number).save(root / shape / f"{number}.png")
-    return root

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,8 @@ from attar.benchmarks.latency.measure import check_unchanged
 from attar.benchmarks.latency.record import Record
 from attar.benchmarks.report.comparison import Choice, Comparison, Device, Interval, Kind, Needs, Row
 from attar.benchmarks.report.devices import devices_of, host_of, kind_of
-from attar.benchmarks.report.per_class import Answered, class_rows
-from attar.benchmarks.report.predictions import FOLDER, Predictions
+from attar.benchmarks.report.per_class import class_rows
+from attar.benchmarks.report.predictions import FOLDER, Answers, Predictions
 from attar.benchmarks.report.recommend import choose
 from attar.benchmarks.report.sensitivity import sensitivity_of
 from attar.bundle import Bundle, as_bundle
@@ -27,7 +27,7 @@ from attar.errors import InputError
 from attar.export.formats import FORMATS
 from attar.extras import OPTIONAL, version
 from attar.files import size
-from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error, reliability
+from attar.metrics import bootstrap_interval, correct, expected_calibration_error, reliability
 from attar.readiness import Readiness, judged, majority
 from attar.sampling import spread
 
@@ -44,7 +44,7 @@ class _Answers:
     kind: Kind
     about: str
     bytes: int
-    probabilities: np.ndarray
+    answers: Answers
     evaluator: str
     entry: Any = None
 
@@ -90,7 +90,7 @@ def compare(
     answers = _answers(exports, manifest, student, teacher, photos, chosen, Predictions(output / FOLDER))
     measured = list(records) if records is not None else record.read(output)
     digests = {item.entry.sha256: item.name for item in answers if item.entry}
-    rows = tuple(_row(item, answers, labels) for item in answers)
+    rows = tuple(_row(item, answers, labels, len(photos.labels)) for item in answers)
     devices = devices_of(measured, digests, rows, needs, len(chosen))
     rows = _timed(rows, host_of(devices))
     choice = devices[0].choice if devices else choose(rows, needs, len(chosen))
@@ -103,7 +103,7 @@ def compare(
         choice=choice,
         compared=compared,
         changes=class_rows(
-            [Answered(item.name, item.probabilities) for item in answers],
+            {item.name: item.answers for item in answers},
             compared,
             labels,
             photos.labels,
@@ -174,19 +174,17 @@ def _answers(
     answers = []
     for bundle in filter(None, (teacher, student)):
         identity = [bundle.fingerprint, *data, version("torch")]
-        probabilities = store.get(identity, shape, lambda b=bundle: predict_bundle(b, pixels(b)))  # type: ignore[misc]
+        found = store.get(identity, shape, lambda b=bundle: predict_bundle(b, pixels(b)))  # type: ignore[misc]
         weights = size(bundle.path / "model.safetensors")
-        answers.append(
-            _Answers(bundle.kind, bundle.kind, bundle.name, weights, probabilities, f"PyTorch {version('torch')}")
-        )
+        answers.append(_Answers(bundle.kind, bundle.kind, bundle.name, weights, found, f"PyTorch {version('torch')}"))
     for entry in manifest.files:
         check_unchanged(exports, entry)
         package = FORMATS[str(entry.target).partition(":")[0]].evaluator
         identity = [entry.sha256, *data, student.preprocessing.to_json(), package, version(package) if package else ""]
         path = exports / entry.file
-        probabilities = store.get(identity, shape, lambda p=path: _predict_file(p, pixels(student)))  # type: ignore[misc]
+        found = store.get(identity, shape, lambda p=path: _predict_file(p, pixels(student)))  # type: ignore[misc]
         evaluator = str(entry.verification["evaluator"])
-        answers.append(_Answers(str(entry.target), "file", entry.file, entry.bytes, probabilities, evaluator, entry))
+        answers.append(_Answers(str(entry.target), "file", entry.file, entry.bytes, found, evaluator, entry))
     return answers
 
 
@@ -204,48 +202,52 @@ class _Pixels:
         return self._known[preprocessing]
 
 
-def predict_bundle(bundle: Bundle, pixels: np.ndarray) -> np.ndarray:
-    """A teacher's or student's probabilities, float32 (images, classes), for uint8 images of its own size."""
+def predict_bundle(bundle: Bundle, pixels: np.ndarray) -> Iterator[np.ndarray]:
+    """A teacher's or student's probabilities, float32 (n, classes) at a time, for uint8 images of its own size."""
+    from attar import students, teachers
     from attar.inference import predict
 
-    if bundle.kind == "teacher":
-        from attar.teachers import load as load_teacher
-
-        return predict(load_teacher(bundle), pixels, title=f"Teacher {bundle.name}")
-    from attar.students import load as load_student
-
-    return predict(load_student(bundle), pixels, title=f"Student {bundle.name}")
+    model = teachers.load(bundle) if bundle.kind == "teacher" else students.load(bundle)
+    for batch in _batches(pixels, f"{bundle.kind.capitalize()} {bundle.name}"):
+        yield predict(model, batch)
 
 
-def _predict_file(path: Path, pixels: np.ndarray) -> np.ndarray:
-    from attar.console import track
+def _predict_file(path: Path, pixels: np.ndarray) -> Iterator[np.ndarray]:
     from attar.export.runners import open_runner
 
     runner = open_runner(path)
+    for batch in _batches(pixels, path.name):
+        yield runner.predict(batch)
+
+
+def _batches(pixels: np.ndarray, title: str) -> Iterator[np.ndarray]:
+    from attar.console import track
+
     starts = range(0, len(pixels), 64)
-    return np.concatenate([runner.predict(pixels[i : i + 64]) for i in track(starts, path.name, len(starts))])
+    for start in track(starts, title, len(starts)):
+        yield pixels[start : start + 64]
 
 
 # --- figures -------------------------------------------------------------------------------------
 
 
-def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray) -> Row:
+def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, classes: int) -> Row:
     student = next(a for a in answers if a.kind == "student")
     teacher = next((a for a in answers if a.kind == "teacher"), None)
-    right = correct(item.probabilities, labels).astype(float)
-    difference = None if item is student else _interval(right - correct(student.probabilities, labels))
-    many = item.probabilities.shape[1] >= 6
+    probabilities, places = item.answers.probabilities, item.answers.places(labels)
+    right = (places == 0).astype(float)
+    difference = None if item is student else _interval(right - (student.answers.places(labels) == 0))
     return Row(
         name=item.name,
         kind=item.kind,
         about=item.about,
         bytes=item.bytes,
         top1=_interval(right),
-        top5=_interval(correct(item.probabilities, labels, 5)) if many else None,
+        top5=_interval(correct(probabilities, places, 5)) if classes >= 6 else None,
         difference=difference,
-        agreement=agreement(item.probabilities, teacher.probabilities) if teacher else None,
-        ece=expected_calibration_error(item.probabilities, labels, BINS),
-        reliability=reliability(item.probabilities, labels),
+        agreement=float((item.answers.best == teacher.answers.best).mean()) if teacher else None,
+        ece=expected_calibration_error(probabilities, places, BINS),
+        reliability=reliability(probabilities, places),
         latency=None,
         latency_note=_why_untimed(item),
         partitions=item.entry.partitions if item.entry else None,

@@ -8,7 +8,7 @@ does, however large its change looks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -155,10 +155,10 @@ def _answers(bundle: Bundle, photos: Photos, output: Path) -> np.ndarray:
         )
     identity = [bundle.fingerprint, photos.fingerprint, len(photos.val), version("torch")]
 
-    def compute() -> np.ndarray:
+    def compute() -> Iterator[np.ndarray]:
         return predict_bundle(bundle, load_pixels(photos.val, bundle.preprocessing, "Reading validation photos"))
 
-    return Predictions(output / FOLDER).get(identity, (len(photos.val), len(photos.labels)), compute).argmax(1)
+    return Predictions(output / FOLDER).get(identity, (len(photos.val), len(photos.labels)), compute).best
 
 
 def analyse(

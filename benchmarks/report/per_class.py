@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attar.benchmarks.report.comparison import ClassRow, Example, Interval
+from attar.benchmarks.report.predictions import Answers
 from attar.data.photos import Photo
 from attar.metrics import beyond_chance, paired_interval, sign_test
 
@@ -28,19 +29,6 @@ class Change:
     high: float
     p: float
     certain: bool
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A row's name, and its probabilities (images, classes)."""
-
-    name: str
-    probabilities: np.ndarray
-
-    @property
-    def answers(self) -> np.ndarray:
-        """The most probable class of each image, int64 (images,)."""
-        return self.probabilities.argmax(1)
 
 
 def members_of(labels: np.ndarray) -> dict[int, np.ndarray]:
@@ -70,7 +58,7 @@ def changes_of(right: np.ndarray, other: np.ndarray, members: Mapping[int, np.nd
 
 
 def class_rows(
-    rows: Sequence[Answered],
+    rows: Mapping[str, Answers],
     compared: tuple[str, str],
     labels: np.ndarray,
     classes: Sequence[str],
@@ -80,27 +68,29 @@ def class_rows(
     """The classes that changed most from one row to another: those beyond chance first, then by their change.
 
     Args:
-        rows: every row's answers.
+        rows: the answers of every row, by its name.
         compared: names of the reference and of the file.
         labels: the true classes, (images,).
         classes: their names.
         photos: the images.
         names: how the data set names them.
     """
-    reference, file = (next(row for row in rows if row.name == name) for name in compared)
-    right = {row.name: row.answers == labels for row in rows}
+    reference, file = compared
+    right = {name: row.best == labels for name, row in rows.items()}
     members = members_of(labels)
-    changes = changes_of(right[file.name], right[reference.name], members)
-    moved = [c for c in members if difference(right[file.name], right[reference.name])[members[c]].any()]
+    changes = changes_of(right[file], right[reference], members)
+    changed = difference(right[file], right[reference])
+    moved = [c for c in members if changed[members[c]].any()]
     moved.sort(key=lambda c: (not changes[c].certain, -abs(changes[c].value), -len(members[c])))
     shown = moved[:CLASSES]
     each = max(FEWEST, min(MOST, PHOTOS // max(1, 2 * len(shown))))
 
-    def examples(c: int, winner: Answered, loser: Answered) -> tuple[tuple[Example, ...], int]:
+    def examples(c: int, winner: str, loser: str) -> tuple[tuple[Example, ...], int]:
         inside = members[c]
-        places = inside[right[winner.name][inside] & ~right[loser.name][inside]]
-        surest = places[np.argsort(-loser.probabilities[places].max(axis=1), kind="stable")]
-        return tuple(_example(i, reference, file, labels, classes, photos, names) for i in surest[:each]), len(places)
+        places = inside[right[winner][inside] & ~right[loser][inside]]
+        surest = places[np.argsort(-rows[loser].confidence[places], kind="stable")]
+        both = rows[reference], rows[file]
+        return tuple(_example(i, *both, labels, classes, photos, names) for i in surest[:each]), len(places)
 
     return tuple(
         ClassRow(
@@ -118,12 +108,12 @@ def class_rows(
 
 def _example(
     i: int,
-    reference: Answered,
-    file: Answered,
+    reference: Answers,
+    file: Answers,
     labels: np.ndarray,
     classes: Sequence[str],
     photos: Sequence[Photo],
     names: Sequence[str],
 ) -> Example:
-    said = [(classes[int(each.answers[i])], float(each.probabilities[i].max())) for each in (reference, file)]
+    said = [(classes[each.best[i]], float(each.confidence[i])) for each in (reference, file)]
     return Example(names[i], classes[labels[i]], *said[0], *said[1], photo=photos[i].path, part=photos[i].part)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from attar.bundle import Bundle
+from attar.bundle import Bundle, read_bundle
 from attar.data.photos import DataSpec, Photos, read_photos
 from attar.export.export import export_student
+from helpers.once import made_once
 from helpers.small import DROP, TARGETS, make_student
 
 
@@ -18,13 +19,13 @@ def photos(shapes: Path) -> Photos:
 
 
 @pytest.fixture(scope="session")
-def bundle(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_student("mobilenetv3_small_050", photos, tmp_path_factory.mktemp("student") / "bundle")
+def bundle(photos: Photos, shared: Path) -> Bundle:
+    return read_bundle(made_once(shared / "student", lambda path: make_student("mobilenetv3_small_050", photos, path)))
 
 
 @pytest.fixture(scope="session")
-def exported(bundle: Bundle, photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(bundle: Bundle, photos: Photos, shared: Path) -> Path:
     """Files of `TARGETS`, with their guide."""
-    folder = tmp_path_factory.mktemp("exports") / "exports"
-    export_student(bundle, TARGETS, folder, photos=photos, max_drop=DROP)
-    return folder
+    return made_once(
+        shared / "exports", lambda path: export_student(bundle, TARGETS, path, photos=photos, max_drop=DROP)
+    )
