@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -33,33 +33,29 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
 
 
-@torch.inference_mode()
-def predict_logits(
-    model: nn.Module, pixels: np.ndarray, *, batch_size: int = 64, title: str | None = None, autocast: bool = False
-) -> np.ndarray:
-    """uint8 images (N, H, W, 3) -> float32 logits (N, classes), in evaluation mode.
-
-    `model` takes uint8 images (N, 3, H, W) and does its own normalization, as every teacher and
-    student here does. With `autocast` the forward pass runs in bf16, where only its argmax or a
-    soft target matters.
-    """
-    was_training = model.training
-    model.eval()
-    where = next(model.parameters()).device
-    context = torch.autocast(where.type, torch.bfloat16) if autocast else nullcontext()
-    starts = range(0, len(pixels), batch_size)
-    outputs = []
-    with context:
-        for start in track(starts, title, len(starts)) if title else starts:
-            outputs.append(model(to_tensor(pixels[start : start + batch_size]).to(where)).float().cpu())
-    model.train(was_training)
-    return torch.cat(outputs).numpy()
-
-
 def predict(model: nn.Module, pixels: np.ndarray, *, batch_size: int = 64, title: str | None = None) -> np.ndarray:
-    """uint8 images (N, H, W, 3) -> float32 class probabilities (N, classes)."""
+    """uint8 images (N, H, W, 3) -> float32 class probabilities (N, classes), in evaluation mode."""
+    return np.concatenate(list(predict_batches(model, pixels, batch_size=batch_size, title=title)))
+
+
+def predict_batches(
+    model: nn.Module, pixels: np.ndarray, *, batch_size: int = 64, title: str | None = None
+) -> Iterator[np.ndarray]:
+    """The same, `batch_size` images at a time.
+
+    `model` takes uint8 images (N, 3, H, W) and does its own normalization, as every teacher and student here does.
+    """
     from scipy.special import softmax
 
-    logits = predict_logits(model, pixels, batch_size=batch_size, title=title).astype(np.float64)
-    probabilities: np.ndarray = softmax(logits, axis=1).astype(np.float32)
-    return probabilities
+    where = next(model.parameters()).device
+    starts = range(0, len(pixels), batch_size)
+    was_training = model.training
+    model.eval()
+    try:
+        for start in track(starts, title, len(starts)) if title else starts:
+            with torch.inference_mode():
+                logits = model(to_tensor(pixels[start : start + batch_size]).to(where)).float().cpu()
+            probabilities: np.ndarray = softmax(logits.numpy().astype(np.float64), axis=1)
+            yield probabilities.astype(np.float32)
+    finally:
+        model.train(was_training)

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import nn
 
+from attar.answers import most_probable
 from attar.data.photos import Photos, labels_of, load_pixels
-from attar.inference import predict
-from attar.metrics import bootstrap_interval, correct, expected_calibration_error
+from attar.inference import predict_batches
+from attar.metrics import bootstrap_interval, expected_calibration_error
 from attar.preprocessing import Preprocessing
 from attar.readiness import majority
 from attar.sampling import spread
@@ -58,19 +59,20 @@ def evaluate(
     """
     pixels = load_pixels(photos.val, preprocessing, f"{title}: reading photos")
     labels = labels_of(photos.val)
-    probabilities = predict(model, pixels, title=title)
-    right = correct(probabilities, labels).astype(float)
+    answers = most_probable(predict_batches(model, pixels, title=title))
+    places = answers.places(labels)
+    right = (places == 0).astype(float)
     low, high = bootstrap_interval(right)
     metrics = {
         "images": len(labels),
         "top1": float(right.mean()),
         "top1_interval": [low, high],
-        "ece": expected_calibration_error(probabilities, labels),
+        "ece": expected_calibration_error(answers.probabilities, places),
         "majority": majority([photos.labels[label] for label in labels]),
     }
     if sample is not None:
-        answers = predict(model, sample.pixels, title=f"{title} on training photos").argmax(1)
-        metrics |= {"train_images": len(answers), "train_top1": float((answers == sample.labels).mean())}
+        known = most_probable(predict_batches(model, sample.pixels, title=f"{title} on training photos")).best
+        metrics |= {"train_images": len(known), "train_top1": float((known == sample.labels).mean())}
     return metrics
 
 
@@ -80,4 +82,4 @@ def validator(photos: Photos, preprocessing: Preprocessing, select: str) -> Call
         return None
     pixels = load_pixels(photos.val, preprocessing, "Reading the validation photos")
     labels = labels_of(photos.val)
-    return lambda model: float((predict(model, pixels).argmax(1) == labels).mean())
+    return lambda model: float((most_probable(predict_batches(model, pixels)).best == labels).mean())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from attar import __version__
+from attar.answers import Answers
 from attar.benchmarks.latency import record
 from attar.benchmarks.latency.host import describe
 from attar.benchmarks.latency.measure import check_unchanged
@@ -18,7 +19,7 @@ from attar.benchmarks.latency.record import Record
 from attar.benchmarks.report.comparison import Choice, Comparison, Device, Interval, Kind, Needs, Row
 from attar.benchmarks.report.devices import devices_of, host_of, kind_of
 from attar.benchmarks.report.per_class import class_rows
-from attar.benchmarks.report.predictions import FOLDER, Answers, Predictions
+from attar.benchmarks.report.predictions import FOLDER, Predictions
 from attar.benchmarks.report.recommend import choose
 from attar.benchmarks.report.sensitivity import sensitivity_of
 from attar.bundle import Bundle, as_bundle
@@ -205,27 +206,20 @@ class _Pixels:
 def predict_bundle(bundle: Bundle, pixels: np.ndarray) -> Iterator[np.ndarray]:
     """A teacher's or student's probabilities, float32 (n, classes) at a time, for uint8 images of its own size."""
     from attar import students, teachers
-    from attar.inference import predict
+    from attar.inference import predict_batches
 
     model = teachers.load(bundle) if bundle.kind == "teacher" else students.load(bundle)
-    for batch in _batches(pixels, f"{bundle.kind.capitalize()} {bundle.name}"):
-        yield predict(model, batch)
+    return predict_batches(model, pixels, title=f"{bundle.kind.capitalize()} {bundle.name}")
 
 
 def _predict_file(path: Path, pixels: np.ndarray) -> Iterator[np.ndarray]:
+    from attar.console import track
     from attar.export.runners import open_runner
 
     runner = open_runner(path)
-    for batch in _batches(pixels, path.name):
-        yield runner.predict(batch)
-
-
-def _batches(pixels: np.ndarray, title: str) -> Iterator[np.ndarray]:
-    from attar.console import track
-
     starts = range(0, len(pixels), 64)
-    for start in track(starts, title, len(starts)):
-        yield pixels[start : start + 64]
+    for start in track(starts, path.name, len(starts)):
+        yield runner.predict(pixels[start : start + 64])
 
 
 # --- figures -------------------------------------------------------------------------------------

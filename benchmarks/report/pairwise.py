@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attar.benchmarks.predict import Model
+from attar.answers import most_probable
+from attar.benchmarks.predict import BATCH, Model
 from attar.benchmarks.report.comparison import Interval
 from attar.benchmarks.units import percent, points
 from attar.data.photos import Photo, Photos, labels_of, load_pixels
 from attar.errors import InputError
-from attar.metrics import bootstrap_interval, correct, paired_interval, sign_test
+from attar.metrics import bootstrap_interval, paired_interval, sign_test
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,8 +87,14 @@ def pair(models: tuple[Model, Model], photos: Photos, names: tuple[str, str]) ->
                 f"{what}. Compare models of the same classes, on their photos (--data)."
             )
     labels = labels_of(photos.val)
-    first, second = (model.answer(load_pixels(photos.val, model.preprocessing, "Reading photos")) for model in models)
+    first, second = (_answers(model, photos.val) for model in models)
     return compared(first, second, labels, photos.labels, [_name(photo, photos) for photo in photos.val], names)
+
+
+def _answers(model: Model, photos: Sequence[Photo]) -> np.ndarray:
+    """The most probable class of each photo, int64 (images,)."""
+    pixels = load_pixels(photos, model.preprocessing, "Reading photos")
+    return most_probable(model.answer(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)).best
 
 
 def compared(
@@ -98,11 +105,11 @@ def compared(
     photos: Sequence[str],
     names: tuple[str, str],
 ) -> Pair:
-    """The same of probabilities (N, classes) that are there already, labels int64 (N,) and the photos' names."""
-    right = [correct(each, labels).astype(int) for each in (first, second)]
+    """The same of answers that are there already: class indices (N,), as the labels; and the photos' names."""
+    answers = first, second
+    right = [(each == labels).astype(int) for each in answers]
     gain = right[1] - right[0]
     won, lost = int((gain > 0).sum()), int((gain < 0).sum())
-    answers = [each.argmax(1) for each in (first, second)]
     differ = np.flatnonzero(answers[0] != answers[1]).tolist()
     return Pair(
         names=names,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attar.answers import Answers
 from attar.benchmarks.report.comparison import ClassRow, Example, Interval
-from attar.benchmarks.report.predictions import Answers
 from attar.data.photos import Photo
 from attar.metrics import beyond_chance, paired_interval, sign_test
 

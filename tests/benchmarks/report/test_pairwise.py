@@ -22,16 +22,12 @@ ROOT = Path(__file__).parents[3]
 CLASSES = ("ash", "elm", "fir")
 
 
-def answers(chosen: list[int]) -> np.ndarray:
-    return np.eye(3, dtype=np.float32)[chosen]
-
-
 def test_the_figures_of_a_pair() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 300)
     first, second = (np.where(rng.random(300) < share, labels, (labels + 1) % 3) for share in (0.7, 0.85))
     names = [f"{i}.jpg" for i in range(300)]
-    pair = compared(answers(first.tolist()), answers(second.tolist()), labels, CLASSES, names, ("a", "b"))
+    pair = compared(first, second, labels, CLASSES, names, ("a", "b"))
     won, lost = int(((second == labels) & (first != labels)).sum()), int(((second != labels) & (first == labels)).sum())
     assert (pair.won, pair.lost) == (won, lost)
     assert pair.p == pytest.approx(binomtest(won, won + lost).pvalue)
@@ -43,7 +39,7 @@ def test_the_figures_of_a_pair() -> None:
 
 
 def test_a_model_against_itself_differs_nowhere() -> None:
-    pair = compared(answers([0, 1, 2]), answers([0, 1, 2]), np.array([0, 1, 1]), CLASSES, ["a", "b", "c"], ("x", "y"))
+    pair = compared(np.arange(3), np.arange(3), np.array([0, 1, 1]), CLASSES, ["a", "b", "c"], ("x", "y"))
     assert pair.differences == () and pair.p == 1.0 and pair.verdict.startswith("Neither")
 
 
