@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from attar.recipe import read_recipe
+from helpers import warm
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,8 +19,9 @@ pytestmark = pytest.mark.slow
 
 def test_the_quickstart_keeps_its_promises(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "attar", "quickstart", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        warm.attar("quickstart", "--json"), cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     rows = {row["name"]: row for row in report["rows"]}

@@ -10,7 +10,6 @@ import shutil
 import struct
 import zipfile
 import zlib
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from attar.export.manifest import NAME, files_table, read_manifest, write_manife
 from attar.export.targets import parse_targets
 from attar.export.verify import changed_files, verify
 from attar.files import digest_of, sha256
+from helpers import warm
 from helpers.small import DROP, TARGETS
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
@@ -106,7 +106,7 @@ def refused(exports: Path, bundle, photos, file: str, text: str) -> None:
 def converted(bundle, target: str, calibration: np.ndarray, path: Path, student=None) -> bytes:
     [wanted] = parse_targets([target])
     # Another student under the name of this one must not be kept as this one's conversion.
-    with nullcontext() if student else artifact_cache.kept_in(path.parent), captured():
+    with warm.KEPT_IN(path.parent) if student else artifact_cache.kept_in(path.parent), captured():
         wanted.module.convert(student or students.load(bundle), bundle, wanted.precision, calibration, path)
     return path.read_bytes()
 
