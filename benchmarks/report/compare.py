@@ -18,7 +18,7 @@ from attar.benchmarks.latency.measure import check_unchanged
 from attar.benchmarks.latency.record import Record
 from attar.benchmarks.report.comparison import Choice, Comparison, Device, Interval, Kind, Needs, Row
 from attar.benchmarks.report.devices import devices_of, host_of, kind_of
-from attar.benchmarks.report.per_class import class_rows
+from attar.benchmarks.report.per_class import class_rows, every_class
 from attar.benchmarks.report.predictions import FOLDER, Predictions
 from attar.benchmarks.report.recommend import choose
 from attar.benchmarks.report.sensitivity import sensitivity_of
@@ -96,6 +96,7 @@ def compare(
     rows = _timed(rows, host_of(devices))
     choice = devices[0].choice if devices else choose(rows, needs, len(chosen))
     compared = _compared(rows, choice)
+    found = {item.name: item.answers for item in answers}
     return Comparison(
         title=f"{student.name} from {teacher.name}" if teacher else student.name,
         rows=rows,
@@ -104,12 +105,7 @@ def compare(
         choice=choice,
         compared=compared,
         changes=class_rows(
-            {item.name: item.answers for item in answers},
-            compared,
-            labels,
-            photos.labels,
-            chosen,
-            [photo_name(photo.shown, photos) for photo in chosen],
+            found, compared, labels, photos.labels, chosen, [photo_name(photo.shown, photos) for photo in chosen]
         ),
         failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
         set_aside=tuple({"photo": photo_name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
@@ -119,6 +115,7 @@ def compare(
         devices=devices,
         sensitivity=sensitivity_of(manifest.files, student, output),
         readiness=_readiness(rows, student, [photos.labels[label] for label in labels]),
+        every_class=every_class(found, compared[1], labels, photos.labels),
     )
 
 

@@ -235,6 +235,25 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
+class EveryClass:
+    """Every class that has validation photos, as columns of equal length, in the labels' order.
+
+    Attributes:
+        names: of the classes.
+        photos: how many validation photos each has.
+        right: row's name -> on how many of them it is right.
+        taken_for: what the file to take says most often of those that it has wrong; empty where it has none wrong.
+        taken: how often it says so.
+    """
+
+    names: tuple[str, ...]
+    photos: tuple[int, ...]
+    right: dict[str, tuple[int, ...]]
+    taken_for: tuple[str, ...]
+    taken: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Everything that a report shows.
 
@@ -258,6 +277,7 @@ class Comparison:
     devices: tuple[Device, ...] = ()
     sensitivity: Sensitivity | None = None
     readiness: Readiness = READY
+    every_class: EveryClass | None = None
 
     def row(self, name: str) -> Row | None:
         """The row of this name."""

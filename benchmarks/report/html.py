@@ -33,6 +33,8 @@ FLAMES = 24
 """Flame charts in a page; the chosen files' come first."""
 PANELS = 12
 """Pictures of devices in a page."""
+LISTED = 30_000
+"""Classes that the table of every class may have: some 60 bytes each."""
 LAYERS = 12
 """Layers that are listed at once, the most sensitive first."""
 
@@ -98,8 +100,23 @@ def render(comparison: Comparison) -> str:
         layers=LAYERS,
         empty=EMPTY,
         formats=FORMATS,
+        listed=_listed(comparison),
         integer=any("int8" in row.name or "w8a8" in row.name for row in comparison.rows),
     )
+
+
+def _listed(comparison: Comparison) -> dict[str, Any] | None:
+    """The table of every class for the page's script, as columns; None where there are too many classes for a page."""
+    every = comparison.every_class
+    if every is None or len(every.names) > LISTED:
+        return None
+    return {
+        "names": every.names,
+        "photos": every.photos,
+        "right": [every.right[name] for name in comparison.compared],
+        "taken_for": every.taken_for,
+        "taken": every.taken,
+    }
 
 
 def _card(comparison: Comparison, device: Device, index: int) -> Card:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attar.answers import Answers
-from attar.benchmarks.report.comparison import ClassRow, Example, Interval
+from attar.benchmarks.report.comparison import ClassRow, EveryClass, Example, Interval
 from attar.data.photos import Photo
 from attar.metrics import beyond_chance, paired_interval, sign_test
 
@@ -103,6 +103,34 @@ def class_rows(
             *examples(c, file, reference),
         )
         for c in shown
+    )
+
+
+def every_class(rows: Mapping[str, Answers], file: str, labels: np.ndarray, classes: Sequence[str]) -> EveryClass:
+    """How often each row is right about each class, and what `file` takes it for.
+
+    Args as of `class_rows`.
+    """
+    photos = np.bincount(labels, minlength=len(classes))
+    seen = np.flatnonzero(photos)
+    right = {
+        name: np.bincount(labels[row.best == labels], minlength=len(classes))[seen].tolist()
+        for name, row in rows.items()
+    }
+    best = rows[file].best
+    wrong = np.stack([labels, best], 1)[best != labels]
+    pairs, times = np.unique(wrong, axis=0, return_counts=True) if len(wrong) else (wrong, np.empty(0, np.int64))
+    taken: dict[int, tuple[str, int]] = {}
+    for place in np.argsort(-times, kind="stable").tolist():  # of equals, the first in the labels' order
+        label, answer = pairs[place].tolist()
+        taken.setdefault(label, (classes[answer], int(times[place])))
+    most = [taken.get(label, ("", 0)) for label in seen.tolist()]
+    return EveryClass(
+        names=tuple(classes[label] for label in seen),
+        photos=tuple(photos[seen].tolist()),
+        right={name: tuple(counts) for name, counts in right.items()},
+        taken_for=tuple(name for name, _ in most),
+        taken=tuple(count for _, count in most),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from attar.benchmarks.report.comparison import EveryClass
 from attar.benchmarks.report.report import write_report
 from helpers.browser import accessible, browsing, phone, visit
 from helpers.reported import comparison
@@ -92,8 +93,63 @@ def test_nothing_is_fetched(page: Path, browser: Browser) -> None:
 
 def test_hostile_names_run_nothing(page: Path, browser: Browser) -> None:
     tab = visit(browser, page.as_uri())
-    assert tab.evaluate("window.reached ?? null") is None and tab.evaluate("document.scripts.length") == 0
-    hostile = replace(comparison().changes[0], label="<img src=x onerror='window.reached = 1'>")
-    written = write_report(replace(comparison(), changes=(hostile,)), page.parent / "hostile")
+    own = tab.evaluate("document.scripts.length")
+    name = "</script><img src=x onerror='window.reached = 1'>"
+    changed, every = replace(comparison().changes[0], label=name), comparison().every_class
+    assert every
+    every = replace(every, names=(name, *every.names[1:]), taken_for=(name,) * 60)
+    written = write_report(replace(comparison(), changes=(changed,), every_class=every), page.parent / "hostile")
     tab.goto(written.as_uri())
-    assert "onerror" in tab.locator("body").inner_text() and tab.evaluate("window.reached ?? null") is None
+    tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert (
+        tab.locator("#every-class tbody").get_by_text("onerror").count() == 26
+    )  # what each of 25 is taken for, and one name
+    assert tab.locator("h3").get_by_text("onerror").count() == 1
+    assert tab.evaluate("window.reached ?? null") is None and tab.evaluate("document.scripts.length") == own
+
+
+def test_every_class_is_found_sorted_and_paged_by_keyboard(page: Path, browser: Browser) -> None:
+    complaints: list[str] = []
+    tab = visit(browser, page.as_uri(), complaints)
+    box = tab.locator("#every-class")
+    box.locator("summary").focus()
+    tab.keyboard.press("Enter")
+    names, status = box.locator("tbody th"), box.get_by_role("status")
+    assert status.inner_text() == "1 to 25 of 60" and names.count() == 25
+    assert names.first.inner_text().endswith("name 4")  # the one that lost most
+    assert box.locator("tbody tr").first.inner_text().split("\t")[1:] == [
+        "10",
+        "90.0%",
+        "50.0%",
+        "−40.0",
+        "a class with a rather long name 59, 5×",
+    ]
+    assert box.get_by_role("button", name="Previous").is_disabled()
+    tab.keyboard.press("Tab")
+    tab.keyboard.type("NAME 5")
+    assert status.inner_text() == "1 to 11 of 11" and names.first.inner_text().endswith("name 5")
+    tab.keyboard.press("Control+A")
+    tab.keyboard.press("Delete")
+    for key in ("Tab", "Tab", "Enter", "Enter"):  # the order, then "Next" (the button before it is disabled), twice
+        tab.keyboard.press(key)
+    assert status.inner_text() == "51 to 60 of 60" and box.get_by_role("button", name="Next").is_disabled()
+    box.get_by_label("Order").select_option("name")
+    assert status.inner_text() == "1 to 25 of 60" and names.first.inner_text().endswith("name 0")
+    box.get_by_label("Find a class").fill("nowhere")
+    assert status.inner_text() == "No class has this in its name." and names.count() == 0
+    assert complaints == []
+
+
+def test_ten_thousand_classes_stay_small_and_open_at_once(page: Path, browser: Browser) -> None:
+    count = 10_000
+    names = tuple(f"Species {i % 100} of the genus {i // 100}" for i in range(count))
+    right = {"teacher": (9,) * count, "litert:int8": tuple(i % 10 for i in range(count))}
+    every = EveryClass(names, (10,) * count, right, (names[0],) * count, (1,) * count)
+    written = write_report(replace(comparison(), every_class=every), page.parent / "many")
+    assert written.stat().st_size < 5_000_000
+    tab = visit(browser, written.as_uri())
+    box = tab.locator("#every-class")
+    box.locator("summary").click()
+    box.get_by_label("Find a class").fill("genus 77")
+    assert box.get_by_role("status").inner_text() == "1 to 25 of 100"
+    assert tab.evaluate("document.querySelectorAll('#every-class *').length") < 500  # rows are made as they are shown

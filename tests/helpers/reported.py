@@ -10,6 +10,7 @@ from attar.benchmarks.report.comparison import (
     ClassRow,
     Comparison,
     Device,
+    EveryClass,
     Example,
     Interval,
     Latency,
@@ -46,7 +47,17 @@ def comparison() -> Comparison:
         provenance=_provenance(),
         devices=devices,
         sensitivity=Sensitivity("litert:int8", "a scan", layers, 0.02),
+        every_class=_every_class(),
     )
+
+
+def _every_class() -> EveryClass:
+    """Sixty classes; of the first five, each has lost more photos than the one before it."""
+    names = tuple(f"a class with a rather long name {i}" for i in range(60))
+    after = tuple(max(0, 9 - i) if i < 5 else 9 for i in range(60))
+    right = {"teacher": (9,) * 60, "litert:int8": after}
+    wrong = tuple(names[-1] if i < 5 else "" for i in range(60))
+    return EveryClass(names, (10,) * 60, right, wrong, tuple(i + 1 if i < 5 else 0 for i in range(60)))
 
 
 def _row(name: str, kind: Any, top1: float) -> Row:

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-ALLOWED: dict[str, str] = {}
+ALLOWED: dict[str, str] = {"*/train/test_hosts.py::*": "a container may not make network namespaces"}
 """Pattern of a test's id -> why CI cannot run it."""
 
 
