@@ -112,7 +112,7 @@ def every_class(rows: Mapping[str, Answers], file: str, labels: np.ndarray, clas
     Args as of `class_rows`.
     """
     photos = np.bincount(labels, minlength=len(classes))
-    seen = np.flatnonzero(photos)
+    seen = np.flatnonzero(photos).tolist()
     right = {
         name: np.bincount(labels[row.best == labels], minlength=len(classes))[seen].tolist()
         for name, row in rows.items()
@@ -124,7 +124,7 @@ def every_class(rows: Mapping[str, Answers], file: str, labels: np.ndarray, clas
     for place in np.argsort(-times, kind="stable").tolist():  # of equals, the first in the labels' order
         label, answer = pairs[place].tolist()
         taken.setdefault(label, (classes[answer], int(times[place])))
-    most = [taken.get(label, ("", 0)) for label in seen.tolist()]
+    most = [taken.get(label, ("", 0)) for label in seen]
     return EveryClass(
         names=tuple(classes[label] for label in seen),
         photos=tuple(photos[seen].tolist()),
