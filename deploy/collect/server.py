@@ -4,8 +4,9 @@
     GET /TOKEN                      who the invitation is for, and how much of it is used
 
 The token in the address is the invitation. It is a secret of its own, no cookie is read, and so pages of any origin may
-send (CORS). `ID` is the observation's UUID: sending one again changes nothing and is answered as before, so a sender that
-was cut off simply sends again. Bodies are bounded before they are read, and photos are decoded elsewhere (`cleaning`).
+send (CORS). `ID` is the observation's UUID: sending one again changes nothing and is answered with 200 instead of 201,
+so a sender that was cut off simply sends again. Bodies are bounded before they are read, and photos are decoded
+elsewhere (`cleaning`).
 """
 
 from __future__ import annotations
