@@ -147,7 +147,7 @@ def test_strangers_and_their_inventions_are_refused_and_leave_nothing(collect: C
         ),
         "other id": (400, lambda: collect.ask("PUT", path[:-4] + "0000", photo, {"X-Observation": header})),
         "unknown key": (400, lambda: collect.put({**own, "serial": 1}, photo)),
-        "other photo": (409, lambda: collect.put(own, jpeg(2))),
+        "other photo": (409, lambda: collect.put(own, jpeg(200))),
         "no photo": (422, lambda: collect.put(observation(b"text"), b"text")),
         "bomb": (422, lambda: collect.put(observation(bomb.getvalue()), bomb.getvalue())),
         "long head": (431, lambda: collect.put(own, photo, Cookie="x" * 16000)),
