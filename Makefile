@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OPTIONAL := .venv-optional
-FOLDERS := teachers students distill export benchmarks
+FOLDERS := teachers students distill export benchmarks deploy
 
 .PHONY: help demo test test-optional lint types format clean
 .DELETE_ON_ERROR:

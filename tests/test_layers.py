@@ -19,7 +19,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "distill": {"attar", "teachers", "students"},
     "export": {"attar", "students"},
     "benchmarks": {"attar", "teachers", "students", "distill", "export"},
-    "benchmarks/studies": {"attar", "teachers", "students", "distill", "export", "benchmarks"},
+    "benchmarks/studies": {"attar", "teachers", "students", "distill", "export", "benchmarks", "deploy"},
+    "deploy": {"attar", "teachers", "students", "distill", "export", "benchmarks"},
 }
 """Folder -> the other folders that its files may import."""
 FOLDERS = tuple(name for name in MAY_IMPORT if "/" not in name)

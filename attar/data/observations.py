@@ -1,0 +1,223 @@
+"""Observations: what people said about photos that a model was asked about.
+
+An observation is plain data: the photo's hash, the model's answer, and the person's verdict. On disk it is a row of
+`metadata.csv` beside the photos, which Hugging Face's `imagefolder` reads too (datasets, "Image classification"), so it
+is readable without attar. Column `label` is what the person says the photo shows; it is empty where they do not know.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from attar.errors import InputError
+
+METADATA = "metadata.csv"
+"""Name of the table in a folder of observations."""
+
+PLACES = 2
+"""Decimals of a degree that a place keeps: 0.01 degrees are at most 1.1 km."""
+
+_HASH = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Verdict(StrEnum):
+    """What the person said of the model's answer."""
+
+    CONFIRMED = "confirmed"
+    CORRECTED = "corrected"
+    """It is another of the model's classes."""
+    OTHER = "other"
+    """It is something that the model does not know; a text says what."""
+    UNKNOWN = "unknown"
+    """The person does not know either."""
+
+
+def _one_line(text: str) -> str:
+    if any(not each.isprintable() for each in text):
+        raise ValueError("has a line break or another character that cannot be shown")
+    return text.strip()
+
+
+Line = Annotated[str, Field(max_length=500), AfterValidator(_one_line)]
+"""Text of one line: whatever is shown in a table or a terminal later."""
+
+
+class Place(BaseModel):
+    """Where the photo was taken, rounded; only with the person's consent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    latitude: float = Field(ge=-90, le=90)
+    longitude: float = Field(ge=-180, le=180)
+
+    @field_validator("latitude", "longitude")
+    @classmethod
+    def _rounded(cls, value: float) -> float:
+        return round(value, PLACES) + 0.0  # no negative zero
+
+
+class Observation(BaseModel):
+    """One photo, and what a person said of it.
+
+    Attributes:
+        id: made where the photo was taken; the same observation sent twice has the same.
+        image: SHA-256 of the photo's file, as it was sent.
+        time: when the person answered, with its time zone; kept in UTC, to the second.
+        predicted: the label that the model gave.
+        probability: how probable the model said that is, in [0, 1].
+        model: SHA-256 of the model's file.
+        verdict: what the person said.
+        label: the right label, if the verdict is `corrected`.
+        text: what it is, if the verdict is `other`.
+        place: where, if the person let it be known.
+        contributor: who sent it, as the invitation names them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    id: UUID
+    image: str = _HASH
+    time: AwareDatetime
+    predicted: Line = Field(min_length=1)
+    probability: float = Field(ge=0, le=1)
+    model: str = _HASH
+    verdict: Verdict
+    label: Line = ""
+    text: Line = ""
+    place: Place | None = None
+    contributor: Line = ""
+
+    @field_validator("time")
+    @classmethod
+    def _in_utc(cls, value: datetime) -> datetime:
+        try:
+            return value.astimezone(UTC).replace(microsecond=0)
+        except (OverflowError, ValueError) as error:
+            raise ValueError("is beyond the years that can be kept") from error
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for verdict, name, value in [(Verdict.CORRECTED, "label", self.label), (Verdict.OTHER, "text", self.text)]:
+            if (self.verdict is verdict) != bool(value):
+                raise ValueError(f"`{name}` belongs to the verdict `{verdict}`, and to no other")
+        if self.verdict is Verdict.CORRECTED and self.label == self.predicted:
+            raise ValueError("the corrected label is the one that was predicted; the verdict is then `confirmed`")
+        return self
+
+    @property
+    def said(self) -> str:
+        """The label that the person says is right; empty where that is none of the model's."""
+        return self.predicted if self.verdict is Verdict.CONFIRMED else self.label
+
+
+def read_observation(value: Any, source: str) -> Observation:
+    """An observation from plain data, such as parsed JSON.
+
+    Raises:
+        InputError: it is something else; the text names `source` and the first thing that is wrong.
+    """
+    try:
+        return Observation.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the observation"
+        raise InputError(f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}.") from error
+
+
+COLUMNS = (
+    "file_name",
+    "label",
+    "verdict",
+    "predicted",
+    "probability",
+    "text",
+    "time",
+    "latitude",
+    "longitude",
+    "contributor",
+    "id",
+    "image",
+    "model",
+)
+
+
+def write_metadata(rows: Iterable[tuple[str, Observation]]) -> Iterator[str]:
+    """`metadata.csv`, line by line: the header, then one line per (file name, observation)."""
+    yield _line(COLUMNS)
+    for file_name, each in rows:
+        place = (each.place.latitude, each.place.longitude) if each.place else ("", "")
+        yield _line(
+            [
+                file_name,
+                each.said,
+                each.verdict.value,
+                each.predicted,
+                repr(each.probability),
+                each.text,
+                each.time.isoformat(),
+                *place,
+                each.contributor,
+                each.id,
+                each.image,
+                each.model,
+            ]
+        )
+
+
+def _line(values: Iterable[object]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow(values)
+    return stream.getvalue()
+
+
+def read_metadata(lines: Iterable[str], source: str) -> Iterator[tuple[str, Observation]]:
+    """What `write_metadata` wrote: (file name, observation), one at a time.
+
+    Raises:
+        InputError: other columns, a row of another length, a value that is none, or a file name outside the folder; the
+            text names `source` and the line.
+    """
+    reader = csv.reader(lines, strict=True)
+    try:
+        header = next(reader, [])
+        if tuple(header) != COLUMNS:
+            raise InputError(f"{source}: not a table of observations; its columns are {', '.join(header)[:200]!r}.")
+        for row in reader:
+            where = f"{source}, line {reader.line_num}"
+            if len(row) != len(COLUMNS):
+                raise InputError(f"{where}: {len(row)} values for {len(COLUMNS)} columns.")
+            yield _from_row(dict(zip(COLUMNS, row)), where)
+    except csv.Error as error:
+        raise InputError(f"{source}, line {reader.line_num}: {error}.") from error
+
+
+def _from_row(row: dict[str, str], where: str) -> tuple[str, Observation]:
+    name = row.pop("file_name")
+    path = PurePosixPath(name)
+    if not name or "\0" in name or "\\" in name or path.is_absolute() or ".." in path.parts:
+        raise InputError(f"{where}: file_name {name!r} is not inside the folder.")
+    latitude, longitude, said = row.pop("latitude"), row.pop("longitude"), row.pop("label")
+    place = {"latitude": latitude, "longitude": longitude} if latitude or longitude else None
+    label = said if row["verdict"] == Verdict.CORRECTED else ""
+    observation = read_observation({**row, "label": label, "place": place}, where)
+    if observation.said != said:
+        raise InputError(f"{where}: label {said!r} does not go with the verdict {observation.verdict.value!r}.")
+    return name, observation

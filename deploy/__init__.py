@@ -1,0 +1,1 @@
+"""After the file: what people send back from the phone."""

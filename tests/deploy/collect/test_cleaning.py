@@ -1,0 +1,110 @@
+"""Photos of strangers: what is kept has their pixels and nothing else, and a hostile one harms only itself."""
+
+from __future__ import annotations
+
+import io
+import random
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attar.data.images import UnreadableImage, read_rgb
+from attar.deploy.collect import cleaning
+from attar.deploy.collect.cleaning import Cleaner
+from helpers.pictures import draw
+
+pytestmark = pytest.mark.slow
+
+SECRETS = (b"SN-123456", b"Ana Example", b"48.137")
+
+
+@pytest.fixture(scope="module")
+def cleaner() -> Iterator[Cleaner]:
+    with Cleaner(2) as cleaner:
+        yield cleaner
+
+
+def picture(side: int = 96) -> Image.Image:
+    return draw("circle", 3).convert("RGB").resize((side, side * 3 // 4))
+
+
+def save_with_secrets(path: Path, format: str, **more: object) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = SECRETS[1].decode()
+    exif.get_ifd(0x8769)[0xA431] = SECRETS[0].decode()
+    exif.get_ifd(0x8825)[0x001D] = SECRETS[2].decode()
+    picture().save(path, format, exif=exif, comment=SECRETS[1], xmp=b"<x>" + SECRETS[2] + b"</x>", **more)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_what_is_kept_has_the_pixels_and_no_metadata(cleaner: Cleaner, tmp_path: Path, format: str) -> None:
+    path = tmp_path / "photo"
+    save_with_secrets(path, format)
+    sent = path.read_bytes()
+    assert any(secret in sent or secret in _unpacked(sent) for secret in SECRETS)
+    kept = cleaner.clean(path)
+    assert not any(secret in kept for secret in SECRETS) and b"Exif" not in kept and b"http" not in kept
+    with Image.open(io.BytesIO(kept)) as image:
+        assert image.format == "JPEG" and image.size == (72, 96)  # upright
+        assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+        got = np.asarray(image.convert("RGB"), np.float64)
+    assert np.abs(got - np.asarray(read_rgb(path), np.float64)).mean() < 3
+
+
+def _unpacked(content: bytes) -> bytes:
+    """The compressed texts of a PNG."""
+    found = b""
+    for start in range(len(content)):
+        if content[start : start + 1] == b"\x78":
+            try:
+                found += zlib.decompressobj().decompress(content[start:])
+            except zlib.error:
+                continue
+    return found
+
+
+def test_what_is_no_photo_is_refused_in_words(cleaner: Cleaner, tmp_path: Path) -> None:
+    generator = random.Random(0)
+    good = io.BytesIO()
+    picture().save(good, "JPEG")
+    for number in range(40):
+        content = bytearray(good.getvalue())
+        for _ in range(generator.randint(1, 40)):
+            content[generator.randrange(len(content))] = generator.randrange(256)
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(content[: generator.randint(0, len(content))])
+        try:
+            kept = cleaner.clean(path)
+        except UnreadableImage as error:
+            assert str(error)
+            continue
+        Image.open(io.BytesIO(kept)).verify()
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(cleaner: Cleaner, tmp_path: Path) -> None:
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(UnreadableImage, match="limit of 50 megapixels"):
+        cleaner.clean(tmp_path / "bomb.png")
+
+
+def _hang(path: str) -> bytes:
+    import signal
+
+    if "bad" in path:
+        signal.raise_signal(signal.SIGKILL)
+    return b"fine"
+
+
+def test_a_process_that_dies_costs_its_photo_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleaning, "_cleaned", _hang)
+    with Cleaner(2) as cleaner, ThreadPoolExecutor(2) as pool:
+        bad = pool.submit(cleaner.clean, tmp_path / "bad")
+        with pytest.raises(UnreadableImage, match="crashed"):
+            bad.result()
+        assert cleaner.clean(tmp_path / "good") == b"fine"

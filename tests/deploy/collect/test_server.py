@@ -1,0 +1,196 @@
+"""The server of observations over real connections: friends at once, and strangers of all kinds."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import io
+import json
+import random
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+from attar.benchmarks.lab.server import make_config
+from attar.deploy.collect.cleaning import Cleaner
+from attar.deploy.collect.server import LARGEST, make_app
+from attar.deploy.collect.store import Store, opened
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Collect:
+    """A running server."""
+
+    port: int
+    store: Store
+    token: str
+
+    def put(
+        self, observation: dict[str, Any], photo: bytes, token: str | None = None, **headers: str
+    ) -> tuple[int, dict[str, Any]]:
+        header = base64.b64encode(json.dumps(observation).encode()).decode()
+        path = f"/{token or self.token}/observations/{observation['id']}"
+        return self.ask("PUT", path, photo, {"X-Observation": header, **headers})
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            content = response.read()
+            return response.status, json.loads(content) if content.startswith(b"{") else {}
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def collect(tmp_path: Path) -> Iterator[Collect]:
+    import uvicorn
+
+    with opened(tmp_path / "collect", create=True) as store, Cleaner(2) as cleaner:
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(make_config(make_app(store, cleaner)))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield Collect(listening.getsockname()[1], store, store.invite("Ana", quota=5000))
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def jpeg(number: int, side: int = 64) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side), (number % 256, number // 256 % 256, 7)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def observation(photo: bytes, **changes: Any) -> dict[str, Any]:
+    plain = {
+        "id": str(uuid4()),
+        "image": hashlib.sha256(photo).hexdigest(),
+        "time": "2026-05-01T12:00:00Z",
+        "predicted": "ash",
+        "probability": 0.5,
+        "model": "0" * 64,
+        "verdict": "confirmed",
+    }
+    return {**plain, **changes}
+
+
+def test_an_observation_is_taken_once_and_named_after_its_sender(collect: Collect) -> None:
+    photo = jpeg(1)
+    own = observation(photo, contributor="somebody else", place={"latitude": 48.137154, "longitude": 11.575382})
+    assert collect.put(own, photo) == (201, {"kept": "new"}) and collect.put(own, photo) == (200, {"kept": "known"})
+    [kept] = collect.store.observations()
+    assert kept.observation.contributor == "Ana" and kept.observation.place
+    assert kept.observation.place.latitude == 48.14
+    assert collect.ask("GET", f"/{collect.token}") == (200, {"contributor": "Ana", "used": 1, "quota": 5000})
+    assert collect.put({**own, "predicted": "elm"}, photo)[0] == 409
+    status, _ = collect.ask("OPTIONS", f"/{collect.token}/observations/{own['id']}")
+    assert status == 200
+
+
+def test_a_thousand_observations_of_twenty_senders_at_once(collect: Collect) -> None:
+    photos = [jpeg(number, 640) for number in range(1000)]
+    sent = [observation(photo) for photo in photos]
+    seconds: list[float] = []
+
+    def send(sender: int) -> list[int]:
+        statuses = []
+        for number in range(sender, 1000, 20):
+            start = time.perf_counter()
+            statuses.append(collect.put(sent[number], photos[number])[0])
+            seconds.append(time.perf_counter() - start)
+        return statuses
+
+    with ThreadPoolExecutor(20) as pool:
+        assert {status for statuses in pool.map(send, range(20)) for status in statuses} == {201}
+    kept = {str(each.observation.id) for each in collect.store.observations()}
+    assert kept == {each["id"] for each in sent}
+    print(f"p50 {statistics.median(seconds):.3f} s, p99 {sorted(seconds)[989]:.3f} s")
+
+
+def test_strangers_and_their_inventions_are_refused_and_leave_nothing(collect: Collect) -> None:
+    photo = jpeg(1)
+    own = observation(photo)
+    name = own["id"]
+    header = base64.b64encode(json.dumps(own).encode()).decode()
+    path = f"/{collect.token}/observations/{name}"
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(bomb, "PNG")
+    asked = {
+        "wrong token": (404, lambda: collect.put(own, photo, token="x" * 32)),
+        "no header": (400, lambda: collect.ask("PUT", path, photo)),
+        "no base64": (400, lambda: collect.ask("PUT", path, photo, {"X-Observation": "{}"})),
+        "no object": (400, lambda: collect.ask("PUT", path, photo, {"X-Observation": "W10="})),
+        "deep": (
+            400,
+            lambda: collect.ask("PUT", path, photo, {"X-Observation": base64.b64encode(b"[" * 9000).decode()}),
+        ),
+        "other id": (400, lambda: collect.ask("PUT", path[:-4] + "0000", photo, {"X-Observation": header})),
+        "unknown key": (400, lambda: collect.put({**own, "serial": 1}, photo)),
+        "other photo": (409, lambda: collect.put(own, jpeg(200))),
+        "no photo": (422, lambda: collect.put(observation(b"text"), b"text")),
+        "bomb": (422, lambda: collect.put(observation(bomb.getvalue()), bomb.getvalue())),
+        "long head": (431, lambda: collect.put(own, photo, Cookie="x" * 16000)),
+        "other method": (405, lambda: collect.ask("POST", path, photo)),
+        "outside": (404, lambda: collect.ask("GET", "/../../etc/passwd")),
+    }
+    for what, (status, ask) in asked.items():
+        found, answer = ask()
+        assert found == status, (what, found, answer)
+        if status not in (404, 405) or what == "wrong token":
+            assert answer["error"], what
+    assert list(collect.store.observations()) == [] and not (collect.store.folder / "photos").exists()
+
+
+def test_a_large_body_is_refused_before_it_is_read(collect: Collect) -> None:
+    with socket.create_connection(("127.0.0.1", collect.port), timeout=30) as raw:
+        own = observation(b"")
+        header = base64.b64encode(json.dumps(own).encode()).decode()
+        head = f"PUT /{collect.token}/observations/{own['id']} HTTP/1.1\r\nHost: x\r\nX-Observation: {header}\r\n"
+        raw.sendall(f"{head}Content-Length: {LARGEST + 1}\r\n\r\n".encode())
+        assert raw.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+def test_ten_thousand_hostile_requests_leave_the_server_well(collect: Collect) -> None:
+    def attack(seed: int) -> None:
+        generator = random.Random(seed)
+        for _ in range(500):
+            with socket.create_connection(("127.0.0.1", collect.port), timeout=30) as raw:
+                kind = generator.randrange(4)
+                path = "/" + "".join(generator.choices("abc/.%\\?#", k=generator.randrange(200)))
+                if kind == 0:
+                    raw.sendall(generator.randbytes(generator.randrange(2000)))
+                elif kind == 1:
+                    raw.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                elif kind == 2:
+                    forged = f"PUT /{collect.token}{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nshort"
+                    raw.sendall(forged.encode())
+                else:
+                    raw.sendall(f"PUT /{collect.token}/observations/x HTTP/1.1\r\nHost: x\r\n".encode())
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(attack, range(20)))
+    photo = jpeg(1)
+    assert collect.put(observation(photo), photo)[0] == 201
+    assert len(list(collect.store.observations())) == 1
+    assert sorted(path.name for path in collect.store.folder.parent.iterdir()) == ["collect"]
