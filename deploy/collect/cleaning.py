@@ -13,6 +13,7 @@ import sys
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
@@ -67,14 +68,12 @@ class Cleaner:
 
     def _submitted(self, path: Path) -> tuple[ProcessPoolExecutor, Future[bytes]]:
         with self._lock:
-            if self._pool is None:
-                # Not forked: the server has threads, and its memory is none of a decoder's business.
-                self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), initializer=_confine)
-            try:
-                return self._pool, self._pool.submit(_cleaned, str(path))
-            except BrokenProcessPool:
-                self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), initializer=_confine)
-                return self._pool, self._pool.submit(_cleaned, str(path))
+            if self._pool:
+                with suppress(BrokenProcessPool):
+                    return self._pool, self._pool.submit(_cleaned, str(path))
+            # Not forked: the server has threads, and its memory is none of a decoder's business.
+            self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), initializer=_confine)
+            return self._pool, self._pool.submit(_cleaned, str(path))
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         with self._lock:

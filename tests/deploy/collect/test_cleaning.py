@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import random
+import signal
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +24,7 @@ from helpers.pictures import draw
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[3]
 SECRETS = (b"SN-123456", b"Ana Example", b"48.137")
 
 
@@ -108,3 +113,18 @@ def test_a_process_that_dies_costs_its_photo_alone(tmp_path: Path, monkeypatch: 
         with pytest.raises(UnreadableImage, match="crashed"):
             bad.result()
         assert cleaner.clean(tmp_path / "good") == b"fine"
+
+
+def confined(code: str) -> subprocess.CompletedProcess[str]:
+    """Code in a process like those that decode."""
+    begin = "from attar.deploy.collect import cleaning; cleaning._confine(); "
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", begin + code]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its memory is bounded on Linux only")
+def test_a_decoding_process_has_bounds_of_memory_and_time() -> None:
+    assert "MemoryError" in confined("bytearray(cleaning.MEMORY)").stderr
+    endless = "cleaning.SECONDS = 0.2; cleaning.read_rgb = lambda *_, **__: exec('while True: pass'); "
+    assert confined(endless + "cleaning._cleaned('photo')").returncode == -signal.SIGALRM

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.client
 import io
 import json
@@ -17,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from PIL import Image
@@ -29,6 +27,7 @@ from attar.benchmarks.lab.server import make_config
 from attar.deploy.collect.cleaning import Cleaner
 from attar.deploy.collect.server import LARGEST, make_app
 from attar.deploy.collect.store import Store, opened
+from helpers.observed import jpeg, observation_of
 
 pytestmark = pytest.mark.slow
 
@@ -76,28 +75,9 @@ def collect(tmp_path: Path) -> Iterator[Collect]:
         assert not thread.is_alive()
 
 
-def jpeg(number: int, side: int = 64) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (side, side), (number % 256, number // 256 % 256, 7)).save(stream, "JPEG")
-    return stream.getvalue()
-
-
-def observation(photo: bytes, **changes: Any) -> dict[str, Any]:
-    plain = {
-        "id": str(uuid4()),
-        "image": hashlib.sha256(photo).hexdigest(),
-        "time": "2026-05-01T12:00:00Z",
-        "predicted": "ash",
-        "probability": 0.5,
-        "model": "0" * 64,
-        "verdict": "confirmed",
-    }
-    return {**plain, **changes}
-
-
 def test_an_observation_is_taken_once_and_named_after_its_sender(collect: Collect) -> None:
     photo = jpeg(1)
-    own = observation(photo, contributor="somebody else", place={"latitude": 48.137154, "longitude": 11.575382})
+    own = observation_of(photo, contributor="somebody else", place={"latitude": 48.137154, "longitude": 11.575382})
     assert collect.put(own, photo) == (201, {"kept": "new"}) and collect.put(own, photo) == (200, {"kept": "known"})
     [kept] = collect.store.observations()
     assert kept.observation.contributor == "Ana" and kept.observation.place
@@ -110,7 +90,7 @@ def test_an_observation_is_taken_once_and_named_after_its_sender(collect: Collec
 
 def test_a_thousand_observations_of_twenty_senders_at_once(collect: Collect) -> None:
     photos = [jpeg(number, 640) for number in range(1000)]
-    sent = [observation(photo) for photo in photos]
+    sent = [observation_of(photo) for photo in photos]
     seconds: list[float] = []
 
     def send(sender: int) -> list[int]:
@@ -130,7 +110,7 @@ def test_a_thousand_observations_of_twenty_senders_at_once(collect: Collect) -> 
 
 def test_strangers_and_their_inventions_are_refused_and_leave_nothing(collect: Collect) -> None:
     photo = jpeg(1)
-    own = observation(photo)
+    own = observation_of(photo)
     name = own["id"]
     header = base64.b64encode(json.dumps(own).encode()).decode()
     path = f"/{collect.token}/observations/{name}"
@@ -148,8 +128,8 @@ def test_strangers_and_their_inventions_are_refused_and_leave_nothing(collect: C
         "other id": (400, lambda: collect.ask("PUT", path[:-4] + "0000", photo, {"X-Observation": header})),
         "unknown key": (400, lambda: collect.put({**own, "serial": 1}, photo)),
         "other photo": (409, lambda: collect.put(own, jpeg(200))),
-        "no photo": (422, lambda: collect.put(observation(b"text"), b"text")),
-        "bomb": (422, lambda: collect.put(observation(bomb.getvalue()), bomb.getvalue())),
+        "no photo": (422, lambda: collect.put(observation_of(b"text"), b"text")),
+        "bomb": (422, lambda: collect.put(observation_of(bomb.getvalue()), bomb.getvalue())),
         "long head": (431, lambda: collect.put(own, photo, Cookie="x" * 16000)),
         "other method": (405, lambda: collect.ask("POST", path, photo)),
         "outside": (404, lambda: collect.ask("GET", "/../../etc/passwd")),
@@ -164,7 +144,7 @@ def test_strangers_and_their_inventions_are_refused_and_leave_nothing(collect: C
 
 def test_a_large_body_is_refused_before_it_is_read(collect: Collect) -> None:
     with socket.create_connection(("127.0.0.1", collect.port), timeout=30) as raw:
-        own = observation(b"")
+        own = observation_of(b"")
         header = base64.b64encode(json.dumps(own).encode()).decode()
         head = f"PUT /{collect.token}/observations/{own['id']} HTTP/1.1\r\nHost: x\r\nX-Observation: {header}\r\n"
         raw.sendall(f"{head}Content-Length: {LARGEST + 1}\r\n\r\n".encode())
@@ -191,6 +171,6 @@ def test_ten_thousand_hostile_requests_leave_the_server_well(collect: Collect) -
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(attack, range(20)))
     photo = jpeg(1)
-    assert collect.put(observation(photo), photo)[0] == 201
+    assert collect.put(observation_of(photo), photo)[0] == 201
     assert len(list(collect.store.observations())) == 1
     assert sorted(path.name for path in collect.store.folder.parent.iterdir()) == ["collect"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import random
 import signal
@@ -14,38 +13,22 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from attar.data.observations import Observation, read_observation
 from attar.deploy.collect.store import NAME, Action, Decision, Kept, Refused, Store, in_force, opened
 from attar.errors import InputError
+from helpers.observed import jpeg, observation_of
 
 ROOT = Path(__file__).parents[3]
 
 
-def jpeg(number: int) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (8, 8), (number % 256, number // 256, 0)).save(stream, "JPEG")
-    return stream.getvalue()
-
-
 def observation(photo: bytes, **changes: object) -> Observation:
-    plain = {
-        "id": str(uuid4()),
-        "image": hashlib.sha256(photo).hexdigest(),
-        "time": "2026-05-01T12:00:00Z",
-        "predicted": "ash",
-        "probability": 0.5,
-        "model": "0" * 64,
-        "verdict": "confirmed",
-        "contributor": "Ana",
-    }
-    return read_observation({**plain, **changes}, "made")
+    return read_observation(observation_of(photo, contributor="Ana") | changes, "made")
 
 
 @pytest.fixture
@@ -154,7 +137,7 @@ def test_killed_at_any_moment_nothing_that_was_answered_is_lost(tmp_path: Path) 
     folder = tmp_path / "collect"
     with opened(folder, create=True) as store:
         store.invite("Ana", quota=10**6)
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{Path(__file__).parent}"}
     answered: set[UUID] = set()
     for round_ in range(6):
         command = [sys.executable, "-c", SENDER, str(folder)]
