@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -50,14 +51,24 @@ class Verdict(StrEnum):
     """The person does not know either."""
 
 
-def _one_line(text: str) -> str:
+LONGEST = 500
+"""Characters of a text."""
+
+
+def one_line(text: str) -> str:
+    """Text that can be shown in a table or a terminal, without spaces around it.
+
+    Raises:
+        ValueError: it is longer than `LONGEST`, or has a character that moves the cursor, the line or the direction.
+    """
+    if len(text) > LONGEST:
+        raise ValueError(f"has more than {LONGEST} characters")
     if any(not each.isprintable() for each in text):
         raise ValueError("has a line break or another character that cannot be shown")
     return text.strip()
 
 
-Line = Annotated[str, Field(max_length=500), AfterValidator(_one_line)]
-"""Text of one line: whatever is shown in a table or a terminal later."""
+Line = Annotated[str, AfterValidator(one_line)]
 
 
 class Place(BaseModel):
@@ -145,7 +156,10 @@ def read_observation(value: Any, source: str) -> Observation:
 COLUMNS = (
     "file_name",
     "label",
+    "review",
+    "reviewer",
     "verdict",
+    "said",
     "predicted",
     "probability",
     "text",
@@ -159,27 +173,51 @@ COLUMNS = (
 )
 
 
-def write_metadata(rows: Iterable[tuple[str, Observation]]) -> Iterator[str]:
-    """`metadata.csv`, line by line: the header, then one line per (file name, observation)."""
+class Review(StrEnum):
+    """What a reviewer decided about an observation."""
+
+    NONE = ""
+    ACCEPT = "accept"
+    RELABEL = "relabel"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `metadata.csv`.
+
+    Attributes:
+        file_name: the photo, relative to the folder of the table.
+        observation: what was said of it.
+        label: the right label as far as is known: the reviewer's, else the person's; empty where there is none.
+        review: what a reviewer decided, if any did.
+        reviewer: who that was.
+    """
+
+    file_name: str
+    observation: Observation
+    label: str
+    review: Review = Review.NONE
+    reviewer: str = ""
+
+    def __post_init__(self) -> None:
+        expected = {Review.REJECT: "", Review.RELABEL: self.label}.get(self.review, self.observation.said)
+        if self.label != expected or (self.review is Review.RELABEL and not self.label):
+            verdict = self.observation.verdict.value
+            raise InputError(f"label {self.label!r} does not go with verdict {verdict!r} and review {self.review!r}")
+        if bool(self.review) != bool(self.reviewer):
+            raise InputError("a review has a reviewer, and a reviewer a review")
+
+
+def write_metadata(rows: Iterable[Row]) -> Iterator[str]:
+    """`metadata.csv`, line by line: the header, then one line per row."""
     yield _line(COLUMNS)
-    for file_name, each in rows:
-        place = (each.place.latitude, each.place.longitude) if each.place else ("", "")
-        yield _line(
-            [
-                file_name,
-                each.said,
-                each.verdict.value,
-                each.predicted,
-                repr(each.probability),
-                each.text,
-                each.time.isoformat(),
-                *place,
-                each.contributor,
-                each.id,
-                each.image,
-                each.model,
-            ]
-        )
+    for row in rows:
+        each = row.observation
+        latitude, longitude = (each.place.latitude, each.place.longitude) if each.place else ("", "")
+        values = [row.file_name, row.label, row.review.value, row.reviewer, each.verdict.value, each.said]
+        values += [each.predicted, repr(each.probability), each.text, each.time.isoformat()]
+        yield _line([*values, latitude, longitude, each.contributor, each.id, each.image, each.model])
 
 
 def _line(values: Iterable[object]) -> str:
@@ -188,8 +226,8 @@ def _line(values: Iterable[object]) -> str:
     return stream.getvalue()
 
 
-def read_metadata(lines: Iterable[str], source: str) -> Iterator[tuple[str, Observation]]:
-    """What `write_metadata` wrote: (file name, observation), one at a time.
+def read_metadata(lines: Iterable[str], source: str) -> Iterator[Row]:
+    """What `write_metadata` wrote, one row at a time.
 
     Raises:
         InputError: other columns, a row of another length, a value that is none, or a file name outside the folder; the
@@ -204,20 +242,26 @@ def read_metadata(lines: Iterable[str], source: str) -> Iterator[tuple[str, Obse
             where = f"{source}, line {reader.line_num}"
             if len(row) != len(COLUMNS):
                 raise InputError(f"{where}: {len(row)} values for {len(COLUMNS)} columns.")
-            yield _from_row(dict(zip(COLUMNS, row)), where)
+            yield _from_cells(dict(zip(COLUMNS, row)), where)
     except csv.Error as error:
         raise InputError(f"{source}, line {reader.line_num}: {error}.") from error
 
 
-def _from_row(row: dict[str, str], where: str) -> tuple[str, Observation]:
-    name = row.pop("file_name")
+def _from_cells(cells: dict[str, str], where: str) -> Row:
+    name = cells.pop("file_name")
     path = PurePosixPath(name)
     if not name or "\0" in name or "\\" in name or path.is_absolute() or ".." in path.parts:
         raise InputError(f"{where}: file_name {name!r} is not inside the folder.")
-    latitude, longitude, said = row.pop("latitude"), row.pop("longitude"), row.pop("label")
+    latitude, longitude, said = cells.pop("latitude"), cells.pop("longitude"), cells.pop("said")
+    label, review, reviewer = cells.pop("label"), cells.pop("review"), cells.pop("reviewer")
     place = {"latitude": latitude, "longitude": longitude} if latitude or longitude else None
-    label = said if row["verdict"] == Verdict.CORRECTED else ""
-    observation = read_observation({**row, "label": label, "place": place}, where)
+    corrected = said if cells["verdict"] == Verdict.CORRECTED else ""
+    observation = read_observation({**cells, "label": corrected, "place": place}, where)
     if observation.said != said:
-        raise InputError(f"{where}: label {said!r} does not go with the verdict {observation.verdict.value!r}.")
-    return name, observation
+        raise InputError(f"{where}: said {said!r} does not go with the verdict {observation.verdict.value!r}.")
+    if review not in set(Review):
+        raise InputError(f"{where}: review {review!r} is none of {', '.join(filter(None, Review))}, or nothing.")
+    try:
+        return Row(name, observation, label, Review(review), one_line(reviewer))
+    except (InputError, ValueError) as error:
+        raise InputError(f"{where}: {error}.") from error

@@ -8,7 +8,6 @@ The browsers' runtimes are those of `attar.export.web.assets`.
 - `session`: one device, from plan to records
 - `laboratory`: all devices of one run
 - `server`: HTTP
-- `connections`: how many there may be, and for how long
 - `serve`: the verb
 - `page/`: what the browser loads
 """

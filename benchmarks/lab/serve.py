@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import ipaddress
 import secrets
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +13,12 @@ from attar.benchmarks.lab.plan import make_plan
 from attar.benchmarks.lab.visitor import name
 from attar.benchmarks.latency.record import Record
 from attar.benchmarks.units import number
-from attar.console import err, say
-from attar.errors import GateError, InputError
+from attar.console import say
+from attar.errors import GateError
 from attar.export.web.assets import find
 from attar.extras import require
+from attar.serving.addresses import address_of, is_loopback, listen, show_code
+from attar.serving.http import make_server, own_names
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -63,10 +62,10 @@ def lab(
     plan = make_plan(exports, seconds=seconds, threads=threads, versions=assets.versions)
     laboratory = Laboratory(plan, output or exports.resolve().parent, keep=keep)
     token = secrets.token_urlsafe(16)
-    with _listening(host, port) as listening:
+    with listen(host, port) as listening:
         server = _server(laboratory, assets, token, once, certificate, key)
         scheme = "https" if certificate else "http"
-        _show_the_way(f"{scheme}://{_address(host)}:{listening.getsockname()[1]}/{token}/", host)
+        _show_the_way(f"{scheme}://{address_of(host)}:{listening.getsockname()[1]}/{token}/", host)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
     laboratory.close()
@@ -116,82 +115,23 @@ def _table(title: str, records: Sequence[Record]) -> Table:
 
 
 def _server(laboratory: Laboratory, assets: Any, token: str, once: bool, certificate: Any, key: Any) -> Any:
-    import uvicorn
-
-    from attar.benchmarks.lab.server import make_app, make_config
+    from attar.benchmarks.lab.server import make_app
 
     def after() -> None:
         server.should_exit = once
 
-    names = {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"}
-    app = make_app(laboratory, assets, token, after=after, names=names)
-    config = make_config(
-        app, ssl_certfile=str(certificate) if certificate else None, ssl_keyfile=str(key) if key else None
-    )
-    try:
-        config.load()
-    except OSError as error:  # an SSLError is one
-        raise InputError(f"{certificate}: no certificate with its key, both as PEM ({error}).") from error
-    server = uvicorn.Server(config)
+    app = make_app(laboratory, assets, token, after=after, names=own_names())
+    server = make_server(app, certificate, key)
     return server
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(128)  # so that the address works from the moment it is shown
-        except OSError:
-            listening.close()
-            raise
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"{host}, port {port}: cannot listen there ({error}). Choose other --host and --port."
-        ) from error
-    return listening
-
-
-def _address(host: str) -> str:
-    """What to call this machine: the address of its way out, where it listens on all."""
-    try:
-        number = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if number.is_unspecified:
-        # Connecting a datagram socket sends nothing; it only asks which address would be used.
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking, contextlib.suppress(OSError):
-            asking.connect(("192.0.2.1", 9))
-            return str(asking.getsockname()[0])
-        return socket.gethostname()
-    return f"[{host}]" if number.version == 6 else host
-
-
 def _show_the_way(url: str, host: str) -> None:
-    if _is_loopback(host):
+    if is_loopback(host):
         say(f"Open on this machine: {url}")
         say("A phone on the same network cannot reach that: give --host 0.0.0.0 for an address with a QR code.")
     else:
         say(f"Scan, or open on any device of this network: {url}")
-        _show_code(url)
+        show_code(url)
         if url.startswith("http:"):
             say("Over plain HTTP browsers allow one thread and no WebGPU: docs/lab.md tells two ways around it.")
     say("Ctrl-C ends the lab.")
-
-
-def _show_code(url: str) -> None:
-    import segno
-
-    with contextlib.suppress(UnicodeEncodeError):  # a terminal without block characters has the address
-        drawn = io.StringIO()
-        segno.make(url, error="l").terminal(out=drawn, compact=True)
-        err.print(drawn.getvalue(), markup=False, soft_wrap=True)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,8 +1,6 @@
 """HTTP for the lab: a fixed table of files, four kinds of messages, and nothing for who does not know the token.
 
-Every request must name the token in its path, and a host that no foreign web page can make a browser use (DNS
-rebinding); a message must come from the lab's own page. Heads and bodies are bounded, and so are connections
-(`connections`).
+Who may ask at all is `attar.serving.guard`'s to say; bodies are bounded here.
 """
 
 from __future__ import annotations
@@ -10,20 +8,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import hmac
-import ipaddress
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from attar.benchmarks.lab.connections import LARGEST_HEAD, App, Bounds, Connections, Scope
 from attar.benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round, parse
 from attar.benchmarks.lab.laboratory import Laboratory
 from attar.errors import AttarError
 from attar.export.web.assets import Assets
 from attar.extras import require
+from attar.serving.connections import App
+from attar.serving.guard import guarded, refusal
 
 PAGE = Path(__file__).with_name("page")
 MESSAGES: dict[str, Any] = {"ready": Ready, "failed": Failure, "round": Round, "done": Done}
@@ -38,25 +35,6 @@ _TYPES = {
 }
 _SMALL = 64 << 10
 _BODY_SECONDS = 30
-
-
-def make_config(app: App, *, bounds: Bounds = Bounds(), **more: Any) -> Any:  # noqa: B008 (it is frozen)
-    """uvicorn's configuration that serves the application within these bounds; `more` is uvicorn's own."""
-    uvicorn = require("uvicorn")
-    connections = Connections(bounds)
-    # h11, whatever else is installed: it bounds the head of a request that comes in pieces.
-    return uvicorn.Config(
-        connections.watching(app),
-        http=connections.protocol(),
-        h11_max_incomplete_event_size=LARGEST_HEAD,
-        ws="none",
-        log_level="error",
-        access_log=False,
-        timeout_graceful_shutdown=3,
-        server_header=False,
-        proxy_headers=False,
-        **more,
-    )
 
 
 def make_app(
@@ -93,8 +71,8 @@ def make_app(
         Route("/sessions/{session}/{kind}", answers.message, methods=["POST"]),
         Route("/{name:path}", answers.file, methods=["GET"]),
     ]
-    app = Starlette(routes=[Mount("/{token}", routes=inside)], lifespan=watching)  # `_guarded` has checked it
-    return _guarded(app, token, {"localhost", *names})
+    app = Starlette(routes=[Mount("/{token}", routes=inside)], lifespan=watching)  # `guarded` has checked it
+    return guarded(app, token, names)
 
 
 class _Answers:
@@ -130,7 +108,7 @@ class _Answers:
             return Response(self._contents[name], media_type="application/octet-stream")
         path = self._files.get(name)
         if path is None:
-            return _refusal(404, "No such file.")
+            return refusal(404, "No such file.")
         headers = {"Content-Security-Policy": self._policy}
         media = _TYPES.get(path.suffix, "application/octet-stream")
         return FileResponse(path, media_type=media, headers=headers)
@@ -143,7 +121,7 @@ class _Answers:
         """A device tells how far it is."""
         kind, session = request.path_params["kind"], request.path_params["session"]
         if kind not in MESSAGES:
-            return _refusal(404, "No such message.")
+            return refusal(404, "No such message.")
         take = getattr(self._laboratory, kind)
         response = await self._answer(request, lambda body: take(session, parse(MESSAGES[kind], body)))
         if kind == "done" and response.status_code == 200:
@@ -161,9 +139,9 @@ class _Answers:
             # In the event loop, one after another: what two devices post never interleaves, and it is quick.
             return JSONResponse(take(await _read(request, self._largest)))
         except Refused as refused:
-            return _refusal(refused.status, refused.reason)
+            return refusal(refused.status, refused.reason)
         except AttarError as error:
-            return _refusal(507, str(error))
+            return refusal(507, str(error))
 
 
 async def _read(request: Any, largest: int) -> bytes:
@@ -186,66 +164,6 @@ async def _read(request: Any, largest: int) -> bytes:
     return bytes(body)
 
 
-def _guarded(app: App, token: str, names: set[str]) -> App:
-    """Answer only who knows the token and calls the lab by a name of its own; every answer says how it may be used."""
-
-    async def guard(scope: Scope, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await app(scope, receive, send)
-            return
-        await (_unwelcome(scope, token, names) or app)(scope, receive, _sealed(send))
-
-    return guard
-
-
-def _unwelcome(scope: Scope, token: str, names: set[str]) -> Any:
-    if len(scope["raw_path"]) + sum(len(key) + len(value) for key, value in scope["headers"]) > LARGEST_HEAD:
-        return _refusal(431, f"A request's address and headers have at most {LARGEST_HEAD} bytes.")
-    headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-    host = headers.get("host", "")
-    if not _own(host, names):
-        return _refusal(421, "This address is not the lab's. Use the one it printed.")
-    given = scope["path"].partition("/")[2].partition("/")[0].encode("utf-8", "surrogatepass")
-    if not hmac.compare_digest(given, token.encode()):
-        return _refusal(404, "Not found.")
-    origin = headers.get("origin")
-    if scope["method"] == "POST" and origin is not None and origin != f"{scope['scheme']}://{host}":
-        return _refusal(403, "Only the lab's own page may post.")
-    return None
-
-
-def _own(host: str, names: set[str]) -> bool:
-    """A numeric address can only be reached by who means it; a name could be any web page's that resolves to here."""
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:\d+)?", host)
-    if match is None:
-        return False
-    name = match[1].strip("[]").lower()
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name in names
-    return True
-
-
-def _sealed(send: Any) -> Any:
-    """Add to each answer what makes the page isolated from other sites, and other sites from it."""
-    headers = [
-        (b"cross-origin-opener-policy", b"same-origin"),
-        (b"cross-origin-embedder-policy", b"require-corp"),
-        (b"cross-origin-resource-policy", b"same-origin"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"referrer-policy", b"no-referrer"),
-        (b"cache-control", b"no-store"),
-    ]
-
-    async def sealed(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), *headers]}
-        await send(message)
-
-    return sealed
-
-
 def _policy() -> str:
     """Content-Security-Policy: our own files only; the import map, which must stand in the page, by its hash."""
     page = (PAGE / "page.html").read_text(encoding="utf-8")
@@ -257,12 +175,6 @@ def _policy() -> str:
         "connect-src 'self'; worker-src 'self' blob:; img-src data:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
-
-
-def _refusal(status: int, reason: str) -> Any:
-    from starlette.responses import JSONResponse
-
-    return JSONResponse({"error": reason}, status)
 
 
 async def _watch(laboratory: Laboratory) -> None:

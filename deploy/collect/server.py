@@ -22,13 +22,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attar.benchmarks.lab.connections import LARGEST_HEAD, App, Scope
 from attar.data.images import UnreadableImage
 from attar.data.observations import Observation, read_observation
 from attar.deploy.collect.cleaning import Cleaner
 from attar.deploy.collect.store import Kept, Refused, Store
 from attar.errors import AttarError, InputError
 from attar.extras import require
+from attar.serving.connections import LARGEST_HEAD, App, Scope
+from attar.serving.guard import refusal
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ class _Answers:
         """Whom the token is for."""
         contributor = await self._contributor(request)
         if contributor is None:
-            return _refusal(404, _UNKNOWN)
+            return refusal(404, _UNKNOWN)
         found = await self._asked(lambda: {each.contributor: each for each in self._store.invitations()})
         own = found[contributor]
         return _json(200, {"contributor": contributor, "used": own.used, "quota": own.quota})
@@ -88,7 +89,7 @@ class _Answers:
             async with self._places:
                 kept = await self._take(request, observation)
         except _Answer as answer:
-            return _refusal(answer.status, str(answer))
+            return refusal(answer.status, str(answer))
         return _json(201 if kept is Kept.NEW else 200, {"kept": kept.value})
 
     async def _take(self, request: Any, observation: Observation) -> Kept:
@@ -189,7 +190,7 @@ def _open(app: App) -> App:
 
         size = len(scope["raw_path"]) + sum(len(key) + len(value) for key, value in scope["headers"])
         if size > LARGEST_HEAD:
-            await _refusal(431, f"A request's address and headers have at most {LARGEST_HEAD} bytes.")(
+            await refusal(431, f"A request's address and headers have at most {LARGEST_HEAD} bytes.")(
                 scope, receive, answered
             )
         elif scope["method"] == "OPTIONS":
@@ -198,10 +199,6 @@ def _open(app: App) -> App:
             await app(scope, receive, answered)
 
     return opened
-
-
-def _refusal(status: int, reason: str) -> Any:
-    return _json(status, {"error": reason})
 
 
 def _json(status: int, value: dict[str, Any]) -> Any:

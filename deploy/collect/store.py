@@ -1,6 +1,6 @@
 """The folder that observations are kept in: one SQLite file, and photos by their content.
 
-    collect.sqlite        invitations, observations, decisions
+    collect.sqlite        invitations, observations, decisions, what other models say of the photos
     photos/ab/ab12….jpg   each photo once, whoever sent it
 
 An observation counts as kept once its photo and then its row are on the disk (fsync; SQLite with `synchronous=FULL`).
@@ -15,14 +15,14 @@ import hmac
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from attar.data.observations import Observation, read_observation
+from attar.data.observations import Observation, one_line, read_observation
 from attar.errors import InputError
 from attar.files import digest_of, make_folder, write_bytes
 
@@ -47,6 +47,11 @@ _TABLES = (
       reviewer TEXT NOT NULL, action TEXT NOT NULL, label TEXT NOT NULL, made TEXT NOT NULL
     ) STRICT""",
     "CREATE INDEX decisions_of ON decisions (observation)",
+    """CREATE TABLE opinions (
+      number INTEGER PRIMARY KEY AUTOINCREMENT, photo TEXT NOT NULL, model TEXT NOT NULL, answers TEXT NOT NULL,
+      UNIQUE (photo, model)
+    ) STRICT""",
+    "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
     *(
         f"CREATE TRIGGER {table}_{verb.lower()} BEFORE {verb} ON {table} BEGIN "
         f"SELECT RAISE(ABORT, '{table} are only added'); END"
@@ -55,6 +60,10 @@ _TABLES = (
     ),
     f"PRAGMA user_version = {VERSION}",
 )
+
+
+Opinion = list[tuple[str, float]]
+"""What a model says of a photo: its likeliest labels with their probabilities; none if it could not read the photo."""
 
 
 class Refused(Exception):
@@ -167,6 +176,17 @@ class Store:
         row = self._connection.execute(query, (hashed,)).fetchone()
         return row[1] if row and hmac.compare_digest(row[0], hashed) else None
 
+    @property
+    def address(self) -> str | None:
+        """Where phones reached the server last; None if it never ran."""
+        row = self._connection.execute("SELECT value FROM settings WHERE name = 'address'").fetchone()
+        return row[0] if row else None
+
+    @address.setter
+    def address(self, value: str) -> None:
+        with self._connection:
+            self._connection.execute("INSERT OR REPLACE INTO settings VALUES ('address', ?)", (value,))
+
     # --- observations ----------------------------------------------------------------------------
 
     def add(self, observation: Observation, photo: bytes, sent: str) -> Kept:
@@ -227,6 +247,11 @@ class Store:
             observation = read_observation(json.loads(content), f"{self.folder / NAME}, observation {number}")
             yield Stored(number, observation, photo, received)
 
+    def one(self, id: str) -> Stored | None:
+        """The observation of this id, if there is one."""
+        row = self._connection.execute("SELECT number FROM observations WHERE id = ?", (id,)).fetchone()
+        return next(self.observations(after=row[0] - 1)) if row else None
+
     # --- decisions -------------------------------------------------------------------------------
 
     def decide(self, observation: str, reviewer: str, action: Action, label: str = "", seen: int = 0) -> int:
@@ -240,13 +265,18 @@ class Store:
             seen: number of the last decision that the reviewer knew of; 0 if there was none.
 
         Raises:
-            Refused: somebody else has decided meanwhile; nothing is written.
+            Refused: somebody else has decided meanwhile, or it is no decision; nothing is written.
         """
+        _refuse_odd(reviewer, action, label)
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
+            if self.one(observation) is None:
+                raise Refused(f"No observation has the id {observation[:80]!r}.")
             last = self.decisions(observation)
             if (last[-1].number if last else 0) != seen:
                 raise Refused(f"{last[-1].reviewer} has decided meanwhile: {last[-1].action} {last[-1].label}".strip())
+            if action is Action.UNDO and in_force(last) is None:
+                raise Refused("There is no decision to take back.")
             row = (observation, reviewer, action.value, label, _now())
             done = self._connection.execute(
                 "INSERT INTO decisions (observation, reviewer, action, label, made) VALUES (?, ?, ?, ?, ?)", row
@@ -259,6 +289,44 @@ class Store:
         query = "SELECT number, reviewer, action, label, made FROM decisions WHERE observation = ? ORDER BY number"
         rows = self._connection.execute(query, (observation,))
         return [Decision(number, who, Action(action), label, made) for number, who, action, label, made in rows]
+
+    def decided(self, after: int = 0) -> Iterator[tuple[str, Decision]]:
+        """All decisions in their order, with the observations' ids, from the one after number `after` on."""
+        query = """SELECT observation, number, reviewer, action, label, made FROM decisions
+          WHERE number > ? ORDER BY number"""
+        for observation, number, who, action, label, made in self._connection.execute(query, (after,)):
+            yield observation, Decision(number, who, Action(action), label, made)
+
+    # --- what other models say -------------------------------------------------------------------
+
+    def without_opinion(self, model: str) -> list[str]:
+        """SHA-256 of the photos that a model was not asked about, in the order of arrival."""
+        query = """SELECT photo FROM observations WHERE photo NOT IN (SELECT photo FROM opinions WHERE model = ?)
+          GROUP BY photo ORDER BY min(number)"""
+        return [row[0] for row in self._connection.execute(query, (model,))]
+
+    def keep_opinions(self, model: str, opinions: Mapping[str, Opinion]) -> None:
+        """Keep a model's answers by the photo's SHA-256; what is known already stays."""
+        rows = [(photo, model, json.dumps(answers)) for photo, answers in opinions.items()]
+        with self._connection:
+            query = "INSERT OR IGNORE INTO opinions (photo, model, answers) VALUES (?, ?, ?)"
+            self._connection.executemany(query, rows)
+
+    def opinions(self, model: str, after: int = 0) -> Iterator[tuple[int, str, Opinion]]:
+        """A model's answers as (number, SHA-256 of the photo, answers), from the one after number `after` on."""
+        query = "SELECT number, photo, answers FROM opinions WHERE model = ? AND number > ? ORDER BY number"
+        for number, photo, answers in self._connection.execute(query, (model, after)):
+            yield number, photo, [(label, share) for label, share in json.loads(answers)]
+
+
+def _refuse_odd(reviewer: str, action: Action, label: str) -> None:
+    try:
+        if not one_line(reviewer):
+            raise Refused("A decision needs the reviewer's name.")
+        if (action is Action.RELABEL) != bool(one_line(label)):
+            raise Refused("`relabel` needs the right label, and nothing else has one.")
+    except ValueError as error:
+        raise Refused(f"A name or label {error}.") from error
 
 
 def in_force(decisions: Sequence[Decision]) -> Decision | None:

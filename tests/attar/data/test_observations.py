@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attar.data.observations import COLUMNS, Observation, Verdict, read_metadata, read_observation, write_metadata
+from attar.data.observations import (
+    COLUMNS,
+    Observation,
+    Review,
+    Row,
+    Verdict,
+    read_metadata,
+    read_observation,
+    write_metadata,
+)
 from attar.errors import InputError
 
 HASH = "0123456789abcdef" * 4
@@ -59,11 +68,21 @@ def observations(draw: st.DrawFn) -> Observation:
 
 @given(st.lists(observations(), max_size=5))
 def test_a_table_says_what_was_written(drawn: list[Observation]) -> None:
-    rows = [(f"photos/{number}.jpg", each) for number, each in enumerate(drawn)]
+    rows = [row for number, each in enumerate(drawn) for row in reviewed(f"photos/{number}", each)]
     table = "".join(write_metadata(rows))
     assert list(read_metadata(io.StringIO(table), "table")) == rows
     read = list(csv.DictReader(io.StringIO(table)))  # as anyone else reads it
-    assert [row["label"] for row in read] == [each.said for each in drawn]
+    assert [row["label"] for row in read] == [row.label for row in rows]
+
+
+def reviewed(name: str, each: Observation) -> list[Row]:
+    """One observation as each kind of review leaves it."""
+    return [
+        Row(f"{name}.jpg", each, each.said),
+        Row(f"{name}a.jpg", each, each.said, Review.ACCEPT, "Ben"),
+        Row(f"{name}b.jpg", each, "Acer, rubrum", Review.RELABEL, "Ben"),
+        Row(f"{name}c.jpg", each, "", Review.REJECT, "Ben"),
+    ]
 
 
 def test_a_place_is_rounded_and_a_time_is_utc() -> None:
@@ -113,7 +132,9 @@ def test_other_values_are_refused(value: Any) -> None:
 
 
 def table(**changes: str) -> str:
-    [header, line] = write_metadata([("photos/a.jpg", read_observation(plain(), "here"))])
+    [header, line] = write_metadata(
+        [Row("photos/a.jpg", observation := read_observation(plain(), "here"), observation.said)]
+    )
     row = dict(zip(COLUMNS, next(csv.reader([line])))) | changes
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerow(row.values())
@@ -125,11 +146,18 @@ def table(**changes: str) -> str:
     [
         ("", "not a table of observations"),
         ("file_name,label\na.jpg,b\n", "not a table of observations"),
-        (table() + "a,b\n", "line 3: 2 values for 13 columns"),
+        (table() + "a,b\n", "line 3: 2 values for 16 columns"),
         (table(file_name="../a.jpg"), "line 2: file_name"),
         (table(file_name="/a.jpg"), "line 2: file_name"),
         (table(file_name=""), "line 2: file_name"),
         (table(label="Acer rubrum"), "line 2: label"),
+        (table(said="Acer rubrum"), "line 2: said"),
+        (table(review="accept"), "line 2: a review has a reviewer"),
+        (table(reviewer="Ben"), "line 2: a review has a reviewer"),
+        (table(review="keep", reviewer="Ben"), "line 2: review 'keep' is none of accept, relabel, reject"),
+        (table(review="reject", reviewer="Ben"), "line 2: label"),
+        (table(review="relabel", reviewer="Ben", label=""), "line 2: label"),
+        (table(review="accept", reviewer="B\x1bn"), "line 2: has a line break"),
         (table(latitude="48.14"), "place.longitude"),
         (table(latitude="north", longitude="0"), "place.latitude"),
         (table(probability="high"), "probability"),

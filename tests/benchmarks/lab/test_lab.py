@@ -26,11 +26,10 @@ from attar.benchmarks.lab import check
 from attar.benchmarks.lab import laboratory as laboratories
 from attar.benchmarks.lab import server as server_module
 from attar.benchmarks.lab.agreement import judge
-from attar.benchmarks.lab.connections import LARGEST_HEAD, Bounds
 from attar.benchmarks.lab.inbox import LONGEST, Done, Failure, Hello, Ready, Refused, Round, VisitorDevice, parse
 from attar.benchmarks.lab.laboratory import MOST_DEVICES, Laboratory
 from attar.benchmarks.lab.plan import LabPlan, make_plan
-from attar.benchmarks.lab.server import make_app, make_config
+from attar.benchmarks.lab.server import make_app
 from attar.benchmarks.lab.session import Session
 from attar.benchmarks.lab.visitor import describe, name
 from attar.benchmarks.latency import record
@@ -44,6 +43,8 @@ from attar.export.manifest import FileEntry
 from attar.export.web import assets
 from attar.export.web.assets import Assets
 from attar.files import sha256
+from attar.serving.connections import LARGEST_HEAD, Bounds
+from attar.serving.http import make_config
 
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")

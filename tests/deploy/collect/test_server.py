@@ -23,10 +23,10 @@ from PIL import Image
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from attar.benchmarks.lab.server import make_config
 from attar.deploy.collect.cleaning import Cleaner
 from attar.deploy.collect.server import LARGEST, make_app
 from attar.deploy.collect.store import Store, opened
+from attar.serving.http import make_config
 from helpers.observed import jpeg, observation_of
 
 pytestmark = pytest.mark.slow

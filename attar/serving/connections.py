@@ -1,4 +1,4 @@
-"""Who may hold a connection to the lab, and for how long.
+"""Who may hold a connection to a server, and for how long.
 
 A connection needs no token, so it must cost little: it is closed if its next request does not come in time, and where
 there are too many, the one that has waited longest makes room. Whoever sends a request is thus served, however many
