@@ -1,7 +1,8 @@
 """A CSV file that lists photos: columns path,label and, if wanted, split; paths are relative to the file.
 
-Separated by commas, semicolons or tabs, whichever the first line is; UTF-8 or UTF-16. Paths may be absolute or lead
-upwards: the file is the user's own list.
+So is the `metadata.csv` of Hugging Face's image folders (datasets, "Image classification"), whose column is
+`file_name`: photos without a label are left alone there. Separated by commas, semicolons or tabs, whichever the first
+line is; UTF-8 or UTF-16. Paths may be absolute or lead upwards: the file is the user's own list.
 """
 
 from __future__ import annotations
@@ -18,8 +19,20 @@ from attar.data.layouts import Layout
 from attar.data.sample import VAL_NAMES, Sample, normal, split_word
 from attar.errors import InputError
 
+METADATA = "metadata.csv"
+_ALIAS = "file_name"
 _COLUMNS = "the first line must name the columns path,label (and split, if wanted)"
 _MAX_BYTES = 2_000_000_000
+
+
+def is_described(folder: Path) -> bool:
+    """Whether a folder's photos are listed in its `metadata.csv`."""
+    try:
+        with (folder / METADATA).open("rb") as stream:
+            first = stream.readline(64 << 10).decode("utf-8-sig", "replace").lower()
+    except OSError:
+        return False
+    return {_ALIAS, "label"} <= {cell.strip(' \t\r\n"') for cell in re.split("[,;\t]", first)}
 
 
 def read_csv(path: Path) -> Layout:
@@ -39,10 +52,13 @@ def read_csv(path: Path) -> Layout:
             cells = [cell.strip() for cell in row]
             if any(cells):
                 rows.append((reader.line_num, _fields(path, reader.line_num, header, cells)))
+        rows, unlabelled = _labelled(rows)
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not readable as CSV ({error}). Mend the line.") from error
     if not rows:
-        raise InputError(f"{path}: names the columns {', '.join(header)} and no photo. Add a line for each photo.")
+        raise InputError(
+            f"{path}: names the columns {', '.join(header)} and no photo with a label. Add a line for each photo."
+        )
     words = {fields["split"] for _, fields in rows if fields["split"]}
     held = next((name for name in VAL_NAMES if name in words), None)
     samples: list[Sample] = []
@@ -60,9 +76,17 @@ def read_csv(path: Path) -> Layout:
             left[fields["split"]] += 1
     if len({item.split is None for item in samples}) > 1:
         raise InputError(f"{path}: some lines have a split and some do not. Fill the column for all, or for none.")
-    notes = tuple(f"{count} photos of the split {word!r} are left alone" for word, count in left.items())
+    notes = [f"{count} photos of the split {word!r} are left alone" for word, count in left.items()]
+    if unlabelled:
+        notes.append(f"{unlabelled} photos without a label are left alone")
     kind = "a CSV of path,label" + (f" and split (train and {held})" if words else ", split by attar")
-    return Layout(samples, kind, notes)
+    return Layout(samples, kind, tuple(notes))
+
+
+def _labelled(rows: list[tuple[int, dict[str, str]]]) -> tuple[list[tuple[int, dict[str, str]]], int]:
+    """The rows that have a label, and how many have none."""
+    kept = [(line, fields) for line, fields in rows if fields["label"]]
+    return kept, len(rows) - len(kept)
 
 
 def _fields(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str, str]:
@@ -74,8 +98,9 @@ def _fields(path: Path, line: int, header: list[str], cells: list[str]) -> dict[
             'that holds a comma into quotes: "rust, light".'
         )
     row = {"split": "", **dict.fromkeys(header, ""), **dict(zip(header, cells))}
+    row["path"] = row.get("path", row.get(_ALIAS, ""))
     word = split_word(row["split"]) if row["split"] else ""
-    if not row["path"] or not row["label"] or word is None:
+    if not row["path"] or word is None or not (row["label"] or _ALIAS in header):
         raise InputError(f"{path}, line {line}: needs a path, a label, and a split of train, val or nothing.")
     return {**row, "split": word}
 
@@ -88,7 +113,7 @@ def _header(path: Path, lines: list[str]) -> tuple[str, list[str]]:
         except csv.Error:
             continue
         names = [cell.strip().lower() for cell in cells]
-        if {"path", "label"} <= set(names):
+        if "label" in names and {"path", _ALIAS} & set(names):
             twice = next((name for name, count in Counter(names).items() if count > 1 and name), None)
             if twice is not None:
                 raise InputError(f"{path}, line 1: the column {twice} is named twice. Keep one.")

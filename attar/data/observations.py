@@ -30,9 +30,6 @@ from pydantic import (
 
 from attar.errors import InputError
 
-METADATA = "metadata.csv"
-"""Name of the table in a folder of observations."""
-
 PLACES = 2
 """Decimals of a degree that a place keeps: 0.01 degrees are at most 1.1 km."""
 

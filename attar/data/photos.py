@@ -31,7 +31,7 @@ import numpy as np
 from attar.data import leaks
 from attar.data.archives import in_packed, is_packed
 from attar.data.checking import Checked, check, in_threads
-from attar.data.csvlist import read_csv
+from attar.data.csvlist import METADATA, is_described, read_csv
 from attar.data.foldertree import Skipped as SetAside
 from attar.data.foldertree import scan
 from attar.data.images import Part, UnreadableImage, shown, use_rgb
@@ -278,6 +278,8 @@ def _find(root: Path, unlabelled: Path | None, classes: str) -> Layout:
         return Layout(in_packed(root), "photos packed in tar shards or tables")
     if root.is_file():
         return read_csv(root)
+    if is_described(root):
+        return read_csv(root / METADATA)
     layout = read_layout(root, unlabelled, classes)
     if layout.samples or (packed := in_packed(root)) == []:
         return layout

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from attar.data.observations import METADATA, Review, write_metadata
+from attar.data.csvlist import METADATA
+from attar.data.observations import Review, write_metadata
 from attar.deploy.collect.darwin_core import write_occurrences
 from attar.deploy.collect.label_studio import write_tasks
 from attar.deploy.collect.reviewed import Reviewed, reviewed

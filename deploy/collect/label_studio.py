@@ -146,6 +146,8 @@ def _read(path: Path) -> list[_Task]:
         raise InputError(f"{path}: no file of at most {_LARGEST >> 30} GiB.")
     try:
         tasks = json.loads(path.read_bytes())
+        if not isinstance(tasks, list):
+            raise ValueError("it is no list of tasks")
         return [_Task.model_validate(task) for task in tasks]
     except (ValueError, ValidationError, TypeError, RecursionError) as error:
         raise InputError(
@@ -165,7 +167,7 @@ def _decision(annotation: _Annotation, said: str, where: str) -> tuple[Action, s
         return Action.REJECT, ""
     labels = chosen.get("label", [])
     try:
-        [label] = map(one_line, labels)
+        [label] = filter(None, map(one_line, labels))
     except ValueError as error:
         raise InputError(f"{where}: it takes one label that can be shown, or {NOT_USABLE!r}.") from error
     return (Action.ACCEPT, "") if label == said else (Action.RELABEL, label)

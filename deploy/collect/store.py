@@ -274,7 +274,7 @@ class Store:
                 raise Refused(f"No observation has the id {observation[:80]!r}.")
             last = self.decisions(observation)
             if (last[-1].number if last else 0) != seen:
-                raise Refused(f"{last[-1].reviewer} has decided meanwhile: {last[-1].action} {last[-1].label}".strip())
+                raise Refused(_meanwhile(last))
             if action is Action.UNDO and in_force(last) is None:
                 raise Refused("There is no decision to take back.")
             row = (observation, reviewer, action.value, label, _now())
@@ -317,6 +317,12 @@ class Store:
         query = "SELECT number, photo, answers FROM opinions WHERE model = ? AND number > ? ORDER BY number"
         for number, photo, answers in self._connection.execute(query, (model, after)):
             yield number, photo, [(label, share) for label, share in json.loads(answers)]
+
+
+def _meanwhile(decisions: Sequence[Decision]) -> str:
+    if not decisions:
+        return "There is no decision yet. Load the page again."
+    return f"{decisions[-1].reviewer} has decided meanwhile: {decisions[-1].action} {decisions[-1].label}".strip()
 
 
 def _refuse_odd(reviewer: str, action: Action, label: str) -> None:

@@ -43,7 +43,7 @@ def disagreement(observation: Observation, opinion: Opinion | None = None) -> fl
             parts.append(max(teacher.values()))
         elif observation.said:
             parts.append(1 - teacher.get(observation.said, 0.0))
-    return fmean(parts) if parts else 0.0
+    return round(fmean(parts), 6) if parts else 0.0  # equals stay equal, in the order of arrival
 
 
 @dataclass

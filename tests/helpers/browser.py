@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,17 @@ def accessible(page: Page) -> list[tuple[str, str]]:
     nodes = tools.send("Accessibility.getFullAXTree")["nodes"]
     tools.detach()
     return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node.get("ignored")]
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds against a page: each rule that is broken, and the first element that breaks it.
+
+    Rules are those of WCAG 2.2 A and AA, and axe's own best practices.
+    """
+    script = (resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(script)  # not as a script element: the page's policy allows its own scripts only
+    found = page.evaluate("axe.run().then((told) => told.violations)")
+    return [f"{each['id']} ({each['impact']}): {each['nodes'][0]['html'][:200]}" for each in found]
 
 
 def told_by(folder: Path) -> Any:

@@ -48,7 +48,7 @@ export function chooser(then) {
     then(label);
   }
 
-  query.addEventListener("input", offer);
+  query.addEventListener("input", () => find && offer());
   query.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") mark(marked + 1);
     else if (event.key === "ArrowUp") mark(marked - 1);
@@ -60,12 +60,13 @@ export function chooser(then) {
   });
 
   return async (observation) => {
-    find ??= await labels();
     likely = observation.teacher.map(([label]) => label).filter((label) => label !== observation.said);
     query.value = "";
-    dialog.showModal();
-    offer();
+    list.replaceChildren();
+    dialog.showModal(); // before anything is waited for: what is typed from now on is a label, no shortcut
     query.focus();
+    find ??= await labels();
+    offer();
   };
 }
 

@@ -20,6 +20,7 @@ from PIL import Image
 from attar.data.images import UnreadableImage, read_rgb
 from attar.deploy.collect import cleaning
 from attar.deploy.collect.cleaning import Cleaner
+from helpers.observed import jpeg
 from helpers.pictures import draw
 
 pytestmark = pytest.mark.slow
@@ -128,3 +129,23 @@ def test_a_decoding_process_has_bounds_of_memory_and_time() -> None:
     assert "MemoryError" in confined("bytearray(cleaning.MEMORY)").stderr
     endless = "cleaning.SECONDS = 0.2; cleaning.read_rgb = lambda *_, **__: exec('while True: pass'); "
     assert confined(endless + "cleaning._cleaned('photo')").returncode == -signal.SIGALRM
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_decoders_end_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(jpeg(1))
+    program = f"""
+if __name__ == "__main__":
+    import os, signal
+    from pathlib import Path
+    from attar.deploy.collect.cleaning import Cleaner
+
+    with Cleaner(2) as cleaner:
+        cleaner.clean(Path({str(path)!r}))
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / "server.py").write_text(program)
+    # The decoders hold the pipe too: it is read to its end only once they are gone.
+    done = subprocess.run([sys.executable, tmp_path / "server.py"], capture_output=True, timeout=300, cwd=ROOT)
+    assert done.returncode == -9
