@@ -12,7 +12,7 @@ from attar.export import litert
 from attar.export.artifact_cache import kept_in
 from attar.export.capture_output import captured
 from attar.export.formats import FORMATS
-from attar.export.tflite import graph
+from attar.export.tflite import graph, versions
 from attar.export.tflite.layers import layers
 from attar.preprocessing import Preprocessing
 from helpers.pictures import SHAPES, draw
@@ -78,6 +78,14 @@ def test_smaller_weights_are_smaller(made):
     size = {precision: (folder / f"{precision}.tflite").stat().st_size for precision in PRECISIONS}
     assert size["fp16"] < 0.65 * size["fp32"]
     assert max(size["w8"], size["dyn8"], size["int8"]) < 0.45 * size["fp32"]
+
+
+@pytest.mark.slow
+def test_a_mean_of_integers_declares_the_version_that_has_it(made):
+    _, _, folder, _ = made
+    names = versions._names("BuiltinOperator")
+    codes = graph.read((folder / "int8.tflite").read_bytes()).operatorCodes
+    assert {names[code.builtinCode]: code.version for code in codes}["MEAN"] == 2
 
 
 @pytest.mark.slow
