@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OPTIONAL := .venv-optional
+# Tests wait for clocks and other programs for a quarter of their time, so there is one process more for each two cores.
+PROCESSES := $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 FOLDERS := teachers students distill export benchmarks deploy
 
 .PHONY: help demo test test-optional lint types format clean
@@ -22,7 +24,7 @@ demo: $(READY)
 	$(BIN)/attar quickstart
 
 test: lint
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not optional" --durations=40
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not optional" --durations=40
 
 test-optional: $(OPTIONAL)/.ready
 	$(OPTIONAL)/bin/python -m pytest -m optional
