@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -85,6 +86,20 @@ def cold(warm_exports: None) -> Generator[None]:
 def shapes(shared: Path) -> Path:
     """A folder of three classes, 16 photos each."""
     return made_once(shared / "shapes", _draw_shapes)
+
+
+@pytest.fixture(scope="session")
+def runtimes(shared: Path) -> Any:
+    """The browser's runtimes (`attar.export.web.assets.Assets`), as `attar lab --install` leaves them."""
+    from attar.errors import InputError
+    from attar.export.web import assets
+
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed")
+    try:
+        return assets.find(made_once(shared / "runtimes", assets.install))
+    except InputError as error:
+        pytest.skip(str(error))
 
 
 def _draw_shapes(root: Path) -> None:

@@ -30,8 +30,8 @@ def make_config(app: App, *, bounds: Bounds = Bounds(), **more: Any) -> Any:  # 
     )
 
 
-def make_server(app: App, certificate: Path | None = None, key: Path | None = None) -> Any:
-    """uvicorn's server of an application; `run(sockets=[...])` serves until Ctrl-C.
+def make_server(app: App, certificate: Path | None = None, key: Path | None = None, **more: Any) -> Any:
+    """uvicorn's server of an application; `run(sockets=[...])` serves until Ctrl-C. `more` is uvicorn's own.
 
     Args:
         app: the application.
@@ -44,7 +44,7 @@ def make_server(app: App, certificate: Path | None = None, key: Path | None = No
     """
     uvicorn = require("uvicorn")
     config = make_config(
-        app, ssl_certfile=str(certificate) if certificate else None, ssl_keyfile=str(key) if key else None
+        app, ssl_certfile=str(certificate) if certificate else None, ssl_keyfile=str(key) if key else None, **more
     )
     try:
         config.load()

@@ -39,6 +39,14 @@ def loaders() -> dict[str, list[str]]:
     return {name: sorted(keys, key=lambda key: FORMATS[key].snippets[name]) for name, keys in loading.items()}
 
 
+def square_module(how: Preprocessing) -> str:
+    """A JavaScript module with `SIZE` and `squareOf(pixels, width, height, channels)`, for one preprocessing."""
+    text = f"export const SIZE = {how.size};\nconst RESIZED = {how.resized};\n\n{_template('square.js')}"
+    for word, value in square.words(how).items():
+        text = text.replace(f"<<{word}>>", value)
+    return text
+
+
 def _smallest(manifest: Manifest, formats: Sequence[str]) -> FileEntry | None:
     """The smallest good file of the first format that has any: every file of a format is loaded alike."""
     for form in formats:

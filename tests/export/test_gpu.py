@@ -24,17 +24,6 @@ pytest.importorskip("ai_edge_litert")
 FILES = ["litert-fp32.tflite", "litert-w8.tflite", "litert-int8.tflite"]
 
 
-@pytest.fixture(scope="module")
-def runtimes(tmp_path_factory) -> assets.Assets:
-    """The browser's runtimes, as `attar lab --install` leaves them."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not installed")
-    try:
-        return assets.install(tmp_path_factory.mktemp("runtimes") / "lab")
-    except InputError as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture(autouse=True)
 def installed(request, monkeypatch) -> None:
     if "runtimes" in request.fixturenames:

@@ -26,6 +26,12 @@ function liteRt(threads) {
   }));
 }
 
+// Forget LiteRT.js, so that it can be loaded once more in another way.
+export async function unload() {
+  (await loaded.litert)?.unloadLiteRt();
+  delete loaded.litert;
+}
+
 async function openLiteRt(job, bytes, shape, threads) {
   const { loadAndCompile, Tensor } = await liteRt(threads);
   const cpuOptions = { numThreads: threads };

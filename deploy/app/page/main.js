@@ -1,0 +1,218 @@
+// The page: start, look, answer.
+
+import { openModel } from "./classify.js";
+import { watch } from "./camera.js";
+import { pixelsOfFile } from "./decode.js";
+import { Damaged, openSite } from "./files.js";
+import { squareOf } from "./square.js";
+import { NAMES, megabytes, percent, speak, t } from "./texts.js";
+
+const at = (id) => document.getElementById(id);
+const SHOWN = 3;
+
+let site, bytes, labels, model, camera;
+
+// --- language --------------------------------------------------------------------------------------
+
+function remembered(name, value) {
+  try {
+    if (value !== undefined) localStorage.setItem(name, value);
+    return localStorage.getItem(name);
+  } catch {
+    return null; // a browser that keeps nothing
+  }
+}
+
+for (const [code, name] of Object.entries(NAMES)) at("language").append(new Option(name, code));
+at("language").value = speak(remembered("language") ?? navigator.language.slice(0, 2));
+at("language").addEventListener("change", async () => {
+  remembered("language", at("language").value);
+  speak(at("language").value);
+  if (model) await ready();
+});
+
+// --- telling ---------------------------------------------------------------------------------------
+
+function trouble(text) {
+  at("trouble").textContent = text;
+  at("trouble").hidden = !text;
+}
+
+function hint(text) {
+  at("hint").textContent = text;
+  at("hint").hidden = !text;
+}
+
+function tell(event, words = {}) {
+  if (event === "loading") hint(t("loading", { megabytes: megabytes(words.bytes) }));
+  else if (event === "testing") hint(t("testing"));
+  else if (event === "disagrees") trouble(t("disagrees", { ...words, next: words.next ?? t("another") }));
+  else trouble(t(event, words));
+}
+
+// --- offline ---------------------------------------------------------------------------------------
+
+// The service worker keeps the app and isolates the page, which threads need: hosts cannot always set headers.
+async function keep() {
+  if (!navigator.serviceWorker) return;
+  const controlled = navigator.serviceWorker.controller;
+  const known = await navigator.serviceWorker.register("sw.js");
+  if (!controlled) await new Promise((resolve) => {
+    navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });
+    // One that cannot be installed: without a network, on a full disk, or of a damaged app, which is found out below.
+    const worker = known.installing ?? known.waiting ?? known.active;
+    worker?.addEventListener("statechange", () => worker.state === "redundant" && resolve());
+  });
+  const tried = sessionStorage.getItem("isolated");
+  if (!self.crossOriginIsolated && navigator.serviceWorker.controller && !tried) {
+    sessionStorage.setItem("isolated", "tried");
+    location.reload();
+    await new Promise(() => {});
+  }
+  navigator.storage?.persist?.();
+}
+
+// --- answering -------------------------------------------------------------------------------------
+
+function show(probabilities) {
+  const best = Array.from(probabilities, (share, index) => [share, index]).sort((a, b) => b[0] - a[0]).slice(0, SHOWN);
+  at("answers").replaceChildren(...best.map(([share, index]) => {
+    const item = document.createElement("li");
+    for (const [name, text] of [["label", labels[index]], ["share", percent(share)]]) {
+      const part = item.appendChild(document.createElement("span"));
+      part.className = name;
+      part.dir = "auto";
+      part.textContent = text;
+    }
+    return item;
+  }));
+  return t("heard", { label: labels[best[0][1]], percent: percent(best[0][0]) });
+}
+
+async function answer(file) {
+  trouble("");
+  stop();
+  try {
+    const { data, width, height } = await pixelsOfFile(file);
+    picture(URL.createObjectURL(file));
+    const square = squareOf(data, width, height, 4);
+    at("heard").textContent = show(await model.classify(square));
+  } catch (error) {
+    trouble(error.words || error.name === "unreadable" ? t(error.name, error.words) : String(error.message));
+  }
+}
+
+function picture(address) {
+  if (at("photo").src.startsWith("blob:")) URL.revokeObjectURL(at("photo").src);
+  at("photo").src = address;
+  at("photo").alt = t("photo");
+  at("photo").hidden = false;
+  at("camera").hidden = true;
+  hint("");
+}
+
+function stop() {
+  camera?.stop();
+  camera = null;
+  at("camera").hidden = true;
+  at("shutter").hidden = true;
+  at("watch").hidden = false;
+}
+
+async function begin() {
+  trouble("");
+  try {
+    camera = await watch(at("camera"), model, squareOf, { each: show, failed: again });
+  } catch (error) {
+    return trouble(t("noCamera", { reason: error.message }));
+  }
+  at("photo").hidden = true;
+  at("camera").hidden = false;
+  at("watch").hidden = true;
+  at("shutter").hidden = false;
+  hint("");
+}
+
+async function take() {
+  const canvas = document.createElement("canvas");
+  const { data, width, height } = camera.picture();
+  Object.assign(canvas, { width, height });
+  canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+  stop();
+  at("heard").textContent = show(await model.classify(squareOf(data, width, height, 4)));
+  canvas.toBlob((blob) => picture(URL.createObjectURL(blob)), "image/png");
+}
+
+// The model's answers became wrong (drivers of GPUs do that): the next way, from the start.
+async function again() {
+  stop();
+  await model.close();
+  site.models = site.models.map((each) => ({ ...each, float: false }));
+  await start();
+}
+
+// --- from the start --------------------------------------------------------------------------------
+
+async function facts() {
+  const used = await navigator.storage?.estimate?.() ?? {};
+  const kept = Boolean(navigator.serviceWorker?.controller);
+  const rows = [
+    ["model", `${model.model.name} (${megabytes(model.model.bytes)} MB)`],
+    ["runtime", model.title],
+    ["input", site.preprocessing],
+    ["version", `${site.version.slice(0, 12)}, attar ${site.attar}`],
+    ["offline", kept ? t("kept", { megabytes: megabytes(used.usage ?? 0) }) : t("notKept")],
+  ];
+  at("facts").replaceChildren(...rows.map(([name, text]) => {
+    const row = document.createElement("div");
+    row.appendChild(document.createElement("dt")).textContent = t(name);
+    row.appendChild(document.createElement("dd")).textContent = text;
+    return row;
+  }));
+}
+
+async function ready() {
+  for (const id of ["watch", "choose"]) at(id).disabled = false;
+  if (!camera && at("photo").hidden) hint(t("ready"));
+  at("doubt").hidden = !site.notReady.length;
+  at("doubt").textContent = t("notReady", { reasons: site.notReady.join(" ") });
+  await facts();
+}
+
+async function start() {
+  model = await openModel(site, bytes, tell);
+  if (!model) return hint("");
+  await ready();
+}
+
+async function load() {
+  if (!self.isSecureContext) trouble(t("insecure"));
+  else await keep().catch(() => {});
+  const version = document.querySelector("meta[name=site]").content;
+  ({ about: site, bytes } = await openSite(version));
+  site.version = version;
+  labels = JSON.parse(new TextDecoder().decode(await bytes("labels.json")));
+  document.title = at("name").textContent = site.name;
+  await start();
+}
+
+at("choose").addEventListener("click", () => at("file").click());
+at("file").addEventListener("change", () => at("file").files[0] && answer(at("file").files[0]));
+at("watch").addEventListener("click", begin);
+at("shutter").addEventListener("click", take);
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    at("stage").classList.toggle("over", kind === "dragover");
+    if (kind === "drop" && model && event.dataTransfer.files[0]) answer(event.dataTransfer.files[0]);
+  });
+}
+document.addEventListener("paste", (event) => {
+  const file = Array.from(event.clipboardData?.files ?? []).find((each) => each.type.startsWith("image/"));
+  if (file && model) answer(file);
+});
+
+load().catch((error) => {
+  hint("");
+  trouble(error instanceof Damaged ? t("damaged", { file: error.message }) : t("fails", { reason: error.message }));
+});

@@ -1,0 +1,223 @@
+"""The folder that `attar app` writes: a page, a service worker, the model, labels, golden photos and the runtimes.
+
+    index.html, *.js, app.css    the page (`page/`); `square.js` is the resize of this very model
+    sw.js                        the service worker: keeps everything for offline, each file checked by its SHA-256
+    site.json                    what the app is: models, labels, the SHA-256 of every file
+    models/  golden/  vendor/    the exported files, photos with their answers, the runtimes
+    LICENSES.txt                 whose work all this is
+
+All addresses are relative, so any static host may serve it below any path.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attar import __version__
+from attar.benchmarks.lab.server import PAGE as LAB_PAGE
+from attar.deploy.app.choose import choose
+from attar.deploy.app.icons import icons
+from attar.errors import InputError
+from attar.export.guide import is_current
+from attar.export.manifest import CARD, GOLDEN, FileEntry, Manifest, read_manifest
+from attar.export.snippets import square_module
+from attar.export.verify import changed_files
+from attar.export.web.assets import Assets, find
+from attar.files import json_text, read_json, replacing, sha256
+from attar.preprocessing import Preprocessing
+
+PAGE = Path(__file__).with_name("page")
+SITE, WORKER, INDEX = "site.json", "sw.js", "index.html"
+SCHEMA = 1
+_LIKELIEST = 20
+"""Answers kept of each golden photo."""
+_RUNTIMES = {
+    "litert": ("@litertjs/",),
+    "onnx": ("onnxruntime-web/dist/ort.wasm.", "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"),
+}
+"""Format -> beginnings of the names of its runtime's files."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What was written.
+
+    Attributes:
+        folder: the site.
+        models: targets in the order in which the page tries them.
+        own: bytes of attar's own code in it.
+        total: bytes of all of it.
+        remarks: why the model should not be shipped yet, if there is a reason.
+    """
+
+    folder: Path
+    models: tuple[str, ...]
+    own: int
+    total: int
+    remarks: tuple[str, ...]
+
+
+def write_site(exports: Path, output: Path, *, name: str | None = None, target: str | None = None) -> Site:
+    """Write an app.
+
+    Args:
+        exports: folder with a manifest.json.
+        output: folder to write; an earlier app there is replaced, anything else is left alone.
+        name: what the app is called; by default the student's name.
+        target: the file to try first, such as `litert:fp16`; by default the fastest.
+
+    Raises:
+        InputError: no fit files, changed files, the runtimes are not installed, or `output` holds something else.
+    """
+    if output.exists() and not _is_ours(output):
+        raise InputError(f"{output}: there is something that is no app of attar's. Name a new folder.")
+    manifest = read_manifest(exports)
+    entries = choose(manifest, exports, target)
+    _refuse_changed(exports, manifest, entries)
+    assets = find()
+    with replacing(output) as folder:
+        folder.mkdir()
+        _copy_page(folder, manifest, name or manifest.bundle["name"])
+        _copy_runtimes(folder, assets, entries)
+        for entry in entries:
+            _put(folder / "models" / entry.file, (exports / entry.file).read_bytes())
+        _put(folder / "labels.json", json_text(manifest.bundle["labels"]).encode())
+        shutil.copyfile(exports / CARD, folder / CARD)
+        golden = _golden(exports, folder, entries)
+        about = _about(folder, manifest, entries, golden, name or manifest.bundle["name"])
+        _put(folder / SITE, json_text(about).encode())
+        for file in (WORKER, INDEX):  # these two name the digest of all others
+            text = _index() if file == INDEX else (PAGE / file).read_text(encoding="utf-8")
+            _put(folder / file, text.replace("__SITE__", sha256(folder / SITE)).encode())
+        own = sum(path.stat().st_size for path in folder.iterdir() if path.suffix in (".js", ".html", ".css"))
+        total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Site(output, tuple(entry.target for entry in entries), own, total, manifest.readiness.reasons)
+
+
+def _is_ours(folder: Path) -> bool:
+    if folder.is_dir() and not any(folder.iterdir()):
+        return True
+    try:
+        return bool(read_json(folder / SITE)["attar"])
+    except (InputError, KeyError, TypeError):
+        return False
+
+
+def _refuse_changed(exports: Path, manifest: Manifest, entries: Sequence[FileEntry]) -> None:
+    changed = changed_files(exports, {entry.file: entry.sha256 for entry in entries})
+    if changed:
+        raise InputError(f"{exports / changed[0]}: missing, or changed since it was verified. Export it again.")
+    if not is_current(manifest, exports):
+        raise InputError(
+            f"{exports / GOLDEN}: the photos with the files' answers are missing, changed, or of other files. "
+            "Run `attar export` again: it makes only what is missing."
+        )
+
+
+def _copy_page(folder: Path, manifest: Manifest, name: str) -> None:
+    for path in PAGE.iterdir():
+        if path.name not in (WORKER, INDEX):
+            shutil.copyfile(path, folder / path.name)
+    shutil.copyfile(LAB_PAGE / "runtimes.js", folder / "runtimes.js")
+    _put(folder / "square.js", square_module(Preprocessing.from_json(manifest.preprocessing)).encode())
+    for file, content in icons().items():
+        _put(folder / file, content)
+    _put(folder / "app.webmanifest", json_text(_installable(name)).encode())
+
+
+def _index() -> str:
+    """The page, with the hash of its import map in its Content-Security-Policy."""
+    page = (PAGE / INDEX).read_text(encoding="utf-8")
+    inline = page.partition('<script type="importmap">')[2].partition("</script>")[0]
+    return page.replace("__IMPORTMAP__", base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode())
+
+
+def _installable(name: str) -> dict[str, Any]:
+    """Web app manifest (https://www.w3.org/TR/appmanifest/)."""
+    icon = {"type": "image/png"}
+    return {
+        "name": name,
+        "short_name": name[:12],
+        "start_url": "./",
+        "scope": "./",
+        "display": "standalone",
+        "background_color": "#14171a",
+        "theme_color": "#1f6f50",
+        "icons": [
+            {**icon, "src": "icon-192.png", "sizes": "192x192"},
+            {**icon, "src": "icon-512.png", "sizes": "512x512"},
+            {**icon, "src": "maskable-512.png", "sizes": "512x512", "purpose": "maskable"},
+        ],
+    }
+
+
+def _copy_runtimes(folder: Path, assets: Assets, entries: Sequence[FileEntry]) -> None:
+    formats = {entry.target.partition(":")[0] for entry in entries}
+    beginnings = tuple(f"vendor/{each}" for form in formats for each in _RUNTIMES[form])
+    for name, path in assets.table().items():
+        if name.startswith(beginnings):
+            _put(folder / name, path.read_bytes())
+    licences = [f"{name} {assets.versions[name]}: {assets.licences[name]}" for name in assets.versions]
+    text = f"attar {__version__}: Apache-2.0. The page and the service worker.\n" + "\n".join(licences) + "\n"
+    _put(folder / "LICENSES.txt", text.encode())
+
+
+def _golden(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> list[dict[str, Any]]:
+    """Photos as the files take them, and of each file the likeliest answers as [class, probability]."""
+    told = read_json(exports / GOLDEN / "golden.json")
+    golden = []
+    for number, image in enumerate(told["images"]):
+        _put(folder / GOLDEN / image["file"], (exports / GOLDEN / image["file"]).read_bytes())
+        answers = {entry.file: _likeliest(told["files"][entry.file]["probabilities"][number]) for entry in entries}
+        golden.append({"file": f"{GOLDEN}/{image['file']}", "answers": answers})
+    return golden
+
+
+def _likeliest(row: Sequence[float]) -> list[list[float]]:
+    best = np.argsort(-np.asarray(row), kind="stable")[:_LIKELIEST]
+    return [[int(each), row[each]] for each in best]
+
+
+def _about(
+    folder: Path, manifest: Manifest, entries: Sequence[FileEntry], golden: list[dict[str, Any]], name: str
+) -> dict[str, Any]:
+    how = Preprocessing.from_json(manifest.preprocessing)
+    models = [
+        {
+            "target": entry.target,
+            "format": entry.target.partition(":")[0],
+            "file": f"models/{entry.file}",
+            "name": entry.file,
+            "sha256": entry.sha256,
+            "bytes": entry.bytes,
+            "input": entry.signature["input"]["name"],
+            "output": entry.signature["output"]["name"],
+            "float": entry.target.partition(":")[2] in ("fp32", "fp16"),
+        }
+        for entry in entries
+    ]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "attar": __version__,
+        "schema": SCHEMA,
+        "name": name,
+        "size": how.size,
+        "preprocessing": how.in_words(),
+        "models": models,
+        "golden": golden,
+        "notReady": list(manifest.readiness.reasons),
+        "files": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
+    }
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -1,0 +1,238 @@
+"""The app in a real Chromium: it tests itself, works without a network, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from attar.benchmarks.predict import predict
+from attar.deploy.app.site import INDEX, SITE, WORKER
+from attar.files import sha256
+from helpers.browser import accessible, faults, phone, visit, when
+from helpers.phone_app import READY, isolated
+from helpers.pictures import SHAPES, draw
+
+pytestmark = pytest.mark.slow
+
+TROUBLE = "document.getElementById('trouble') && !document.getElementById('trouble').hidden"
+Serving = Callable[[Path], str]
+
+
+def enter(browser: Browser, url: str, until: str = READY, **look: Any) -> tuple[Page, list[str]]:
+    complaints: list[str] = []
+    page = visit(browser, url, complaints, **look)
+    isolated(page, until)
+    return page, complaints
+
+
+def photo(folder: Path, shape: str) -> Path:
+    path = folder / f"{shape}.png"
+    draw(shape, 77).save(path)
+    return path
+
+
+def ask(page: Page, path: Path) -> str:
+    """The first answer about a photo."""
+    page.evaluate("document.getElementById('answers').replaceChildren()")
+    page.set_input_files("#file", path)
+    when(page, "document.querySelector('#answers .label')")
+    return page.locator("#answers .label").first.inner_text()
+
+
+def expected(exports: Path, path: Path) -> str:
+    """What Python answers of the same file."""
+    [found] = predict(exports / "litert-int8.tflite", path, top=1)
+    return found.top[0][0]
+
+
+def redescribe(site: Path, change: Callable[[dict[str, Any]], None], *files: str) -> None:
+    """Change site.json as if the app had been written so, with the digests of some files made anew."""
+    about = json.loads((site / SITE).read_text())
+    change(about)
+    about["files"] |= {name: sha256(site / name) for name in files}
+    before = sha256(site / SITE)
+    (site / SITE).write_text(json.dumps(about))
+    for name in (WORKER, INDEX):
+        (site / name).write_text((site / name).read_text().replace(before, sha256(site / SITE)))
+
+
+def test_photos_are_answered_with_threads(
+    browser: Browser, written: Path, exports: Path, serving: Serving, tmp_path: Path
+) -> None:
+    page, complaints = enter(browser, serving(written))
+    for path in (photo(tmp_path, shape) for shape in SHAPES):
+        assert ask(page, path) == expected(exports, path)
+    assert page.locator("#answers li").count() == 3 and page.locator("#answers .share").first.inner_text().endswith("%")
+    page.get_by_text("About this model").click()
+    facts = page.locator("#facts").inner_text()
+    assert "litert-int8.tflite" in facts and "threads" in facts and "Works:" in facts
+    assert not complaints
+
+
+def test_without_a_network_it_starts_and_answers(
+    browser: Browser, written: Path, exports: Path, serving: Serving, tmp_path: Path
+) -> None:
+    page, _ = enter(browser, serving(written))
+    context, url = page.context, page.url
+    page.close()
+    context.set_offline(True)
+    cold = context.new_page()
+    cold.goto(url)
+    when(cold, READY)
+    assert ask(cold, path := photo(tmp_path, "cross")) == expected(exports, path)
+    assert cold.evaluate("fetch('nothing-here').then(() => 'answered', () => 'offline')") == "offline"
+
+
+def test_a_way_that_answers_differently_is_left_and_told(browser: Browser, site: Path, serving: Serving) -> None:
+    """The golden answers of the LiteRT file are changed, so that it seems wrong here: ONNX Runtime takes its place."""
+
+    def change(about: dict[str, Any]) -> None:
+        for each in about["golden"]:
+            each["answers"]["litert-int8.tflite"] = [[0, 0.5], [1, 0.5]]
+
+    redescribe(site, change)
+    page, _ = enter(browser, serving(site))
+    page.get_by_text("About this model").click()
+    assert "onnx-int8.onnx" in page.locator("#facts").inner_text()
+    assert "answered differently" in page.locator("#trouble").inner_text()
+
+
+def test_where_no_way_is_right_nothing_is_answered(browser: Browser, site: Path, serving: Serving) -> None:
+    def change(about: dict[str, Any]) -> None:
+        for each in about["golden"]:
+            each["answers"] = {name: [[0, 2.0]] for name in each["answers"]}
+
+    redescribe(site, change)
+    says = "document.getElementById('trouble')?.textContent.startsWith('No way')"
+    page, _ = enter(browser, serving(site), until=says)
+    assert page.locator("#choose").is_disabled() and page.locator("#watch").is_disabled()
+
+
+@pytest.mark.parametrize("name", ["models/litert-int8.tflite", "labels.json", SITE])
+def test_a_changed_file_is_never_used(browser: Browser, site: Path, serving: Serving, name: str) -> None:
+    path = site / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    page = visit(browser, serving(site))
+    when(page, "document.getElementById('trouble')?.textContent.includes('damaged')")
+    assert page.locator("#choose").is_disabled()
+
+
+def test_a_new_version_is_kept_beside_the_old_one_until_it_is_whole(
+    browser: Browser, site: Path, serving: Serving, tmp_path: Path
+) -> None:
+    url = serving(site)
+    page, _ = enter(browser, url)
+    context = page.context
+    redescribe(site, lambda about: about.update(name="Second"))
+    (site / "labels.json").write_text('["damaged"]')
+    page.reload()
+    when(page, READY)
+    page.evaluate("navigator.serviceWorker.ready.then((known) => known.update()).catch(() => {})")
+    page.wait_for_timeout(500)
+    assert page.locator("#name").inner_text() == "Shapes" and ask(page, photo(tmp_path, "circle")) in SHAPES
+    labels = json.dumps(["circle", "cross", "square"], indent=2) + "\n"
+    (site / "labels.json").write_text(labels)
+    page.evaluate("navigator.serviceWorker.ready.then((known) => known.update())")
+    page.evaluate(
+        """() => new Promise((resolve) => navigator.serviceWorker.ready.then(function look(known) {
+          known.waiting ? resolve() : setTimeout(() => look(known), 50);
+        }))"""
+    )
+    page.close()
+    fresh = context.new_page()
+    fresh.goto(url)
+    when(fresh, READY)
+    assert fresh.locator("#name").inner_text() == "Second"
+    assert len(fresh.evaluate("caches.keys()")) == 1
+
+
+def test_the_camera_answers_is_taken_and_ends(browser: Browser, written: Path, serving: Serving) -> None:
+    page, complaints = enter(browser, serving(written))
+    page.get_by_role("button", name="Use the camera").click()
+    when(page, "document.querySelectorAll('#answers li').length === 3")
+    page.get_by_role("button", name="Take this picture").click()
+    when(page, "document.getElementById('photo').src.startsWith('blob:')")
+    assert page.evaluate("document.getElementById('photo').decode().then(() => photo.naturalWidth)") > 0
+    assert page.locator("#heard").inner_text() and page.locator("#camera").is_hidden()
+    assert page.evaluate("document.getElementById('camera').srcObject") is None
+    assert not complaints
+
+
+def test_a_refused_camera_and_a_file_that_is_no_photo_are_told(
+    browser: Browser, written: Path, serving: Serving, tmp_path: Path
+) -> None:
+    page, _ = enter(browser, serving(written))
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('Permission denied')); }"
+    )
+    page.get_by_role("button", name="Use the camera").click()
+    when(page, TROUBLE)
+    assert page.locator("#trouble").inner_text() == (
+        "The camera cannot be used: Permission denied. Choose a photo instead."
+    )
+    (tmp_path / "notes.png").write_text("no photo")
+    page.set_input_files("#file", tmp_path / "notes.png")
+    when(page, "document.getElementById('trouble').textContent === 'This file cannot be read as a photo.'")
+    assert ask(page, photo(tmp_path, "cross")) in SHAPES and page.locator("#trouble").is_hidden()
+
+
+def test_every_language_has_every_text(browser: Browser, written: Path, serving: Serving) -> None:
+    page, complaints = enter(browser, serving(written), locale="de-DE")
+    assert (
+        page.locator("#choose").inner_text() == "Foto auswählen"
+        and page.evaluate("document.documentElement.lang") == "de"
+    )
+    texts = page.evaluate("import(new URL('texts.js', location)).then((module) => module.TEXTS)")
+    words = {language: {name: sorted(_words(text)) for name, text in texts[language].items()} for language in texts}
+    assert len(texts) == 3 and all(each == words["en"] for each in words.values())
+    used = set(page.evaluate("Array.from(document.querySelectorAll('[data-text]'), (each) => each.dataset.text)"))
+    assert used <= set(texts["en"])
+    page.locator("#language").select_option("es")
+    assert page.locator("#choose").inner_text() == "Elegir una foto" and not complaints
+
+
+def _words(text: str) -> list[str]:
+    return [part.partition("}")[0] for part in text.split("{")[1:]]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("small", [False, True])
+def test_axe_finds_nothing_and_nothing_runs_out_of_the_page(
+    browser: Browser, site: Path, serving: Serving, tmp_path: Path, dark: bool, small: bool
+) -> None:
+    labels = ["Acer pseudoplatanus var. " + "extraordinarilylongname" * 6, "شجرة الدردار الأمريكية", "<b>square</b>"]
+    (site / "labels.json").write_text(json.dumps(labels))
+    redescribe(site, lambda about: about.update(notReady=["The student is at chance."]), "labels.json")
+    wide = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark" if dark else "light"}
+    page, complaints = enter(browser, serving(site), **(phone(dark) if small else wide))
+    assert faults(page) == []
+    for shape in SHAPES:
+        assert ask(page, photo(tmp_path, shape)) in labels
+    page.locator("summary").click()
+    for size in ("100%", "200%"):
+        page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), size
+    assert faults(page) == [] and not complaints
+
+
+def test_it_goes_by_keyboard_and_a_screen_reader_meets_names(
+    browser: Browser, written: Path, serving: Serving, tmp_path: Path
+) -> None:
+    page, _ = enter(browser, serving(written))
+    met = accessible(page)
+    assert ("button", "Use the camera") in met and ("button", "Choose a photo") in met
+    assert ("combobox", "Language") in met and ("heading", "Shapes") in met
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "choose"
+    with page.expect_file_chooser() as chosen:
+        page.keyboard.press("Enter")
+    chosen.value.set_files(photo(tmp_path, "square"))
+    when(page, "document.getElementById('heard').textContent.includes('%')")

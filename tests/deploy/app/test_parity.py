@@ -1,0 +1,157 @@
+"""The page's tensor and answer are Python's, from the photo's file on, in a real Chromium."""
+
+from __future__ import annotations
+
+import base64
+import io
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from playwright.sync_api import Browser, Page
+from sklearn.datasets import load_sample_image
+
+from attar.data.color import PRIMARIES, matrix_profile
+from attar.data.images import use_rgb
+from attar.export.manifest import read_manifest
+from attar.export.runners import open_runner
+from attar.preprocessing import Preprocessing
+from helpers.browser import visit, when
+from helpers.phone_app import isolated
+from helpers.pictures import SHAPES, draw
+
+pytestmark = pytest.mark.slow
+
+MOST, MEAN = 2, 0.2
+"""Levels by which one value, and all in the mean, may differ: decoders differ."""
+SIZES = [(640, 480), (480, 640), (1600, 300), (260, 1400), (97, 131), (48, 48), (1280, 960)]
+DEBIAN = Path("/usr/share/color/icc/ghostscript")
+
+
+def photos(folder: Path, count: int) -> list[Path]:
+    """Photos as phones, cameras and editors write them."""
+    adobe = (DEBIAN / "a98.icc").read_bytes() if DEBIAN.is_dir() else None
+    profiles = [None, None, matrix_profile(PRIMARIES[12]), matrix_profile(PRIMARIES[1]), adobe]
+    scenes = [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
+    made, chance = [], random.Random(5)
+    for number in range(count):
+        shape = draw(SHAPES[number % 3], number, 640).convert("RGB").filter(ImageFilter.GaussianBlur(1))
+        image = chance.choice([*scenes, shape])
+        image = image.resize(chance.choice(SIZES))
+        path, options = _as_kind(number % 8, image, folder / f"{number:03}", chance)
+        image = options.pop("image")
+        profile = chance.choice(profiles) if image.mode == "RGB" else None
+        exif = Image.Exif()
+        exif[0x0112] = chance.randint(1, 8)
+        image.save(path, icc_profile=profile, exif=exif.tobytes() if path.suffix == ".jpg" else None, **options)
+        made.append(path)
+    return made
+
+
+def _as_kind(kind: int, image: Image.Image, path: Path, chance: random.Random) -> tuple[Path, dict[str, Any]]:
+    quality = {"quality": chance.choice([80, 92, 98]), "subsampling": chance.choice([0, 2])}
+    if kind == 0:
+        return path.with_suffix(".jpg"), {"image": image.convert("L"), "quality": 90}
+    if kind == 1:
+        return path.with_suffix(".jpg"), {"image": image, "progressive": True, **quality}
+    if kind == 2:
+        image = image.copy()
+        image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda v: 255 * (v > 127)))
+        return path.with_suffix(".png"), {"image": image}
+    if kind == 3:
+        return path.with_suffix(".png"), {"image": image}
+    if kind == 4:
+        return path.with_suffix(".webp"), {"image": image, "lossless": True}
+    if kind == 5:
+        return path.with_suffix(".png"), {"image": image.quantize(64)}
+    return path.with_suffix(".jpg"), {"image": image, **quality}
+
+
+TENSOR = """async (url) => {
+  const { pixelsOfFile } = await import(new URL("decode.js", location));
+  const { squareOf } = await import(new URL("square.js", location));
+  const { data, width, height } = await pixelsOfFile(await (await fetch(url)).blob());
+  return btoa(String.fromCharCode(...squareOf(data, width, height, 4)));
+}"""
+WRONG = """async (url) => {
+  const { SIZE } = await import(new URL("square.js", location));
+  const bitmap = await createImageBitmap(await (await fetch(url)).blob());
+  const pen = new OffscreenCanvas(SIZE, SIZE).getContext("2d");
+  pen.imageSmoothingEnabled = SMOOTH;
+  const side = Math.min(bitmap.width, bitmap.height) * 0.875;
+  pen.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, SIZE, SIZE);
+  const { data } = pen.getImageData(0, 0, SIZE, SIZE);
+  return btoa(String.fromCharCode(...data.filter((_, index) => index % 4 < 3)));
+}"""
+
+
+@pytest.fixture
+def page(browser: Browser, site: Path, serving: Callable[[Path], str]) -> Iterator[Page]:
+    (site / "photos").mkdir()
+    photos(site / "photos", 200)
+    page = visit(browser, serving(site))
+    isolated(page)
+    yield page
+
+
+def tensor(page: Page, script: str, path: Path, size: int) -> np.ndarray:
+    content = base64.b64decode(page.evaluate(script, f"photos/{path.name}"))
+    return np.frombuffer(content, np.uint8).reshape(size, size, 3).astype(int)
+
+
+def test_two_hundred_photos_are_pythons_pixels_and_answers(page: Page, site: Path, exports: Path) -> None:
+    manifest = read_manifest(exports)
+    how = Preprocessing.from_json(manifest.preprocessing)
+    runner = open_runner(exports / "litert-int8.tflite")
+    far: dict[str, tuple[int, float]] = {}
+    for number, path in enumerate(sorted((site / "photos").iterdir())):
+        ours = use_rgb(how, path)
+        shown = tensor(page, TENSOR, path, how.size)
+        difference = np.abs(shown - ours)
+        far[path.name] = int(difference.max()), float(difference.mean())
+        if number % 10 == 0:  # the answer, as a person gets it
+            page.set_input_files("#file", path)
+            answers = runner.predict(ours[None])[0]
+            first, second = np.sort(answers)[::-1][:2]
+            label = manifest.bundle["labels"][int(answers.argmax())]
+            if first - second > 0.02:
+                when(page, f"document.querySelector('#answers .label')?.textContent === {label!r}")
+    assert len(far) == 200
+    assert max(most for most, _ in far.values()) <= MOST, far
+    assert max(mean for _, mean in far.values()) <= MEAN, far
+
+
+@pytest.mark.parametrize("smooth", ["true", "false"])
+def test_the_browsers_own_resize_would_not_do(page: Page, site: Path, exports: Path, smooth: str) -> None:
+    how = Preprocessing.from_json(read_manifest(exports).preprocessing)
+    path = next(each for each in sorted((site / "photos").glob("*.png")) if Image.open(each).size == (1280, 960))
+    shown = tensor(page, WRONG.replace("SMOOTH", smooth), path, how.size)
+    assert np.abs(shown - use_rgb(how, path)).max() > MOST
+
+
+def test_a_frame_of_the_camera_is_resized_like_a_photo(page: Page, exports: Path) -> None:
+    """What the video element shows, taken by the shutter, gives the tensor that Python makes of the same pixels."""
+    how = Preprocessing.from_json(read_manifest(exports).preprocessing)
+    png, square = page.evaluate(
+        """async () => {
+          const stream = await navigator.mediaDevices.getUserMedia({ video: true });
+          const video = Object.assign(document.createElement("video"), { srcObject: stream, muted: true });
+          await video.play();
+          const { pixelsOf } = await import(new URL("decode.js", location));
+          const { squareOf } = await import(new URL("square.js", location));
+          const { data, width, height } = pixelsOf(video, video.videoWidth, video.videoHeight);
+          stream.getTracks().forEach((track) => track.stop());
+          const canvas = new OffscreenCanvas(width, height);
+          canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+          const bytes = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
+          const text = (list) => btoa(Array.from(list, (byte) => String.fromCharCode(byte)).join(""));
+          return [text(bytes), text(squareOf(data, width, height, 4))];
+        }"""
+    )
+    frame = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    shown = np.frombuffer(base64.b64decode(square), np.uint8).reshape(how.size, how.size, 3)
+    assert frame.width >= 320 and np.array_equal(shown, how(frame))

@@ -1,0 +1,20 @@
+"""The phone's app in a browser."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Error, Page
+
+from helpers.browser import when
+
+READY = "document.getElementById('choose') && !document.getElementById('choose').disabled"
+"""It can be asked about photos."""
+
+
+def isolated(page: Page, until: str = READY) -> None:
+    """Wait for a condition on the page that its service worker isolated: it has loaded itself once more then."""
+    while True:
+        try:
+            return when(page, f"self.crossOriginIsolated && {until}")
+        except Error as error:
+            if "context was destroyed" not in str(error):
+                raise
