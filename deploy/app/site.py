@@ -114,7 +114,7 @@ def _is_ours(folder: Path) -> bool:
 def _refuse_changed(exports: Path, manifest: Manifest, entries: Sequence[FileEntry]) -> None:
     changed = changed_files(exports, {entry.file: entry.sha256 for entry in entries})
     if changed:
-        raise InputError(f"{exports / changed[0]}: missing, or changed since it was verified. Export it again.")
+        raise InputError(f"{exports / changed[0][0]}: missing, or changed since it was verified. Export it again.")
     if not is_current(manifest, exports):
         raise InputError(
             f"{exports / GOLDEN}: the photos with the files' answers are missing, changed, or of other files. "
