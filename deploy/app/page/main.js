@@ -57,11 +57,14 @@ async function keep() {
   if (!navigator.serviceWorker) return;
   const controlled = navigator.serviceWorker.controller;
   const known = await navigator.serviceWorker.register("sw.js");
-  if (!controlled) await new Promise((resolve) => {
+  // After a reload that asked for everything anew there is a worker, and it leaves this page alone.
+  const worker = known.installing ?? (known.active?.state === "activating" ? known.active : null);
+  if (!controlled && worker) await new Promise((resolve) => {
     navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });
     // One that cannot be installed: without a network, on a full disk, or of a damaged app, which is found out below.
-    const worker = known.installing ?? known.waiting ?? known.active;
-    worker?.addEventListener("statechange", () => worker.state === "redundant" && resolve());
+    const look = () => worker.state === "redundant" && resolve();
+    worker.addEventListener("statechange", look);
+    look();
   });
   const tried = sessionStorage.getItem("isolated");
   if (!self.crossOriginIsolated && navigator.serviceWorker.controller && !tried) {

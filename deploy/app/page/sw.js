@@ -1,7 +1,8 @@
 // The service worker: the app without a network, each file checked before it is used, and the page isolated from others.
 
 const SITE = "__SITE__"; // SHA-256 of site.json
-const CACHE = `attar-${SITE}`;
+const OURS = `attar ${new URL("./", self.location).pathname} `; // other apps of this host have caches of their own
+const CACHE = OURS + SITE;
 const ISOLATED = {
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",
@@ -55,7 +56,7 @@ async function install() {
 
 async function activate() {
   for (const name of await caches.keys()) {
-    if (name.startsWith("attar-") && name !== CACHE) await caches.delete(name);
+    if (name.startsWith(OURS) && name !== CACHE) await caches.delete(name);
   }
   await self.clients.claim();
 }

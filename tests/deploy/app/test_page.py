@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,32 @@ def test_a_new_version_is_kept_beside_the_old_one_until_it_is_whole(
     when(fresh, READY)
     assert fresh.locator("#name").inner_text() == "Second"
     assert len(fresh.evaluate("caches.keys()")) == 1
+
+
+def test_a_reload_that_asks_for_everything_anew_starts_too(browser: Browser, written: Path, serving: Serving) -> None:
+    page, _ = enter(browser, serving(written))
+    tools = page.context.new_cdp_session(page)
+    tools.send("Page.reload", {"ignoreCache": True})  # what Ctrl-Shift-R does: no service worker answers
+    page.wait_for_load_state()
+    when(page, f"!navigator.serviceWorker.controller && {READY}")
+
+
+def test_two_apps_of_one_host_keep_their_files_apart(
+    browser: Browser, site: Path, serving: Serving, tmp_path: Path
+) -> None:
+    (tmp_path / "host").mkdir()
+    shutil.copytree(site, tmp_path / "host" / "one")
+    redescribe(site, lambda about: about.update(name="Other"))
+    shutil.copytree(site, tmp_path / "host" / "other")
+    url = serving(tmp_path / "host")
+    page, _ = enter(browser, f"{url}one/index.html")
+    page.goto(f"{url}other/index.html")
+    isolated(page)
+    assert page.locator("#name").inner_text() == "Other" and len(page.evaluate("caches.keys()")) == 2
+    page.context.set_offline(True)
+    page.goto(f"{url}one/index.html")
+    isolated(page)
+    assert page.locator("#name").inner_text() == "Shapes"
 
 
 def test_the_camera_answers_is_taken_and_ends(browser: Browser, written: Path, serving: Serving) -> None:
