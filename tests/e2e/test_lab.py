@@ -57,7 +57,7 @@ def cache(runtimes: assets.Assets, tmp_path_factory: pytest.TempPathFactory) -> 
 def exports(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     photos = read_photos(DataSpec(str(shapes)))
-    student = make_student("lcnet_035", photos, folder / "student")
+    student = make_student("mobilenetv3_small_050", photos, folder / "student")
     export_student(student, TARGETS, folder / "exports", photos=photos, max_drop=DROP)
     return folder / "exports"
 

@@ -20,7 +20,7 @@ def photos(shapes: Path) -> Photos:
 
 @pytest.fixture(scope="session")
 def bundle(photos: Photos, shared: Path) -> Bundle:
-    return read_bundle(made_once(shared / "student", lambda path: make_student("lcnet_035", photos, path)))
+    return read_bundle(made_once(shared / "student", lambda path: make_student("mobilenetv3_small_050", photos, path)))
 
 
 @pytest.fixture(scope="session")

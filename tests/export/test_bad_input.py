@@ -74,7 +74,7 @@ def test_too_few_training_photos_matter_to_integers_only(bundle, photos, untouch
 def test_an_operator_that_no_phone_has(bundle, photos, untouched, tmp_path, monkeypatch):
     """Forced over another student's exports, which stand as long as there is nothing better."""
     monkeypatch.setitem(FORMATS, "bad", misbehaving.FORMAT)
-    other = make_student("lcnet_035", photos, tmp_path / "other", seed=1)
+    other = make_student("mobilenetv3_small_050", photos, tmp_path / "other", seed=1)
     targets = [f"bad:unsupported-{name}" for name in ("litert", "coreml", "onnx")]
     with pytest.raises(GateError) as caught:
         export_student(other, targets, untouched, photos=photos, max_drop=DROP, force=True)

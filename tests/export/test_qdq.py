@@ -104,7 +104,7 @@ def test_every_operator_belongs_to_one_layer(made):
     members = [node for nodes in quantization._layers.values() for node in nodes]
     assert len(members) == len(set(members)) and set(members) <= {node.name for node in quantization._model.graph.node}
     weighted = [node for node in quantization._model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    assert len(quantization.layers) == len(weighted) > 30
+    assert len(quantization.layers) == len(weighted) > 40
     assert quantization.layers[0] == "backbone.conv_stem" and quantization.layers[-1] == "head.classifier"
 
 
@@ -134,7 +134,7 @@ def test_a_hard_swish_that_stays_float_is_one_operator(made):
     whole, none = kinds(*quantization.layers), kinds()
     assert whole.count("HardSwish") > 10 and "HardSwish" not in none
     # Squeeze-excites have hard sigmoids of their own.
-    assert whole.count("HardSigmoid") == none.count("HardSigmoid") - whole.count("HardSwish") == 2
+    assert whole.count("HardSigmoid") == none.count("HardSigmoid") - whole.count("HardSwish") > 5
     assert kinds(quantization.layers[0]).count("HardSwish") == 1  # of the first convolution
 
 

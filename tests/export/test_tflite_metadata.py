@@ -135,7 +135,7 @@ NEEDED = {
     # The float graph's fully connected layers keep their dimensions: version 5, TFLite 2.0.
     "fp32": {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 5},
     "fp16": {"CONV_2D": 1, "DEQUANTIZE": 3},
-    "int8": {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "ADD": 2, "QUANTIZE": 1, "DEQUANTIZE": 2},
+    "int8": {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "ADD": 2, "MEAN": 2, "QUANTIZE": 1, "DEQUANTIZE": 2},
 }
 
 

@@ -12,9 +12,14 @@ READY = "document.getElementById('choose') && !document.getElementById('choose')
 
 def isolated(page: Page, until: str = READY) -> None:
     """Wait for a condition on the page that its service worker isolated: it has loaded itself once more then."""
+    waited(page, f"self.crossOriginIsolated && {until}")
+
+
+def waited(page: Page, condition: str) -> None:
+    """Wait for a condition on a page that loads itself once more meanwhile."""
     while True:
         try:
-            return when(page, f"self.crossOriginIsolated && {until}")
+            return when(page, condition)
         except Error as error:
             if "context was destroyed" not in str(error):
                 raise

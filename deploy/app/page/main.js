@@ -66,9 +66,10 @@ async function keep() {
     worker.addEventListener("statechange", look);
     look();
   });
-  const tried = sessionStorage.getItem("isolated");
+  const mark = `isolated ${location.pathname}`; // other apps of this host have their own
+  const tried = sessionStorage.getItem(mark);
   if (!self.crossOriginIsolated && navigator.serviceWorker.controller && !tried) {
-    sessionStorage.setItem("isolated", "tried");
+    sessionStorage.setItem(mark, "tried");
     location.reload();
     await new Promise(() => {});
   }

@@ -31,7 +31,7 @@ def exports(shapes: Path, shared: Path) -> Path:
 
     def make(folder: Path) -> None:
         photos = read_photos(DataSpec(str(shapes)))
-        student = make_student("lcnet_035", photos, folder / "student")
+        student = make_student("mobilenetv3_small_050", photos, folder / "student")
         targets = ["litert:int8", "litert:fp32", "onnx:int8"]
         export_student(student, targets, folder / "exports", photos=photos, max_drop=DROP)
 

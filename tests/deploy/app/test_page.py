@@ -15,7 +15,7 @@ from attar.benchmarks.predict import predict
 from attar.deploy.app.site import INDEX, SITE, WORKER
 from attar.files import sha256
 from helpers.browser import accessible, faults, phone, visit, when
-from helpers.phone_app import READY, isolated
+from helpers.phone_app import READY, isolated, waited
 from helpers.pictures import SHAPES, draw
 
 pytestmark = pytest.mark.slow
@@ -157,9 +157,9 @@ def test_a_new_version_is_kept_beside_the_old_one_until_it_is_whole(
 def test_a_reload_that_asks_for_everything_anew_starts_too(browser: Browser, written: Path, serving: Serving) -> None:
     page, _ = enter(browser, serving(written))
     tools = page.context.new_cdp_session(page)
+    page.evaluate("() => { window.before = true; }")
     tools.send("Page.reload", {"ignoreCache": True})  # what Ctrl-Shift-R does: no service worker answers
-    page.wait_for_load_state()
-    when(page, f"!navigator.serviceWorker.controller && {READY}")
+    waited(page, f"!window.before && !navigator.serviceWorker.controller && {READY}")
 
 
 def test_two_apps_of_one_host_keep_their_files_apart(
