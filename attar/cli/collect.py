@@ -24,6 +24,10 @@ def collect(
         str | None, typer.Option(metavar="NAME", help="Print a link by which a person may send.", show_default=False)
     ] = None,
     quota: Annotated[int, typer.Option(min=1, help="With --invite: observations that it allows.")] = 10_000,
+    page: Annotated[
+        str | None,
+        typer.Option("--app", metavar="URL", help="Where the app is, so that links open it.", show_default=False),
+    ] = None,
     revoke: Annotated[
         str | None, typer.Option(metavar="NAME", help="End a person's invitation.", show_default=False)
     ] = None,
@@ -67,11 +71,11 @@ def collect(
     _refuse_together(invite=invite, revoke=revoke, invitations=invitations, export=export, annotations=annotations)
     _refuse_without(export, only_reviewed=only_reviewed, label_studio=label_studio, darwin_core=darwin_core)
     if not any((invite, revoke, invitations, export, annotations)):
-        serve.serve(folder, host=host, port=port, address=address, certificate=certificate, key=key)
+        serve.serve(folder, host=host, port=port, address=address, page=page, certificate=certificate, key=key)
         return
     with opened(folder, create=invite is not None) as store:
         if invite:
-            link = serve.invite(store, invite, quota, address)
+            link = serve.invite(store, invite, quota, address, page)
             _tell({"contributor": invite, "link": link}, as_json, link)
         elif revoke:
             store.revoke(revoke)

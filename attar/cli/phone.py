@@ -22,6 +22,10 @@ def phone(
     name: Annotated[
         str | None, typer.Option(help="What the app is called; by default the student's name.", show_default=False)
     ] = None,
+    collect: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Address of the `attar collect` that observations go to.", show_default=False),
+    ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve it afterwards, until Ctrl-C.")] = False,
     host: Annotated[str, typer.Option(help="With --serve: address; 0.0.0.0 for phones on this network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="With --serve; 0: any free one.")] = 0,
@@ -44,7 +48,7 @@ def phone(
     from attar.deploy.app.site import write_site
     from attar.runfolder import exports_of
 
-    site = write_site(exports_of(exports), output, name=name, target=target)
+    site = write_site(exports_of(exports), output, name=name, target=target, collect=collect)
     for remark in site.remarks:
         say(f"Do not ship yet: {remark}")
     told = {"folder": str(site.folder), "models": list(site.models), "own": site.own, "bytes": site.total}

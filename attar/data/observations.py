@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,15 +53,20 @@ LONGEST = 500
 """Characters of a text."""
 
 
+_JOINERS = "\u200c\u200d"
+"""Invisible, and part of writing: Persian and Indian words have them, and emoji."""
+
+
 def one_line(text: str) -> str:
-    """Text that can be shown in a table or a terminal, without spaces around it.
+    """Text of any language that can be shown in a table or a terminal, without spaces around it.
 
     Raises:
         ValueError: it is longer than `LONGEST`, or has a character that moves the cursor, the line or the direction.
     """
     if len(text) > LONGEST:
         raise ValueError(f"has more than {LONGEST} characters")
-    if any(not each.isprintable() for each in text):
+    # Controls, formats (such as a turn of the writing direction), surrogates, line and paragraph separators.
+    if any(unicodedata.category(each) in ("Cc", "Cf", "Cs", "Zl", "Zp") for each in text if each not in _JOINERS):
         raise ValueError("has a line break or another character that cannot be shown")
     return text.strip()
 

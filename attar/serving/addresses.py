@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import ipaddress
+import re
 import socket
 
 from attar.console import err
@@ -65,3 +66,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def server_of(text: str) -> str:
+    """A server's address that a page may send to, without a slash at its end.
+
+    Raises:
+        InputError: it is none, or browsers would not send there from a page that has HTTPS.
+    """
+    address = text.rstrip("/")
+    found = re.fullmatch(r"(https?)://([A-Za-z0-9.-]+)(:\d{1,5})?(/[A-Za-z0-9._~%/-]*)?", address)
+    if not found:
+        raise InputError(f"{text!r}: not a server's address, such as https://example.org:8750.")
+    if found[1] == "http" and found[2] != "localhost" and not is_loopback(found[2]):
+        raise InputError(f"{text}: pages send to https:// only, or to this machine. Give the server a certificate.")
+    return address

@@ -25,6 +25,7 @@ from attar import __version__
 from attar.benchmarks.lab.server import PAGE as LAB_PAGE
 from attar.deploy.app.choose import choose
 from attar.deploy.app.icons import icons
+from attar.deploy.review.server import PAGE as REVIEW_PAGE
 from attar.errors import InputError
 from attar.export.guide import is_current
 from attar.export.manifest import CARD, GOLDEN, FileEntry, Manifest, read_manifest
@@ -33,6 +34,7 @@ from attar.export.verify import changed_files
 from attar.export.web.assets import Assets, find
 from attar.files import json_text, read_json, replacing, sha256
 from attar.preprocessing import Preprocessing
+from attar.serving.addresses import server_of
 
 PAGE = Path(__file__).with_name("page")
 SITE, WORKER, INDEX = "site.json", "sw.js", "index.html"
@@ -44,6 +46,10 @@ _RUNTIMES = {
     "onnx": ("onnxruntime-web/dist/ort.wasm.", "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"),
 }
 """Format -> beginnings of the names of its runtime's files."""
+_LIBRARIES = ("idb", "fflate")
+"""What keeps observations and packs them."""
+_SHARED = {LAB_PAGE: ("runtimes.js",), REVIEW_PAGE: ("combobox.js", "search.js")}
+"""Modules of other pages that this one uses."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,9 @@ class Site:
     remarks: tuple[str, ...]
 
 
-def write_site(exports: Path, output: Path, *, name: str | None = None, target: str | None = None) -> Site:
+def write_site(
+    exports: Path, output: Path, *, name: str | None = None, target: str | None = None, collect: str | None = None
+) -> Site:
     """Write an app.
 
     Args:
@@ -73,10 +81,14 @@ def write_site(exports: Path, output: Path, *, name: str | None = None, target: 
         output: folder to write; an earlier app there is replaced, anything else is left alone.
         name: what the app is called; by default the student's name.
         target: the file to try first, such as `litert:fp16`; by default the fastest.
+        collect: address of the `attar collect` that may receive observations. The page's security policy lets it
+            connect to this address and its own host only.
 
     Raises:
-        InputError: no fit files, changed files, the runtimes are not installed, or `output` holds something else.
+        InputError: no fit files, changed files, the runtimes are not installed, `output` holds something else, or
+            `collect` is no address that a page may send to.
     """
+    server = server_of(collect) if collect else ""
     if output.exists() and not _is_ours(output):
         raise InputError(f"{output}: there is something that is no app of attar's. Name a new folder.")
     manifest = read_manifest(exports)
@@ -93,9 +105,10 @@ def write_site(exports: Path, output: Path, *, name: str | None = None, target: 
         shutil.copyfile(exports / CARD, folder / CARD)
         golden = _golden(exports, folder, entries)
         about = _about(folder, manifest, entries, golden, name or manifest.bundle["name"])
+        about["collect"] = server
         _put(folder / SITE, json_text(about).encode())
         for file in (WORKER, INDEX):  # these two name the digest of all others
-            text = _index() if file == INDEX else (PAGE / file).read_text(encoding="utf-8")
+            text = _index(server) if file == INDEX else (PAGE / file).read_text(encoding="utf-8")
             _put(folder / file, text.replace("__SITE__", sha256(folder / SITE)).encode())
         own = sum(path.stat().st_size for path in folder.iterdir() if path.suffix in (".js", ".html", ".css"))
         total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -126,18 +139,21 @@ def _copy_page(folder: Path, manifest: Manifest, name: str) -> None:
     for path in PAGE.iterdir():
         if path.name not in (WORKER, INDEX):
             shutil.copyfile(path, folder / path.name)
-    shutil.copyfile(LAB_PAGE / "runtimes.js", folder / "runtimes.js")
+    for page, files in _SHARED.items():
+        for file in files:
+            shutil.copyfile(page / file, folder / file)
     _put(folder / "square.js", square_module(Preprocessing.from_json(manifest.preprocessing)).encode())
     for file, content in icons().items():
         _put(folder / file, content)
     _put(folder / "app.webmanifest", json_text(_installable(name)).encode())
 
 
-def _index() -> str:
-    """The page, with the hash of its import map in its Content-Security-Policy."""
+def _index(server: str) -> str:
+    """The page. Its Content-Security-Policy gets the hash of its import map, and where it may send observations."""
     page = (PAGE / INDEX).read_text(encoding="utf-8")
     inline = page.partition('<script type="importmap">')[2].partition("</script>")[0]
-    return page.replace("__IMPORTMAP__", base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode())
+    digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+    return page.replace("__IMPORTMAP__", digest).replace("__COLLECT__", f" {server}/" if server else "")
 
 
 def _installable(name: str) -> dict[str, Any]:
@@ -161,13 +177,21 @@ def _installable(name: str) -> dict[str, Any]:
 
 def _copy_runtimes(folder: Path, assets: Assets, entries: Sequence[FileEntry]) -> None:
     formats = {entry.target.partition(":")[0] for entry in entries}
-    beginnings = tuple(f"vendor/{each}" for form in formats for each in _RUNTIMES[form])
+    wanted = [each for form in formats for each in _RUNTIMES[form]] + [f"{each}/" for each in _LIBRARIES]
+    beginnings = tuple(f"vendor/{each}" for each in wanted)
     for name, path in assets.table().items():
         if name.startswith(beginnings):
             _put(folder / name, path.read_bytes())
-    licences = [f"{name} {assets.versions[name]}: {assets.licences[name]}" for name in assets.versions]
-    text = f"attar {__version__}: Apache-2.0. The page and the service worker.\n" + "\n".join(licences) + "\n"
-    _put(folder / "LICENSES.txt", text.encode())
+    copied = [name for name in assets.versions if (folder / "vendor" / name).is_dir()]
+    _put(folder / "LICENSES.txt", _licences(assets, copied).encode())
+
+
+def _licences(assets: Assets, packages: Sequence[str]) -> str:
+    """Whose work the app is, with the licence texts that the packages bring."""
+    parts = [f"attar {__version__}: Apache-2.0. The page and the service worker."]
+    for name in packages:
+        parts.append(f"{name} {assets.versions[name]}: {assets.licences[name]}\n{assets.texts(name)}".strip())
+    return f"\n\n{'-' * 72}\n\n".join(parts) + "\n"
 
 
 def _golden(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> list[dict[str, Any]]:

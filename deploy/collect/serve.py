@@ -26,6 +26,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = PORT,
     address: str | None = None,
+    page: str | None = None,
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
@@ -36,6 +37,7 @@ def serve(
         host: address to listen on; 0.0.0.0 for all of this machine's.
         port: 0 for any free one.
         address: where phones reach the server, if that is another place than it listens on: behind a proxy.
+        page: where the app is that `attar app --collect` wrote, so that invitations open it.
         certificate: PEM file; with one the server speaks HTTPS.
         key: its private key, if not in the same file.
 
@@ -52,6 +54,8 @@ def serve(
         scheme = "https" if certificate else "http"
         own = f"{scheme}://{address_of(host)}:{listening.getsockname()[1]}"
         store.address = place = (address or own).rstrip("/")
+        if page:
+            store.page = page_of(page)
         _show(store, place, loopback=address is None and is_loopback(host))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
@@ -68,22 +72,39 @@ def _show(store: Store, address: str, loopback: bool) -> None:
     say("Ctrl-C ends it; what was received stays.")
 
 
-def invite(store: Store, contributor: str, quota: int, address: str | None) -> str:
+def invite(store: Store, contributor: str, quota: int, address: str | None, page: str | None = None) -> str:
     """A new invitation -> the link that the person is given. It is shown once: the store keeps no token.
+
+    The link opens the app if it is known where that is, with the token behind `#`, which browsers send to nobody.
+    Else it is the server's address with the token, for senders of one's own and for pasting into the app.
 
     Raises:
         InputError: the person has one already, or nobody knows where the server is.
     """
+    if page:
+        store.page = page_of(page)
     place = (address or store.address or "").rstrip("/")
-    if not place.startswith(("http://", "https://")):
+    if not store.page and not place.startswith(("http://", "https://")):
         raise InputError(
             f"Where do phones reach the server? Give --address https://..., or start `attar collect {store.folder}` "
             "once before inviting."
         )
-    link = f"{place}/{store.invite(contributor, quota)}"
+    token = store.invite(contributor, quota)
+    link = f"{store.page}#invitation={token}" if store.page else f"{place}/{token}"
     say(f"For {contributor}, who may send {quota:,} observations. Anyone who has this link can send under that name:")
     show_code(link)
     return link
+
+
+def page_of(text: str) -> str:
+    """The app's address, as links begin.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not text.startswith(("http://", "https://")) or "#" in text or any(each.isspace() for each in text):
+        raise InputError(f"--app {text!r}: not a page's address, such as https://example.org/plants/.")
+    return text
 
 
 def invitations_table(invitations: list[Invitation]) -> Table:

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from attar.data.images import UnreadableImage
 from attar.data.observations import Observation, read_observation
 from attar.deploy.collect.cleaning import Cleaner
-from attar.deploy.collect.store import Kept, Refused, Store
+from attar.deploy.collect.store import Kept, NotAllowed, Refused, Store
 from attar.errors import AttarError, InputError
 from attar.extras import require
 from attar.serving.connections import LARGEST_HEAD, App, Scope
@@ -101,6 +101,8 @@ class _Answers:
                 return await self._asked(lambda: self._store.add(observation, photo, sent))
             except UnreadableImage as error:
                 raise _Answer(422, f"The photo cannot be used: {error}.") from error
+            except NotAllowed as error:
+                raise _Answer(403, str(error)) from error
             except Refused as error:
                 raise _Answer(409, str(error)) from error
             except AttarError as error:  # the disk is full, or read-only

@@ -70,6 +70,10 @@ class Refused(Exception):
     """An observation that is not taken; its text is for the sender."""
 
 
+class NotAllowed(Refused):
+    """The invitation allows no more. The observation itself may be good."""
+
+
 class Kept(StrEnum):
     """What became of an observation that was sent."""
 
@@ -179,13 +183,28 @@ class Store:
     @property
     def address(self) -> str | None:
         """Where phones reached the server last; None if it never ran."""
-        row = self._connection.execute("SELECT value FROM settings WHERE name = 'address'").fetchone()
-        return row[0] if row else None
+        return self._setting("address")
 
     @address.setter
     def address(self, value: str) -> None:
+        self._set("address", value)
+
+    @property
+    def page(self) -> str | None:
+        """Where the app is that invitations open; None if nobody has said."""
+        return self._setting("page")
+
+    @page.setter
+    def page(self, value: str) -> None:
+        self._set("page", value)
+
+    def _setting(self, name: str) -> str | None:
+        row = self._connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def _set(self, name: str, value: str) -> None:
         with self._connection:
-            self._connection.execute("INSERT OR REPLACE INTO settings VALUES ('address', ?)", (value,))
+            self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
     # --- observations ----------------------------------------------------------------------------
 
@@ -198,8 +217,8 @@ class Store:
             sent: SHA-256 of the photo's file as it arrived.
 
         Raises:
-            Refused: the photo is not the one that the observation names, the id was used for another observation, or
-                the contributor has sent as much as allowed.
+            Refused: the photo is not the one that the observation names, or the id was used for another observation.
+            NotAllowed: the contributor has sent as much as allowed.
         """
         if sent != observation.image:
             raise Refused("The photo is not the one that the observation names: its SHA-256 differs.")
@@ -234,7 +253,7 @@ class Store:
             "SELECT count(*) FROM observations WHERE contributor = ?", (contributor,)
         ).fetchone()[0]
         if not allowed or used >= allowed[0]:
-            raise Refused("This invitation is used up, or was revoked. Ask who gave it to you for another.")
+            raise NotAllowed("This invitation is used up, or was revoked. Ask who gave it to you for another.")
 
     def photo(self, name: str) -> Path:
         """Where the photo of this SHA-256 lies."""

@@ -1,4 +1,4 @@
-"""The runtimes that a browser needs, from their npm packages, kept in the user's cache folder.
+"""The libraries that a browser needs (runtimes, a database, an archiver), from npm, kept in the user's cache folder.
 
 `npm ci` fetches the versions of `npm/package-lock.json` and checks each package against its sha512. Only the files that
 the page loads are kept, beside the packages' own words on version and licence, with a list of their SHA-256.
@@ -30,10 +30,13 @@ FILES = (
     "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
     "onnxruntime-web/dist/ort.webgpu.bundle.min.mjs",
     "onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.wasm",
+    "idb/build/index.js",
+    "fflate/esm/browser.js",
 )
-"""What the page may load, below node_modules."""
-PACKAGES = ("@litertjs/core", "@litertjs/wasm-utils", "onnxruntime-web")
-_NOTICES = ("package.json", "README*", "LICEN[CS]E*", "NOTICE*", "ThirdParty*")
+"""What the pages may load, below node_modules."""
+PACKAGES = ("@litertjs/core", "@litertjs/wasm-utils", "onnxruntime-web", "idb", "fflate")
+_LICENCES = ("LICEN[CS]E*", "NOTICE*", "ThirdParty*")
+_NOTICES = ("package.json", "README*", *_LICENCES)
 
 INSTALL = "`attar lab --install` fetches them once (it needs npm)."
 
@@ -50,6 +53,11 @@ class Assets:
         """Name below the page's address -> file: exactly what is served."""
         return {f"vendor/{name}": self.folder / name for name in FILES}
 
+    def texts(self, package: str) -> str:
+        """The licence and notices that a package brings; empty if it brings none."""
+        paths = [path for pattern in _LICENCES for path in sorted((self.folder / package).glob(pattern))]
+        return "\n".join(path.read_text(encoding="utf-8").strip() for path in paths)
+
 
 def place() -> Path:
     """Where the pinned versions belong: another lock file means another folder."""
@@ -64,7 +72,7 @@ def find(folder: Path | None = None) -> Assets:
     """
     folder = folder or place()
     if not (folder / _LIST).is_file():
-        raise InputError(f"The browser's runtimes (LiteRT.js, ONNX Runtime Web) are not installed. {INSTALL}")
+        raise InputError(f"The browser's libraries (LiteRT.js, ONNX Runtime Web) are not installed. {INSTALL}")
     listed = read_json(folder / _LIST)
     for name in FILES:
         path = folder / name

@@ -4,13 +4,17 @@ import { openModel } from "./classify.js";
 import { watch } from "./camera.js";
 import { pixelsOfFile } from "./decode.js";
 import { Damaged, openSite } from "./files.js";
+import { mine, tokenOf } from "./mine.js";
+import { observer } from "./observe.js";
+import { sender } from "./send.js";
 import { squareOf } from "./square.js";
 import { NAMES, megabytes, percent, speak, t } from "./texts.js";
 
 const at = (id) => document.getElementById(id);
 const SHOWN = 3;
+const REGRET = 5000; // ms in which an answer can be changed before it is sent
 
-let site, bytes, labels, model, camera;
+let site, bytes, labels, model, camera, observing, collected;
 
 // --- language --------------------------------------------------------------------------------------
 
@@ -29,6 +33,7 @@ at("language").addEventListener("change", async () => {
   remembered("language", at("language").value);
   speak(at("language").value);
   if (model) await ready();
+  await collected?.show();
 });
 
 // --- telling ---------------------------------------------------------------------------------------
@@ -95,15 +100,22 @@ function show(probabilities) {
 
 async function answer(file) {
   trouble("");
+  observing?.hide();
   stop();
   try {
     const { data, width, height } = await pixelsOfFile(file);
     picture(URL.createObjectURL(file));
-    const square = squareOf(data, width, height, 4);
-    at("heard").textContent = show(await model.classify(square));
+    await about({ data, width, height });
   } catch (error) {
     trouble(error.words || error.name === "unreadable" ? t(error.name, error.words) : String(error.message));
   }
+}
+
+// Answer about pixels, and ask whether that is right.
+async function about(photo) {
+  const probabilities = await model.classify(squareOf(photo.data, photo.width, photo.height, 4));
+  at("heard").textContent = show(probabilities);
+  observing?.ask(photo, probabilities);
 }
 
 function picture(address) {
@@ -125,6 +137,7 @@ function stop() {
 
 async function begin() {
   trouble("");
+  observing?.hide();
   try {
     camera = await watch(at("camera"), model, squareOf, { each: show, failed: again });
   } catch (error) {
@@ -143,7 +156,7 @@ async function take() {
   Object.assign(canvas, { width, height });
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
   stop();
-  at("heard").textContent = show(await model.classify(squareOf(data, width, height, 4)));
+  await about({ data, width, height });
   canvas.toBlob((blob) => picture(URL.createObjectURL(blob)), "image/png");
 }
 
@@ -153,6 +166,44 @@ async function again() {
   await model.close();
   site.models = site.models.map((each) => ({ ...each, float: false }));
   await start();
+}
+
+// --- observations ----------------------------------------------------------------------------------
+
+// What people say of answers is kept, and sent if the app names a server and somebody was invited to it.
+async function collect() {
+  let queue = null;
+  const changed = async () => {
+    observing?.sending(queue?.sending());
+    await collected.show();
+  };
+  if (site.collect) queue = sender(site.collect, changed);
+  collected = mine({ server: site.collect, queue, trouble });
+  try {
+    await collected.show();
+  } catch (error) {
+    return trouble(t("unkept", { reason: error.message })); // a browser that keeps nothing
+  }
+  observing = observer({
+    labels, model: () => model.model.sha256, trouble, busy: () => queue?.sending(),
+    done: () => {
+      queue?.wake(REGRET);
+      changed();
+    },
+  });
+  at("mine").hidden = false;
+  queue?.wake();
+  await invited();
+}
+
+// An invitation's link opens this page with the token behind "#", which browsers tell nobody.
+async function invited() {
+  const token = location.hash.startsWith("#invitation=") && tokenOf(location.hash);
+  if (!token) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  at("mine").open = true;
+  if (site.collect) await collected.accept(token);
+  else trouble(t("noServer"));
 }
 
 // --- from the start --------------------------------------------------------------------------------
@@ -197,6 +248,7 @@ async function load() {
   site.version = version;
   labels = JSON.parse(new TextDecoder().decode(await bytes("labels.json")));
   document.title = at("name").textContent = site.name;
+  if (self.isSecureContext) await collect();
   await start();
 }
 
@@ -204,6 +256,7 @@ at("choose").addEventListener("click", () => at("file").click());
 at("file").addEventListener("change", () => at("file").files[0] && answer(at("file").files[0]));
 at("watch").addEventListener("click", begin);
 at("shutter").addEventListener("click", take);
+self.addEventListener("hashchange", () => collected && invited());
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();

@@ -9,7 +9,7 @@ const ISOLATED = {
   "Cross-Origin-Resource-Policy": "same-origin",
 };
 // What is kept once it is used: a browser needs one of the runtimes' builds, not all.
-const LATER = "vendor/";
+const LATER = /^vendor\/(@litertjs|onnxruntime-web)\//;
 
 const nameOf = (url) => new URL(url).pathname.slice(new URL("./", self.location).pathname.length) || "index.html";
 
@@ -50,7 +50,7 @@ async function install() {
   const { files } = await described();
   if (!await cache.match("index.html")) await cache.put("index.html", await page());
   for (const [name, digest] of Object.entries(files)) {
-    if (!name.startsWith(LATER) && !await cache.match(name)) await cache.put(name, await fetched(name, digest));
+    if (!LATER.test(name) && !await cache.match(name)) await cache.put(name, await fetched(name, digest));
   }
 }
 
