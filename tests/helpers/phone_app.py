@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from playwright.sync_api import Error, Page
 
 from helpers.browser import when
@@ -23,3 +25,11 @@ def waited(page: Page, condition: str) -> None:
         except Error as error:
             if "context was destroyed" not in str(error):
                 raise
+
+
+def ask(page: Page, path: Path) -> str:
+    """The first answer about a photo."""
+    page.evaluate("document.getElementById('answers').replaceChildren()")
+    page.set_input_files("#file", path)
+    when(page, "document.querySelector('#answers .label')")
+    return page.locator("#answers .label").first.inner_text()

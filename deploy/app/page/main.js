@@ -182,7 +182,7 @@ async function collect() {
   try {
     await collected.show();
   } catch (error) {
-    return trouble(t("unkept", { reason: error.message })); // a browser that keeps nothing
+    return trouble(t("keepsNothing", { reason: error.message }));
   }
   observing = observer({
     labels, model: () => model.model.sha256, trouble, busy: () => queue?.sending(),
@@ -253,7 +253,11 @@ async function load() {
 }
 
 at("choose").addEventListener("click", () => at("file").click());
-at("file").addEventListener("change", () => at("file").files[0] && answer(at("file").files[0]));
+at("file").addEventListener("change", () => {
+  const [file] = at("file").files;
+  if (file) answer(file);
+  at("file").value = ""; // the same file chosen again is asked about again
+});
 at("watch").addEventListener("click", begin);
 at("shutter").addEventListener("click", take);
 self.addEventListener("hashchange", () => collected && invited());

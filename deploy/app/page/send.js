@@ -33,10 +33,8 @@ async function put(link, record) {
   return { outcome: UNINVITED.includes(status) ? "uninvited" : "unreached", reason: told.error };
 }
 
-// One tab sends at a time: two would only send everything twice.
-function alone(act) {
-  return navigator.locks ? navigator.locks.request(kept.NAME, { ifAvailable: true }, (lock) => lock && act()) : act();
-}
+// One tab sends at a time: two would only send everything twice. The next one's turn comes when a tab is done, or closed.
+const alone = (act) => navigator.locks ? navigator.locks.request(kept.NAME, act) : act();
 
 // server is the address that observations go to. changed() is called after every step. Returns
 // { wake(delay), sending(), trouble() }: look again after so many ms; the number that is under way, if any; and
@@ -46,6 +44,7 @@ export function sender(server, changed) {
   let pause = FIRST;
   let sending = null;
   let trouble = null;
+  let asked = false; // for the turn to send
 
   function later(delay) {
     clearTimeout(timer);
@@ -53,12 +52,15 @@ export function sender(server, changed) {
   }
 
   async function run() {
+    if (asked) return;
+    asked = true;
     try {
-      if (await alone(empty) === null) later(LONGEST / 60); // another tab sends; perhaps it is closed before it has
+      await alone(empty);
     } catch (error) {
       trouble = { name: "unkept", reason: error.message };
       hindered();
     }
+    asked = false;
     changed();
   }
 

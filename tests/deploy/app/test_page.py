@@ -15,7 +15,7 @@ from attar.benchmarks.predict import predict
 from attar.deploy.app.site import INDEX, SITE, WORKER
 from attar.files import sha256
 from helpers.browser import accessible, faults, phone, visit, when
-from helpers.phone_app import READY, isolated, waited
+from helpers.phone_app import READY, ask, isolated, waited
 from helpers.pictures import SHAPES, draw
 
 pytestmark = pytest.mark.slow
@@ -35,14 +35,6 @@ def photo(folder: Path, shape: str) -> Path:
     path = folder / f"{shape}.png"
     draw(shape, 77).save(path)
     return path
-
-
-def ask(page: Page, path: Path) -> str:
-    """The first answer about a photo."""
-    page.evaluate("document.getElementById('answers').replaceChildren()")
-    page.set_input_files("#file", path)
-    when(page, "document.querySelector('#answers .label')")
-    return page.locator("#answers .label").first.inner_text()
 
 
 def expected(exports: Path, path: Path) -> str:

@@ -9,7 +9,6 @@ import json
 import random
 import socket
 import statistics
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +22,10 @@ from PIL import Image
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from attar.deploy.collect.cleaning import Cleaner
-from attar.deploy.collect.server import LARGEST, make_app
-from attar.deploy.collect.store import Store, opened
-from attar.serving.http import make_config
+from attar.deploy.collect.server import LARGEST
+from attar.deploy.collect.store import Store
 from helpers.observed import jpeg, observation_of
+from helpers.receiving import receiving
 
 pytestmark = pytest.mark.slow
 
@@ -62,17 +60,8 @@ class Collect:
 
 @pytest.fixture
 def collect(tmp_path: Path) -> Iterator[Collect]:
-    import uvicorn
-
-    with opened(tmp_path / "collect", create=True) as store, Cleaner(2) as cleaner:
-        listening = socket.create_server(("127.0.0.1", 0))
-        server = uvicorn.Server(make_config(make_app(store, cleaner)))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        yield Collect(listening.getsockname()[1], store, store.invite("Ana", quota=5000))
-        server.should_exit = True
-        thread.join(30)
-        assert not thread.is_alive()
+    with receiving(tmp_path / "collect") as (port, store):
+        yield Collect(port, store, store.invite("Ana", quota=5000))
 
 
 def test_an_observation_is_taken_once_and_named_after_its_sender(collect: Collect) -> None:
@@ -84,6 +73,9 @@ def test_an_observation_is_taken_once_and_named_after_its_sender(collect: Collec
     assert kept.observation.place.latitude == 48.14
     assert collect.ask("GET", f"/{collect.token}") == (200, {"contributor": "Ana", "used": 1, "quota": 5000})
     assert collect.put({**own, "predicted": "elm"}, photo)[0] == 409
+    spent = collect.store.invite("Ben", quota=1)
+    for photo, expected in [(jpeg(2), 201), (jpeg(3), 403)]:
+        assert collect.put(observation_of(photo), photo, token=spent)[0] == expected
     status, _ = collect.ask("OPTIONS", f"/{collect.token}/observations/{own['id']}")
     assert status == 200
 

@@ -1,0 +1,455 @@
+"""What people say of answers, in a real Chromium, with a real server: kept, sent once, with no more than was said."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import socket
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, PngImagePlugin
+from playwright.sync_api import Browser, BrowserContext, Page
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+from attar.benchmarks.predict import predict
+from attar.data.observations import COLUMNS, Observation, Verdict, read_metadata
+from attar.data.photos import DataSpec, read_photos
+from attar.deploy.app import site as sites
+from attar.deploy.collect.store import Store
+from attar.export.web.assets import Assets
+from attar.files import sha256
+from helpers.browser import faults, phone, visit, when
+from helpers.phone_app import ask, isolated
+from helpers.pictures import SHAPES, draw
+from helpers.receiving import receiving
+
+pytestmark = pytest.mark.slow
+
+Serving = Callable[[Path], str]
+ASKED = "!document.getElementById('verdict').hidden"
+KEPT = "!document.getElementById('kept').hidden"
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Where observations go: known before the app is written."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def sending_site(exports: Path, runtimes: Assets, port: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An app that may send to that port."""
+    folder = tmp_path_factory.mktemp("sending") / "site"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sites, "find", lambda: runtimes)
+        sites.write_site(exports, folder, name="Shapes", collect=f"http://127.0.0.1:{port}/")
+    return folder
+
+
+@pytest.fixture
+def app(browser: Browser, sending_site: Path, serving: Serving) -> Callable[..., Page]:
+    """Open the app, as a new visitor or in the context of one -> the page, ready."""
+    url = serving(sending_site)
+
+    def enter(context: BrowserContext | None = None, token: str = "", **look: Any) -> Page:
+        address = f"{url}#invitation={token}" if token else url
+        if context is None:
+            page = visit(browser, address, **look)
+        else:
+            page = context.new_page()
+            page.goto(address)
+        isolated(page)
+        return page
+
+    return enter
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "cross.png"
+    draw("cross", 77).save(path)
+    return path
+
+
+def said(page: Page, path: Path, button: str) -> str:
+    """Answer about a photo by one button -> the label that the model gave."""
+    label = ask(page, path)
+    when(page, ASKED)
+    page.get_by_role("button", name=button, exact=True).click()
+    if button in ("Yes", "I don’t know"):
+        when(page, KEPT)
+    return label
+
+
+def shows(page: Page, text: str) -> None:
+    """Wait until "My observations" says so."""
+    page.evaluate("() => { document.getElementById('mine').open = true; }")
+    when(page, f"document.getElementById('mine').innerText.includes({text!r})")
+
+
+def hurry(page: Page) -> None:
+    """What is kept is sent now, not after the seconds in which it can be changed."""
+    page.evaluate("dispatchEvent(new Event('online'))")
+
+
+def received(store: Store) -> list[Observation]:
+    return [each.observation for each in store.observations()]
+
+
+def test_what_is_said_of_an_answer_arrives_once_and_whole(
+    app: Callable[..., Page], exports: Path, port: int, photo: Path, tmp_path: Path
+) -> None:
+    with receiving(tmp_path / "collect", port) as (_, store):
+        page = app(token=store.invite("Ana"))
+        assert page.evaluate("location.hash") == ""
+        label = said(page, photo, "Yes")
+        hurry(page)
+        shows(page, "Sent: 1.")
+        other = next(shape for shape in SHAPES if shape != label)
+        said(page, photo, "No, it is…")
+        page.keyboard.type(other[:3].upper())
+        when(page, f"document.querySelector('#found li')?.textContent === {other!r}")
+        page.keyboard.press("Enter")
+        when(page, KEPT)
+        said(page, photo, "Something else")
+        page.keyboard.type("  a hat\u202e,  خانه\u200cها ")
+        page.keyboard.press("Enter")
+        when(page, KEPT)
+        said(page, photo, "I don’t know")
+        hurry(page)
+        shows(page, "Sent: 4.")
+        found = received(store)
+        assert "in the name of Ana" in page.locator("#towards").inner_text()
+    assert [each.verdict for each in found] == list(Verdict)
+    assert [(each.label, each.text) for each in found] == [("", ""), (other, ""), ("", "a hat, خانه\u200cها"), ("", "")]
+    [python] = predict(exports / "litert-int8.tflite", photo, top=1)
+    for each in found:
+        assert each.predicted == label and abs(each.probability - python.top[0][1]) < 0.02
+        assert each.model == sha256(exports / "litert-int8.tflite") and each.place is None
+
+
+def test_while_the_server_is_away_all_is_kept_and_then_sent(
+    app: Callable[..., Page], port: int, photo: Path, tmp_path: Path
+) -> None:
+    with receiving(tmp_path / "collect", port) as (_, store):
+        token = store.invite("Ana")
+    page = app(token=token)
+    for _ in range(3):
+        said(page, photo, "Yes")
+    hurry(page)
+    shows(page, "The server cannot be reached. It is tried again; nothing is lost.")
+    shows(page, "Waiting to be sent: 3.")
+    context = page.context
+    page.close()
+    again = app(context)
+    shows(again, "Waiting to be sent: 3.")
+    with receiving(tmp_path / "collect", port) as (_, store):
+        hurry(again)
+        shows(again, "Sent: 3.")
+        assert len({each.id for each in received(store)}) == len(received(store)) == 3
+    assert again.locator("#hindered").is_hidden()
+
+
+def test_two_pages_send_each_observation_once(app: Callable[..., Page], port: int, photo: Path, tmp_path: Path) -> None:
+    with receiving(tmp_path / "collect", port) as (_, store):
+        page = app(token=store.invite("Ana"))
+        other = app(page.context)
+        for each in (page, other):
+            said(each, photo, "Yes")
+        sent: list[str] = []
+        page.context.on("request", lambda request: sent.append(request.url) if request.method == "PUT" else None)
+        for each in (page, other):
+            hurry(each)
+        for each in (page, other):
+            shows(each, "Sent: 2.")
+        assert len(sent) == len(set(sent)) == 2 == len(received(store))
+
+
+def test_an_answer_can_be_changed_until_it_is_sent(
+    app: Callable[..., Page], port: int, photo: Path, tmp_path: Path
+) -> None:
+    with receiving(tmp_path / "collect", port) as (_, store):
+        page = app(token=store.invite("Ana"))
+        said(page, photo, "Yes")
+        assert page.evaluate("document.activeElement.id") == "change"
+        page.keyboard.press("Enter")
+        when(page, ASKED)
+        shows(page, "None yet.")
+        page.get_by_role("button", name="I don’t know").click()
+        when(page, KEPT)
+        hurry(page)
+        shows(page, "Sent: 1.")
+        assert page.locator("#change").is_hidden()
+        assert [each.verdict for each in received(store)] == [Verdict.UNKNOWN]
+
+
+def test_what_the_server_refuses_leaves_the_queue_with_its_reason(
+    app: Callable[..., Page], port: int, photo: Path, tmp_path: Path
+) -> None:
+    observation = {"predicted": "cross", "probability": 0.5, "verdict": "confirmed", "time": "2026-05-01T12:00:00Z"}
+    with receiving(tmp_path / "collect", port) as (_, store):
+        page = app(token=store.invite("Ana"))
+        page.evaluate(
+            """async (observation) => {
+              const { keep } = await import(new URL("kept.js", location));
+              const { sha256 } = await import(new URL("files.js", location));
+              const photo = new TextEncoder().encode("no photo").buffer;
+              const id = crypto.randomUUID();
+              const text = JSON.stringify({ ...observation, id, image: await sha256(photo), model: "0".repeat(64) });
+              await keep({ id, said: "cross", text, photo });
+            }""",
+            observation,
+        )
+        said(page, photo, "Yes")
+        hurry(page)
+        shows(page, "Refused: 1. Sent: 1.")
+        assert "The photo cannot be used" in page.locator("#refused").inner_text()
+        assert not faults(page)
+        page.get_by_role("button", name="Send again").click()
+        shows(page, "Refused: 1. Sent: 1.")
+        page.get_by_role("button", name="Delete: cross").click()
+        when(page, "document.getElementById('state').textContent === 'Sent: 1.'")
+        assert len(received(store)) == 1
+
+
+def test_an_invitation_that_ended_keeps_everything_until_another_comes(
+    app: Callable[..., Page], port: int, photo: Path, tmp_path: Path
+) -> None:
+    with receiving(tmp_path / "collect", port) as (_, store):
+        page = app(token=store.invite("Ana", quota=1))
+        for _ in range(2):
+            said(page, photo, "Yes")
+        hurry(page)
+        shows(page, "This invitation is used up")
+        store.revoke("Ana")
+        hurry(page)
+        shows(page, "The server does not take your observations. They stay here. This invitation is unknown")
+        page.get_by_role("button", name="Send no more").click()
+        when(page, "!document.getElementById('invite').hidden")
+        page.fill("#link", "https://example.org/")
+        page.get_by_role("button", name="Send by this invitation").click()
+        when(page, "document.getElementById('trouble').textContent === 'This is no invitation link.'")
+        page.fill("#link", f"http://127.0.0.1:{port}/{store.invite('Ben')}")
+        page.get_by_role("button", name="Send by this invitation").click()
+        shows(page, "Sent: 2.")
+        assert [each.contributor for each in received(store)] == ["Ana", "Ben"]
+
+
+def test_a_link_that_somebody_else_sent_changes_nothing_unasked(
+    app: Callable[..., Page], port: int, tmp_path: Path
+) -> None:
+    with receiving(tmp_path / "collect", port) as (_, store):
+        page = app(token=store.invite("Ana"))
+        shows(page, "in the name of Ana")
+        asked: list[str] = []
+        page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+        page.evaluate(f"() => {{ location.hash = '#invitation={store.invite('Eve')}'; }}")
+        when(page, "location.hash === ''")
+        assert asked and "in the name of Ana" in asked[0]
+        shows(page, "in the name of Ana")
+
+
+def test_without_a_server_observations_are_saved_as_an_image_folder(
+    browser: Browser, written: Path, serving: Serving, photo: Path, tmp_path: Path
+) -> None:
+    page = visit(browser, serving(written))
+    isolated(page)
+    said(page, photo, "Something else")
+    page.keyboard.type('=1+1, "a hat"')
+    page.keyboard.press("Enter")
+    when(page, KEPT)
+    for number in range(6):
+        draw("circle", number).save(tmp_path / "shown.png")
+        said(page, tmp_path / "shown.png", "No, it is…")
+        page.keyboard.type(SHAPES[number % 2])
+        page.keyboard.press("Enter")
+        when(page, KEPT)
+    shows(page, "On this device only: 7.")
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Save my observations").click()
+    folder = tmp_path / "saved"
+    with zipfile.ZipFile(downloading.value.path()) as archive:
+        assert archive.testzip() is None
+        archive.extractall(folder)
+    lines = (folder / "metadata.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    assert next(csv.reader(lines)) == list(COLUMNS)
+    rows = list(read_metadata(lines, "metadata.csv"))
+    assert (rows[0].label, rows[0].observation.text) == ("", '=1+1, "a hat"') and len(rows) == 7
+    for row in rows:
+        assert sha256(folder / row.file_name) == row.observation.image
+    photos = read_photos(DataSpec(str(folder)))
+    assert len(photos.train) + len(photos.val) == 6 and set(photos.labels) == set(SHAPES[:2])
+    page.get_by_role("button", name="Delete what was saved here (7)").click()
+    shows(page, "None yet.")
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_place_goes_only_when_asked_and_only_roughly(
+    app: Callable[..., Page], port: int, photo: Path, tmp_path: Path, allowed: bool
+) -> None:
+    with receiving(tmp_path / "collect", port) as (_, store):
+        page = app(token=store.invite("Ana"))
+        page.context.set_geolocation({"latitude": 48.137154, "longitude": -0.00321})
+        if allowed:
+            page.context.grant_permissions(["geolocation"])
+        said(page, photo, "Yes")
+        ask(page, photo)
+        when(page, ASKED)
+        page.get_by_label("Add the place where I am now, to about 1 km").check()
+        page.get_by_role("button", name="Yes").click()
+        if not allowed:
+            when(page, "document.getElementById('trouble').textContent.startsWith('The place cannot be had')")
+            assert not page.get_by_label("Add the place").is_checked()
+            page.get_by_role("button", name="Yes").click()
+        when(page, KEPT)
+        with page.expect_request(lambda request: request.method == "PUT"):
+            hurry(page)
+        shows(page, "Sent: 2.")
+        places = [each.place and (each.place.latitude, each.place.longitude) for each in received(store)]
+    assert places == [None, (48.14, 0.0) if allowed else None]
+
+
+PLANTED = (b"SN-4711-0815", b"Erika Mustermann", bytes([0, 0, 0, 48, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 1]))
+"""A serial number, a name, and the first numbers of a GPS position as EXIF has them (48, 8)."""
+
+
+def plant(folder: Path, number: int) -> Path:
+    """A photo that tells who took it with what and where: in EXIF, in XMP, in a comment, in its name."""
+    image = draw(SHAPES[number % 3], number).resize((64 + number, 64))
+    exif = Image.Exif()
+    exif[0x013B] = "Erika Mustermann"  # Artist
+    exif.get_ifd(0x8769)[0xA431] = "SN-4711-0815"  # BodySerialNumber
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 8.0, 13.77), 3: "E", 4: (11.0, 34.0, 31.4)})
+    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>Erika Mustermann SN-4711-0815</x:xmpmeta>"
+    kind = number % 4
+    path = folder / f"Erika Mustermann {number}.{('jpg', 'png', 'webp', 'jpg')[kind]}"
+    if kind == 1:
+        texts = PngImagePlugin.PngInfo()
+        texts.add_text("Author", "Erika Mustermann")
+        texts.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        image.save(path, pnginfo=texts, exif=exif)
+    else:
+        more = {"comment": b"SN-4711-0815"} if kind != 2 else {}
+        image.save(path, exif=exif, xmp=xmp, **more)
+    assert all(each in path.read_bytes() for each in PLANTED), path
+    return path
+
+
+def test_nothing_that_a_file_says_of_its_owner_leaves_the_page(
+    app: Callable[..., Page], port: int, tmp_path: Path
+) -> None:
+    """Of twenty photos with a GPS position, a serial number and a name none is in the bytes that leave."""
+    left: list[bytes] = []
+
+    def heard(request: Any) -> None:
+        headers = request.all_headers()
+        told = base64.b64decode(headers.get("x-observation", ""))
+        left.append("\n".join([request.url, json.dumps(headers)]).encode() + told + (request.post_data_buffer or b""))
+
+    with receiving(tmp_path / "collect", port) as (_, store):
+        page = app(token=store.invite("Ana"))
+        page.context.on("request", heard)
+        for number in range(20):
+            said(page, plant(tmp_path, number), "Yes")
+        shows(page, "Waiting to be sent")
+        with page.expect_download() as downloading:
+            page.get_by_role("button", name="Save my observations").click()
+        hurry(page)
+        shows(page, "Sent: 20.")
+        assert len(received(store)) == 20
+    sent = [each for each in left if b"/observations/" in each and b"\xff\xd8\xff" in each]
+    assert len(sent) == 20
+    for each in [*left, Path(downloading.value.path()).read_bytes()]:
+        assert not any(planted in each for planted in (*PLANTED, b"Erika", b"Exif\0", b"GPS"))
+    for each in store_photos(tmp_path / "collect"):
+        assert not any(planted in each for planted in PLANTED)
+
+
+def store_photos(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.rglob("*.jpg")]
+
+
+def test_a_full_device_is_told_and_what_was_kept_stays(
+    app: Callable[..., Page], browser: Browser, port: int, photo: Path, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.png"
+    Image.effect_noise((900, 900), 90).save(large)
+    with receiving(tmp_path / "collect", port) as (_, store):
+        context = browser.new_context()
+        tools = context.new_cdp_session(context.new_page())
+        page = app(context, token=store.invite("Ana"))
+        quota = {"origin": page.evaluate("location.origin")}
+        tools.send("Storage.overrideQuotaForOrigin", {**quota, "quotaSize": 1})
+        full = "document.getElementById('trouble').textContent.startsWith('This device is full')"
+        kept = 0
+        while not page.evaluate(full):  # Chromium remembers for a while how much was free
+            ask(page, large)
+            when(page, ASKED)
+            page.get_by_role("button", name="Yes").click()
+            when(page, f"{KEPT} || {full}")
+            kept += page.evaluate(KEPT)
+            page.wait_for_timeout(2000)
+        assert page.locator("#verdict").is_visible() and page.get_by_role("button", name="Yes").is_enabled()
+        tools.send("Storage.overrideQuotaForOrigin", quota)
+        page.get_by_role("button", name="Yes").click()
+        when(page, KEPT)
+        hurry(page)
+        shows(page, f"Sent: {kept + 1}.")
+        assert len(received(store)) == kept + 1
+
+
+@pytest.mark.parametrize(("language", "look"), [("en", "dark phone"), ("de", "phone"), ("es", "wide")])
+def test_axe_finds_nothing_in_any_state_and_nothing_runs_out(
+    app: Callable[..., Page], port: int, photo: Path, language: str, look: str
+) -> None:
+    wide = {"viewport": {"width": 1440, "height": 900}}
+    page = app(token="x" * 32, **(wide if look == "wide" else phone("dark" in look)))
+    page.locator("#language").select_option(language)
+    ask(page, photo)
+    when(page, ASKED)
+    for size in ("200%", "100%"):
+        page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
+        for opener, dialog in [("no", "choosing"), ("other", "naming")]:
+            page.click(f"#{opener}")
+            assert faults(page) == []
+            assert page.evaluate(f"document.getElementById('{dialog}').scrollWidth <= innerWidth"), size
+            page.keyboard.press("Escape")
+        page.evaluate("() => { document.getElementById('mine').open = true; }")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), size
+        assert faults(page) == []
+    page.click("#yes")
+    when(page, KEPT)
+    hurry(page)
+    when(page, "!document.getElementById('hindered').hidden")
+    assert faults(page) == [] and page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_it_all_goes_by_keyboard(app: Callable[..., Page], photo: Path) -> None:
+    page = app()
+    label = ask(page, photo)
+    when(page, ASKED)
+    page.locator("#language").focus()
+    for expected in ("yes", "no"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == expected
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    chosen = page.locator("#found li[aria-selected=true]").inner_text()
+    assert (
+        chosen in SHAPES and page.evaluate("document.activeElement.getAttribute('aria-activedescendant')") == "found-1"
+    )
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "no"
+    page.keyboard.press("Enter")
+    page.keyboard.type(label)
+    page.keyboard.press("Enter")  # the model's own answer, chosen by hand
+    when(page, KEPT)
+    assert page.locator("#kept-text").inner_text() == f"Kept: {label}"
