@@ -5,14 +5,10 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import random
 import re
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +18,7 @@ import pytest
 from attar.data.photos import DataSpec, read_photos
 from attar.deploy.collect.store import opened
 from helpers import warm
+from helpers.collecting import ENVIRONMENT, attar, free_port, running
 from helpers.observed import jpeg, observation_of
 from helpers.pictures import SHAPES, draw
 from helpers.small import make_student
@@ -30,43 +27,6 @@ for package in ("uvicorn", "starlette", "segno"):
     pytest.importorskip(package)
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
-
-
-def attar(*words: object, code: int = 0) -> Any:
-    """Run a command to its end -> what it printed as JSON; of an error its message."""
-    done = subprocess.run(warm.attar(*words, "--json"), capture_output=True, text=True, env=ENVIRONMENT)
-    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
-    return json.loads(done.stdout) if code == 0 else done.stderr
-
-
-@dataclass
-class Running:
-    process: subprocess.Popen[str]
-    said: str = ""
-
-    def hears(self, text: str) -> str:
-        """What it has said up to a text."""
-        assert self.process.stderr
-        while text not in self.said:
-            line = self.process.stderr.readline()
-            assert line, self.said
-            self.said += line
-        return self.said
-
-
-@contextmanager
-def running(*words: object) -> Iterator[Running]:
-    process = subprocess.Popen(
-        warm.attar(*words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
-    try:
-        yield Running(process)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def put(link: str, observation: dict[str, Any], photo: bytes) -> int:
@@ -82,12 +42,6 @@ def put(link: str, observation: dict[str, Any], photo: bytes) -> int:
         return 0
     finally:
         connection.close()
-
-
-def free_port(folder: Path) -> int:
-    """A port that the server got once, to get it again."""
-    with running("collect", folder, "--port", 0) as server:
-        return int(re.search(r"http://127\.0\.0\.1:(\d+)", server.hears("Ctrl-C"))[1])  # type: ignore[index]
 
 
 def test_what_people_send_while_the_server_dies_is_kept_once(tmp_path: Path) -> None:
@@ -123,7 +77,7 @@ def test_invitations_are_listed_bounded_and_revoked(tmp_path: Path) -> None:
         server.hears("Ctrl-C")
         link = attar("collect", folder, "--invite", "Ana", "--quota", 1)["link"]
         first, second = observation_of(jpeg(1)), observation_of(jpeg(2))
-        assert [put(link, first, jpeg(1)), put(link, second, jpeg(2))] == [201, 409]
+        assert [put(link, first, jpeg(1)), put(link, second, jpeg(2))] == [201, 403]
         [known] = attar("collect", folder, "--invitations")
         assert (known["contributor"], known["used"], known["quota"], known["revoked"]) == ("Ana", 1, 1, None)
         assert attar("collect", folder, "--revoke", "Ana") == {"revoked": "Ana"}
