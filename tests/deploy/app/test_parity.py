@@ -4,74 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 from playwright.sync_api import Browser, Page
-from sklearn.datasets import load_sample_image
 
-from attar.data.color import PRIMARIES, matrix_profile
+from attar.benchmarks.studies.browsers.photos import make_photos
 from attar.data.images import use_rgb
 from attar.export.manifest import read_manifest
 from attar.export.runners import open_runner
 from attar.preprocessing import Preprocessing
 from helpers.browser import visit, when
 from helpers.phone_app import isolated
-from helpers.pictures import SHAPES, draw
 
 pytestmark = pytest.mark.slow
 
 MOST, MEAN = 2, 0.2
 """Levels by which one value, and all in the mean over the photos, may differ: decoders and colour converters do."""
-SIZES = [(640, 480), (480, 640), (1600, 300), (260, 1400), (97, 131), (48, 48), (1280, 960)]
-DEBIAN = Path("/usr/share/color/icc/ghostscript")
-
-
-def photos(folder: Path, count: int) -> list[Path]:
-    """Photos as phones, cameras and editors write them."""
-    adobe = (DEBIAN / "a98.icc").read_bytes() if DEBIAN.is_dir() else None
-    profiles = [None, None, matrix_profile(PRIMARIES[12]), matrix_profile(PRIMARIES[1]), adobe]
-    scenes = [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
-    made, chance = [], random.Random(5)
-    for number in range(count):
-        shape = draw(SHAPES[number % 3], number, 640).convert("RGB").filter(ImageFilter.GaussianBlur(1))
-        image = chance.choice([*scenes, shape])
-        image = image.resize(chance.choice(SIZES))
-        path, options = _as_kind(number % 8, image, folder / f"{number:03}", chance)
-        image = options.pop("image")
-        profile = chance.choice(profiles) if image.mode == "RGB" else None
-        if path.suffix == ".jpg":
-            exif = Image.Exif()
-            exif[0x0112] = chance.randint(1, 8)
-            options["exif"] = exif.tobytes()
-        image.save(path, icc_profile=profile, **options)
-        made.append(path)
-    return made
-
-
-def _as_kind(kind: int, image: Image.Image, path: Path, chance: random.Random) -> tuple[Path, dict[str, Any]]:
-    quality = {"quality": chance.choice([80, 92, 98]), "subsampling": chance.choice([0, 2])}
-    if kind == 0:
-        return path.with_suffix(".jpg"), {"image": image.convert("L"), "quality": 90}
-    if kind == 1:
-        return path.with_suffix(".jpg"), {"image": image, "progressive": True, **quality}
-    if kind == 2:
-        image = image.copy()
-        image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda v: 255 * (v > 127)))
-        return path.with_suffix(".png"), {"image": image}
-    if kind == 3:
-        return path.with_suffix(".png"), {"image": image}
-    if kind == 4:
-        return path.with_suffix(".webp"), {"image": image, "lossless": True}
-    if kind == 5:
-        return path.with_suffix(".png"), {"image": image.quantize(64)}
-    return path.with_suffix(".jpg"), {"image": image, **quality}
-
 
 TENSOR = """async (url) => {
   const { pixelsOfFile } = await import(new URL("decode.js", location));
@@ -94,7 +46,7 @@ WRONG = """async (url) => {
 @pytest.fixture
 def page(browser: Browser, site: Path, serving: Callable[[Path], str]) -> Iterator[Page]:
     (site / "photos").mkdir()
-    photos(site / "photos", 200)
+    make_photos(site / "photos", 200)
     page = visit(browser, serving(site))
     isolated(page)
     yield page

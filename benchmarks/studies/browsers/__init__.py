@@ -1,0 +1,1 @@
+"""Whether the phone app computes in real browsers what Python computes."""
