@@ -1,5 +1,5 @@
 # Two commands on a fresh machine (Python 3.11, git, make):
-#   make demo    set up .venv and run the quickstart: teacher, student, phone files, report
+#   make demo    set up .venv and run the quickstart: teacher, student, phone files, report; with npm the phone's app too
 #   make test    set up the same way, then check style and types and run every test
 # And one that needs 2 GB more:
 #   make test-optional   the tests with TensorFlow, MediaPipe, MLflow, W&B and an emulated ARM, in .venv-optional
@@ -22,6 +22,12 @@ help:
 
 demo: $(READY)
 	$(BIN)/attar quickstart
+	@if command -v npm > /dev/null; then \
+	  $(BIN)/attar app quickstart --output quickstart/app --name Digits --install && \
+	    echo "See it: $(BIN)/attar app quickstart --output quickstart/app --name Digits --serve"; \
+	else \
+	  echo "The phone's app needs npm (Node.js), which is not here. With it: $(BIN)/attar app quickstart -o quickstart/app --install"; \
+	fi || echo "The app was not made; the files and the report above stand."
 
 test: lint
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not optional" --durations=40

@@ -26,6 +26,9 @@ def phone(
         str | None,
         typer.Option(metavar="URL", help="Address of the `attar collect` that observations go to.", show_default=False),
     ] = None,
+    install: Annotated[
+        bool, typer.Option("--install", help="Fetch the browser's libraries first, if they are missing (needs npm).")
+    ] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Serve it afterwards, until Ctrl-C.")] = False,
     host: Annotated[str, typer.Option(help="With --serve: address; 0.0.0.0 for phones on this network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="With --serve; 0: any free one.")] = 0,
@@ -46,8 +49,11 @@ def phone(
     from attar.console import say
     from attar.deploy.app.serve import serve as serve_folder
     from attar.deploy.app.site import write_site
+    from attar.export.web import assets
     from attar.runfolder import exports_of
 
+    if install:
+        assets.installed()
     site = write_site(exports_of(exports), output, name=name, target=target, collect=collect)
     for remark in site.remarks:
         say(f"Do not ship yet: {remark}")

@@ -86,6 +86,18 @@ def find(folder: Path | None = None) -> Assets:
     )
 
 
+def installed() -> Assets:
+    """The installed files, fetched now if they are not there.
+
+    Raises:
+        InputError: npm is missing or fails.
+    """
+    try:
+        return find()
+    except InputError:
+        return install()
+
+
 def install(folder: Path | None = None) -> Assets:
     """Fetch the pinned packages with npm, and keep what the page needs; all of it or nothing.
 
