@@ -25,6 +25,8 @@ from attar import __version__
 from attar.benchmarks.lab.server import PAGE as LAB_PAGE
 from attar.deploy.app.choose import choose
 from attar.deploy.app.icons import icons
+from attar.deploy.app.licences import licences
+from attar.deploy.app.space import space_files
 from attar.deploy.review.server import PAGE as REVIEW_PAGE
 from attar.errors import InputError
 from attar.export.guide import is_current
@@ -72,7 +74,13 @@ class Site:
 
 
 def write_site(
-    exports: Path, output: Path, *, name: str | None = None, target: str | None = None, collect: str | None = None
+    exports: Path,
+    output: Path,
+    *,
+    name: str | None = None,
+    target: str | None = None,
+    collect: str | None = None,
+    space: bool = False,
 ) -> Site:
     """Write an app.
 
@@ -83,6 +91,7 @@ def write_site(
         target: the file to try first, such as `litert:fp16`; by default the fastest.
         collect: address of the `attar collect` that may receive observations. The page's security policy lets it
             connect to this address and its own host only.
+        space: add what a static Hugging Face Space needs.
 
     Raises:
         InputError: no fit files, changed files, the runtimes are not installed, `output` holds something else, or
@@ -110,6 +119,8 @@ def write_site(
         for file in (WORKER, INDEX):  # these two name the digest of all others
             text = _index(server) if file == INDEX else (PAGE / file).read_text(encoding="utf-8")
             _put(folder / file, text.replace("__SITE__", sha256(folder / SITE)).encode())
+        for file, text in (space_files(about["name"]) if space else {}).items():
+            _put(folder / file, text.encode())
         own = sum(path.stat().st_size for path in folder.iterdir() if path.suffix in (".js", ".html", ".css"))
         total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Site(output, tuple(entry.target for entry in entries), own, total, manifest.readiness.reasons)
@@ -183,15 +194,7 @@ def _copy_runtimes(folder: Path, assets: Assets, entries: Sequence[FileEntry]) -
         if name.startswith(beginnings):
             _put(folder / name, path.read_bytes())
     copied = [name for name in assets.versions if (folder / "vendor" / name).is_dir()]
-    _put(folder / "LICENSES.txt", _licences(assets, copied).encode())
-
-
-def _licences(assets: Assets, packages: Sequence[str]) -> str:
-    """Whose work the app is, with the licence texts that the packages bring."""
-    parts = [f"attar {__version__}: Apache-2.0. The page and the service worker."]
-    for name in packages:
-        parts.append(f"{name} {assets.versions[name]}: {assets.licences[name]}\n{assets.texts(name)}".strip())
-    return f"\n\n{'-' * 72}\n\n".join(parts) + "\n"
+    _put(folder / "LICENSES.txt", licences(assets, copied).encode())
 
 
 def _golden(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> list[dict[str, Any]]:

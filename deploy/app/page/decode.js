@@ -10,13 +10,33 @@ export class Unreadable extends Error {
   }
 }
 
+// Refuses a photo of too many pixels by its header, before a decoder makes room for them.
+async function refuseHuge(file) {
+  const image = new Image();
+  const address = URL.createObjectURL(file);
+  try {
+    await new Promise((resolve, reject) => Object.assign(image, { onload: resolve, onerror: reject, src: address }));
+    refuseLarge(image.naturalWidth, image.naturalHeight);
+  } finally {
+    image.src = "";
+    URL.revokeObjectURL(address);
+  }
+}
+
+function refuseLarge(width, height) {
+  if (width * height > MOST_PIXELS) {
+    throw new Unreadable("tooLarge", { megapixels: Math.round(width * height / 1e6), most: MOST_PIXELS / 1e6 });
+  }
+}
+
 // A file -> { data: RGBA bytes, width, height }. The browser decodes it, turns it upright and converts its colours.
 export async function pixelsOfFile(file) {
   let bitmap;
   try {
+    await refuseHuge(file);
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "default" });
-  } catch {
-    throw new Unreadable("unreadable");
+  } catch (error) {
+    throw error instanceof Unreadable ? error : new Unreadable("unreadable");
   }
   try {
     return pixelsOf(bitmap, bitmap.width, bitmap.height);
@@ -27,9 +47,7 @@ export async function pixelsOfFile(file) {
 
 // A picture that can be drawn (ImageBitmap, HTMLVideoElement, HTMLImageElement) of so many pixels.
 export function pixelsOf(picture, width, height) {
-  if (width * height > MOST_PIXELS) {
-    throw new Unreadable("tooLarge", { megapixels: Math.round(width * height / 1e6), most: MOST_PIXELS / 1e6 });
-  }
+  refuseLarge(width, height);
   const canvas = document.createElement("canvas");
   Object.assign(canvas, { width, height });
   const pen = canvas.getContext("2d", { colorSpace: "srgb", willReadFrequently: true });

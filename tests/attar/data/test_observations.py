@@ -167,3 +167,17 @@ def test_a_table_of_something_else_is_refused_by_its_line(text: str, said: str) 
     with pytest.raises(InputError, match=r"^metadata\.csv") as caught:
         list(read_metadata(io.StringIO(text), "metadata.csv"))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["خانه\u200cها", "👩\u200d🌾", "a\u00a0b", "\u3000", "日本\u3000語", "\U0001fae8", "क्\u200dष", "naïve"]
+)
+def test_every_writing_can_be_said(text: str) -> None:
+    said = read_observation(plain(verdict="other", text=f"x{text}x"), "here")
+    assert said.text == f"x{text}x"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\u202eb", "\x1b[31m", "a\u2028b", "a\x7fb", "a\u2066b", "a\x00b"])
+def test_what_moves_a_terminals_cursor_or_turns_a_line_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="cannot be shown"):
+        read_observation(plain(verdict="other", text=text), "here")

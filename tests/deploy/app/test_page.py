@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from attar.benchmarks.predict import predict
@@ -202,6 +203,21 @@ def test_a_refused_camera_and_a_file_that_is_no_photo_are_told(
     assert ask(page, photo(tmp_path, "cross")) in SHAPES and page.locator("#trouble").is_hidden()
 
 
+def test_twelve_megapixels_are_read_and_two_hundred_refused_by_their_header(
+    browser: Browser, written: Path, exports: Path, serving: Serving, tmp_path: Path
+) -> None:
+    page, _ = enter(browser, serving(written))
+    large, huge = tmp_path / "large.jpg", tmp_path / "huge.jpg"
+    draw("circle", 3, 640).convert("RGB").resize((4000, 3000)).save(large)
+    assert ask(page, large) == expected(exports, large)
+    Image.new("L", (14200, 14200)).save(huge)
+    tools = page.context.new_cdp_session(page)
+    page.set_input_files("#file", huge)
+    when(page, "document.getElementById('trouble').textContent.includes('This photo has 202 megapixels')")
+    assert ask(page, photo(tmp_path, "cross")) in SHAPES
+    assert tools.send("Runtime.getHeapUsage")["usedSize"] < 200e6
+
+
 def test_every_language_has_every_text(browser: Browser, written: Path, serving: Serving) -> None:
     page, complaints = enter(browser, serving(written), locale="de-DE")
     assert (
@@ -234,7 +250,7 @@ def test_axe_finds_nothing_and_nothing_runs_out_of_the_page(
     assert faults(page) == []
     for shape in SHAPES:
         assert ask(page, photo(tmp_path, shape)) in labels
-    page.locator("summary").click()
+    page.get_by_text("About this model").click()
     for size in ("100%", "200%"):
         page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), size

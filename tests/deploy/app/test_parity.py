@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,10 +44,17 @@ WRONG = """async (url) => {
 }"""
 
 
+@pytest.fixture(scope="module")
+def site(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The app, with photos beside it."""
+    folder = Path(shutil.copytree(written, tmp_path_factory.mktemp("parity") / "site"))
+    (folder / "photos").mkdir()
+    make_photos(folder / "photos", 200)
+    return folder
+
+
 @pytest.fixture
 def page(browser: Browser, site: Path, serving: Callable[[Path], str]) -> Iterator[Page]:
-    (site / "photos").mkdir()
-    make_photos(site / "photos", 200)
     page = visit(browser, serving(site))
     isolated(page)
     yield page

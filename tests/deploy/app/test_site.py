@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from attar.benchmarks.latency import record
 from attar.deploy.app.choose import choose
@@ -68,6 +69,42 @@ def test_a_site_lists_every_file_and_links_to_none_elsewhere(written: Path) -> N
             assert "://" not in (written / name).read_text(), name
     installable = json.loads((written / "app.webmanifest").read_text())
     assert {icon["src"] for icon in installable["icons"]} == {*SIZES} and APPLE[0] in icons()
+
+
+def test_it_may_send_to_the_server_that_it_names_and_to_no_other(exports: Path, written: Path, tmp_path: Path) -> None:
+    def allowed(folder: Path) -> str:
+        return (folder / INDEX).read_text().partition("connect-src ")[2].partition(";")[0]
+
+    write_site(exports, tmp_path / "site", collect="https://plants.example/in/")
+    assert allowed(tmp_path / "site") == "'self' https://plants.example/in/" and allowed(written) == "'self'"
+    assert json.loads((tmp_path / "site" / SITE).read_text())["collect"] == "https://plants.example/in"
+    for address, words in [
+        ("http://plants.example", "https:// only"),
+        ("https://plants.example; script-src *", "not a server's address"),
+        ("plants.example", "not a server's address"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            write_site(exports, tmp_path / "other", collect=address)
+    assert not (tmp_path / "other").exists()
+
+
+def test_whose_work_it_is_stands_there_in_full(written: Path) -> None:
+    text = (written / "LICENSES.txt").read_text()
+    for part in ("attar 0", "@litertjs/core 2", "onnxruntime-web 1", "idb 8", "fflate 0"):
+        assert f"\n{part}" in f"\n{text}", part
+    for words in ("Apache License", "Copyright (c) Microsoft Corporation", "Jake Archibald", "Arjun Barrett"):
+        assert words in text, words
+
+
+def test_a_space_has_its_configuration_and_its_large_files(exports: Path, written: Path, tmp_path: Path) -> None:
+    write_site(exports, tmp_path / "space", name='"Plants": yes', space=True)
+    _, head, _ = (tmp_path / "space" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    about = yaml.safe_load(head)
+    assert (about["title"], about["sdk"], about["app_file"]) == ('"Plants": yes', "static", INDEX)
+    assert about["custom_headers"]["cross-origin-embedder-policy"] == "require-corp"
+    kept = (tmp_path / "space" / ".gitattributes").read_text()
+    assert all(f"*{suffix} filter=lfs" in kept for suffix in (".tflite", ".onnx", ".wasm", ".png"))
+    assert not (written / "README.md").exists()
 
 
 def test_an_app_is_replaced_and_anything_else_is_left_alone(exports: Path, site: Path, tmp_path: Path) -> None:
