@@ -1,6 +1,6 @@
 """The picture of the phone app in README.md and docs/app.md.
 
-    python -m attar.benchmarks.studies.app_picture --exports quickstart
+    python -m attar.benchmarks.studies.browsers.picture --exports quickstart
 
 It writes the app of a run, opens it in Chromium with a phone's screen, asks about a photo, says "No, it is ...",
 and puts both screens into docs/app.png. It needs Debian's chromium and the browsers' libraries (`attar lab --install`).
@@ -15,11 +15,11 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 from attar.deploy.app.serve import make_app
 from attar.deploy.app.site import write_site
@@ -27,7 +27,7 @@ from attar.errors import InputError
 from attar.runfolder import exports_of
 from attar.serving.http import make_server
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCREEN = {"width": 390, "height": 844}
 
 
@@ -43,14 +43,15 @@ def main() -> None:
     photo = options.photo or min((exports / "golden").glob("*.png"))
     with tempfile.TemporaryDirectory() as folder:
         write_site(exports, Path(folder) / "site", name=options.name)
-        with _served(Path(folder) / "site") as url:
+        with served(Path(folder) / "site") as url:
             screens = [_screen(url, photo, dark=False), _screen(url, photo, dark=True)]
     _joined(screens).save(options.output, optimize=True)
     print(f"Written: {options.output}")
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[str]:
+def served(folder: Path) -> Iterator[str]:
+    """A folder that `attar app` wrote, served on loopback -> its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = make_server(make_app(folder), lifespan="off")
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -62,16 +63,27 @@ def _served(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def _screen(url: str, photo: Path, dark: bool) -> Image.Image:
-    """The answer in light colours; the choice of another label in dark ones."""
+def chromium_path() -> str:
+    """The browser's program.
+
+    Raises:
+        InputError: it is not installed.
+    """
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         raise InputError("Chromium is not installed. On Debian: apt install chromium.")
+    return program
+
+
+def _screen(url: str, photo: Path, dark: bool) -> Image.Image:
+    """The answer in light colours; the choice of another label in dark ones."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=False, args=["--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium_path(), chromium_sandbox=False, args=["--disable-gpu"]
+        )
         page = browser.new_page(viewport=SCREEN, is_mobile=True, color_scheme="dark" if dark else "light")
         page.goto(url)
-        _ready(page)
+        ready(page)
         page.set_input_files("#file", photo)
         page.wait_for_selector("#verdict:not([hidden])")
         if dark:
@@ -81,9 +93,13 @@ def _screen(url: str, photo: Path, dark: bool) -> Image.Image:
     return Image.open(io.BytesIO(shot)).convert("RGB")
 
 
-def _ready(page: Page) -> None:
-    """The page loads itself once more, isolated, before it is ready."""
-    page.wait_for_function("self.crossOriginIsolated && document.getElementById('choose')?.disabled === false")
+def ready(page: Page) -> None:
+    """Wait until the page can be asked: it loads itself once more, isolated, before that."""
+    while True:
+        with suppress(Error):  # it is between the two
+            if page.evaluate("self.crossOriginIsolated && document.getElementById('choose')?.disabled === false"):
+                return
+        page.wait_for_timeout(100)
 
 
 def _joined(screens: list[Image.Image]) -> Image.Image:
