@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Error, Page, sync_playwright
+from playwright.sync_api import Error, Page, ViewportSize, sync_playwright
 
 from attar.deploy.app.serve import make_app
 from attar.deploy.app.site import write_site
@@ -28,7 +28,7 @@ from attar.runfolder import exports_of
 from attar.serving.http import make_server
 
 ROOT = Path(__file__).parents[3]
-SCREEN = {"width": 390, "height": 844}
+SCREEN: ViewportSize = {"width": 390, "height": 844}
 
 
 def main() -> None:
