@@ -24,6 +24,7 @@ import numpy as np
 from attar import __version__
 from attar.benchmarks.lab.server import PAGE as LAB_PAGE
 from attar.deploy.app.choose import choose
+from attar.deploy.app.heat import mapped
 from attar.deploy.app.icons import icons
 from attar.deploy.app.licences import licences
 from attar.deploy.app.space import space_files
@@ -108,13 +109,14 @@ def write_site(
         folder.mkdir()
         _copy_page(folder, manifest, name or manifest.bundle["name"])
         _copy_runtimes(folder, assets, entries)
-        for entry in entries:
-            _put(folder / "models" / entry.file, (exports / entry.file).read_bytes())
+        maps = _copy_models(exports, folder, entries)
         _put(folder / "labels.json", json_text(manifest.bundle["labels"]).encode())
         shutil.copyfile(exports / CARD, folder / CARD)
         golden = _golden(exports, folder, entries)
         about = _about(folder, manifest, entries, golden, name or manifest.bundle["name"])
         about["collect"] = server
+        for model in about["models"]:
+            model["map"] = maps[model["target"]]
         _put(folder / SITE, json_text(about).encode())
         for file in (WORKER, INDEX):  # these two name the digest of all others
             text = _index(server) if file == INDEX else (PAGE / file).read_text(encoding="utf-8")
@@ -195,6 +197,16 @@ def _copy_runtimes(folder: Path, assets: Assets, entries: Sequence[FileEntry]) -
             _put(folder / name, path.read_bytes())
     copied = [name for name in assets.versions if (folder / "vendor" / name).is_dir()]
     _put(folder / "LICENSES.txt", licences(assets, copied).encode())
+
+
+def _copy_models(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> dict[str, dict[str, Any] | None]:
+    """The exported files, with their feature maps as outputs -> target: where its activation map is."""
+    golden = [exports / GOLDEN / each["file"] for each in read_json(exports / GOLDEN / "golden.json")["images"]]
+    maps = {}
+    for entry in entries:
+        content, maps[entry.target] = mapped(exports / entry.file, entry, golden)
+        _put(folder / "models" / entry.file, content)
+    return maps
 
 
 def _golden(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> list[dict[str, Any]]:

@@ -71,6 +71,15 @@ def name_output(model: Any, name: str) -> None:
             item.name = name
 
 
+def dequantized(model: Any, tensor: int, name: str) -> int:
+    """Add a float copy of an integer tensor to the end of the graph, in place -> its number."""
+    schema = require("ai_edge_litert.schema_py_generated")
+    graph = model.subgraphs[0]
+    copy = _add_tensor(schema, graph, name, tensor, schema.TensorType.FLOAT32)
+    graph.operators.append(_operator(schema, model, "Dequantize", tensor, copy))
+    return copy
+
+
 def _add_tensor(schema: Any, graph: Any, name: str, like: int, kind: int) -> int:
     """A tensor of the shape of number `like`, without content -> its number."""
     shape = graph.tensors[like]

@@ -19,12 +19,18 @@ DROP = 20.0
 
 
 def make_student(
-    name: str, photos: Photos, path: Path, seed: int = 0, labels: tuple[str, ...] | None = None, head: str = "dwsconv"
+    name: str,
+    photos: Photos,
+    path: Path,
+    seed: int = 0,
+    labels: tuple[str, ...] | None = None,
+    head: str = "dwsconv",
+    side: int = SIDE,
 ) -> Bundle:
     """A student trained for a few steps on `photos`, so that its answers are decided, and its bundle."""
     torch.manual_seed(seed)
     student = students.create_student(name, len(photos.labels), head=head)
-    images = to_tensor(load_pixels(photos.train, Preprocessing(SIDE)))
+    images = to_tensor(load_pixels(photos.train, Preprocessing(side)))
     targets = torch.from_numpy(labels_of(photos.train))
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3)
     student.train()
@@ -39,4 +45,4 @@ def make_student(
             module.momentum = None
     with torch.no_grad():
         student(images)
-    return students.save(student.eval(), path, labels=labels or photos.labels, preprocessing=Preprocessing(SIDE))
+    return students.save(student.eval(), path, labels=labels or photos.labels, preprocessing=Preprocessing(side))

@@ -1,4 +1,5 @@
-// The two runtimes behind one small object: { threads, set(pixels), infer() -> Float32Array, close() }.
+// The two runtimes behind one small object: { threads, set(pixels), infer() -> Float32Array, last(name), close() }.
+// last(name) is another output of the last inference; a file of LiteRT may have one.
 
 const VENDOR = new URL("vendor/", document.baseURI).href;
 const loaded = {};
@@ -41,6 +42,13 @@ async function openLiteRt(job, bytes, shape, threads) {
     throw new Error("WebGPU does not run all of this file");
   }
   let input;
+  let values = {};
+  async function taken(answer) {
+    const here = job.backend === "webgpu" ? await answer.moveTo("wasm") : answer;
+    const value = here.toTypedArray();
+    here.delete();
+    return value;
+  }
   return {
     threads,
     set(pixels) {
@@ -48,12 +56,12 @@ async function openLiteRt(job, bytes, shape, threads) {
       input = new Tensor(pixels, shape);
     },
     async infer() {
-      const answer = (await model.run({ [job.input]: input }))[job.output];
-      const here = job.backend === "webgpu" ? await answer.moveTo("wasm") : answer;
-      const values = here.toTypedArray();
-      here.delete();
-      return values;
+      const answers = await model.run({ [job.input]: input });
+      values = {};
+      for (const [name, answer] of Object.entries(answers)) values[name] = await taken(answer);
+      return values[job.output];
     },
+    last: (name) => values[name],
     close() {
       input?.delete();
       model.delete();

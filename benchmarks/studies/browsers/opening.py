@@ -35,9 +35,7 @@ def main() -> None:
             seconds = measured(url, min((exports / "golden").glob("*.png")), options.times)
     host = describe()
     print(f"{host['cpu']}, {host['cores']} cores; Chromium, warm cache, no network:")
-    print(
-        f"first answer after {statistics.median(seconds):.2f} s (median of {len(seconds)}), at most {max(seconds):.2f} s"
-    )
+    print(f"first answer after {statistics.median(seconds):.2f} s, at most {max(seconds):.2f} s")
 
 
 def measured(url: str, photo: Path, times: int) -> list[float]:

@@ -21,7 +21,8 @@ function ways(site) {
   });
 }
 
-// Returns { title, model, classify(square) -> probabilities, test() -> boolean, close() }, or null. Throws `Damaged`.
+// Returns { title, model, classify(square) -> probabilities, features(), test() -> boolean, close() }, or null. Throws
+// `Damaged`. features() is the last feature map of what was classified last; undefined where the file gives none.
 // site is what site.json says, bytes(name) reads one of its files.
 // tell(event, words) says what goes on: "loading", "testing", "disagrees", "fails".
 export async function openModel(site, bytes, tell) {
@@ -34,7 +35,7 @@ export async function openModel(site, bytes, tell) {
       const net = await open({ ...way.model, backend: way.backend }, await bytes(way.model.file), [1, site.size, site.size, 3], way.threads);
       tell("testing");
       const test = () => agrees(net, golden, way.model.name);
-      if (await test()) return { ...way, test, classify: (square) => run(net, square), close: () => net.close() };
+      if (await test()) return { ...way, test, classify: (square) => run(net, square), features: () => net.last?.(way.model.map?.output), close: () => net.close() };
       tell("disagrees", { way: way.title, next: list[number + 1]?.title });
       await net.close();
       reason = "wrong answers";

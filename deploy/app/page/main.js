@@ -4,6 +4,7 @@ import { openModel } from "./classify.js";
 import { watch } from "./camera.js";
 import { pixelsOfFile } from "./decode.js";
 import { Damaged, openSite } from "./files.js";
+import { activation, draw, weightsOf } from "./heat.js";
 import { mine, tokenOf } from "./mine.js";
 import { observer } from "./observe.js";
 import { sender } from "./send.js";
@@ -15,6 +16,7 @@ const SHOWN = 3;
 const REGRET = 5000; // ms in which an answer can be changed before it is sent
 
 let site, bytes, labels, model, camera, observing, collected;
+let seen = null; // what was answered about last: { square, features }; features are undefined where the file gives none
 
 // --- language --------------------------------------------------------------------------------------
 
@@ -83,12 +85,16 @@ async function keep() {
 
 // --- answering -------------------------------------------------------------------------------------
 
+// With a photo, each answer is a button that shows where the model looked for it.
 function show(probabilities) {
   const best = Array.from(probabilities, (share, index) => [share, index]).sort((a, b) => b[0] - a[0]).slice(0, SHOWN);
   at("answers").replaceChildren(...best.map(([share, index]) => {
     const item = document.createElement("li");
+    const row = seen?.features ? item.appendChild(document.createElement("button")) : item;
+    if (row !== item) Object.assign(row, { type: "button", title: t("look"), onclick: () => look(row, index) });
+    if (row !== item) row.setAttribute("aria-pressed", "false");
     for (const [name, text] of [["label", labels[index]], ["share", percent(share)]]) {
-      const part = item.appendChild(document.createElement("span"));
+      const part = row.appendChild(document.createElement("span"));
       part.className = name;
       part.dir = "auto";
       part.textContent = text;
@@ -96,6 +102,20 @@ function show(probabilities) {
     return item;
   }));
   return t("heard", { label: labels[best[0][1]], percent: percent(best[0][0]) });
+}
+
+// Show where the model looked for a class, or the photo again.
+async function look(button, index) {
+  const on = button.getAttribute("aria-pressed") === "false";
+  for (const each of at("answers").querySelectorAll("button")) each.setAttribute("aria-pressed", String(on && each === button));
+  at("seen").hidden = !on;
+  if (!on) return;
+  const { map, file } = model.model;
+  const cells = activation(seen.features, weightsOf(await bytes(file), map, index), map);
+  const [x, y] = draw(at("seen"), seen.square, site.size, cells, map);
+  const words = t("looked", { label: labels[index], x: percent(x), y: percent(y) });
+  at("seen").setAttribute("aria-label", words);
+  at("heard").textContent = words;
 }
 
 async function answer(file) {
@@ -113,7 +133,10 @@ async function answer(file) {
 
 // Answer about pixels, and ask whether that is right.
 async function about(photo) {
-  const probabilities = await model.classify(squareOf(photo.data, photo.width, photo.height, 4));
+  const square = squareOf(photo.data, photo.width, photo.height, 4);
+  const probabilities = await model.classify(square);
+  seen = { square, features: model.features() };
+  at("seen").hidden = true;
   at("heard").textContent = show(probabilities);
   observing?.ask(photo, probabilities);
 }
@@ -137,6 +160,8 @@ function stop() {
 
 async function begin() {
   trouble("");
+  seen = null;
+  at("seen").hidden = true;
   observing?.hide();
   try {
     camera = await watch(at("camera"), model, squareOf, { each: show, failed: again });
