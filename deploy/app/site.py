@@ -27,6 +27,7 @@ from attar.deploy.app.choose import choose
 from attar.deploy.app.heat import mapped
 from attar.deploy.app.icons import icons
 from attar.deploy.app.licences import licences
+from attar.deploy.app.profiled import write_profiled
 from attar.deploy.app.space import space_files
 from attar.deploy.review.server import PAGE as REVIEW_PAGE
 from attar.errors import InputError
@@ -209,15 +210,25 @@ def _copy_models(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> d
     return maps
 
 
-def _golden(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> list[dict[str, Any]]:
-    """Photos as the files take them, and of each file the likeliest answers as [class, probability]."""
+def _golden(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> dict[str, Any]:
+    """What the page tests itself with.
+
+    `golden`: photos as the files take them, and of each file the likeliest answers as [class, probability]. `photos`:
+    whole photos, and the pixels that become of them. `webp`: a WebP file with a colour profile, and its colour.
+    """
     told = read_json(exports / GOLDEN / "golden.json")
+
+    def put(file: str) -> str:
+        _put(folder / GOLDEN / file, (exports / GOLDEN / file).read_bytes())
+        return f"{GOLDEN}/{file}"
+
     golden = []
     for number, image in enumerate(told["images"]):
-        _put(folder / GOLDEN / image["file"], (exports / GOLDEN / image["file"]).read_bytes())
         answers = {entry.file: _likeliest(told["files"][entry.file]["probabilities"][number]) for entry in entries}
-        golden.append({"file": f"{GOLDEN}/{image['file']}", "answers": answers})
-    return golden
+        golden.append({"file": put(image["file"]), "answers": answers})
+    whole = [{"file": put(each["file"]), "pixels": put(each["pixels"])} for each in told.get("photos", [])]
+    webp = f"{GOLDEN}/profile.webp"
+    return {"golden": golden, "photos": whole, "webp": {"file": webp, "levels": write_profiled(folder / webp)}}
 
 
 def _likeliest(row: Sequence[float]) -> list[list[float]]:
@@ -226,7 +237,7 @@ def _likeliest(row: Sequence[float]) -> list[list[float]]:
 
 
 def _about(
-    folder: Path, manifest: Manifest, entries: Sequence[FileEntry], golden: list[dict[str, Any]], name: str
+    folder: Path, manifest: Manifest, entries: Sequence[FileEntry], golden: dict[str, Any], name: str
 ) -> dict[str, Any]:
     how = Preprocessing.from_json(manifest.preprocessing)
     models = [
@@ -251,7 +262,7 @@ def _about(
         "size": how.size,
         "preprocessing": how.in_words(),
         "models": models,
-        "golden": golden,
+        **golden,
         "notReady": list(manifest.readiness.reasons),
         "files": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
     }

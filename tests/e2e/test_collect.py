@@ -84,6 +84,9 @@ def test_invitations_are_listed_bounded_and_revoked(tmp_path: Path) -> None:
         assert put(link, first, jpeg(1)) == 404
     other = attar("collect", folder, "--invite", "Ben", "--address", "https://plants.example/in/")["link"]
     assert re.fullmatch(r"https://plants\.example/in/[\w-]{32}", other)
+    assert "not a page's address" in attar("collect", folder, "--invite", "Cem", "--app", "plants", code=2)
+    opens = attar("collect", folder, "--invite", "Cem", "--app", "https://plants.example/app/")["link"]
+    assert re.fullmatch(r"https://plants\.example/app/#invitation=[\w-]{32}", opens)
     assert "Ben has an invitation already" in attar("collect", folder, "--invite", "Ben", code=2)
 
 

@@ -1,10 +1,11 @@
 // The model on this device: the first way of running it whose answers are those of the tested file.
 
 import { open, unload } from "./runtimes.js";
-import { pixelsOf } from "./decode.js";
+import { pixelsOf, pixelsOfFile, tryWebp } from "./decode.js";
 import { Damaged } from "./files.js";
 
 const TOLERANCE = 0.02; // of one probability: a few steps of an integer file
+const LEVELS = 2; // of 255, by which decoders differ
 
 // Every way to run the site's models here, the fastest first: { model, backend, threads, title }.
 function ways(site) {
@@ -26,6 +27,7 @@ function ways(site) {
 // site is what site.json says, bytes(name) reads one of its files.
 // tell(event, words) says what goes on: "loading", "testing", "disagrees", "fails".
 export async function openModel(site, bytes, tell) {
+  await tryWebp(await bytes(site.webp.file), site.webp.levels);
   const golden = await Promise.all(site.golden.map(async (each) => ({ ...each, square: await squareOfGolden(each.file, await bytes(each.file), site.size) })));
   const list = ways(site);
   let reason = "";
@@ -47,6 +49,17 @@ export async function openModel(site, bytes, tell) {
   }
   tell("fails", { reason });
   return null;
+}
+
+// Whether this browser makes of whole golden photos what Python made of them: decoding, colours and the resize.
+export async function seesAlike(site, bytes, squareOf) {
+  for (const { file, pixels } of site.photos) {
+    const { data, width, height } = await pixelsOfFile(new File([await bytes(file)], file, { type: "image/png" }));
+    const square = squareOf(data, width, height, 4);
+    const expected = await squareOfGolden(pixels, await bytes(pixels), site.size);
+    if (square.some((level, at) => Math.abs(level - expected[at]) > LEVELS)) return false;
+  }
+  return true;
 }
 
 async function run(net, square) {

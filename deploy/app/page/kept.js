@@ -44,7 +44,12 @@ export const one = (number) => reading((store) => store.get(number));
 
 export const numbers = () => reading((store) => store.getAllKeys());
 
-export const remove = (number) => writing((store) => store.delete(number));
+// Returns whether it was still there.
+export const remove = (number) => writing(async (store) => {
+  const there = await store.count(number);
+  await store.delete(number);
+  return there > 0;
+});
 
 const change = (number, values) => writing(async (store) => {
   const record = await store.get(number);

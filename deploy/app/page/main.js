@@ -1,6 +1,6 @@
 // The page: start, look, answer.
 
-import { openModel } from "./classify.js";
+import { openModel, seesAlike } from "./classify.js";
 import { watch } from "./camera.js";
 import { pixelsOfFile } from "./decode.js";
 import { Damaged, openSite } from "./files.js";
@@ -262,6 +262,7 @@ async function ready() {
 async function start() {
   model = await openModel(site, bytes, tell);
   if (!model) return hint("");
+  if (!await seesAlike(site, bytes, squareOf)) trouble(t("seesOtherwise"));
   await ready();
 }
 

@@ -18,10 +18,14 @@ export function tokenOf(text) {
 export function mine({ server, queue, trouble }) {
   let saved = [];
   let shown = []; // addresses of the refused photos
+  let turns = 0;
 
   async function show() {
+    const turn = ++turns;
     const { waiting, refused, sent } = await kept.counts();
     const invited = server ? await kept.invitation() : null;
+    const records = refused ? await kept.refused() : [];
+    if (turn !== turns) return; // a later one knows more
     const total = waiting + refused;
     at("mine-title").textContent = t("mine", { count: total });
     at("state").textContent = [
@@ -32,13 +36,14 @@ export function mine({ server, queue, trouble }) {
     ].filter(Boolean).join(" ");
     at("towards").hidden = !server;
     at("towards").textContent = !server ? "" : towards(invited);
-    hindered(invited && waiting ? queue.trouble() : null);
+    const reason = invited ? queue.trouble() : null;
+    hindered(waiting || reason?.name === "uninvited" ? reason : null);
     at("invite").hidden = !server || Boolean(invited);
     at("leave").hidden = !invited;
     at("save").disabled = !total;
     at("delete-saved").hidden = !saved.length;
     at("delete-saved").textContent = t("deleteSaved", { count: saved.length });
-    await list(refused);
+    list(records);
   }
 
   function towards(invited) {
@@ -52,10 +57,9 @@ export function mine({ server, queue, trouble }) {
     at("hindered").textContent = reason ? t(reason.name, { reason: reason.reason ?? "" }) : "";
   }
 
-  async function list(count) {
+  function list(records) {
     for (const address of shown) URL.revokeObjectURL(address);
     shown = [];
-    const records = count ? await kept.refused() : [];
     at("refused").replaceChildren(...records.map(item));
   }
 

@@ -13,8 +13,11 @@ const LOCATING = 15e3; // ms
 const LONGEST = 500; // characters of a text
 
 // One line of text that servers take: no control characters, and none that turn the writing direction.
-export const oneLine = (text) => text.normalize("NFC").replace(/\p{Z}+/gu, " ")
-  .replace(/[\p{Cc}\p{Cf}\p{Cs}]/gu, (each) => "\u200c\u200d".includes(each) ? each : "").trim().slice(0, LONGEST);
+export function oneLine(text) {
+  const shown = text.normalize("NFC").replace(/\p{Z}+/gu, " ")
+    .replace(/[\p{Cc}\p{Cf}\p{Cs}]/gu, (each) => "\u200c\u200d".includes(each) ? each : "");
+  return Array.from(shown).slice(0, LONGEST).join("").trim(); // by characters: half of one is none
+}
 
 // What was said, in the person's language.
 export function inWords({ verdict, predicted, label, text }) {
@@ -108,8 +111,7 @@ export function observer({ labels, model, trouble, done, busy }) {
   async function takeBack() {
     if (!last) return;
     const { number, about: said } = last;
-    if (busy() === number || !await kept.one(number)) return settle();
-    await kept.remove(number);
+    if (busy() === number || !await kept.remove(number) || busy() === number) return settle();
     about = said;
     last = null;
     at("kept").hidden = true;

@@ -96,6 +96,18 @@ def test_a_way_that_answers_differently_is_left_and_told(browser: Browser, site:
     assert "answered differently" in page.locator("#trouble").inner_text()
 
 
+def test_a_browser_that_changes_photos_is_told(browser: Browser, site: Path, serving: Serving) -> None:
+    """The pixels expected of a whole photo are those of another, so that this browser seems to change it."""
+    page, _ = enter(browser, serving(site))
+    assert page.locator("#trouble").is_hidden()
+    about = json.loads((site / SITE).read_text())
+    one, two = (each["pixels"] for each in about["photos"])
+    shutil.copyfile(site / two, site / one)
+    redescribe(site, lambda _: None, one)
+    page, _ = enter(browser, serving(site))
+    assert "This browser changes photos" in page.locator("#trouble").inner_text()
+
+
 def test_where_no_way_is_right_nothing_is_answered(browser: Browser, site: Path, serving: Serving) -> None:
     def change(about: dict[str, Any]) -> None:
         for each in about["golden"]:

@@ -22,6 +22,7 @@ from PIL import Image
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from attar.deploy.collect.cleaning import MAX_PIXELS
 from attar.deploy.collect.server import LARGEST
 from attar.deploy.collect.store import Store
 from helpers.observed import jpeg, observation_of
@@ -165,4 +166,41 @@ def test_ten_thousand_hostile_requests_leave_the_server_well(collect: Collect) -
     photo = jpeg(1)
     assert collect.put(observation_of(photo), photo)[0] == 201
     assert len(list(collect.store.observations())) == 1
+    assert sorted(path.name for path in collect.store.folder.parent.iterdir()) == ["collect"]
+
+
+def test_two_hundred_damaged_photos_are_mended_or_refused_and_nothing_else_happens(collect: Collect) -> None:
+    """Photos of five formats, cut, with bits turned, with forged sizes, repeated or mixed."""
+    chance = random.Random(3)
+    image, whole = Image.effect_noise((90, 70), 80).convert("RGB"), []
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF"):
+        stream = io.BytesIO()
+        image.save(stream, kind)
+        whole.append(stream.getvalue())
+
+    def damaged() -> bytes:
+        photo, other = bytearray(chance.choice(whole)), chance.choice(whole)
+        how = chance.randrange(4)
+        if how == 0:
+            return bytes(photo[: chance.randrange(len(photo))])
+        if how == 1:
+            for _ in range(chance.randrange(1, 30)):
+                photo[chance.randrange(len(photo))] ^= 1 << chance.randrange(8)
+            return bytes(photo)
+        if how == 2:  # most sizes stand in the first bytes
+            at = chance.randrange(40)
+            return bytes(photo[:at] + chance.randbytes(8) + photo[at + 8 :])
+        return bytes(photo[: chance.randrange(len(photo))]) + other[chance.randrange(len(other)) :]
+
+    photos = [damaged() for _ in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda photo: collect.put(observation_of(photo), photo), photos))
+    statuses = [status for status, _ in answers]
+    assert set(statuses) == {201, 422} and all(told["error"] for status, told in answers if status == 422)
+    kept = list(collect.store.observations())
+    assert len(kept) == statuses.count(201)
+    for each in kept:
+        with Image.open(collect.store.photo(each.photo)) as opened:
+            assert opened.format == "JPEG" and opened.width * opened.height <= MAX_PIXELS
+            opened.load()
     assert sorted(path.name for path in collect.store.folder.parent.iterdir()) == ["collect"]
