@@ -18,6 +18,7 @@ from attar.cli import measure as measure
 from attar.cli import compare as compare
 from attar.cli import predict as predict
 from attar.cli import phone as phone
+from attar.cli import sample as sample
 from attar.cli import collect as collect
 from attar.cli import doctor as doctor
 

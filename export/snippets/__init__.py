@@ -41,7 +41,12 @@ def loaders() -> dict[str, list[str]]:
 
 def square_module(how: Preprocessing) -> str:
     """A JavaScript module with `SIZE` and `squareOf(pixels, width, height, channels)`, for one preprocessing."""
-    text = f"export const SIZE = {how.size};\nconst RESIZED = {how.resized};\n\n{_template('square.js')}"
+    return f"export const SIZE = {how.size};\nconst RESIZED = {how.resized};\n\n{code(how, 'square.js')}"
+
+
+def code(how: Preprocessing, part: str) -> str:
+    """How a photo becomes square, for one preprocessing: `square.js`, `square.kt` or `square.swift`, without `SIZE`."""
+    text = _template(part)
     for word, value in square.words(how).items():
         text = text.replace(f"<<{word}>>", value)
     return text
