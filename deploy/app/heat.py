@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from attar.data.images import read_rgb
 from attar.errors import GateError
 from attar.export.capture_output import captured
 from attar.export.manifest import FileEntry
@@ -33,7 +33,7 @@ def mapped(path: Path, entry: FileEntry, golden: Sequence[Path]) -> tuple[bytes,
     made = with_map(content) if entry.target.startswith("litert:") else None
     if made is None:
         return content, None
-    images = [np.asarray(Image.open(each).convert("RGB"))[None] for each in golden]
+    images = [np.asarray(read_rgb(each))[None] for each in golden]
     with tempfile.TemporaryDirectory() as folder:
         other = Path(folder) / path.name
         other.write_bytes(made[0])

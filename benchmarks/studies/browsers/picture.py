@@ -21,6 +21,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Error, Page, ViewportSize, sync_playwright
 
+from attar.data.images import open_image
 from attar.deploy.app.serve import make_app
 from attar.deploy.app.site import write_site
 from attar.errors import InputError
@@ -90,7 +91,7 @@ def _screen(url: str, photo: Path, dark: bool) -> Image.Image:
             page.click("#no")
         shot = page.screenshot()
         browser.close()
-    return Image.open(io.BytesIO(shot)).convert("RGB")
+    return open_image(io.BytesIO(shot)).convert("RGB")
 
 
 def ready(page: Page) -> None:

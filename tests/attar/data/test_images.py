@@ -326,7 +326,7 @@ def test_other_formats_of_pillow_are_no_photos(format: str, tmp_path: Path) -> N
 
 def test_no_other_place_opens_images() -> None:
     root = Path(__file__).parents[3]
-    folders = ("attar", "teachers", "students", "distill", "export", "benchmarks")
+    folders = ("attar", "teachers", "students", "distill", "export", "benchmarks", "deploy")
     places = {
         path.relative_to(root).as_posix()
         for folder in folders

@@ -224,8 +224,18 @@ def test_storage_full(run: Any, phone: Phone, tmp_path: Path, exports: Path) -> 
 
 def test_benchmark_model_killed(run: Any, phone: Phone, tmp_path: Path) -> None:
     def kill() -> None:
+        until(alive)  # until then the note is the earlier start's
+        os.kill(noted(), signal.SIGKILL)
+
+    def noted() -> int:
         (note,) = phone.temporary.glob("attar-*/pid")
-        os.kill(int(note.read_text()), signal.SIGKILL)
+        return int(note.read_text() or 0)
+
+    def alive() -> bool:
+        try:
+            return bool(Path(f"/proc/{noted()}/cmdline").read_bytes())  # a process that has ended has none
+        except (OSError, ValueError):
+            return False
 
     phone.watch = when_running(kill, start=2)
     with pytest.raises(DeviceError, match=r"was killed, .*memory.*Nothing of this measurement"):

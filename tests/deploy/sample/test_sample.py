@@ -71,7 +71,9 @@ def test_what_other_programs_read_is_well_formed(exports: Path, tmp_path: Path) 
     assert properties["CFBundleDisplayName"] == NAME and "NSCameraUsageDescription" in properties
 
 
-def test_a_sample_is_replaced_and_anything_else_is_left_alone(exports: Path, tmp_path: Path) -> None:
+def test_a_sample_is_replaced_and_anything_else_is_left_alone(
+    exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     write_sample(exports, tmp_path / "one", "android")
     write_sample(exports, tmp_path / "one", "ios")
     assert (tmp_path / "one" / "project.yml").is_file() and not (tmp_path / "one" / "app").exists()
@@ -86,8 +88,8 @@ def test_a_sample_is_replaced_and_anything_else_is_left_alone(exports: Path, tmp
     with pytest.raises(InputError, match="changed since it was verified"):
         write_sample(own, tmp_path / "two", "android")
     assert not (tmp_path / "two").exists()
-    done = in_process("sample", exports, "-o", tmp_path / "three", "--json")
-    assert json.loads(done.stdout)["file"] == "litert-int8.tflite"
+    code, printed, _ = in_process(monkeypatch, capfd)("sample", exports, "-o", tmp_path / "three", "--json")
+    assert code == 0 and json.loads(printed)["file"] == "litert-int8.tflite"
 
 
 MAIN = """
