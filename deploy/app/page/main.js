@@ -111,8 +111,9 @@ async function look(button, index) {
   at("seen").hidden = !on;
   if (!on) return;
   const { map, file } = model.model;
-  const cells = activation(seen.features, weightsOf(await bytes(file), map, index), map);
-  const [x, y] = draw(at("seen"), seen.square, site.size, cells, map);
+  const { square, features } = seen; // the camera may be begun while the file is read
+  const cells = activation(features, weightsOf(await bytes(file), map, index), map);
+  const [x, y] = draw(at("seen"), square, site.size, cells, map);
   const words = t("looked", { label: labels[index], x: percent(x), y: percent(y) });
   at("seen").setAttribute("aria-label", words);
   at("heard").textContent = words;
