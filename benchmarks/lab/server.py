@@ -17,7 +17,7 @@ from typing import Any
 from attar.benchmarks.lab.inbox import Done, Failure, Hello, Ready, Refused, Round, parse
 from attar.benchmarks.lab.laboratory import Laboratory
 from attar.errors import AttarError
-from attar.export.web.assets import Assets
+from attar.export.web.assets import OPENER, Assets
 from attar.extras import require
 from attar.serving.connections import App
 from attar.serving.guard import guarded, refusal
@@ -81,7 +81,8 @@ class _Answers:
     def __init__(self, laboratory: Laboratory, assets: Assets, after: Callable[[], None]) -> None:
         plan = laboratory.plan
         self._laboratory, self._after = laboratory, after
-        self._files = {**{path.name: path for path in PAGE.iterdir()}, "": PAGE / "page.html", **assets.table()}
+        own = {path.name: path for path in (*PAGE.iterdir(), OPENER)}
+        self._files = {**own, "": PAGE / "page.html", **assets.table()}
         # Models are read once: what was checked against the manifest is what is served, whatever happens on disk.
         self._contents = {"pixels": plan.pixels.tobytes()}
         self._contents |= {f"files/{number}": content for number, content in enumerate(plan.contents)}

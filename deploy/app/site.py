@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from attar import __version__
-from attar.benchmarks.lab.server import PAGE as LAB_PAGE
 from attar.deploy.app.choose import choose
 from attar.deploy.app.heat import mapped
 from attar.deploy.app.icons import icons
@@ -35,7 +34,7 @@ from attar.export.guide import is_current
 from attar.export.manifest import CARD, GOLDEN, FileEntry, Manifest, read_manifest
 from attar.export.snippets import square_module
 from attar.export.verify import changed_files
-from attar.export.web.assets import Assets, find
+from attar.export.web.assets import OPENER, Assets, find
 from attar.files import json_text, read_json, replacing, sha256
 from attar.preprocessing import Preprocessing
 from attar.serving.addresses import server_of
@@ -52,7 +51,7 @@ _RUNTIMES = {
 """Format -> beginnings of the names of its runtime's files."""
 _LIBRARIES = ("idb", "fflate")
 """What keeps observations and packs them."""
-_SHARED = {LAB_PAGE: ("runtimes.js",), REVIEW_PAGE: ("combobox.js", "search.js")}
+_SHARED = (OPENER, REVIEW_PAGE / "combobox.js", REVIEW_PAGE / "search.js")
 """Modules of other pages that this one uses."""
 
 
@@ -153,9 +152,8 @@ def _copy_page(folder: Path, manifest: Manifest, name: str) -> None:
     for path in PAGE.iterdir():
         if path.name not in (WORKER, INDEX):
             shutil.copyfile(path, folder / path.name)
-    for page, files in _SHARED.items():
-        for file in files:
-            shutil.copyfile(page / file, folder / file)
+    for path in _SHARED:
+        shutil.copyfile(path, folder / path.name)
     _put(folder / "square.js", square_module(Preprocessing.from_json(manifest.preprocessing)).encode())
     for file, content in icons().items():
         _put(folder / file, content)

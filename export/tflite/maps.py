@@ -1,45 +1,14 @@
-"""A .tflite file that also gives its last feature map, from which an app draws where the model looked.
-
-A class activation map (arXiv 1512.04150, section 2) is the feature map before the average pool, weighted by the
-classifier's row of the class. Where a graph ends in a pool and one linear layer (the DWSConv head does), both stand in
-the file already: the map becomes a second output, and the weights are read at their place in the file. The arithmetic
-of the probabilities stays as it is.
-"""
+"""A .tflite file that also gives its last feature map, from which an app draws where the model looked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from attar.export.activation_map import FEATURE_MAP, ActivationMap
 from attar.export.tflite import graph
 from attar.extras import require
-
-FEATURE_MAP = "feature_map"
-"""Name of the second output."""
-
-
-@dataclass(frozen=True)
-class ActivationMap:
-    """Where an app finds what it needs.
-
-    Attributes:
-        output: name of the second output, float32 of shape (1, height, width, channels).
-        height: of the map, cells.
-        width: of the map, cells.
-        channels: of the map, and weights of a class.
-        kind: type of the weights: `int8`, `float16` or `float32`. Integers have one positive factor per class, which
-            does not change a map's shape.
-        offset: of the first class's weights in the file, bytes; each class's follow the one before.
-    """
-
-    output: str
-    height: int
-    width: int
-    channels: int
-    kind: str
-    offset: int
 
 
 def with_map(content: bytes) -> tuple[bytes, ActivationMap] | None:
@@ -67,7 +36,7 @@ def with_map(content: bytes) -> tuple[bytes, ActivationMap] | None:
     _add_output(schema, model, features)
     written = graph.write(model)
     offset = written.find(bytes(data))
-    return written, ActivationMap(FEATURE_MAP, height, width, channels, name, offset)
+    return written, ActivationMap(FEATURE_MAP, "nhwc", height, width, channels, name, offset)
 
 
 class _Graph:

@@ -15,6 +15,8 @@ from attar.errors import InputError
 from attar.files import read_json, replacing, scratch, sha256, user_cache, write_json
 
 _LOCKED = Path(__file__).with_name("npm")
+OPENER = Path(__file__).with_name("runtimes.js")
+"""The module by which pages open files in a runtime."""
 _LIST = "files.json"
 
 _LITERT = [

@@ -1,6 +1,6 @@
 // The model on this device: the first way of running it whose answers are those of the tested file.
 
-import { open, unload } from "./runtimes.js";
+import { hasSimd, open, unload } from "./runtimes.js";
 import { pixelsOf, pixelsOfFile, tryWebp } from "./decode.js";
 import { Damaged } from "./files.js";
 
@@ -25,8 +25,12 @@ function ways(site) {
 // Returns { title, model, classify(square) -> probabilities, features(), test() -> boolean, close() }, or null. Throws
 // `Damaged`. features() is the last feature map of what was classified last; undefined where the file gives none.
 // site is what site.json says, bytes(name) reads one of its files.
-// tell(event, words) says what goes on: "loading", "testing", "disagrees", "fails".
+// tell(event, words) says what goes on: "loading", "testing", "disagrees", "fails", "tooOld".
 export async function openModel(site, bytes, tell) {
+  if (!hasSimd) {
+    tell("tooOld");
+    return null;
+  }
   await tryWebp(await bytes(site.webp.file), site.webp.levels);
   const golden = await Promise.all(site.golden.map(async (each) => ({ ...each, square: await squareOfGolden(each.file, await bytes(each.file), site.size) })));
   const list = ways(site);

@@ -19,11 +19,12 @@ export function weightsOf(bytes, map, index) {
   return kind === "int8" ? new Int8Array(row) : new Float32Array(row);
 }
 
-// features are the map's cells row by row, channels together -> how much each cell speaks for the class, 0 to 1.
-export function activation(features, weights, { height, width, channels }) {
+// features are the map's cells row by row, in the layout that map says -> how much each cell speaks for the class, 0 to 1.
+export function activation(features, weights, { height, width, channels, layout }) {
+  const [ofCell, ofChannel] = layout === "nhwc" ? [channels, 1] : [1, height * width];
   const cells = Float32Array.from({ length: height * width }, (_, cell) => {
     let sum = 0;
-    for (let each = 0; each < channels; each++) sum += features[cell * channels + each] * weights[each];
+    for (let each = 0; each < channels; each++) sum += features[cell * ofCell + each * ofChannel] * weights[each];
     return Math.max(0, sum);
   });
   const most = Math.max(...cells);

@@ -18,9 +18,11 @@ from attar.data.photos import DataSpec, read_photos
 from attar.deploy.app import site as sites
 from attar.deploy.app.heat import mapped
 from attar.deploy.app.site import SITE
+from attar.export import onnx_maps
+from attar.export.activation_map import FEATURE_MAP
 from attar.export.export import export_student
 from attar.export.manifest import read_manifest
-from attar.export.tflite.maps import FEATURE_MAP, with_map
+from attar.export.tflite import maps
 from helpers.browser import faults, visit, when
 from helpers.once import made_once
 from helpers.phone_app import ask, isolated
@@ -31,8 +33,17 @@ pytestmark = pytest.mark.slow
 
 SIDE = 96
 """Pixels: the map has 3 x 3 cells."""
-LIKE = {"litert:fp32": 0.99999, "litert:fp16": 0.9999, "litert:dyn8": 0.99, "litert:int8": 0.9}
+LIKE = {
+    "litert:fp32": 0.99999,
+    "litert:fp16": 0.9999,
+    "litert:dyn8": 0.99,
+    "litert:int8": 0.9,
+    "onnx:fp32": 0.99999,
+    "onnx:fp16": 0.9999,
+    "onnx:int8": 0.9,
+}
 """Target -> how much its map is like the student's: correlation over the nine cells."""
+WITH_MAP = {".tflite": maps.with_map, ".onnx": onnx_maps.with_map}
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +58,23 @@ def run(shapes: Path, shared: Path) -> Path:
     return made_once(shared / "heat", make)
 
 
-def outputs(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
-    from ai_edge_litert.interpreter import Interpreter
+def file_of(target: str) -> str:
+    return target.replace(":", "-") + {"litert": ".tflite", "onnx": ".onnx"}[target.partition(":")[0]]
 
-    interpreter = Interpreter(model_path=str(path))
-    return dict(interpreter.get_signature_runner()(image=image))
+
+def outputs(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
+    """All outputs of a file for one image, by their names; the map as (1, height, width, channels)."""
+    if path.suffix == ".tflite":
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_path=str(path))
+        return dict(interpreter.get_signature_runner()(image=image))
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_outputs()]
+    found = dict(zip(names, session.run(names, {"image": image})))
+    return found | {name: found[name].transpose(0, 2, 3, 1) for name in names if name == FEATURE_MAP}
 
 
 def of_torch(run: Path, image: np.ndarray) -> np.ndarray:
@@ -68,9 +91,9 @@ def of_torch(run: Path, image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("target", LIKE)
 def test_a_files_map_is_the_students_and_its_answers_are_as_before(run: Path, tmp_path: Path, target: str) -> None:
-    path = run / "exports" / f"{target.replace(':', '-')}.tflite"
+    path = run / "exports" / file_of(target)
     image = np.asarray(draw("cross", 5).convert("RGB").resize((SIDE, SIDE)))[None]
-    made = with_map(path.read_bytes())
+    made = WITH_MAP[path.suffix](path.read_bytes())
     assert made
     content, where = made
     (tmp_path / path.name).write_bytes(content)
@@ -85,13 +108,14 @@ def test_a_files_map_is_the_students_and_its_answers_are_as_before(run: Path, tm
 
 
 def test_a_head_that_mixes_after_the_pool_and_a_map_of_one_cell_have_none(exports: Path) -> None:
-    assert with_map((exports / "litert-int8.tflite").read_bytes()) is None, "32 pixels are one cell"
-    entry = read_manifest(exports).files[0]
-    content, where = mapped(exports / entry.file, entry, [])
-    assert where is None and content == (exports / entry.file).read_bytes()
+    """32 pixels are one cell."""
+    for entry in read_manifest(exports).files:
+        if entry.target.startswith(("litert:", "onnx:")):
+            content, where = mapped(exports / entry.file, entry, [])
+            assert where is None and content == (exports / entry.file).read_bytes()
 
 
-@pytest.mark.parametrize("target", ["litert:int8", "litert:fp16"])
+@pytest.mark.parametrize("target", ["litert:int8", "litert:fp16", "onnx:int8"])
 def test_an_answer_that_is_tapped_shows_pythons_map(
     browser: Browser, run: Path, installed: None, serving: Callable[[Path], str], tmp_path: Path, target: str
 ) -> None:

@@ -26,7 +26,7 @@ from attar.deploy.collect.store import Store
 from attar.export.web.assets import Assets
 from attar.files import sha256
 from helpers.browser import faults, phone, visit, when
-from helpers.phone_app import ask, isolated
+from helpers.phone_app import READY, ask, isolated
 from helpers.pictures import SHAPES, draw
 from helpers.receiving import receiving
 
@@ -156,6 +156,42 @@ def test_while_the_server_is_away_all_is_kept_and_then_sent(
         shows(again, "Sent: 3.")
         assert len({each.id for each in received(store)}) == len(received(store)) == 3
     assert again.locator("#hindered").is_hidden()
+
+
+def test_from_install_through_a_cold_start_without_network_to_the_collect_folder(
+    app: Callable[..., Page], port: int, tmp_path: Path
+) -> None:
+    with receiving(tmp_path / "collect", port) as (_, store):
+        page = app(token=store.invite("Ana"))
+        shows(page, "in the name of Ana")
+        context, address = page.context, page.url
+        page.close()
+        context.set_offline(True)
+        cold = context.new_page()
+        cold.goto(address)
+        when(cold, READY)
+        cold.get_by_role("button", name="Use the camera").click()
+        when(cold, "document.querySelectorAll('#answers li').length === 3")
+        cold.get_by_role("button", name="Take this picture").click()
+        when(cold, ASKED)
+        label = cold.locator("#answers .label").first.inner_text()
+        other = next(shape for shape in SHAPES if shape != label)
+        cold.get_by_role("button", name="No, it is…").click()
+        cold.keyboard.type(other)
+        when(cold, f"document.querySelector('#found li')?.textContent === {other!r}")
+        cold.keyboard.press("Enter")
+        when(cold, KEPT)
+        hurry(cold)
+        shows(cold, "Waiting to be sent: 1.")
+        assert not received(store)
+        context.set_offline(False)
+        hurry(cold)
+        shows(cold, "Sent: 1.")
+        [stored] = store.observations()
+        with Image.open(store.photo(stored.photo)) as photo:
+            assert photo.size[0] > photo.size[1] > 100, "the camera's picture"
+    found = stored.observation
+    assert (found.verdict, found.label, found.predicted) == (Verdict.CORRECTED, other, label)
 
 
 def test_two_pages_send_each_observation_once(app: Callable[..., Page], port: int, photo: Path, tmp_path: Path) -> None:
