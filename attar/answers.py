@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attar.temperature import log_sums
+
 KEPT = 5
 """Classes kept per photo: as many as top-5 needs."""
 
@@ -21,10 +23,12 @@ class Answers:
     Attributes:
         classes: their numbers, int32 (images, k), k = `KEPT` or all classes if there are fewer.
         probabilities: float32 (images, k).
+        sums: `attar.temperature.log_sums` of all classes, if they were asked for.
     """
 
     classes: np.ndarray
     probabilities: np.ndarray
+    sums: np.ndarray | None = None
 
     @property
     def best(self) -> np.ndarray:
@@ -45,9 +49,12 @@ class Answers:
         return np.where(among.any(1), among.argmax(1), -1)
 
 
-def most_probable(batches: Iterable[np.ndarray]) -> Answers:
-    """The answers in batches of probabilities, float (n, classes), one batch at a time."""
-    parts = [_most_probable(np.asarray(batch, dtype=np.float32)) for batch in batches]
+def most_probable(batches: Iterable[np.ndarray], *, sums: bool = False) -> Answers:
+    """The answers in batches of probabilities, float (n, classes), one batch at a time; with `sums`, those as well."""
+    parts = []
+    for batch in batches:
+        probabilities = np.asarray(batch, dtype=np.float32)
+        parts.append((*_most_probable(probabilities), *([log_sums(probabilities)] if sums else [])))
     return Answers(*(np.concatenate(arrays) for arrays in zip(*parts)))
 
 

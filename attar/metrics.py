@@ -48,8 +48,12 @@ class Bin:
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> tuple[Bin, ...]:
     """Confidence against accuracy in equal-width bins, (b/bins, (b+1)/bins]; empty ones are left out."""
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = correct(probabilities, labels).astype(np.float64)
+    return reliability_of(probabilities.max(axis=1), correct(probabilities, labels), bins)
+
+
+def reliability_of(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[Bin, ...]:
+    """The same of the confidence in each answer, float (images,), and whether it is right, bool (images,)."""
+    confidence = confidence.astype(np.float64)
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return tuple(
         Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
@@ -59,8 +63,13 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """Mean gap between confidence and accuracy over equal-width bins (Guo et al., arXiv 1706.04599, eq. 3)."""
-    gaps = (each.images * abs(each.accuracy - each.confidence) for each in reliability(probabilities, labels, bins))
-    return float(sum(gaps)) / len(labels)
+    return error_of_confidence(probabilities.max(axis=1), correct(probabilities, labels), bins)
+
+
+def error_of_confidence(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+    """The same of the confidence in each answer, float (images,), and whether it is right, bool (images,)."""
+    gaps = (each.images * abs(each.accuracy - each.confidence) for each in reliability_of(confidence, right, bins))
+    return float(sum(gaps)) / len(right)
 
 
 def kl_divergence(expected: np.ndarray, outputs: np.ndarray, least: float = 0.0) -> float:

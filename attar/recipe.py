@@ -311,6 +311,9 @@ class Recipe(_Strict):
         ("litert:fp32", "litert:int8", "coreml:fp16", "onnx:fp32"), description="files to write: format:precision"
     )
     max_drop: float = Field(1.0, ge=0, description="points of top-1 that a file may lose against its student")
+    precision: float = Field(
+        0.95, ge=0.5, lt=1, description="share of right answers among those that a file calls sure"
+    )
     bench: BenchPart = BenchPart()
     author: str | None = Field(None, description="whose model it is: written into every file")
     license: str | None = Field(None, description="its licence, such as CC-BY-4.0: written into every file")

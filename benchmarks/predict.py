@@ -15,11 +15,12 @@ import numpy as np
 
 from attar.benchmarks.inputs import photos_at
 from attar.bundle import Bundle, read_bundle
-from attar.console import track
+from attar.console import say, track
 from attar.data.images import UnreadableImage, use_rgb
 from attar.data.photos import Photo, in_threads
 from attar.errors import InputError, did_you_mean
 from attar.export.capture_output import captured
+from attar.export.decision import members
 from attar.export.formats import format_of
 from attar.export.manifest import NAME, read_manifest
 from attar.export.runners import open_runner
@@ -40,12 +41,29 @@ class Model:
         labels: in the order of its answers.
         preprocessing: how a photo becomes its input.
         answer: uint8 images (N, S, S, 3) -> float32 probabilities (N, classes).
+        decision: what the manifest says of an exported file's answers (`attar.export.decision`), if it is known.
+        common: how common each class is, as that needs it.
     """
 
     name: str
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     answer: Callable[[np.ndarray], np.ndarray]
+    decision: dict[str, Any] | None = None
+    common: np.ndarray | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The confidence from which on an answer is sure: the file's own, 0 where none is known."""
+        return float((self.decision or {"sure": {}})["sure"].get("threshold") or 0.0)
+
+    def among(self, rows: np.ndarray) -> list[tuple[str, ...]]:
+        """Of each row of probabilities, the labels of which one is right, the most probable first."""
+        if self.decision is None:
+            return [()] * len(rows)
+        inside = members(rows, self.common, self.decision["set"]["threshold"])
+        order = np.argsort(-rows, axis=1, kind="stable")
+        return [tuple(self.labels[i] for i in best if held[i]) for best, held in zip(order, inside)]
 
 
 @dataclass(frozen=True)
@@ -55,13 +73,15 @@ class Prediction:
     Attributes:
         photo: as it was named.
         top: the most probable labels and their probabilities, the first the most; empty where the photo was not read.
-        sure: whether the first is at least as probable as was asked for.
+        sure: whether the first is at least as probable as was asked for, or as the file's own threshold.
+        among: labels of which one is right as often as the file's decision promises; empty where it has none.
         problem: why the photo was not read; empty if it was.
     """
 
     photo: str
     top: tuple[tuple[str, float], ...] = ()
     sure: bool = True
+    among: tuple[str, ...] = ()
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +89,9 @@ class Prediction:
         if self.problem:
             return {"photo": self.photo, "problem": self.problem}
         top = [{"label": label, "probability": share} for label, share in self.top]
-        return {"photo": self.photo, "label": self.top[0][0] if self.sure else None, "sure": self.sure, "top": top}
+        among = {"set": list(self.among)} if self.among else {}
+        label = self.top[0][0] if self.sure else None
+        return {"photo": self.photo, "label": label, "sure": self.sure, **among, "top": top}
 
 
 def predict(
@@ -77,7 +99,7 @@ def predict(
     photos: Path | str | Sequence[Path | str],
     *,
     top: int = 3,
-    threshold: float = 0.0,
+    threshold: float | None = None,
     target: str | None = None,
 ) -> list[Prediction]:
     """Ask a model about photos.
@@ -87,17 +109,22 @@ def predict(
         photos: one or several of: photos, folders of them (laid out anyhow), CSV files with a column `path`, shards
             or tables.
         top: answers for each photo, at most.
-        threshold: least probability of an answer that counts as sure, in [0, 1].
+        threshold: least probability of an answer that counts as sure, in [0, 1]; None: an exported file's own, whose
+            manifest lies beside it (`attar.export.decision`), and 0 for models.
         target: which file of an exports folder, such as `litert:int8`; by default the first.
 
     Raises:
         InputError: no such model, or no photo; or none that can be read.
     """
-    if top < 1 or not 0 <= threshold <= 1:
+    if top < 1 or not (threshold is None or 0 <= threshold <= 1):
         raise InputError(f"top {top} is at least 1, and threshold {threshold} is between 0 and 1.")
     places = [photos] if isinstance(photos, Path | str) else photos
     listed = photos_at([Path(place) for place in places])
     asked = open_model(Path(model), target)
+    if threshold is None:
+        threshold = asked.threshold
+        if asked.decision and (reason := asked.decision["sure"].get("reason")):
+            say(f"{asked.name}: no answer can be called sure or unsure: {reason}.")
     answers = list(_answers(asked, listed, min(top, len(asked.labels)), threshold))
     if all(each.problem for each in answers):
         raise InputError(
@@ -140,7 +167,7 @@ def _chosen(exports: Path, target: str | None) -> str:
 def _file(path: Path) -> Model:
     if not path.exists():
         raise InputError(f"{path}: no such file.")
-    _refuse_changed(path)
+    decision, common = _decision(path)
     try:
         with captured():  # runtimes say which delegates they make
             runner = open_runner(path)
@@ -150,16 +177,23 @@ def _file(path: Path) -> Model:
         raise InputError(f"{path}: does not load ({str(error).partition(chr(10))[0]}). Export it again.") from error
     if not runner.preprocessing or not runner.labels:
         raise InputError(f"{path}: says nothing of its labels or preprocessing. Export it with attar.")
-    return Model(path.name, runner.labels, Preprocessing.from_json(runner.preprocessing), runner.predict)
+    how = Preprocessing.from_json(runner.preprocessing)
+    return Model(path.name, runner.labels, how, runner.predict, decision, common)
 
 
-def _refuse_changed(path: Path) -> None:
-    """A file whose manifest lies beside it is the one that was verified, or none that answers."""
+def _decision(path: Path) -> tuple[dict[str, Any] | None, np.ndarray | None]:
+    """What the manifest beside a file says of its answers. A file that is not the one that was verified gives none."""
     if not (path.parent / NAME).is_file():
-        return
-    for entry in read_manifest(path.parent).files:
-        if entry.file == path.name and entry.sha256 != sha256(path):
-            raise InputError(f"{path}: its content changed since it was verified (SHA-256 differs). Export it again.")
+        return None, None
+    manifest = read_manifest(path.parent)
+    for entry in manifest.files:
+        if entry.file == path.name:
+            if entry.sha256 != sha256(path):
+                raise InputError(
+                    f"{path}: its content changed since it was verified (SHA-256 differs). Export it again."
+                )
+            return entry.decision, manifest.common
+    return None, None
 
 
 def _bundle(bundle: Bundle) -> Model:
@@ -178,15 +212,16 @@ def _answers(model: Model, photos: Sequence[Photo], top: int, threshold: float) 
         some = photos[start : start + BATCH]
         read = list(in_threads(lambda photo: _read(photo, model.preprocessing), some))
         images = [each for each in read if isinstance(each, np.ndarray)]
-        rows = iter(model.answer(np.stack(images))) if images else iter(())
+        answered = model.answer(np.stack(images)) if images else np.zeros((0, len(model.labels)))
+        rows = iter(zip(answered, model.among(answered)))
         for photo, each in zip(some, read):
             if isinstance(each, str):
                 yield Prediction(str(photo.shown), problem=each)
                 continue
-            shares = next(rows)
+            shares, among = next(rows)
             best = np.argsort(-shares, kind="stable")[:top]
             answers = tuple((model.labels[i], float(shares[i])) for i in best)
-            yield Prediction(str(photo.shown), answers, answers[0][1] >= threshold)
+            yield Prediction(str(photo.shown), answers, answers[0][1] >= threshold, among)
 
 
 def _read(photo: Photo, preprocessing: Preprocessing) -> np.ndarray | str:

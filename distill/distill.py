@@ -113,7 +113,7 @@ def _begun(spec: DistillSpec, photos: Photos, seed: int, start: Bundle | None) -
 
 
 def save(fitted: Fitted, task: Task, output: Path, *, about: Mapping[str, Any], steps: int | None = 0) -> Bundle:
-    """Evaluate a trained student and write its bundle.
+    """Evaluate a trained student, calibrate its confidence, and write its bundle.
 
     Args:
         fitted: what `attar.distill.fit.fit` gave; its student is a plain one.
@@ -122,9 +122,13 @@ def save(fitted: Fitted, task: Task, output: Path, *, about: Mapping[str, Any], 
         about: what else goes into the provenance.
         steps: those of trainings before this one; None where they are not known.
     """
-    photos, student = task.photos, fitted.student
-    metrics = evaluate(student.to(torch_device()), photos, task.preprocessing, "Evaluating the student", fitted.sample)
+    photos, student = task.photos, fitted.student.to(torch_device())
+    metrics = evaluate(student, photos, task.preprocessing, "Evaluating the student", fitted.sample, calibrated=True)
     metrics |= {} if steps is None else {"steps": steps + fitted.steps}
+    if students.divide_logits(student, metrics["calibration"]["temperature"], task.preprocessing.size):
+        metrics["ece"] = metrics["calibration"]["after"]
+    else:
+        del metrics["calibration"]
     return students.save(
         student.cpu(),
         output,

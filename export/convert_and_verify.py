@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from attar.export.capture_output import captured
+from attar.export.decision import PRECISION
 from attar.export.formats import FORMATS
 from attar.export.manifest import FileEntry
 from attar.export.recovery import RANKED, RealFiles, quietly, recover
@@ -19,7 +20,13 @@ from attar.students import Student
 
 
 def make(
-    target: Target, model: Student, reference: Reference, calibration: np.ndarray, output: Path, max_drop: float
+    target: Target,
+    model: Student,
+    reference: Reference,
+    calibration: np.ndarray,
+    output: Path,
+    max_drop: float,
+    precision: float = PRECISION,
 ) -> FileEntry:
     """Write a target's file into the folder `output`, once it computes what its student does.
 
@@ -31,6 +38,7 @@ def make(
         output: the exports folder.
         max_drop: points of top-1 that the file may lose against its student. Of formats that quantize by plan
             (`attar.export.recovery`), tools are tried until it does not.
+        precision: of the answers that the file is to be sure of.
 
     Raises:
         GateError: the converter failed, or the file diverges; nothing is left on disk.
@@ -38,7 +46,7 @@ def make(
 
     def gate(path: Path) -> FileEntry:
         with captured():
-            return check(path, target, reference, max_drop)
+            return check(path, target, reference, max_drop, precision=precision)
 
     made_of = (model, reference.bundle, target.precision, calibration)
     with replacing(output / target.file) as temporary:

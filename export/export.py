@@ -18,6 +18,7 @@ from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data.photos import Photos, load_pixels
 from attar.errors import AttarError, GateError, InputError, MissingExtra
+from attar.export.decision import PRECISION, check_precision
 from attar.export.folder import Folder
 from attar.export.formats import FORMATS
 from attar.export.guide import write_guide
@@ -43,6 +44,7 @@ def export_student(
     photos: Photos,
     calibration: np.ndarray | None = None,
     max_drop: float = 1.0,
+    precision: float = PRECISION,
     limit: int = 1000,
     force: bool = False,
     limits: Limits | None = None,
@@ -61,6 +63,7 @@ def export_student(
         photos: the student's photos: int8 is calibrated on training ones, all is verified on validation ones.
         calibration: uint8 images (N, size, size, 3) to calibrate on, instead of training photos.
         max_drop: points of top-1 that a file may lose against its student.
+        precision: share of right answers among those that a file is sure of, see `attar.export.decision`.
         limit: validation photos to verify on, at most.
         force: replace exports of another student.
         limits: time and memory of each target's process, and how many work at a time.
@@ -74,18 +77,19 @@ def export_student(
     student = bundle if isinstance(bundle, Bundle) else read_bundle(bundle, "student")
     terms = {key: value for key, value in (("author", author), ("license", license)) if value is not None}
     student = replace(student, provenance={**student.provenance, **terms})
+    check_precision(precision)
     chosen, left_out = choose_targets(targets)
     for name, reason in left_out.items():
         say(f"{name}: left out. {reason}")
     _check(student, photos, calibration, chosen)
     folder = Folder(Path(output), student, photos, force)
-    keys = _keys(chosen, student, photos, calibration, max_drop, limit)
+    keys = _keys(chosen, student, photos, calibration, max_drop, limit, precision)
     wanted = [target for target in chosen if not folder.has(target, keys[target])]
     failures: dict[Target, AttarError] = {}
     if wanted:
         with _work_space(folder.path) as (space, staging), _supervisor(limits, wanted, space) as supervisor:
             _prepare(space, student, photos, calibration, limit)
-            job = Job(student, tuple(_interleaved(wanted)), dict(FORMATS), space, staging, max_drop)
+            job = Job(student, tuple(_interleaved(wanted)), dict(FORMATS), space, staging, max_drop, precision)
             for target, result in supervisor.make(job):
                 if isinstance(result, FileEntry):
                     folder.put(staging / target.file, replace(result, key=keys[target]))
@@ -137,6 +141,7 @@ def _keys(
     calibration: np.ndarray | None,
     max_drop: float,
     limit: int,
+    precision: float = PRECISION,
 ) -> dict[Target, str]:
     """What each target's file is made from and by, as a digest: the same key, the same file."""
     made_from = {
@@ -148,6 +153,7 @@ def _keys(
         "calibration": CALIBRATION if calibration is None else hashlib.sha256(calibration.tobytes()).hexdigest(),
         "max_drop": float(max_drop),
         "limit": limit,
+        "precision": precision,
     }
     return {target: digest_of([made_from, str(target), target.versions]) for target in targets}
 
@@ -165,6 +171,7 @@ def _prepare(space: Path, student: Bundle, photos: Photos, calibration: np.ndarr
         labels=reference.labels,
         probabilities=reference.probabilities,
         calibration=calibration,
+        common=np.zeros(0) if reference.common is None else reference.common,
     )
 
 

@@ -6,9 +6,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from attar.bundle import Bundle
-from attar.data.photos import Photos
+from attar.data.photos import Photos, labels_of
 from attar.errors import InputError
+from attar.export.decision import commonness
 from attar.export.formats import FORMATS
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from attar.export.targets import Target, target_of
@@ -41,7 +44,7 @@ class Folder:
                 "readiness": readiness_of(student, photos).to_json(),
             },
             preprocessing=student.preprocessing.to_json(),
-            data={"fingerprint": photos.fingerprint},
+            data={"fingerprint": photos.fingerprint, **_common(photos)},
         )
         self._others: Manifest | None = None
         if (path / NAME).is_file():
@@ -95,6 +98,12 @@ class Folder:
             for name in theirs - {entry.file for entry in self.manifest.files}:
                 remove(self.path / name)
             self._others = None
+
+
+def _common(photos: Photos) -> dict[str, list[float]]:
+    """How common each class is, where that differs: what an app needs beside a file's decision."""
+    common = commonness(np.bincount(labels_of(photos.train), minlength=len(photos.labels)))
+    return {} if common is None else {"common": common.tolist()}
 
 
 def readiness_of(student: Bundle, photos: Photos) -> Readiness:

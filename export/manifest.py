@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from rich.table import Table
 from rich.text import Text
@@ -37,7 +38,8 @@ class FileEntry:
     """A verified file. `verification` is what `attar.export.verify.check` measured, `key` what it was made from and by.
 
     `min_runtime` is the oldest runtime that runs it, where the format tells: for LiteRT a version of TFLite.
-    `recovery` is how `attar.export.recovery` kept integers accurate (None: it was not needed to).
+    `recovery` is how `attar.export.recovery` kept integers accurate (None: it was not needed to), and `decision` what
+    an app may say of its answers (`attar.export.decision`; None: attar 0.1 wrote it).
     """
 
     target: str
@@ -52,6 +54,7 @@ class FileEntry:
     key: str = ""
     min_runtime: str | None = None
     recovery: dict[str, Any] | None = None
+    decision: dict[str, Any] | None = None
 
 
 @with_config(STRICT)
@@ -81,6 +84,11 @@ class Manifest:
         """What is known against shipping the student, whose answers the files repeat."""
         stored = self.bundle.get("readiness") or {}
         return Readiness(tuple(stored.get("reasons", ())), tuple(stored.get("remarks", ())))
+
+    @property
+    def common(self) -> np.ndarray | None:
+        """How common each class is, float (classes,), as `attar.export.decision` takes it."""
+        return np.array(self.data["common"]) if "common" in self.data else None
 
     def with_file(self, entry: FileEntry) -> Manifest:
         """The same with a good file, in place of what was known of its target."""

@@ -19,6 +19,7 @@ from attar.bundle import Bundle, as_bundle
 from attar.console import say
 from attar.data.photos import Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError, Unsupported
+from attar.export.decision import PRECISION, commonness, decide, prove
 from attar.export.folder import readiness_of
 from attar.export.formats import FORMATS, Tolerance
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
@@ -58,6 +59,8 @@ class Reference:
     pixels: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
+    common: np.ndarray | None = None
+    """Of each class, as `attar.export.decision.commonness` has it."""
 
 
 def student_reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
@@ -71,10 +74,21 @@ def student_reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
         )
     chosen = spread(photos.val, limit)
     pixels = load_pixels(chosen, bundle.preprocessing, "Reading validation photos")
-    return Reference(bundle, pixels, labels_of(chosen), predict(students.load(bundle), pixels, title="Student"))
+    answers = predict(students.load(bundle), pixels, title="Student")
+    counts = np.bincount(labels_of(photos.train), minlength=len(photos.labels))
+    return Reference(bundle, pixels, labels_of(chosen), answers, commonness(counts))
 
 
-def check(path: Path, target: Target, reference: Reference, max_drop: float, *, also: Sequence[str] = ()) -> FileEntry:
+def check(
+    path: Path,
+    target: Target,
+    reference: Reference,
+    max_drop: float,
+    *,
+    precision: float = PRECISION,
+    decision: dict[str, Any] | None = None,
+    also: Sequence[str] = (),
+) -> FileEntry:
     """Run a file on the reference photos and hold it against the student.
 
     Args:
@@ -82,11 +96,13 @@ def check(path: Path, target: Target, reference: Reference, max_drop: float, *, 
         target: what it is meant to be.
         reference: the student's answers.
         max_drop: points of top-1 that it may lose.
+        precision: of the answers that it is to be sure of, as `attar.export.decision.decide` takes it.
+        decision: what was promised of its answers, which it is held against; None: it is fitted now.
         also: where to run it besides, if its format can: `arm`, `gpu`.
 
     Raises:
         GateError: it does not load, carries other labels, takes another input, diverges, or computes one thing in one
-            evaluator and another in a second; the text says how.
+            evaluator and another in a second, or breaks a promise; the text says how.
     """
     if FORMATS[target.format].emulated:
         reference = _of(reference, _emulable(len(reference.pixels), reference.pixels.shape[1]))
@@ -104,6 +120,10 @@ def check(path: Path, target: Target, reference: Reference, max_drop: float, *, 
         raise GateError(f"it does not run: {error}") from error
     measured = measure(outputs, reference)
     remark = _gate(measured, target.tolerance, max_drop)
+    if decision is None:
+        decision = decide(outputs, reference.labels, reference.common, precision)
+    else:
+        prove(decision, outputs, reference.labels, reference.common)
     opinions: dict[str, Any] = {}
     for name, open_evaluator in _evaluators(path, target, also).items():
         try:
@@ -131,6 +151,7 @@ def check(path: Path, target: Target, reference: Reference, max_drop: float, *, 
             "second_opinions": opinions,
         },
         versions=target.versions,
+        decision=decision,
     )
 
 
@@ -253,7 +274,7 @@ def verify(
     for where in also:
         _require(where, exports, manifest)
     _refuse_another_story(exports, manifest, bundle)
-    reference = student_reference(bundle, photos, limit)
+    reference = replace(student_reference(bundle, photos, limit), common=manifest.common)
     same_photos = manifest.data.get("fingerprint") == photos.fingerprint
     before = manifest.files
     failures = [f"{failed.target}: {failed.error}" for failed in manifest.failed]
@@ -261,7 +282,8 @@ def verify(
     for entry in before:
         try:
             _whole(exports / entry.file, entry.sha256)
-            measured = check(exports / entry.file, parse_targets([entry.target])[0], reference, max_drop, also=also)
+            target = parse_targets([entry.target])[0]
+            measured = check(exports / entry.file, target, reference, max_drop, decision=entry.decision, also=also)
             _as_listed(entry, measured)
             if same_photos:
                 _steady(entry, measured)
@@ -271,6 +293,7 @@ def verify(
                     verification=measured.verification,
                     partitions=measured.partitions,
                     min_runtime=measured.min_runtime,
+                    decision=measured.decision,
                 )
             )
         except AttarError as error:

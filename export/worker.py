@@ -19,6 +19,7 @@ from attar.bundle import Bundle
 from attar.errors import AttarError, GateError
 from attar.export import artifact_cache
 from attar.export.capture_output import captured
+from attar.export.decision import PRECISION
 from attar.export.formats import FORMATS, Format
 from attar.export.targets import Target
 from attar.files import save_array
@@ -35,6 +36,7 @@ class Job:
         folder: scratch space that the caller removes: the images and answers (`save_arrays`), logs, results.
         staging: where files are written, on the disk that they are meant for.
         max_drop: points of top-1 that a file may lose.
+        precision: of the answers that a file is to be sure of.
     """
 
     bundle: Bundle
@@ -43,6 +45,7 @@ class Job:
     folder: Path
     staging: Path
     max_drop: float
+    precision: float = PRECISION
 
     def log(self, target: Target) -> Path:
         """Everything that a target's process printed."""
@@ -53,7 +56,7 @@ class Job:
         return self.folder / f"{target.file}.json"
 
 
-ARRAYS = ("pixels", "labels", "probabilities", "calibration")
+ARRAYS = ("pixels", "labels", "probabilities", "calibration", "common")
 
 
 def save_arrays(folder: Path, **arrays: np.ndarray) -> None:
@@ -93,11 +96,11 @@ def _make(job: Job, target: Target) -> dict[str, Any]:
     from attar.export.verify import Reference
 
     arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
-    calibration = arrays.pop("calibration")
-    reference = Reference(job.bundle, **arrays)
+    calibration, common = arrays.pop("calibration"), arrays.pop("common")
+    reference = Reference(job.bundle, **arrays, common=common if len(common) else None)
     with artifact_cache.kept_in(job.folder):
         student = students.reparameterized(students.load(job.bundle))
-        return asdict(make(target, student, reference, calibration, job.staging, job.max_drop))
+        return asdict(make(target, student, reference, calibration, job.staging, job.max_drop, job.precision))
 
 
 def _die_with(parent: int) -> None:

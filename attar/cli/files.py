@@ -25,6 +25,7 @@ def export(
     data: Data = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: exports/ beside the bundle.")] = None,
     max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
+    precision: Annotated[float, typer.Option(help="Share of right answers among those that a file calls sure.")] = 0.95,
     force: Annotated[bool, typer.Option(help="Replace the exports of another bundle.")] = False,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds that one target may take.")] = 1800,
     memory_limit: Annotated[
@@ -66,6 +67,7 @@ def export(
         output,
         photos=photos_of_bundle(student, data),
         max_drop=max_drop,
+        precision=precision,
         force=force,
         limits=limits,
         author=author,

@@ -163,6 +163,7 @@ def export_files(recipe: Recipe, photos: Photos, folder: RunFolder, student: Bun
             folder.exports,
             photos=photos,
             max_drop=recipe.max_drop,
+            precision=recipe.precision,
             author=recipe.author,
             license=recipe.license,
         )

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from attar.benchmarks.predict import Prediction
 
 
+FEW = 4
+"""More labels than these are not named where an answer is not sure."""
+
+
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A run, a bundle, an exports folder, or an exported file.")],
@@ -29,8 +33,11 @@ def predict(
     ],
     top: Annotated[int, typer.Option(min=1, help="Answers for each photo, at most.")] = 3,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least probability of an answer that counts as sure.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Least probability of a sure answer; by default that of the file.", show_default=False
+        ),
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="Which file of an exports folder, such as litert:int8.", show_default=False)
     ] = None,
@@ -81,6 +88,14 @@ def _csv(predictions: Sequence[Prediction], top: int) -> str:
     return stream.getvalue()
 
 
+def _unsure(prediction: Prediction, first: str) -> str:
+    """What is said instead of an answer: a few labels of which one is right, or the likeliest."""
+    from attar.errors import in_line
+
+    few = 1 < len(prediction.among) <= FEW
+    return "one of: " + ", ".join(map(in_line, prediction.among)) if few else f"unsure: {first}"
+
+
 def _table(predictions: Sequence[Prediction]) -> Table:
     from rich.table import Table
     from rich.text import Text
@@ -95,6 +110,6 @@ def _table(predictions: Sequence[Prediction]) -> Table:
             table.add_row(Text(in_line(each.photo)), Text("not read", style="red"), Text(in_line(each.problem)))
             continue
         first, *others = (f"{in_line(label)} {100 * share:.1f}%" for label, share in each.top)
-        answer = Text(first) if each.sure else Text(f"unsure: {first}", style="dim")
+        answer = Text(first) if each.sure else Text(_unsure(each, first), style="dim")
         table.add_row(Text(in_line(each.photo)), answer, Text(", ".join(others)))
     return table

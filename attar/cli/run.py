@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from attar.recipe import Recipe
 
 
+Quick = Annotated[bool, typer.Option("--quick", help="Measure latency for two seconds, and do not look where it goes.")]
+QUICK = ["bench.quick=true", "bench.seconds=2"]
+
+
 @app.command()
-def quickstart(output: Output = Path("quickstart"), as_json: Json = False) -> None:
+def quickstart(output: Output = Path("quickstart"), quick: Quick = False, as_json: Json = False) -> None:
     """The whole way on handwritten digits, in a few minutes.
 
     Example: `attar quickstart`
     """
     from attar.recipe import read_recipe
 
-    recipe = read_recipe(Path(__file__).with_name("quickstart.yaml"))
+    recipe = read_recipe(Path(__file__).with_name("quickstart.yaml"), QUICK if quick else [])
     _run(recipe, output, as_json)
 
 
@@ -36,9 +40,7 @@ def run(
         Path | None,
         typer.Option(help="An earlier run: begin with its models, keep its validation photos.", show_default=False),
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Measure latency for two seconds, and do not look where it goes.")
-    ] = False,
+    quick: Quick = False,
     allow_duplicates: Duplicates = False,
     overrides: Set = None,
     as_json: Json = False,
@@ -49,8 +51,8 @@ def run(
 
     Example: `attar run --data photos/ --output runs/flowers`
     """
-    short = ["bench.quick=true", "bench.seconds=2"] if quick else []
-    _run(recipe_of(recipe, data, [*short, *(overrides or [])], allow_duplicates), output, as_json, continue_from)
+    sets = [*(QUICK if quick else []), *(overrides or [])]
+    _run(recipe_of(recipe, data, sets, allow_duplicates), output, as_json, continue_from)
 
 
 def _run(recipe: Recipe, output: Path, as_json: bool, continue_from: Path | None = None) -> None:

@@ -16,6 +16,7 @@ from attar.metrics import bootstrap_interval, expected_calibration_error
 from attar.preprocessing import Preprocessing
 from attar.readiness import majority
 from attar.sampling import spread
+from attar.temperature import calibrate
 from attar.train import batchnorm, distributed
 
 SAMPLE = 1024
@@ -50,16 +51,23 @@ class TrainingSample:
 
 
 def evaluate(
-    model: nn.Module, photos: Photos, preprocessing: Preprocessing, title: str, sample: TrainingSample | None = None
+    model: nn.Module,
+    photos: Photos,
+    preprocessing: Preprocessing,
+    title: str,
+    sample: TrainingSample | None = None,
+    *,
+    calibrated: bool = False,
 ) -> dict[str, Any]:
     """Top-1 with its 95% interval and calibration error, as plain data for a bundle's metrics.
 
     Beside them stand the commonest class and its share of the validation photos, which is what answering it always
-    would reach, and with `sample` the top-1 on training photos.
+    would reach, with `sample` the top-1 on training photos, and with `calibrated` the temperature that its logits want
+    (`attar.temperature.Calibration`).
     """
     pixels = load_pixels(photos.val, preprocessing, f"{title}: reading photos")
     labels = labels_of(photos.val)
-    answers = most_probable(predict_batches(model, pixels, title=title))
+    answers = most_probable(predict_batches(model, pixels, title=title), sums=calibrated)
     places = answers.places(labels)
     right = (places == 0).astype(float)
     low, high = bootstrap_interval(right)
@@ -70,6 +78,8 @@ def evaluate(
         "ece": expected_calibration_error(answers.probabilities, places),
         "majority": majority([photos.labels[label] for label in labels]),
     }
+    if answers.sums is not None:
+        metrics["calibration"] = calibrate(answers.confidence, answers.sums, places == 0).to_json()
     if sample is not None:
         known = most_probable(predict_batches(model, sample.pixels, title=f"{title} on training photos")).best
         metrics |= {"train_images": len(known), "train_top1": float((known == sample.labels).mean())}

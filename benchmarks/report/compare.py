@@ -28,9 +28,10 @@ from attar.errors import InputError
 from attar.export.formats import FORMATS
 from attar.extras import OPTIONAL, version
 from attar.files import size
-from attar.metrics import bootstrap_interval, correct, expected_calibration_error, reliability
+from attar.metrics import bootstrap_interval, correct, error_of_confidence, reliability_of
 from attar.readiness import Readiness, judged, majority
 from attar.sampling import spread
+from attar.temperature import at_temperatures, cross_fitted
 
 BINS = 15
 
@@ -91,7 +92,8 @@ def compare(
     answers = _answers(exports, manifest, student, teacher, photos, chosen, Predictions(output / FOLDER))
     measured = list(records) if records is not None else record.read(output)
     digests = {item.entry.sha256: item.name for item in answers if item.entry}
-    rows = tuple(_row(item, answers, labels, len(photos.labels)) for item in answers)
+    calibrated = "calibration" in student.metrics
+    rows = tuple(_row(item, answers, labels, len(photos.labels), calibrated) for item in answers)
     devices = devices_of(measured, digests, rows, needs, len(chosen))
     rows = _timed(rows, host_of(devices))
     choice = devices[0].choice if devices else choose(rows, needs, len(chosen))
@@ -109,7 +111,7 @@ def compare(
         ),
         failed=tuple({"target": f.target, "error": f.error} for f in manifest.failed),
         set_aside=tuple({"photo": photo_name(item.path, photos), "reason": item.reason} for item in photos.set_aside),
-        notes=_notes(photos, chosen, teacher),
+        notes=_notes(photos, chosen, student, teacher),
         provenance=_provenance(student, teacher, photos, measured, rows),
         needs=needs or Needs(),
         devices=devices,
@@ -222,11 +224,12 @@ def _predict_file(path: Path, pixels: np.ndarray) -> Iterator[np.ndarray]:
 # --- figures -------------------------------------------------------------------------------------
 
 
-def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, classes: int) -> Row:
+def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, classes: int, calibrated: bool) -> Row:
     student = next(a for a in answers if a.kind == "student")
     teacher = next((a for a in answers if a.kind == "teacher"), None)
     probabilities, places = item.answers.probabilities, item.answers.places(labels)
     right = (places == 0).astype(float)
+    confidence = _confidence(item, right) if calibrated and item.kind != "teacher" else item.answers.confidence
     difference = None if item is student else _interval(right - (student.answers.places(labels) == 0))
     return Row(
         name=item.name,
@@ -237,8 +240,8 @@ def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, classe
         top5=_interval(correct(probabilities, places, 5)) if classes >= 6 else None,
         difference=difference,
         agreement=float((item.answers.best == teacher.answers.best).mean()) if teacher else None,
-        ece=expected_calibration_error(probabilities, places, BINS),
-        reliability=reliability(probabilities, places),
+        ece=error_of_confidence(confidence, right == 1, BINS),
+        reliability=reliability_of(confidence, right == 1),
         latency=None,
         latency_note=_why_untimed(item),
         partitions=item.entry.partitions if item.entry else None,
@@ -247,6 +250,12 @@ def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, classe
         opinions=_opinions(item.entry),
         recovery=item.entry.recovery if item.entry else None,
     )
+
+
+def _confidence(item: _Answers, right: np.ndarray) -> np.ndarray:
+    """A calibrated model's: its temperature was fitted on these photos, so each photo gets one fitted on others."""
+    assert item.answers.sums is not None
+    return cross_fitted(at_temperatures(item.answers.confidence, item.answers.sums), right == 1)
 
 
 def _opinions(entry: Any) -> tuple[str, ...]:
@@ -292,8 +301,15 @@ def photo_name(path: Path, photos: Photos) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
-def _notes(photos: Photos, chosen: Sequence[Photo], teacher: Bundle | None) -> tuple[str, ...]:
+def _notes(photos: Photos, chosen: Sequence[Photo], student: Bundle, teacher: Bundle | None) -> tuple[str, ...]:
     notes = []
+    if calibration := student.metrics.get("calibration"):
+        notes.append(
+            f"The student's confidence was calibrated on {calibration['images']} validation photos: its logits were "
+            f"divided by {calibration['temperature']:.2f}. Its calibration error (ECE) was "
+            f"{100 * calibration['before']:.1f}% before and is {100 * calibration['after']:.1f}%. Each photo's "
+            "confidence counts at a temperature that was fitted to the others."
+        )
     if len(chosen) < len(photos.val):
         notes.append(f"Measured on {len(chosen)} of {len(photos.val)} validation photos, evenly spread.")
     if len(photos.labels) < 6:

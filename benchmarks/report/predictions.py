@@ -15,6 +15,7 @@ import numpy as np
 from attar.answers import KEPT, Answers, most_probable
 from attar.errors import InputError
 from attar.files import digest_of, refuses_writing, replacing
+from attar.temperature import TEMPERATURES
 
 FOLDER = "predictions-cache"
 """Name of the store in an output folder; it can be deleted at any time."""
@@ -34,17 +35,17 @@ class Predictions:
             shape: images and classes.
             compute: gives float32 probabilities (n, classes) of all images, in order.
         """
-        path = self.folder / f"{digest_of([identity, KEPT])[:32]}.npz"
+        path = self.folder / f"{digest_of([identity, KEPT, len(TEMPERATURES)])[:32]}.npz"
         kept = (shape[0], min(KEPT, shape[1]))
         stored = _read(path)
         if stored is not None and stored.classes.shape == stored.probabilities.shape == kept:
             return stored
-        answers = most_probable(_checked(compute(), shape[1]))
+        answers = most_probable(_checked(compute(), shape[1]), sums=True)
         if answers.classes.shape != kept:
             raise ValueError(f"answers of shape {answers.classes.shape} where {kept} was expected")
         try:
             with replacing(path) as temporary, temporary.open("wb") as stream:
-                np.savez_compressed(stream, classes=answers.classes, probabilities=answers.probabilities)
+                np.savez_compressed(stream, **vars(answers))
         except InputError as error:
             if not refuses_writing(error):
                 raise  # in a read-only copy of a run they are computed anew each time
@@ -62,6 +63,6 @@ def _read(path: Path) -> Answers | None:
     """The stored answers; None when there are none or they are damaged, which only costs computing them again."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return Answers(archive["classes"], archive["probabilities"])
+            return Answers(archive["classes"], archive["probabilities"], archive["sums"])
     except Exception:  # zipfile, zlib, OSError, KeyError, ValueError: whatever a cut or edited archive raises
         return None

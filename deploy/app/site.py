@@ -249,6 +249,7 @@ def _about(
             "input": entry.signature["input"]["name"],
             "output": entry.signature["output"]["name"],
             "float": entry.target.partition(":")[2] in ("fp32", "fp16"),
+            "decision": entry.decision,
         }
         for entry in entries
     ]
@@ -262,6 +263,7 @@ def _about(
         "models": models,
         **golden,
         "notReady": list(manifest.readiness.reasons),
+        "common": manifest.data.get("common"),
         "files": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
     }
 

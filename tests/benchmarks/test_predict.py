@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import pytest
 from PIL import Image
 
 from attar.benchmarks.inputs import photos_at
-from attar.benchmarks.predict import open_model, predict
+from attar.benchmarks.predict import Prediction, open_model, predict
 from attar.data.photos import load_pixels
 from attar.errors import InputError
-from attar.export.manifest import read_manifest
+from attar.export.manifest import read_manifest, write_manifest
 from attar.export.runners import open_runner
 from attar.files import write_json
 from helpers import warm
@@ -79,6 +80,31 @@ def test_a_file_that_changed_since_it_was_verified_does_not_answer(small: Any, a
         with pytest.raises(InputError, match=r"litert-fp32.tflite: its content changed since it was verified"):
             predict(model, [album])
     predict(tmp_path / "exports" / "onnx-fp32.onnx", [album])
+
+
+def test_a_file_is_sure_by_its_own_threshold(
+    small: Any, album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exports = Path(shutil.copytree(small.exports, tmp_path / "exports"))
+    file = exports / "onnx-fp32.onnx"
+
+    def promise(sure: dict[str, Any], held: float) -> Prediction:
+        manifest = read_manifest(exports)
+        decision = {"images": 100, "sure": {"precision": 0.95, **sure}, "set": {"coverage": 0.9, "threshold": held}}
+        files = tuple(replace(each, decision=decision) for each in manifest.files)
+        write_manifest(replace(manifest, files=files), exports)
+        return predict(file, [album / "a.jpg"])[0]
+
+    plain = predict(small.student.path, [album / "a.jpg"])[0]
+    (first, most), (second, next_most), *_ = plain.top
+    assert plain.sure and plain.among == () and "set" not in plain.to_json()
+    unsure = promise({"threshold": most + 0.01}, next_most - 0.001)
+    assert not unsure.sure and unsure.among[:2] == (first, second) and unsure.to_json()["label"] is None
+    sure = promise({"threshold": most - 0.01}, next_most + 0.001)
+    assert sure.sure and sure.among == (first,) and sure.to_json()["set"] == [first]
+    assert predict(file, [album / "a.jpg"], threshold=1.0)[0].sure is False
+    assert promise({"threshold": None, "reason": "12 photos cannot show 95% precision"}, 0.5).sure
+    assert "12 photos cannot show 95% precision" in " ".join(capsys.readouterr().err.split())
 
 
 def test_photos_are_found_anyhow_and_once(album: Path, tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from attar.distill import distill_student
 from attar.distill.teacher_outputs import fill_cache
 from attar.errors import InputError
 from attar.files import sha256
-from attar.inference import predict
+from attar.inference import predict, to_tensor
 from attar.provenance import data_of
 from attar.recipe import DistillSpec, FinetuneSpec, validate
+from attar.temperature import Calibration
+from attar.train import evaluation
 
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=2)
 TEACHER = FinetuneSpec(
@@ -53,10 +55,27 @@ def teacher(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return teachers.teach(photos, TEACHER, tmp_path_factory.mktemp("t") / "teacher", views=VIEWS)
 
 
+def test_the_temperature_is_in_the_weights(photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same training with and without: the logits differ by just that factor."""
+    found = []
+    for temperature in (1.0, 1.6):
+        known = Calibration(temperature, len(photos.val), 0.2, 0.1)
+        monkeypatch.setattr(evaluation, "calibrate", lambda *_, known=known: known)
+        bundle = distill_student(photos, STUDENT, tmp_path / str(temperature), views=VIEWS)
+        assert bundle.metrics["calibration"] == known.to_json() and bundle.metrics["ece"] == 0.1
+        pixels = load_pixels(photos.val, bundle.preprocessing)
+        with torch.no_grad():
+            found.append(students.load(bundle)(to_tensor(pixels)))
+    assert torch.allclose(found[0], 1.6 * found[1], rtol=1e-4, atol=1e-5)
+    assert torch.equal(found[0].argmax(1), found[1].argmax(1))
+
+
 def test_a_student_bundle_from_end_to_end(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:
     bundle = distill_student(photos, STUDENT, tmp_path / "student", teacher=teacher, views=VIEWS, seed=3)
     assert bundle.labels == photos.labels and bundle.provenance["teacher"]["fingerprint"] == teacher.fingerprint
     assert bundle.provenance["data"]["fingerprint"] == photos.fingerprint and bundle.provenance["seed"] == 3
+    calibration = bundle.metrics["calibration"]
+    assert calibration["images"] == len(photos.val) and bundle.metrics["ece"] == calibration["after"]
     student = students.load(bundle)
     pixels = load_pixels(photos.val, bundle.preprocessing)
     right = predict(student, pixels).argmax(1) == [photo.label for photo in photos.val]

@@ -94,12 +94,16 @@ def test_a_run_leaves_everything_it_promises(finished: Path) -> None:
     for entry in manifest["files"]:
         assert sha256(finished / "exports" / entry["file"]) == entry["sha256"]
         assert entry["verification"]["images"] == 12
+        assert entry["decision"]["images"] == 12 and "59 can" in entry["decision"]["sure"]["reason"]
+        assert entry["decision"]["set"]["coverage"] == 0.9
     card = (finished / "exports" / "MODEL_CARD.md").read_text()
     assert "Author: Ada" in card and "Licence: CC-BY-4.0" in card
     for file in ("litert-int8.tflite", "onnx-fp32.onnx", "coreml-fp16.mlpackage/Data/com.apple.CoreML/model.mlmodel"):
         content = (finished / "exports" / file).read_bytes()
         assert b"Ada" in content and b"CC-BY-4.0" in content, file
     assert "<html" in (finished / "report.html").read_text()
+    report = json.loads((finished / "report.json").read_text())
+    assert any("confidence was calibrated on 12 validation photos" in note for note in report["notes"])
     assert (finished / "recipe.yaml").is_file() and (finished / "report.json").is_file()
     records = [json.loads(line) for line in (finished / "benchmarks.jsonl").read_text().splitlines()]
     assert {r["sha256"] for r in records} == {e["sha256"] for e in manifest["files"] if "coreml" not in e["target"]}

@@ -29,8 +29,6 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.usefixtures("cold")
-
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch) -> None:
@@ -59,6 +57,7 @@ def test_each_crash_fails_its_target_alone(bundle, photos, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cold")
 def test_past_its_time_or_memory_a_target_is_ended(bundle, photos, tmp_path):
     start = time.monotonic()
     text = fails(bundle, photos, tmp_path / "a", ["bad:sleep"], seconds=8)

@@ -1,9 +1,10 @@
-"""A process that gives one reader so many malformed inputs: `python -P malformed.py KIND COUNT FOLDER`.
+"""Gives each reader so many malformed inputs, in a process of its own: `python -P malformed.py COUNT FOLDER`.
 
 With -P, because tests/attar beside this file is not the package.
 
-Prints a JSON object: `refused` and `read`, counts; `wrong`, what ended in a traceback or took too long; `peak`, the
-largest memory of the process, bytes. The seed is the kind's name, so what fails once fails again.
+Prints a line of JSON for each kind of input: `kind`; `refused` and `read`, counts; `wrong`, what ended in a traceback
+or took too long; `peak`, the largest memory of the process, bytes. The seed is the kind's name, so what fails once
+fails again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stderr, redirect_stdout, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +195,8 @@ def _npy() -> bytes:
     return stream.getvalue()
 
 
-@cache
-def _models(folder: Path) -> Path:
-    """The bundles of a small student and a small teacher, and files of the student, made once."""
+def _make_models(folder: Path) -> None:
+    """The bundles of a small student and a small teacher, and files of the student."""
     from attar import students, teachers
     from attar.export.capture_output import captured
     from attar.export.targets import parse_targets
@@ -213,7 +212,6 @@ def _models(folder: Path) -> Path:
             target.module.convert(
                 student, bundle, target.precision, np.zeros((1, 32, 32, 3), np.uint8), folder / target.file
             )
-    return folder
 
 
 MODELS = Path(tempfile.gettempdir()) / f"attar-malformed-{os.getpid()}"
@@ -221,7 +219,7 @@ MODELS = Path(tempfile.gettempdir()) / f"attar-malformed-{os.getpid()}"
 
 def _document(kind: str) -> bytes:
     """A bundle.json as version 0.1 wrote it, without a checksum, so that its shape is all there is to go by."""
-    document = json.loads((_models(MODELS) / kind / "bundle.json").read_text())
+    document = json.loads((MODELS / kind / "bundle.json").read_text())
     del document["sha256"]
     return json.dumps(document).encode()
 
@@ -230,14 +228,14 @@ def _bundle(kind: str) -> Callable[[Path], None]:
     def read(path: Path) -> None:
         from attar import students, teachers
 
-        shutil.copy(_models(MODELS) / kind / "model.safetensors", path.parent)
+        shutil.copy(MODELS / kind / "model.safetensors", path.parent)
         (students if kind == "student" else teachers).load(path.parent)
 
     return read
 
 
 def _exported(name: str) -> bytes:
-    return (_models(MODELS) / name).read_bytes()
+    return (MODELS / name).read_bytes()
 
 
 def _ask(path: Path) -> None:
@@ -383,7 +381,7 @@ def _hang(*_: object) -> None:
     raise Hang
 
 
-def main(kind: str, count: int, folder: Path) -> dict[str, Any]:
+def of_kind(kind: str, count: int, folder: Path) -> dict[str, Any]:
     """Give the reader its inputs, each in a folder of its own."""
     from attar.benchmarks.latency.cold_start import peak_memory
     from attar.data.images import UnreadableImage
@@ -420,9 +418,40 @@ def main(kind: str, count: int, folder: Path) -> dict[str, Any]:
         finally:
             signal.alarm(0)
         outcome["slowest"] = max(outcome.get("slowest", 0.0), round(time.monotonic() - start, 2))
-    shutil.rmtree(MODELS, ignore_errors=True)
     return {**outcome, "peak": peak_memory()}
 
 
+def forked(work: Callable[[], object]) -> int:
+    """Do it in a process of its own -> its exit code; what was imported before is there."""
+    sys.stdout.flush()
+    number = os.fork()
+    if number:
+        return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+    try:
+        work()
+        sys.stdout.flush()
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def main(count: int, folder: Path) -> None:
+    """Every kind, one after another."""
+    import attar.cli
+    import attar.students
+    import attar.teachers  # noqa: F401
+
+    try:
+        if code := forked(lambda: _make_models(MODELS)):
+            raise SystemExit(f"the models could not be made: exit code {code}")
+        for kind in READERS:
+            code = forked(lambda: print("\n" + json.dumps({"kind": kind, **of_kind(kind, count, folder / kind)})))  # noqa: B023
+            if code:
+                print("\n" + json.dumps({"kind": kind, "wrong": [f"the process ended with {code}"]}))
+    finally:
+        shutil.rmtree(MODELS, ignore_errors=True)
+
+
 if __name__ == "__main__":
-    print("\n" + json.dumps(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))
+    main(int(sys.argv[1]), Path(sys.argv[2]))

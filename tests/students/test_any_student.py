@@ -12,7 +12,7 @@ from torch import nn
 
 from attar.errors import InputError
 from attar.preprocessing import MEAN, STD, Preprocessing
-from attar.students import FAMILIES, Student, check_size, create_student, load, reparameterized, save
+from attar.students import FAMILIES, Student, check_size, create_student, divide_logits, load, reparameterized, save
 from attar.students.families import family_of
 from attar.students.fold import first_convolutions, fold_normalization
 from attar.students.rewrites import phone_safe
@@ -119,6 +119,8 @@ def test_the_parts_of_an_answer_belong_together(family: str, head: str) -> None:
     assert away(outputs["logits"], student(images(family))) < 1e-5
     assert outputs["feature_map"].ndim == outputs["mid_features"].ndim == 4 and outputs["pooled"].ndim == 2
     assert outputs["mid_features"].shape[-1] > outputs["feature_map"].shape[-1]
+    assert divide_logits(student, 1.7, size_of(family))
+    assert away(1.7 * student(images(family)), outputs["logits"]) < 1e-5
 
 
 @pytest.mark.parametrize("family", SMALLEST)

@@ -2,6 +2,7 @@
 
 import { openModel, seesAlike } from "./classify.js";
 import { watch } from "./camera.js";
+import { decide } from "./decide.js";
 import { pixelsOfFile } from "./decode.js";
 import { Damaged, openSite } from "./files.js";
 import { activation, draw, weightsOf } from "./heat.js";
@@ -13,6 +14,7 @@ import { NAMES, megabytes, percent, speak, t } from "./texts.js";
 
 const at = (id) => document.getElementById(id);
 const SHOWN = 3;
+const FEW = 4; // labels that are named where the answer is not sure, at most
 const REGRET = 5000; // ms in which an answer can be changed before it is sent
 
 let site, bytes, labels, model, camera, observing, collected;
@@ -101,7 +103,17 @@ function show(probabilities) {
     }
     return item;
   }));
-  return t("heard", { label: labels[best[0][1]], percent: percent(best[0][0]) });
+  const words = doubt(probabilities);
+  at("unsure").textContent = words;
+  at("unsure").hidden = !words;
+  return [t("heard", { label: labels[best[0][1]], percent: percent(best[0][0]) }), words].filter(Boolean).join(" ");
+}
+
+// What is said of an answer that is not sure; empty of one that is.
+function doubt(probabilities) {
+  const { sure, among } = decide(probabilities, model.model.decision, site.common);
+  if (sure !== false) return "";
+  return among.length > 1 && among.length <= FEW ? t("oneOf", { labels: among.map((index) => labels[index]).join(", ") }) : t("unsure");
 }
 
 // Show where the model looked for a class, or the photo again.

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from attar.benchmarks.predict import predict
 from attar.deploy.app.site import INDEX, SITE, WORKER
+from attar.export.decision import members
 from attar.files import sha256
 from helpers.browser import accessible, faults, phone, visit, when
 from helpers.phone_app import READY, ask, isolated, waited
@@ -80,6 +82,49 @@ def test_without_a_network_it_starts_and_answers(
     when(cold, READY)
     assert ask(cold, path := photo(tmp_path, "cross")) == expected(exports, path)
     assert cold.evaluate("fetch('nothing-here').then(() => 'answered', () => 'offline')") == "offline"
+
+
+def test_an_answer_that_is_not_sure_says_so(
+    browser: Browser, site: Path, exports: Path, serving: Serving, tmp_path: Path
+) -> None:
+    """The thresholds of the manifest are changed: none is reached, and two labels are likely enough."""
+    path = photo(tmp_path, "cross")
+    [python] = predict(exports / "litert-int8.tflite", path, top=3)
+    second = python.top[1][1]
+
+    def promise(sure: float | None) -> None:
+        decision = {"sure": {"threshold": sure}, "set": {"threshold": second - 0.02}}
+        redescribe(site, lambda about: [each.update(decision=decision) for each in about["models"]] and None)
+
+    promise(1.1)
+    page, _ = enter(browser, serving(site))
+    ask(page, path)
+    few = ", ".join(label for label, share in python.top if share >= second - 0.02)
+    assert page.locator("#unsure").inner_text() == f"Not sure. One of these: {few}."
+    assert page.locator("#heard").inner_text().endswith(f"One of these: {few}.") and not faults(page)
+    promise(None)
+    page, _ = enter(browser, serving(site))
+    ask(page, path)
+    assert page.locator("#unsure").is_hidden()
+
+
+def test_the_page_decides_as_python_does(browser: Browser, written: Path, serving: Serving) -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(12, 0.3), 300)
+    decision = {"sure": {"threshold": 0.5}, "set": {"threshold": 0.2}}
+    page, _ = enter(browser, serving(written))
+    for common in (None, rng.dirichlet(np.ones(12))):
+        found = page.evaluate(
+            """async ([rows, decision, common]) => {
+              const { decide } = await import(new URL("decide.js", location));
+              return rows.map((row) => decide(row, decision, common));
+            }""",
+            [probabilities.tolist(), decision, None if common is None else common.tolist()],
+        )
+        inside = members(probabilities, common, 0.2)
+        assert [each["sure"] for each in found] == (probabilities.max(1) >= 0.5).tolist()
+        assert [sorted(each["among"]) for each in found] == [np.flatnonzero(row).tolist() for row in inside]
+        assert all(each["among"][0] == row.argmax() for each, row in zip(found, probabilities))
 
 
 def test_a_way_that_answers_differently_is_left_and_told(browser: Browser, site: Path, serving: Serving) -> None:
