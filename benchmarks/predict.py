@@ -26,6 +26,7 @@ from attar.export.manifest import NAME, read_manifest
 from attar.export.runners import open_runner
 from attar.files import inside, sha256
 from attar.preprocessing import Preprocessing
+from attar.quality import beyond, quality_of
 from attar.runfolder import RunFolder
 
 BATCH = 256
@@ -43,6 +44,7 @@ class Model:
         answer: uint8 images (N, S, S, 3) -> float32 probabilities (N, classes).
         decision: what the manifest says of an exported file's answers (`attar.export.decision`), if it is known.
         common: how common each class is, as that needs it.
+        quality: the range of its training photos (`attar.quality.range_of`), if it is known.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Model:
     answer: Callable[[np.ndarray], np.ndarray]
     decision: dict[str, Any] | None = None
     common: np.ndarray | None = None
+    quality: dict[str, Any] | None = None
 
     @property
     def threshold(self) -> float:
@@ -75,6 +78,7 @@ class Prediction:
         top: the most probable labels and their probabilities, the first the most; empty where the photo was not read.
         sure: whether the first is at least as probable as was asked for, or as the file's own threshold.
         among: labels of which one is right as often as the file's decision promises; empty where it has none.
+        beyond: in what the photo is beyond the range of the training photos, such as `dark`, if that is known.
         problem: why the photo was not read; empty if it was.
     """
 
@@ -82,6 +86,7 @@ class Prediction:
     top: tuple[tuple[str, float], ...] = ()
     sure: bool = True
     among: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -90,8 +95,9 @@ class Prediction:
             return {"photo": self.photo, "problem": self.problem}
         top = [{"label": label, "probability": share} for label, share in self.top]
         among = {"set": list(self.among)} if self.among else {}
+        more = {**among, **({"beyond": list(self.beyond)} if self.beyond else {})}
         label = self.top[0][0] if self.sure else None
-        return {"photo": self.photo, "label": label, "sure": self.sure, **among, "top": top}
+        return {"photo": self.photo, "label": label, "sure": self.sure, **more, "top": top}
 
 
 def predict(
@@ -167,7 +173,7 @@ def _chosen(exports: Path, target: str | None) -> str:
 def _file(path: Path) -> Model:
     if not path.exists():
         raise InputError(f"{path}: no such file.")
-    decision, common = _decision(path)
+    known = _described(path)
     try:
         with captured():  # runtimes say which delegates they make
             runner = open_runner(path)
@@ -178,13 +184,13 @@ def _file(path: Path) -> Model:
     if not runner.preprocessing or not runner.labels:
         raise InputError(f"{path}: says nothing of its labels or preprocessing. Export it with attar.")
     how = Preprocessing.from_json(runner.preprocessing)
-    return Model(path.name, runner.labels, how, runner.predict, decision, common)
+    return Model(path.name, runner.labels, how, runner.predict, **known)
 
 
-def _decision(path: Path) -> tuple[dict[str, Any] | None, np.ndarray | None]:
+def _described(path: Path) -> dict[str, Any]:
     """What the manifest beside a file says of its answers. A file that is not the one that was verified gives none."""
     if not (path.parent / NAME).is_file():
-        return None, None
+        return {}
     manifest = read_manifest(path.parent)
     for entry in manifest.files:
         if entry.file == path.name:
@@ -192,8 +198,8 @@ def _decision(path: Path) -> tuple[dict[str, Any] | None, np.ndarray | None]:
                 raise InputError(
                     f"{path}: its content changed since it was verified (SHA-256 differs). Export it again."
                 )
-            return entry.decision, manifest.common
-    return None, None
+            return {"decision": entry.decision, "common": manifest.common, "quality": manifest.data.get("quality")}
+    return {}
 
 
 def _bundle(bundle: Bundle) -> Model:
@@ -211,7 +217,7 @@ def _answers(model: Model, photos: Sequence[Photo], top: int, threshold: float) 
     for start in track(starts, "Predicting", len(starts)):
         some = photos[start : start + BATCH]
         read = list(in_threads(lambda photo: _read(photo, model.preprocessing), some))
-        images = [each for each in read if isinstance(each, np.ndarray)]
+        images = [each[0] for each in read if not isinstance(each, str)]
         answered = model.answer(np.stack(images)) if images else np.zeros((0, len(model.labels)))
         rows = iter(zip(answered, model.among(answered)))
         for photo, each in zip(some, read):
@@ -221,12 +227,13 @@ def _answers(model: Model, photos: Sequence[Photo], top: int, threshold: float) 
             shares, among = next(rows)
             best = np.argsort(-shares, kind="stable")[:top]
             answers = tuple((model.labels[i], float(shares[i])) for i in best)
-            yield Prediction(str(photo.shown), answers, answers[0][1] >= threshold, among)
+            poor = beyond(quality_of(*each), model.quality) if model.quality else ()
+            yield Prediction(str(photo.shown), answers, answers[0][1] >= threshold, among, poor)
 
 
-def _read(photo: Photo, preprocessing: Preprocessing) -> np.ndarray | str:
-    """The photo as the model takes it, or why it cannot be read."""
+def _read(photo: Photo, preprocessing: Preprocessing) -> tuple[np.ndarray, int] | str:
+    """The photo as the model takes it and its shorter side, pixels; or why it cannot be read."""
     try:
-        return use_rgb(preprocessing, photo.path, photo.part)
+        return use_rgb(lambda image: (preprocessing(image), min(image.size)), photo.path, photo.part)
     except UnreadableImage as error:
         return str(error)

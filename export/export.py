@@ -28,6 +28,8 @@ from attar.export.supervisor import Supervisor
 from attar.export.targets import Target, choose_targets
 from attar.export.worker import Job, save_arrays
 from attar.files import digest_of, make_folder, scratch
+from attar.quality import PHOTOS, measured, range_of
+from attar.sampling import spread
 
 CALIBRATION = 200
 """Training photos that int8 ranges are taken from, evenly spread over them."""
@@ -89,6 +91,7 @@ def export_student(
     if wanted:
         with _work_space(folder.path) as (space, staging), _supervisor(limits, wanted, space) as supervisor:
             _prepare(space, student, photos, calibration, limit)
+            folder.describe(quality=range_of(measured(spread(photos.train, PHOTOS), student.preprocessing)))
             job = Job(student, tuple(_interleaved(wanted)), dict(FORMATS), space, staging, max_drop, precision)
             for target, result in supervisor.make(job):
                 if isinstance(result, FileEntry):
@@ -160,7 +163,7 @@ def _keys(
 
 def _prepare(space: Path, student: Bundle, photos: Photos, calibration: np.ndarray | None, limit: int) -> None:
     """Lay out what every target's process reads: the student's own answers, and calibration images."""
-    from attar.export.verify import spread, student_reference
+    from attar.export.verify import student_reference
 
     reference = student_reference(student, photos, limit)
     if calibration is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,8 +51,13 @@ class Folder:
         if (path / NAME).is_file():
             manifest = read_manifest(path)
             if manifest.bundle["fingerprint"] == student.fingerprint:
+                same = manifest.data.get("fingerprint") == photos.fingerprint
                 self.manifest = replace(
-                    self.manifest, files=manifest.files, failed=manifest.failed, guide=manifest.guide
+                    self.manifest,
+                    data={**(manifest.data if same else {}), **self.manifest.data},
+                    files=manifest.files,
+                    failed=manifest.failed,
+                    guide=manifest.guide,
                 )
             elif force:
                 self._others = manifest
@@ -72,6 +78,10 @@ class Folder:
                 file = self.path / entry.file
                 return file.exists() and sha256(file) == entry.sha256
         return False
+
+    def describe(self, **data: Any) -> None:
+        """Say more of the photos in the manifest's `data`, from the next file on."""
+        self.manifest = replace(self.manifest, data={**self.manifest.data, **data})
 
     def put(self, file: Path, entry: FileEntry) -> None:
         """Move a good file in from the same disk, and list it."""

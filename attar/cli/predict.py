@@ -111,5 +111,7 @@ def _table(predictions: Sequence[Prediction]) -> Table:
             continue
         first, *others = (f"{in_line(label)} {100 * share:.1f}%" for label, share in each.top)
         answer = Text(first) if each.sure else Text(_unsure(each, first), style="dim")
+        if each.beyond:
+            answer = Text.assemble(answer, f" ({', '.join(each.beyond)})")
         table.add_row(Text(in_line(each.photo)), answer, Text(", ".join(others)))
     return table

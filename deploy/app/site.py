@@ -264,6 +264,7 @@ def _about(
         **golden,
         "notReady": list(manifest.readiness.reasons),
         "common": manifest.data.get("common"),
+        "quality": manifest.data.get("quality"),
         "files": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
     }
 

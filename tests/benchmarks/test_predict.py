@@ -103,6 +103,8 @@ def test_a_file_is_sure_by_its_own_threshold(
     sure = promise({"threshold": most - 0.01}, next_most + 0.001)
     assert sure.sure and sure.among == (first,) and sure.to_json()["set"] == [first]
     assert predict(file, [album / "a.jpg"], threshold=1.0)[0].sure is False
+    Image.new("RGB", (300, 300)).save(tmp_path / "lens.png")
+    assert predict(file, [tmp_path / "lens.png"])[0].to_json()["beyond"] == ["dark", "blurred"]
     assert promise({"threshold": None, "reason": "12 photos cannot show 95% precision"}, 0.5).sure
     assert "12 photos cannot show 95% precision" in " ".join(capsys.readouterr().err.split())
 

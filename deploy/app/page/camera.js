@@ -5,7 +5,7 @@ import { pixelsOf } from "./decode.js";
 const SMOOTH = 0.7; // share of what was known before each frame
 const TEST_EVERY = 500; // frames
 
-// Returns { stop(), picture() }. each(probabilities) is called after every frame, failed() when the model's answers are wrong.
+// Returns { stop(), picture() }. each(probabilities, square, side) is called after every frame, failed() when the model's answers are wrong.
 export async function watch(video, model, squareOf, { each, failed }) {
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } }, audio: false });
   video.srcObject = stream;
@@ -18,9 +18,10 @@ export async function watch(video, model, squareOf, { each, failed }) {
     if (!going) return;
     if (video.videoWidth) {
       const { data, width, height } = pixelsOf(video, video.videoWidth, video.videoHeight);
-      const answer = await model.classify(squareOf(data, width, height, 4));
+      const square = squareOf(data, width, height, 4);
+      const answer = await model.classify(square);
       known = known ? known.map((share, index) => SMOOTH * share + (1 - SMOOTH) * answer[index]) : Float32Array.from(answer);
-      if (going) each(known);
+      if (going) each(known, square, Math.min(width, height));
       if (++frames % TEST_EVERY === 0 && !await model.test()) {
         stop();
         return failed();

@@ -8,6 +8,7 @@ import { Damaged, openSite } from "./files.js";
 import { activation, draw, weightsOf } from "./heat.js";
 import { mine, tokenOf } from "./mine.js";
 import { observer } from "./observe.js";
+import { beyond, qualityOf } from "./quality.js";
 import { sender } from "./send.js";
 import { squareOf } from "./square.js";
 import { NAMES, megabytes, percent, speak, t } from "./texts.js";
@@ -88,7 +89,7 @@ async function keep() {
 // --- answering -------------------------------------------------------------------------------------
 
 // With a photo, each answer is a button that shows where the model looked for it.
-function show(probabilities) {
+function show(probabilities, square, side) {
   const best = Array.from(probabilities, (share, index) => [share, index]).sort((a, b) => b[0] - a[0]).slice(0, SHOWN);
   at("answers").replaceChildren(...best.map(([share, index]) => {
     const item = document.createElement("li");
@@ -103,17 +104,21 @@ function show(probabilities) {
     }
     return item;
   }));
-  const words = doubt(probabilities);
+  const words = doubt(probabilities, qualityOf(square, site.size, side));
   at("unsure").textContent = words;
   at("unsure").hidden = !words;
   return [t("heard", { label: labels[best[0][1]], percent: percent(best[0][0]) }), words].filter(Boolean).join(" ");
 }
 
-// What is said of an answer that is not sure; empty of one that is.
-function doubt(probabilities) {
+// What speaks against an answer: a photo unlike those that the model learned from, or too little confidence.
+function doubt(probabilities, quality) {
+  const words = beyond(quality, site.quality).map((name) => t(name));
   const { sure, among } = decide(probabilities, model.model.decision, site.common);
-  if (sure !== false) return "";
-  return among.length > 1 && among.length <= FEW ? t("oneOf", { labels: among.map((index) => labels[index]).join(", ") }) : t("unsure");
+  if (sure === false) {
+    const few = among.length > 1 && among.length <= FEW;
+    words.push(few ? t("oneOf", { labels: among.map((index) => labels[index]).join(", ") }) : t("unsure"));
+  }
+  return words.join(" ");
 }
 
 // Show where the model looked for a class, or the photo again.
@@ -150,7 +155,7 @@ async function about(photo) {
   const probabilities = await model.classify(square);
   seen = { square, features: model.features() };
   at("seen").hidden = true;
-  at("heard").textContent = show(probabilities);
+  at("heard").textContent = show(probabilities, square, Math.min(photo.width, photo.height));
   observing?.ask(photo, probabilities);
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from attar.benchmarks.predict import predict
 from attar.deploy.app.site import INDEX, SITE, WORKER
 from attar.export.decision import members
 from attar.files import sha256
+from attar.quality import quality_of
 from helpers.browser import accessible, faults, phone, visit, when
 from helpers.phone_app import READY, ask, isolated, waited
 from helpers.pictures import SHAPES, draw
@@ -106,6 +108,10 @@ def test_an_answer_that_is_not_sure_says_so(
     page, _ = enter(browser, serving(site))
     ask(page, path)
     assert page.locator("#unsure").is_hidden()
+    Image.new("RGB", (500, 400)).save(path)
+    ask(page, path)
+    told = page.locator("#unsure").inner_text()
+    assert told.startswith("The photo is darker than all that the model learned from. The photo is more blurred")
 
 
 def test_the_page_decides_as_python_does(browser: Browser, written: Path, serving: Serving) -> None:
@@ -125,6 +131,16 @@ def test_the_page_decides_as_python_does(browser: Browser, written: Path, servin
         assert [each["sure"] for each in found] == (probabilities.max(1) >= 0.5).tolist()
         assert [sorted(each["among"]) for each in found] == [np.flatnonzero(row).tolist() for row in inside]
         assert all(each["among"][0] == row.argmax() for each, row in zip(found, probabilities))
+    for size in (1, 3, 64):
+        square = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        measured = page.evaluate(
+            """async ([square, size]) => {
+              const { qualityOf } = await import(new URL("quality.js", location));
+              return qualityOf(Uint8Array.from(square), size, 9);
+            }""",
+            [square.ravel().tolist(), size],
+        )
+        assert measured == asdict(quality_of(square, 9))
 
 
 def test_a_way_that_answers_differently_is_left_and_told(browser: Browser, site: Path, serving: Serving) -> None:
