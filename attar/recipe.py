@@ -314,6 +314,9 @@ class Recipe(_Strict):
     precision: float = Field(
         0.95, ge=0.5, lt=1, description="share of right answers among those that a file calls sure"
     )
+    hierarchy: str | None = Field(
+        None, description="groups of labels: a CSV of label,parent, or binomial for genera of species' names"
+    )
     bench: BenchPart = BenchPart()
     author: str | None = Field(None, description="whose model it is: written into every file")
     license: str | None = Field(None, description="its licence, such as CC-BY-4.0: written into every file")

@@ -25,6 +25,7 @@ from attar.export.formats import format_of
 from attar.export.manifest import NAME, read_manifest
 from attar.export.runners import open_runner
 from attar.files import inside, sha256
+from attar.hierarchy import Level, summed
 from attar.preprocessing import Preprocessing
 from attar.quality import beyond, quality_of
 from attar.runfolder import RunFolder
@@ -45,6 +46,7 @@ class Model:
         decision: what the manifest says of an exported file's answers (`attar.export.decision`), if it is known.
         common: how common each class is, as that needs it.
         quality: the range of its training photos (`attar.quality.range_of`), if it is known.
+        levels: groups of its labels, the nearest level first.
     """
 
     name: str
@@ -54,11 +56,20 @@ class Model:
     decision: dict[str, Any] | None = None
     common: np.ndarray | None = None
     quality: dict[str, Any] | None = None
+    levels: tuple[Level, ...] = ()
 
     @property
     def threshold(self) -> float:
         """The confidence from which on an answer is sure: the file's own, 0 where none is known."""
         return float((self.decision or {"sure": {}})["sure"].get("threshold") or 0.0)
+
+    def group(self, row: np.ndarray) -> tuple[str, float] | None:
+        """The nearest group that a row of probabilities is sure of, and its probability; None: of none."""
+        for level, sure in zip(self.levels, (self.decision or {}).get("groups", ())):
+            shares = summed(row[None], np.array(level.of))[0]
+            if sure["threshold"] is not None and shares.max() >= sure["threshold"]:
+                return level.names[int(shares.argmax())], float(shares.max())
+        return None
 
     def among(self, rows: np.ndarray) -> list[tuple[str, ...]]:
         """Of each row of probabilities, the labels of which one is right, the most probable first."""
@@ -78,6 +89,7 @@ class Prediction:
         top: the most probable labels and their probabilities, the first the most; empty where the photo was not read.
         sure: whether the first is at least as probable as was asked for, or as the file's own threshold.
         among: labels of which one is right as often as the file's decision promises; empty where it has none.
+        group: where the first is not sure, the nearest group of labels that is, and its probability.
         beyond: in what the photo is beyond the range of the training photos, such as `dark`, if that is known.
         problem: why the photo was not read; empty if it was.
     """
@@ -86,6 +98,7 @@ class Prediction:
     top: tuple[tuple[str, float], ...] = ()
     sure: bool = True
     among: tuple[str, ...] = ()
+    group: tuple[str, float] | None = None
     beyond: tuple[str, ...] = ()
     problem: str = ""
 
@@ -95,7 +108,8 @@ class Prediction:
             return {"photo": self.photo, "problem": self.problem}
         top = [{"label": label, "probability": share} for label, share in self.top]
         among = {"set": list(self.among)} if self.among else {}
-        more = {**among, **({"beyond": list(self.beyond)} if self.beyond else {})}
+        group = {"group": dict(zip(("name", "probability"), self.group))} if self.group else {}
+        more = {**among, **group, **({"beyond": list(self.beyond)} if self.beyond else {})}
         label = self.top[0][0] if self.sure else None
         return {"photo": self.photo, "label": label, "sure": self.sure, **more, "top": top}
 
@@ -198,7 +212,8 @@ def _described(path: Path) -> dict[str, Any]:
                 raise InputError(
                     f"{path}: its content changed since it was verified (SHA-256 differs). Export it again."
                 )
-            return {"decision": entry.decision, "common": manifest.common, "quality": manifest.data.get("quality")}
+            known = {"decision": entry.decision, "common": manifest.common, "levels": manifest.levels}
+            return {**known, "quality": manifest.data.get("quality")}
     return {}
 
 
@@ -227,8 +242,9 @@ def _answers(model: Model, photos: Sequence[Photo], top: int, threshold: float) 
             shares, among = next(rows)
             best = np.argsort(-shares, kind="stable")[:top]
             answers = tuple((model.labels[i], float(shares[i])) for i in best)
+            sure = answers[0][1] >= threshold
             poor = beyond(quality_of(*each), model.quality) if model.quality else ()
-            yield Prediction(str(photo.shown), answers, answers[0][1] >= threshold, among, poor)
+            yield Prediction(str(photo.shown), answers, sure, among, None if sure else model.group(shares), poor)
 
 
 def _read(photo: Photo, preprocessing: Preprocessing) -> tuple[np.ndarray, int] | str:

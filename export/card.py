@@ -54,6 +54,8 @@ def render(manifest: Manifest, student: Bundle, code: Mapping[str, str]) -> str:
         _labels(student.labels),
         "## Accuracy",
         _accuracy(facts),
+        "## When it is sure",
+        *_decisions(manifest.files),
         "## Where it comes from",
         _origin(facts),
         "## Limits",
@@ -128,6 +130,27 @@ def _accuracy(facts: Mapping[str, Any]) -> str:
             error = f"{metrics['ece']:.3f}" if "ece" in metrics else ""
             rows.append([name, _percent(metrics["top1"]), interval, error, str(metrics.get("images", ""))])
     return table(rows) if len(rows) > 1 else "The bundle holds no measured accuracy; the files' own stands above."
+
+
+def _decisions(files: Iterable[FileEntry]) -> list[str]:
+    """What an app may say of each file's answers."""
+    decided = [(entry, entry.decision) for entry in files if entry.decision]
+    if not decided:
+        return ["Not measured: attar 0.1 wrote these files. Export them again."]
+    rows = [["file", "sure from", "photos sure of", "one of so many labels"]]
+    for entry, decision in decided:
+        sure, labels = decision["sure"], decision["set"]
+        known = sure["threshold"] is not None
+        least = f"{sure['threshold']:.3f}" if known else f"no confidence ({sure['reason']})"
+        rows.append([f"`{entry.file}`", least, _percent(sure["share"]) if known else "", f"{labels['size']:.1f}"])
+    promised = decided[0][1]
+    return [
+        table(rows),
+        f"Of the answers with at least that probability, {100 * promised['sure']['precision']:g}% are right. The last "
+        f"column is the mean size of the set of labels that holds the right one for "
+        f"{100 * promised['set']['coverage']:g}% of photos (`decision` in `manifest.json`). Both hold for photos of the "
+        "kind that it was measured on.",
+    ]
 
 
 def _origin(facts: Mapping[str, Any]) -> str:

@@ -10,12 +10,14 @@ out rare ones otherwise). The most probable label is always in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import beta, betabinom
 
 from attar.errors import GateError, InputError
+from attar.hierarchy import summed
 
 PRECISION = 0.95
 """Share of sure answers that are right."""
@@ -34,26 +36,37 @@ UNEVEN = 2.0
 
 
 def decide(
-    probabilities: np.ndarray, labels: np.ndarray, common: np.ndarray | None = None, precision: float = PRECISION
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    common: np.ndarray | None = None,
+    precision: float = PRECISION,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Fit both thresholds, as plain data.
+    """Fit the thresholds, as plain data.
 
     Args:
         probabilities: a file's answers on photos that it was not trained on, float (images, classes).
         labels: what those show, int (images,).
         common: share of each class among the photos that apps see, float (classes,); None: all alike.
         precision: of sure answers, in (0, 1).
+        groups: of each level of a hierarchy, the number of each label's group, int (levels, classes).
 
     Returns:
         `sure`: {"precision", "threshold", "share"}: answers of at least that confidence, and how many of the photos
-        have one. Where no threshold keeps the promise, `threshold` is null and `reason` says why. `set`: {"coverage",
-        "threshold", "size"}: labels whose weighed probability is at least that, and their mean number. `images`.
+        have one. Where no threshold keeps the promise, `threshold` is null and `reason` says why. `groups`: the same of
+        each level. `set`: {"coverage", "threshold", "size"}: labels whose weighed probability is at least that, and
+        their mean number. `images`.
     """
     return {
         "images": len(labels),
-        "sure": {"precision": precision, **_sure(probabilities, labels, precision)},
+        "sure": _sure(probabilities, labels, precision),
+        "groups": [_sure(summed(probabilities, of), of[labels], precision) for of in _levels(groups)],
         "set": {"coverage": COVERAGE, **_set(probabilities, labels, common)},
     }
+
+
+def _levels(groups: np.ndarray | None) -> Sequence[np.ndarray]:
+    return () if groups is None else list(groups)
 
 
 def fewest(precision: float) -> int:
@@ -72,12 +85,13 @@ def _sure(probabilities: np.ndarray, labels: np.ndarray, precision: float) -> di
     kept = np.flatnonzero((lower >= precision) & ends)
     if len(kept):
         last = kept[-1]
-        return {"threshold": float(confidence[order][last]), "share": float(count[last] / len(labels))}
+        found = {"threshold": float(confidence[order][last]), "share": float(count[last] / len(labels))}
+        return {"precision": precision, **found}
     if len(labels) < (needed := fewest(precision)):
         reason = f"{len(labels)} photos cannot show {100 * precision:g}% precision; {needed} can, if all are right"
     else:
         reason = f"no confidence is right {100 * precision:g}% of the time for certain"
-    return {"threshold": None, "share": 0.0, "reason": reason}
+    return {"precision": precision, "threshold": None, "share": 0.0, "reason": reason}
 
 
 def weighed(probabilities: np.ndarray, common: np.ndarray | None) -> np.ndarray:
@@ -106,19 +120,28 @@ def members(probabilities: np.ndarray, common: np.ndarray | None, threshold: flo
     return inside
 
 
-def prove(decision: dict[str, Any], probabilities: np.ndarray, labels: np.ndarray, common: np.ndarray | None) -> None:
+def prove(
+    decision: dict[str, Any],
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    common: np.ndarray | None,
+    groups: np.ndarray | None = None,
+) -> None:
     """Hold a file's answers against what was promised of them.
 
     Raises:
         GateError: a promise is broken, on more photos than by chance.
     """
-    sure, wanted = decision["sure"], decision["set"]
-    problems = []
-    if sure["threshold"] is not None:
-        said = probabilities.max(1) >= sure["threshold"]
-        right = (probabilities.argmax(1) == labels)[said]
-        if _broken(right, sure["precision"], sure["share"] * decision["images"]):
-            problems.append(f"{right.sum()} of {len(right)} sure answers are right, not {100 * sure['precision']:g}%")
+    wanted, problems = decision["set"], []
+    of_groups = [(summed(probabilities, of), of[labels]) for of in _levels(groups)]
+    for sure, (shares, right_ones) in zip(
+        [decision["sure"], *decision["groups"]], [(probabilities, labels), *of_groups]
+    ):
+        if sure["threshold"] is not None:
+            right = (shares.argmax(1) == right_ones)[shares.max(1) >= sure["threshold"]]
+            if _broken(right, sure["precision"], sure["share"] * decision["images"]):
+                promised = f"{100 * sure['precision']:g}%"
+                problems.append(f"{right.sum()} of {len(right)} sure answers are right, not {promised}")
     held = members(probabilities, common, wanted["threshold"])[np.arange(len(labels)), labels]
     if _broken(held, wanted["coverage"], decision["images"]):
         problems.append(

@@ -28,6 +28,7 @@ from attar.export.supervisor import Supervisor
 from attar.export.targets import Target, choose_targets
 from attar.export.worker import Job, save_arrays
 from attar.files import digest_of, make_folder, scratch
+from attar.hierarchy import Level, read_levels
 from attar.quality import PHOTOS, measured, range_of
 from attar.sampling import spread
 
@@ -47,6 +48,7 @@ def export_student(
     calibration: np.ndarray | None = None,
     max_drop: float = 1.0,
     precision: float = PRECISION,
+    hierarchy: Path | str | None = None,
     limit: int = 1000,
     force: bool = False,
     limits: Limits | None = None,
@@ -66,6 +68,7 @@ def export_student(
         calibration: uint8 images (N, size, size, 3) to calibrate on, instead of training photos.
         max_drop: points of top-1 that a file may lose against its student.
         precision: share of right answers among those that a file is sure of, see `attar.export.decision`.
+        hierarchy: of the labels, as `attar.hierarchy.read_levels` takes it: groups are named where no label is sure.
         limit: validation photos to verify on, at most.
         force: replace exports of another student.
         limits: time and memory of each target's process, and how many work at a time.
@@ -84,13 +87,15 @@ def export_student(
     for name, reason in left_out.items():
         say(f"{name}: left out. {reason}")
     _check(student, photos, calibration, chosen)
+    levels = read_levels(hierarchy, student.labels) if hierarchy else ()
     folder = Folder(Path(output), student, photos, force)
-    keys = _keys(chosen, student, photos, calibration, max_drop, limit, precision)
+    folder.describe(hierarchy=[level.to_json() for level in levels] or None)
+    keys = _keys(chosen, student, photos, calibration, max_drop, limit, precision, levels)
     wanted = [target for target in chosen if not folder.has(target, keys[target])]
     failures: dict[Target, AttarError] = {}
     if wanted:
         with _work_space(folder.path) as (space, staging), _supervisor(limits, wanted, space) as supervisor:
-            _prepare(space, student, photos, calibration, limit)
+            _prepare(space, student, photos, calibration, limit, levels)
             folder.describe(quality=range_of(measured(spread(photos.train, PHOTOS), student.preprocessing)))
             job = Job(student, tuple(_interleaved(wanted)), dict(FORMATS), space, staging, max_drop, precision)
             for target, result in supervisor.make(job):
@@ -145,6 +150,7 @@ def _keys(
     max_drop: float,
     limit: int,
     precision: float = PRECISION,
+    levels: Sequence[Level] = (),
 ) -> dict[Target, str]:
     """What each target's file is made from and by, as a digest: the same key, the same file."""
     made_from = {
@@ -157,11 +163,19 @@ def _keys(
         "max_drop": float(max_drop),
         "limit": limit,
         "precision": precision,
+        "hierarchy": [level.to_json() for level in levels],
     }
     return {target: digest_of([made_from, str(target), target.versions]) for target in targets}
 
 
-def _prepare(space: Path, student: Bundle, photos: Photos, calibration: np.ndarray | None, limit: int) -> None:
+def _prepare(
+    space: Path,
+    student: Bundle,
+    photos: Photos,
+    calibration: np.ndarray | None,
+    limit: int,
+    levels: Sequence[Level] = (),
+) -> None:
     """Lay out what every target's process reads: the student's own answers, and calibration images."""
     from attar.export.verify import student_reference
 
@@ -174,6 +188,7 @@ def _prepare(space: Path, student: Bundle, photos: Photos, calibration: np.ndarr
         labels=reference.labels,
         probabilities=reference.probabilities,
         calibration=calibration,
+        groups=np.array([level.of for level in levels], int),
         common=np.zeros(0) if reference.common is None else reference.common,
     )
 

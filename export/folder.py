@@ -80,8 +80,9 @@ class Folder:
         return False
 
     def describe(self, **data: Any) -> None:
-        """Say more of the photos in the manifest's `data`, from the next file on."""
-        self.manifest = replace(self.manifest, data={**self.manifest.data, **data})
+        """Say more in the manifest's `data`, from the next file on; None: say no more of it."""
+        said = {**self.manifest.data, **data}
+        self.manifest = replace(self.manifest, data={key: value for key, value in said.items() if value is not None})
 
     def put(self, file: Path, entry: FileEntry) -> None:
         """Move a good file in from the same disk, and list it."""

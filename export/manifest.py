@@ -21,6 +21,7 @@ from attar.errors import InputError
 from attar.export.formats import FORMATS
 from attar.export.targets import target_of
 from attar.files import digest_of, inside, read_json, write_sealed
+from attar.hierarchy import Level
 from attar.readiness import Readiness
 
 SCHEMA = 2
@@ -89,6 +90,11 @@ class Manifest:
     def common(self) -> np.ndarray | None:
         """How common each class is, float (classes,), as `attar.export.decision` takes it."""
         return np.array(self.data["common"]) if "common" in self.data else None
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Groups of the labels, the nearest level first; none without a hierarchy."""
+        return tuple(Level.from_json(each) for each in self.data.get("hierarchy", ()))
 
     def with_file(self, entry: FileEntry) -> Manifest:
         """The same with a good file, in place of what was known of its target."""

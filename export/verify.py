@@ -61,6 +61,8 @@ class Reference:
     probabilities: np.ndarray
     common: np.ndarray | None = None
     """Of each class, as `attar.export.decision.commonness` has it."""
+    groups: np.ndarray | None = None
+    """Of each level of a hierarchy, the number of each label's group, int (levels, classes)."""
 
 
 def student_reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
@@ -121,9 +123,9 @@ def check(
     measured = measure(outputs, reference)
     remark = _gate(measured, target.tolerance, max_drop)
     if decision is None:
-        decision = decide(outputs, reference.labels, reference.common, precision)
+        decision = decide(outputs, reference.labels, reference.common, precision, reference.groups)
     else:
-        prove(decision, outputs, reference.labels, reference.common)
+        prove(decision, outputs, reference.labels, reference.common, reference.groups)
     opinions: dict[str, Any] = {}
     for name, open_evaluator in _evaluators(path, target, also).items():
         try:
@@ -274,7 +276,8 @@ def verify(
     for where in also:
         _require(where, exports, manifest)
     _refuse_another_story(exports, manifest, bundle)
-    reference = replace(student_reference(bundle, photos, limit), common=manifest.common)
+    groups = np.array([level.of for level in manifest.levels], int) if manifest.levels else None
+    reference = replace(student_reference(bundle, photos, limit), common=manifest.common, groups=groups)
     same_photos = manifest.data.get("fingerprint") == photos.fingerprint
     before = manifest.files
     failures = [f"{failed.target}: {failed.error}" for failed in manifest.failed]

@@ -56,7 +56,7 @@ class Job:
         return self.folder / f"{target.file}.json"
 
 
-ARRAYS = ("pixels", "labels", "probabilities", "calibration", "common")
+ARRAYS = ("pixels", "labels", "probabilities", "calibration", "common", "groups")
 
 
 def save_arrays(folder: Path, **arrays: np.ndarray) -> None:
@@ -96,8 +96,9 @@ def _make(job: Job, target: Target) -> dict[str, Any]:
     from attar.export.verify import Reference
 
     arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
-    calibration, common = arrays.pop("calibration"), arrays.pop("common")
-    reference = Reference(job.bundle, **arrays, common=common if len(common) else None)
+    calibration = arrays.pop("calibration")
+    common, groups = (each if len(each := arrays.pop(name)) else None for name in ("common", "groups"))
+    reference = Reference(job.bundle, **arrays, common=common, groups=groups)
     with artifact_cache.kept_in(job.folder):
         student = students.reparameterized(students.load(job.bundle))
         return asdict(make(target, student, reference, calibration, job.staging, job.max_drop, job.precision))

@@ -26,6 +26,10 @@ def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: exports/ beside the bundle.")] = None,
     max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
     precision: Annotated[float, typer.Option(help="Share of right answers among those that a file calls sure.")] = 0.95,
+    hierarchy: Annotated[
+        str | None,
+        typer.Option(help="Groups of labels: a CSV of label,parent, or binomial for genera.", show_default=False),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Replace the exports of another bundle.")] = False,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds that one target may take.")] = 1800,
     memory_limit: Annotated[
@@ -68,6 +72,7 @@ def export(
         photos=photos_of_bundle(student, data),
         max_drop=max_drop,
         precision=precision,
+        hierarchy=hierarchy,
         force=force,
         limits=limits,
         author=author,

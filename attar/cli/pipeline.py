@@ -164,6 +164,7 @@ def export_files(recipe: Recipe, photos: Photos, folder: RunFolder, student: Bun
             photos=photos,
             max_drop=recipe.max_drop,
             precision=recipe.precision,
+            hierarchy=recipe.hierarchy,
             author=recipe.author,
             license=recipe.license,
         )

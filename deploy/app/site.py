@@ -265,6 +265,7 @@ def _about(
         "notReady": list(manifest.readiness.reasons),
         "common": manifest.data.get("common"),
         "quality": manifest.data.get("quality"),
+        "levels": manifest.data.get("hierarchy", []),
         "files": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
     }
 

@@ -88,11 +88,12 @@ def test_a_file_is_sure_by_its_own_threshold(
     exports = Path(shutil.copytree(small.exports, tmp_path / "exports"))
     file = exports / "onnx-fp32.onnx"
 
-    def promise(sure: dict[str, Any], held: float) -> Prediction:
+    def promise(sure: dict[str, Any], held: float, group: float = 2.0) -> Prediction:
         manifest = read_manifest(exports)
         decision = {"images": 100, "sure": {"precision": 0.95, **sure}, "set": {"coverage": 0.9, "threshold": held}}
-        files = tuple(replace(each, decision=decision) for each in manifest.files)
-        write_manifest(replace(manifest, files=files), exports)
+        files = tuple(replace(each, decision=decision | {"groups": [{"threshold": group}]}) for each in manifest.files)
+        levels = [{"names": ["all"], "of": [0] * len(small.student.labels)}]
+        write_manifest(replace(manifest, files=files, data={**manifest.data, "hierarchy": levels}), exports)
         return predict(file, [album / "a.jpg"])[0]
 
     plain = predict(small.student.path, [album / "a.jpg"])[0]
@@ -100,8 +101,11 @@ def test_a_file_is_sure_by_its_own_threshold(
     assert plain.sure and plain.among == () and "set" not in plain.to_json()
     unsure = promise({"threshold": most + 0.01}, next_most - 0.001)
     assert not unsure.sure and unsure.among[:2] == (first, second) and unsure.to_json()["label"] is None
+    assert unsure.group is None and "group" not in unsure.to_json()
+    grouped = promise({"threshold": most + 0.01}, next_most - 0.001, group=0.99)
+    assert grouped.to_json()["group"] == {"name": "all", "probability": pytest.approx(1)}
     sure = promise({"threshold": most - 0.01}, next_most + 0.001)
-    assert sure.sure and sure.among == (first,) and sure.to_json()["set"] == [first]
+    assert sure.group is None and sure.sure and sure.among == (first,) and sure.to_json()["set"] == [first]
     assert predict(file, [album / "a.jpg"], threshold=1.0)[0].sure is False
     Image.new("RGB", (300, 300)).save(tmp_path / "lens.png")
     assert predict(file, [tmp_path / "lens.png"])[0].to_json()["beyond"] == ["dark", "blurred"]

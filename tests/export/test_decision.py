@@ -158,6 +158,29 @@ def test_broken_promises_are_found_out_and_kept_ones_are_not() -> None:
         prove(decision, flat, labels, None)
 
 
+def test_groups_are_sure_more_often_than_labels() -> None:
+    """Pairs of labels that are confused with each other only."""
+    rng = np.random.default_rng(0)
+    groups = np.array([[0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 0, 0, 1, 1, 1, 1]])
+
+    def draw(images: int) -> tuple[np.ndarray, np.ndarray]:
+        pair, first = rng.integers(0, 4, images), rng.beta(1, 1, images)
+        probabilities = np.zeros((images, CLASSES))
+        probabilities[np.arange(images), 2 * pair] = 0.99 * first
+        probabilities[np.arange(images), 2 * pair + 1] = 0.99 * (1 - first)
+        probabilities += 0.01 / CLASSES
+        return probabilities, (probabilities.cumsum(1) > rng.random((images, 1))).argmax(1)
+
+    probabilities, labels = draw(1000)
+    decision = decide(probabilities, labels, groups=groups)
+    assert decision["sure"]["share"] < 0.2 and [each["share"] for each in decision["groups"]] == [1, 1]
+    fresh = draw(2000)
+    prove(decision, *fresh, None, groups)
+    swapped = np.roll(fresh[0], 2, axis=1)
+    with pytest.raises(GateError, match=r"sure answers are right, not 95%; .* of 2000 sure answers"):
+        prove(decision, swapped, fresh[1], None, groups)
+
+
 @pytest.mark.parametrize("precision", [1.0, 0.3, 95])
 def test_no_precision(precision: float) -> None:
     with pytest.raises(InputError, match=r"such as 0\.95"):

@@ -113,8 +113,9 @@ function show(probabilities, square, side) {
 // What speaks against an answer: a photo unlike those that the model learned from, or too little confidence.
 function doubt(probabilities, quality) {
   const words = beyond(quality, site.quality).map((name) => t(name));
-  const { sure, among } = decide(probabilities, model.model.decision, site.common);
-  if (sure === false) {
+  const { sure, among, group } = decide(probabilities, model.model.decision, site.common, site.levels);
+  if (group) words.push(t("group", { label: group.name, percent: percent(group.share) }));
+  else if (sure === false) {
     const few = among.length > 1 && among.length <= FEW;
     words.push(few ? t("oneOf", { labels: among.map((index) => labels[index]).join(", ") }) : t("unsure"));
   }

@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from attar.benchmarks.predict import predict
+from attar.benchmarks.predict import Model, predict
 from attar.deploy.app.site import INDEX, SITE, WORKER
 from attar.export.decision import members
 from attar.files import sha256
+from attar.hierarchy import Level
+from attar.preprocessing import Preprocessing
 from attar.quality import quality_of
 from helpers.browser import accessible, faults, phone, visit, when
 from helpers.phone_app import READY, ask, isolated, waited
@@ -117,16 +119,31 @@ def test_an_answer_that_is_not_sure_says_so(
 def test_the_page_decides_as_python_does(browser: Browser, written: Path, serving: Serving) -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.full(12, 0.3), 300)
-    decision = {"sure": {"threshold": 0.5}, "set": {"threshold": 0.2}}
+    of = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 4]
+    levels = [Level(tuple("abcde"), tuple(of)), Level(("z",), (0,) * 12)]
+    decision = {
+        "sure": {"threshold": 0.5},
+        "groups": [{"threshold": 0.6}, {"threshold": None}],
+        "set": {"threshold": 0.2},
+    }
     page, _ = enter(browser, serving(written))
     for common in (None, rng.dirichlet(np.ones(12))):
         found = page.evaluate(
-            """async ([rows, decision, common]) => {
+            """async ([rows, decision, common, levels]) => {
               const { decide } = await import(new URL("decide.js", location));
-              return rows.map((row) => decide(row, decision, common));
+              return rows.map((row) => decide(row, decision, common, levels));
             }""",
-            [probabilities.tolist(), decision, None if common is None else common.tolist()],
+            [
+                probabilities.tolist(),
+                decision,
+                None if common is None else common.tolist(),
+                [level.to_json() for level in levels],
+            ],
         )
+        model = Model("", (), Preprocessing(1), lambda pixels: pixels, decision, levels=tuple(levels))
+        groups = [None if row.max() >= 0.5 else model.group(row) for row in probabilities]
+        assert [each["group"] and tuple(each["group"].values()) for each in found] == groups
+        assert 0 < sum(each is not None for each in groups) < 300
         inside = members(probabilities, common, 0.2)
         assert [each["sure"] for each in found] == (probabilities.max(1) >= 0.5).tolist()
         assert [sorted(each["among"]) for each in found] == [np.flatnonzero(row).tolist() for row in inside]
