@@ -148,8 +148,8 @@ def _decisions(files: Iterable[FileEntry]) -> list[str]:
         table(rows),
         f"Of the answers with at least that probability, {100 * promised['sure']['precision']:g}% are right. The last "
         f"column is the mean size of the set of labels that holds the right one for "
-        f"{100 * promised['set']['coverage']:g}% of photos (`decision` in `manifest.json`). Both hold for photos of the "
-        "kind that it was measured on.",
+        f"{100 * promised['set']['coverage']:g}% of photos (`decision` in `manifest.json`). Both hold for photos like "
+        "those that it was measured on.",
     ]
 
 
