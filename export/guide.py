@@ -24,7 +24,7 @@ from attar.data.images import read_rgb
 from attar.data.photos import Photo, Photos
 from attar.export import card, snippets
 from attar.export.capture_output import captured
-from attar.export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, Manifest
+from attar.export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, FileEntry, Manifest
 from attar.export.runners import open_runner
 from attar.export.verify import Reference, changed_files, student_reference
 from attar.files import read_json, remove, replacing, sha256, write_json, write_text
@@ -82,7 +82,8 @@ def is_current(manifest: Manifest, output: Path) -> bool:
     if not manifest.guide or changed_files(output, manifest.guide):
         return False
     made_for = read_json(output / GOLDEN / "golden.json")["files"]
-    return {file: about["sha256"] for file, about in made_for.items()} == {e.file: e.sha256 for e in manifest.files}
+    known = {file: (about["sha256"], about.get("decision")) for file, about in made_for.items()}
+    return known == {each.file: (each.sha256, each.decision) for each in manifest.files}
 
 
 def write_golden(manifest: Manifest, output: Path, reference: Reference, whole: Sequence[Photo], folder: Path) -> None:
@@ -90,8 +91,9 @@ def write_golden(manifest: Manifest, output: Path, reference: Reference, whole: 
 
     golden.json: `labels`; `images`: `{"file", "label"}`, to be fed as they are, without resizing; `photos`: `{"file",
     "pixels", "label"}`, whole photos, and what an app should make of each by decoding and resizing; `student`: its
-    probabilities, one row an image; `files`: for each `{"sha256", "evaluator", "probabilities", "photos"}`, one row an
-    image and one a photo. No photo keeps its metadata.
+    probabilities, one row an image; `files`: for each `{"sha256", "evaluator", "probabilities", "photos", "decision",
+    "sure"}`, one row an image and one a photo, what the manifest says of its answers, and whether the one to each
+    image is sure (null: that is not known). No photo keeps its metadata.
     """
     images = []
     for number, (pixels, label) in enumerate(zip(reference.pixels, reference.labels)):
@@ -116,6 +118,8 @@ def write_golden(manifest: Manifest, output: Path, reference: Reference, whole: 
             "evaluator": runner.evaluator,
             "probabilities": _rows(answers[: len(images)]),
             "photos": _rows(answers[len(images) :]),
+            "decision": entry.decision,
+            "sure": _sure(entry, answers[: len(images)]),
         }
     golden: dict[str, Any] = {
         "labels": list(reference.bundle.labels),
@@ -125,6 +129,11 @@ def write_golden(manifest: Manifest, output: Path, reference: Reference, whole: 
         "files": files,
     }
     write_json(folder / "golden.json", golden)
+
+
+def _sure(entry: FileEntry, probabilities: np.ndarray) -> list[bool] | None:
+    threshold = (entry.decision or {"sure": {}})["sure"].get("threshold")
+    return None if threshold is None else (probabilities.max(1) >= threshold).tolist()
 
 
 def _rows(probabilities: np.ndarray) -> list[list[float]]:

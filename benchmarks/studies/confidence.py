@@ -1,4 +1,4 @@
-"""Whether what files say of their confidence holds on other photos than it was fitted on: a table of docs/confidence.md.
+"""Whether what files say of their confidence holds on other photos: the table in docs/confidence.md.
 
     python -m attar.benchmarks.studies.confidence runs/a/exports runs/b/exports [--splits 20]
 

@@ -79,7 +79,20 @@ def _filled(text: str, entry: FileEntry, manifest: Manifest) -> str:
         "FILTER": how.interpolation.upper(),
         **square.words(how),
         "CLASSES": len(manifest.bundle["labels"]),
+        **_sure(entry),
     }
     for word, value in words.items():
         text = text.replace(f"<<{word}>>", str(value))
     return text
+
+
+def _sure(entry: FileEntry) -> dict[str, str]:
+    """From which probability on an answer is sure, in each language, and what that means."""
+    sure = (entry.decision or {"sure": {"threshold": None, "reason": "attar 0.1 wrote the file"}})["sure"]
+    threshold = sure["threshold"]
+    if threshold is None:
+        nothing = {"SURE_PY": "None", "SURE_JS": "null", "SURE_KT": "null", "SURE_SWIFT": "nil"}
+        return {**nothing, "SURE_SAYS": f"When an answer is sure is not known: {sure['reason']}."}
+    words = dict.fromkeys(("SURE_PY", "SURE_JS", "SURE_SWIFT"), f"{threshold:.6g}")
+    says = f"Answers of at least this probability are right {100 * sure['precision']:g}% of the time."
+    return {**words, "SURE_KT": f"{threshold:.6g}f", "SURE_SAYS": says}

@@ -263,6 +263,24 @@ def test_the_runtime_of_phones_gets_the_file_it_reads(exported):
     assert all("ort-fp32.ort" in text for text in made.values())
 
 
+def test_what_is_sure_stands_in_snippets_and_golden_vectors(exported, bundle, photos, tmp_path):
+    manifest = read_manifest(exported)
+    assert all("12 photos cannot show 95% precision" in text for text in snippets.fill(manifest).values())
+    assert all(
+        about["sure"] is None for about in json.loads((exported / "golden/golden.json").read_text())["files"].values()
+    )
+    sure = {"precision": 0.9, "threshold": 0.8125, "share": 0.5}
+    files = tuple(replace(entry, decision={**entry.decision, "sure": sure}) for entry in manifest.files)
+    folder = shutil.copytree(exported, tmp_path / "exports")
+    write_guide(replace(manifest, files=files), folder, bundle, photos)  # the files are as before
+    text = (folder / "snippets/OnnxClassifier.kt").read_text()
+    assert "val sureFrom: Float? = 0.8125f" in text and "at least this probability are right 90% of the time" in text
+    assert "SURE = 0.8125" in (folder / "snippets/classify_litert.py").read_text()
+    for about in json.loads((folder / "golden/golden.json").read_text())["files"].values():
+        assert about["sure"] == [max(row) >= 0.8125 for row in about["probabilities"]]
+    assert "| 0.812 | 50.0% |" in (folder / "MODEL_CARD.md").read_text()
+
+
 def test_a_snippet_that_was_imported_is_unchanged(exported, bundle, photos, tmp_path):
     folder = shutil.copytree(exported, tmp_path / "exports")
     py_compile.compile(str(folder / "snippets/classify_litert.py"))
