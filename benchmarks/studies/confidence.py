@@ -153,3 +153,7 @@ def cells(halves: Sequence[Half]) -> list[str]:
 def _kept(counted: tuple[int, int], share: float) -> bool:
     """Whether a promise is not broken beyond chance: the exact 95% interval of what was counted reaches it."""
     return bool(binomtest(*counted, share).proportion_ci(0.95, "exact").high >= share)
+
+
+if __name__ == "__main__":
+    main()

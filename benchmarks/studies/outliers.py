@@ -1,0 +1,188 @@
+"""Which score of familiarity tells a student's own photos from others: the table in docs/confidence.md.
+
+    python -m attar.benchmarks.studies.outliers runs/a/student runs/b/student [--json results.json]
+
+A student's validation photos against photos of other things: the other source of real photos (digits, solar cells),
+pieces of scikit-learn's two photos, and pictures that any model should find strange, after the unit tests of NINCO
+(Bitterwolf et al., arXiv 2306.00826, section 3.3). Scores are fitted on training photos. Larger AUROC is better, and a
+smaller FPR95: the share of strange photos that pass where 95% of the student's own do. Intervals are bootstraps over
+both kinds of photos. The student runs in PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFilter
+from sklearn.datasets import load_sample_images
+from sklearn.metrics import roc_auc_score
+
+from attar import students
+from attar.bundle import read_bundle
+from attar.data.builtin import write_source
+from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar.export.card import table
+from attar.files import scratch, write_json
+from attar.inference import to_tensor
+from attar.preprocessing import Preprocessing
+from attar.provenance import data_of
+from attar.sampling import spread
+from attar.students import Student
+from attar.students.familiarity import SCORES, Known
+
+TRAINING = 2000
+"""Training photos that scores are fitted on, at most."""
+STRANGE = 500
+"""Photos of another source, at most."""
+EACH = 32
+"""Of each kind of picture."""
+PIECES = 64
+"""Of each of scikit-learn's photos."""
+RESAMPLES = 200
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("students", type=Path, nargs="+", help="students' bundles")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args()
+    figures = {str(path): measured(path) for path in options.students}
+    names = list(dict.fromkeys(name for sets in figures.values() for name in sets))
+    for path, sets in figures.items():
+        print(f"\n{path}\n")
+        rows = [["score", *(name for name in names if name in sets)]]
+        for score in SCORES:
+            rows.append([score, *(_cell(sets[name][score]) for name in names if name in sets)])
+        print(table(rows))
+    print(f"\nAUROC [95% interval] / FPR95, %. {platform.machine()}, Python {platform.python_version()}.")
+    if options.json:
+        write_json(options.json, figures)
+
+
+def measured(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Set of strange photos -> score -> `auroc`, `low`, `high`, `fpr95`."""
+    bundle = read_bundle(path, "student")
+    photos, how, student = read_photos(data_of(bundle.provenance)), bundle.preprocessing, students.load(bundle)
+    chosen = spread(photos.train, TRAINING)
+    logits, pooled = features(student, load_pixels(chosen, how))
+    weight, bias = classifier_of(student)
+    known = Known(logits, pooled, torch.from_numpy(labels_of(chosen)), weight, bias)
+    scores = {name: kind.fitted(known) for name, kind in SCORES.items()}
+    own = features(student, load_pixels(photos.val, how))
+    found = {}
+    for name, pixels in strange(photos, how):
+        other = features(student, pixels)
+        found[name] = {each: separation(score(*own).numpy(), score(*other).numpy()) for each, score in scores.items()}
+    return found
+
+
+@torch.no_grad()
+def features(student: Student, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and pooled features of uint8 images (N, S, S, 3)."""
+    parts = [student.outputs(to_tensor(pixels[start : start + 64])) for start in range(0, len(pixels), 64)]
+    return torch.cat([part["logits"] for part in parts]), torch.cat([part["pooled"] for part in parts])
+
+
+def classifier_of(student: Student) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of a student's last linear layer."""
+    layer = student.network.get_classifier()  # type: ignore[operator]
+    return layer.weight.detach(), layer.bias.detach()
+
+
+def separation(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """How well a score tells own photos from others."""
+    rng = np.random.default_rng(0)
+
+    def auroc(one: np.ndarray, two: np.ndarray) -> float:
+        return float(roc_auc_score(np.r_[np.ones(len(one)), np.zeros(len(two))], np.r_[one, two]))
+
+    draws = [auroc(rng.choice(own, len(own)), rng.choice(other, len(other))) for _ in range(RESAMPLES)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    passed = float((other >= np.quantile(own, 0.05)).mean())
+    return {"auroc": auroc(own, other), "low": float(low), "high": float(high), "fpr95": passed}
+
+
+def _cell(figures: dict[str, float]) -> str:
+    auroc, low, high = (100 * figures[name] for name in ("auroc", "low", "high"))
+    return f"{auroc:.1f} [{low:.1f}, {high:.1f}] / {100 * figures['fpr95']:.0f}"
+
+
+# --- strange photos --------------------------------------------------------------------------------
+
+
+def strange(photos: Photos, how: Preprocessing) -> Iterator[tuple[str, np.ndarray]]:
+    """(Name, uint8 images (N, size, size, 3)) of each set, for a student of these photos."""
+    own = {"digits": 10, "elpv": 2}
+    with scratch(Path.cwd()) as folder:
+        for source, classes in own.items():
+            if len(photos.labels) != classes:
+                other = read_photos(DataSpec(str(write_source(source, folder))))
+                yield source, load_pixels(spread(other.val, STRANGE), how)
+    yield "photos", np.stack([how(piece) for piece in _pieces()])
+    for name, draw in PICTURES.items():
+        yield name, np.stack([how(draw(np.random.default_rng(number))) for number in range(EACH)])
+
+
+def _pieces() -> Iterator[Image.Image]:
+    """Squares of a Chinese temple and of a flower."""
+    rng = np.random.default_rng(0)
+    for photo in load_sample_images().images:
+        for _ in range(PIECES):
+            side = int(rng.integers(120, 400))
+            top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+            yield Image.fromarray(photo[top : top + side, left : left + side])
+
+
+def _even(rng: np.random.Generator) -> Image.Image:
+    return Image.new("RGB", (256, 256), tuple(int(each) for each in rng.integers(0, 256, 3)))
+
+
+def _noise(rng: np.random.Generator) -> Image.Image:
+    return Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8))
+
+
+def _stripes(rng: np.random.Generator) -> Image.Image:
+    period, (one, two) = int(rng.integers(4, 40)), rng.integers(0, 256, (2, 3))
+    rows = (np.arange(256) // period % 2)[:, None, None]
+    pixels = np.broadcast_to(np.where(rows, one, two), (256, 256, 3)).astype(np.uint8)
+    return Image.fromarray(pixels if rng.integers(2) else pixels.swapaxes(0, 1))
+
+
+def _blur(rng: np.random.Generator) -> Image.Image:
+    return _noise(rng).filter(ImageFilter.GaussianBlur(float(rng.uniform(8, 24))))
+
+
+def _lens(rng: np.random.Generator) -> Image.Image:
+    """A finger before the lens: dark, a little red, with a sensor's noise."""
+    pixels = np.array([40, 12, 8]) + rng.normal(0, 4, (256, 256, 3)) + np.linspace(0, 30, 256)[:, None, None]
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def _screenshot(rng: np.random.Generator) -> Image.Image:
+    image = Image.new("RGB", (400, 800), "white")
+    pen = ImageDraw.Draw(image)
+    for top in range(20, 780, 24):
+        pen.text((16, top), "".join(rng.choice(list("abcdefghij klmno"), 48)), fill="black")
+    pen.rectangle((0, 0, 400, int(rng.integers(30, 90))), fill=tuple(int(each) for each in rng.integers(0, 256, 3)))
+    return image
+
+
+PICTURES: dict[str, Callable[[np.random.Generator], Image.Image]] = {
+    "one colour": _even,
+    "noise": _noise,
+    "stripes": _stripes,
+    "blur": _blur,
+    "covered lens": _lens,
+    "screenshot": _screenshot,
+}
+"""Black and white are one colour."""
+
+
+if __name__ == "__main__":
+    main()
