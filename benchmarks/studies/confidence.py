@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
+from attar.bundle import read_bundle
 from attar.data.photos import labels_of, load_pixels, read_photos
 from attar.export.capture_output import captured
 from attar.export.card import table
@@ -27,6 +28,7 @@ from attar.export.manifest import read_manifest
 from attar.export.runners import open_runner
 from attar.metrics import error_of_confidence
 from attar.provenance import data_of
+from attar.runfolder import beside
 from attar.temperature import TEMPERATURES, at_temperatures, fit, log_sums
 
 SPLITS = 20
@@ -74,13 +76,12 @@ def main() -> None:
 
 def answers_of(exports: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """(target, probabilities on all validation photos, labels) of each file; photos are the student's own."""
-    from attar.cli.inputs import student_of
-
-    student = student_of(exports, None)
+    manifest = read_manifest(exports)
+    student = read_bundle(beside(exports, "student") or exports / manifest.bundle["path"], "student")
     photos = read_photos(data_of(student.provenance))
     pixels, labels = load_pixels(photos.val, student.preprocessing), labels_of(photos.val)
     found = []
-    for entry in read_manifest(exports).files:
+    for entry in manifest.files:
         with captured():
             found.append((entry.target, open_runner(exports / entry.file).predict(pixels), labels))
     return found
