@@ -124,7 +124,8 @@ function name() {
   at("naming").showModal();
 }
 
-at("naming").addEventListener("close", () => {
+// "submit" comes before the dialog closes, and "close" some time after: a key that is pressed between has a name already.
+for (const event of ["submit", "close"]) at("naming").addEventListener(event, () => {
   named = at("name").value.trim() || named;
   try { localStorage.setItem("attar-reviewer", named); } catch { /* see above */ }
   at("who").textContent = named ? `You are ${named}` : "Say who you are";

@@ -127,6 +127,20 @@ def test_everything_goes_by_keyboard_and_can_be_taken_back(browser: Browser, ser
     assert not complaints
 
 
+def test_a_key_right_after_the_name_counts(browser: Browser, served: Served) -> None:
+    """Before the dialog has told that it is closed."""
+    page = visit(browser, served.url)
+    page.get_by_role("dialog").get_by_label("Name").fill("Ben")
+    page.evaluate(
+        """() => {
+          document.querySelector("#naming form").requestSubmit();
+          document.dispatchEvent(new KeyboardEvent("keydown", { key: "a" }));
+        }"""
+    )
+    heard(page, "Accepted")
+    assert served.decisions() == [("Ben", Action.ACCEPT, "")]
+
+
 def test_when_all_are_decided_the_page_says_so(browser: Browser, served: Served) -> None:
     page, complaints = enter(browser, served)
     for _ in SAID:
