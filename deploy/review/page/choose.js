@@ -33,7 +33,7 @@ export function chooser(then) {
     dialog.showModal(); // before anything is waited for: what is typed from now on is a label, no shortcut
     query.focus();
     find ??= await labels();
-    list.offer();
+    if (dialog.open) list.offer();
   };
 }
 

@@ -4,6 +4,7 @@
 // called with what was. Returns { offer() }, which shows the list anew.
 export function combobox(query, list, offers, take) {
   let marked = 0;
+  let waiting = ""; // what was typed when Enter came before there was anything to choose
 
   function mark(index) {
     const items = list.querySelectorAll("li");
@@ -28,6 +29,14 @@ export function combobox(query, list, offers, take) {
       return item;
     }));
     mark(0);
+    if (waiting && waiting === query.value) list.querySelector("li")?.click();
+    waiting = "";
+  }
+
+  function choose() {
+    const item = list.querySelectorAll("li")[marked];
+    if (item) item.click();
+    else waiting = query.value;
   }
 
   query.addEventListener("input", offer);
@@ -35,7 +44,7 @@ export function combobox(query, list, offers, take) {
     if (event.isComposing) return; // these keys choose characters, in languages that are written so
     if (event.key === "ArrowDown") mark(marked + 1);
     else if (event.key === "ArrowUp") mark(marked - 1);
-    else if (event.key === "Enter") list.querySelectorAll("li")[marked]?.click();
+    else if (event.key === "Enter") choose();
     else return;
     event.preventDefault();
   });

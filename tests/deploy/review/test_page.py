@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -139,6 +139,19 @@ def test_a_key_right_after_the_name_counts(browser: Browser, served: Served) -> 
     )
     heard(page, "Accepted")
     assert served.decisions() == [("Ben", Action.ACCEPT, "")]
+
+
+def test_enter_before_the_labels_came_counts(browser: Browser, served: Served) -> None:
+    page, _ = enter(browser, served)
+    held: list[Route] = []
+    page.route("**/labels", lambda route: held.append(route))
+    page.keyboard.press("r")
+    page.keyboard.type("oa")
+    page.keyboard.press("Enter")
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    heard(page, "Relabelled as oak")
 
 
 def test_when_all_are_decided_the_page_says_so(browser: Browser, served: Served) -> None:
