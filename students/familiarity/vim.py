@@ -12,7 +12,13 @@ from attar.students.familiarity.score import Known, Score, mean_square
 
 
 class Vim(Score):
-    """Args: what is subtracted of features, (D,); directions of the rest, (D, R); what their length counts for."""
+    """Energy, minus the length of the features in the rest.
+
+    Args:
+        origin: what is subtracted of features, (D,).
+        rest: directions of the rest, (D, R).
+        scale: what the length in the rest is multiplied by.
+    """
 
     origin: torch.Tensor
     rest: torch.Tensor
