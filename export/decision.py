@@ -5,8 +5,8 @@ largest share of the photos whose share of right answers is that, by the lower e
 Pearson, Biometrika 26, 1934; the problem is selective prediction, arXiv 2305.15508). And the **set** of labels that
 holds the right one as often as was asked for, by split conformal prediction: a label is in it if its probability,
 divided by how common the label is, reaches a threshold (arXiv 2507.06867, section 3, where common labels would crowd
-out rare ones otherwise). The most probable label is always in it. With a hierarchy of labels, each level of groups has a
-threshold like that of sure answers.
+out rare ones otherwise). The most probable label is always in it. With a hierarchy of labels, each level of groups
+has a threshold like that of sure answers.
 """
 
 from __future__ import annotations
