@@ -53,14 +53,14 @@ class Known(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 @pytest.mark.parametrize("images", [30, 200, 1000])
 def test_sets_are_mapies_and_never_empty(images: int) -> None:
-    probabilities, labels = world(images, 0)
+    probabilities, labels = world(images, 0, sure=30)
     threshold = decide(probabilities, labels)["set"]["threshold"]
-    fresh, _ = world(500, 1)
+    fresh, _ = world(500, 1, sure=30)
     theirs = SplitConformalClassifier(Known().fit(probabilities, labels), confidence_level=COVERAGE, prefit=True)
     _, sets = theirs.conformalize(probabilities, labels).predict_set(fresh)
     ours = members(fresh, None, threshold)
     full = sets[..., 0].any(1)
-    assert full.mean() > 0.9 and np.array_equal(ours[full], sets[full, :, 0])
+    assert ((~full).any() or images < 100) and full.mean() > 0.8 and np.array_equal(ours[full], sets[full, :, 0])
     assert np.array_equal(ours[~full], np.eye(CLASSES, dtype=bool)[fresh[~full].argmax(1)])
 
 
