@@ -354,9 +354,7 @@ def test_it_goes_by_keyboard_and_a_screen_reader_meets_names(
     met = accessible(page)
     assert ("button", "Use the camera") in met and ("button", "Choose a photo") in met
     assert ("combobox", "Language") in met and ("heading", "Shapes") in met
-    with (
-        page.expect_file_chooser() as chosen
-    ):  # asked for before the first key: it takes effect some time after the call
+    with page.expect_file_chooser() as chosen:  # before the first key: it takes its time
         for _ in range(3):
             page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == "choose"
