@@ -72,6 +72,13 @@ def error_of_confidence(confidence: np.ndarray, right: np.ndarray, bins: int = 1
     return float(sum(gaps)) / len(right)
 
 
+def auroc(own: np.ndarray, other: np.ndarray) -> float:
+    """Share of pairs in which the own one, of (N,), has the larger value than the other, of (M,); equals count half."""
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(own, other).statistic / (len(own) * len(other)))
+
+
 def kl_divergence(expected: np.ndarray, outputs: np.ndarray, least: float = 0.0) -> float:
     """Mean Kullback-Leibler divergence of `outputs` from those `expected`, probabilities (N, classes), in nats.
 

@@ -24,6 +24,7 @@ from attar.export.decision import members
 from attar.export.formats import format_of
 from attar.export.manifest import NAME, read_manifest
 from attar.export.runners import open_runner
+from attar.export.runners.answers import split
 from attar.files import inside, sha256
 from attar.hierarchy import Level, summed
 from attar.preprocessing import Preprocessing
@@ -42,7 +43,8 @@ class Model:
         name: for a person.
         labels: in the order of its answers.
         preprocessing: how a photo becomes its input.
-        answer: uint8 images (N, S, S, 3) -> float32 probabilities (N, classes).
+        answer: uint8 images (N, S, S, 3) -> float32 probabilities (N, classes), and a column of
+            familiarity if it has one.
         decision: what the manifest says of an exported file's answers (`attar.export.decision`), if it is known.
         common: how common each class is, as that needs it.
         quality: the range of its training photos (`attar.quality.range_of`), if it is known.
@@ -62,6 +64,11 @@ class Model:
     def threshold(self) -> float:
         """The confidence from which on an answer is sure: the file's own, 0 where none is known."""
         return float((self.decision or {"sure": {}})["sure"].get("threshold") or 0.0)
+
+    def strange(self, familiarity: float | None) -> bool:
+        """Whether a photo is as unfamiliar as few of its own are; never where that is not known."""
+        threshold = (self.decision or {}).get("familiar", {}).get("threshold")
+        return familiarity is not None and threshold is not None and familiarity < threshold
 
     def group(self, row: np.ndarray) -> tuple[str, float] | None:
         """The nearest group that a row of probabilities is sure of, and its probability; None: of none."""
@@ -90,6 +97,8 @@ class Prediction:
         sure: whether the first is at least as probable as was asked for, or as the file's own threshold.
         among: labels of which one is right as often as the file's decision promises; empty where it has none.
         group: where the first is not sure, the nearest group of labels that is, and its probability.
+        familiarity: how much it is like the photos that the model knows, in [0, 1]; None where it does not say.
+        strange: whether it is less familiar than the file's threshold: not one of its classes. Then it is not sure.
         beyond: in what the photo is beyond the range of the training photos, such as `dark`, if that is known.
         problem: why the photo was not read; empty if it was.
     """
@@ -99,6 +108,8 @@ class Prediction:
     sure: bool = True
     among: tuple[str, ...] = ()
     group: tuple[str, float] | None = None
+    familiarity: float | None = None
+    strange: bool = False
     beyond: tuple[str, ...] = ()
     problem: str = ""
 
@@ -109,7 +120,8 @@ class Prediction:
         top = [{"label": label, "probability": share} for label, share in self.top]
         among = {"set": list(self.among)} if self.among else {}
         group = {"group": dict(zip(("name", "probability"), self.group))} if self.group else {}
-        more = {**among, **group, **({"beyond": list(self.beyond)} if self.beyond else {})}
+        known = {} if self.familiarity is None else {"familiarity": self.familiarity, "strange": self.strange}
+        more = {**among, **group, **known, **({"beyond": list(self.beyond)} if self.beyond else {})}
         label = self.top[0][0] if self.sure else None
         return {"photo": self.photo, "label": label, "sure": self.sure, **more, "top": top}
 
@@ -198,7 +210,7 @@ def _file(path: Path) -> Model:
     if not runner.preprocessing or not runner.labels:
         raise InputError(f"{path}: says nothing of its labels or preprocessing. Export it with attar.")
     how = Preprocessing.from_json(runner.preprocessing)
-    return Model(path.name, runner.labels, how, runner.predict, **known)
+    return Model(path.name, runner.labels, how, getattr(runner, "answers", runner.predict), **known)
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -234,17 +246,21 @@ def _answers(model: Model, photos: Sequence[Photo], top: int, threshold: float) 
         read = list(in_threads(lambda photo: _read(photo, model.preprocessing), some))
         images = [each[0] for each in read if not isinstance(each, str)]
         answered = model.answer(np.stack(images)) if images else np.zeros((0, len(model.labels)))
-        rows = iter(zip(answered, model.among(answered)))
+        answered, familiarity = split(answered, len(model.labels))
+        known = [None] * len(answered) if familiarity is None else familiarity.tolist()
+        rows = iter(zip(answered, model.among(answered), known))
         for photo, each in zip(some, read):
             if isinstance(each, str):
                 yield Prediction(str(photo.shown), problem=each)
                 continue
-            shares, among = next(rows)
+            shares, among, familiar = next(rows)
             best = np.argsort(-shares, kind="stable")[:top]
             answers = tuple((model.labels[i], float(shares[i])) for i in best)
-            sure = answers[0][1] >= threshold
+            strange = model.strange(familiar)
+            sure = answers[0][1] >= threshold and not strange
+            group = None if sure or strange else model.group(shares)
             poor = beyond(quality_of(*each), model.quality) if model.quality else ()
-            yield Prediction(str(photo.shown), answers, sure, among, None if sure else model.group(shares), poor)
+            yield Prediction(str(photo.shown), answers, sure, among, group, familiar, strange, poor)
 
 
 def _read(photo: Photo, preprocessing: Preprocessing) -> tuple[np.ndarray, int] | str:

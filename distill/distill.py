@@ -18,6 +18,7 @@ from attar.inference import torch_device
 from attar.preprocessing import Preprocessing
 from attar.provenance import agree_on, provenance
 from attar.recipe import DistillSpec
+from attar.students.fit_familiarity import check_score, fit_familiarity
 from attar.students.heads import check_head
 from attar.train import distributed
 from attar.train.checkpoints import discard
@@ -66,6 +67,8 @@ def distill_student(
         start=start and start.fingerprint,
     )
     check_head(spec.head)
+    if spec.familiarity:
+        check_score(spec.familiarity)
     spec = scheduled(spec, steps_of(spec, photos, teacher))
     task = Task(
         photos,
@@ -129,6 +132,8 @@ def save(fitted: Fitted, task: Task, output: Path, *, about: Mapping[str, Any], 
         metrics["ece"] = metrics["calibration"]["after"]
     else:
         del metrics["calibration"]
+    if task.spec.familiarity:
+        student.familiarity = fit_familiarity(student, task.spec.familiarity, photos, task.preprocessing)
     return students.save(
         student.cpu(),
         output,

@@ -6,7 +6,7 @@ The headings follow Mitchell et al., Model Cards for Model Reporting (arXiv 1810
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attar import __version__
@@ -146,10 +146,32 @@ def _decisions(files: Iterable[FileEntry]) -> list[str]:
     promised = decided[0][1]
     return [
         table(rows),
+        *_familiarity(decided),
         f"Of the answers with at least that probability, {100 * promised['sure']['precision']:g}% are right. The last "
         f"column is the mean size of the set of labels that holds the right one for "
         f"{100 * promised['set']['coverage']:g}% of photos (`decision` in `manifest.json`). Both hold for photos like "
         "those that it was measured on.",
+    ]
+
+
+def _familiarity(decided: Sequence[tuple[FileEntry, Mapping[str, Any]]]) -> list[str]:
+    """What an app may say of unfamiliar photos."""
+    rows = [["file", "one of its classes from", "drawn pictures refused", "AUROC", "the student's"]]
+    for entry, decision in decided:
+        if "familiar" in decision:
+            promise, measured = decision["familiar"], entry.verification["familiarity"]
+            known = promise["threshold"] is not None
+            least = f"{promise['threshold']:.3f}" if known else f"no familiarity ({promise['reason']})"
+            figures = [_percent(measured["auroc"]), _percent(measured["student_auroc"])]
+            rows.append([f"`{entry.file}`", least, _percent(promise["strange"]) if known else "", *figures])
+    if len(rows) == 1:
+        return []
+    return [
+        table(rows),
+        "The second output, `familiarity`, says how much a photo is like those that the model learned from. A photo "
+        "with less than the threshold is probably none of its classes: 5% of validation photos have less. The drawn "
+        "pictures are noise, stripes, blur, single colours, a covered lens and screenshots; other strange photos may "
+        "look more familiar. AUROC is how often a validation photo is more familiar than such a picture.",
     ]
 
 

@@ -12,7 +12,7 @@ import json
 import math
 import platform
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 from attar.bundle import Bundle
 from attar.errors import InputError
 from attar.export.artifact_cache import shared_path
-from attar.export.classifier import Classifier
+from attar.export.classifier import FAMILIARITY, WORDS, Classifier
 from attar.export.metadata import about, in_words
 from attar.export.mil import activations
 from attar.export.plan import QuantizationPlan, Tools
@@ -118,7 +118,7 @@ class ByPlan:
     def predict(self, plan: QuantizationPlan, images: np.ndarray) -> np.ndarray:
         """What the file of a plan answers to uint8 images (N, H, W, 3), by the reference evaluator."""
         program = activations.program_of(self._quantized(plan))
-        (probabilities,) = program.evaluate_batch(_images(images), torch.get_num_threads())
+        probabilities, *_ = program.evaluate_batch(_images(images), torch.get_num_threads())
         return probabilities.squeeze(1).numpy()
 
     def _quantize(self, plan: QuantizationPlan) -> Any:
@@ -130,7 +130,7 @@ class ByPlan:
             mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
         )
         configs = {"conv": config, "linear": config}
-        in_half = dict.fromkeys(plan.keep_float)
+        in_half = dict.fromkeys([*plan.keep_float, *activations.of_familiarity(activations.program_of(self._program))])
         layers = optimize.OptimizationConfig(op_type_configs=configs, op_name_configs=in_half)
         return optimize.linear_quantize_weights(model, layers)
 
@@ -170,22 +170,53 @@ def _converted(student: Student, bundle: Bundle, precision: str) -> Any:
     ct = require("coremltools")
     size = bundle.preprocessing.size
     example = torch.zeros(1, 3, size, size)
-    classifier = Classifier(student.network).eval()
+    classifier = Classifier(student.answering()).eval()
     with torch.no_grad():
         # torch.export rather than torch.jit.trace: coremltools 9 fails on the shape arithmetic that tracing
         # leaves in EfficientNet-Lite's padding and MobileNetV4-hybrid's attention, and takes three times as long.
         exported = torch.export.export(classifier, (example,)).run_decompositions({})
-    return ct.convert(
+    probabilities, *more = exported.graph_signature.user_outputs
+    config = ct.ClassifierConfig(list(bundle.labels), predicted_probabilities_output=probabilities if more else None)
+    passes = ct.PassPipeline.DEFAULT
+    if more:
+        passes.append_pass(_forget_types())
+    model = ct.convert(
         exported,
         convert_to="mlprogram",
         inputs=[
             ct.ImageType(name=INPUT, shape=example.shape, scale=1 / STD, bias=[-MEAN / STD] * 3, color_layout="RGB")
         ],
-        classifier_config=ct.ClassifierConfig(list(bundle.labels)),
+        classifier_config=config,
         minimum_deployment_target=getattr(ct.target, _TARGETS[precision]),
         compute_precision=getattr(ct.precision, _computed_in(precision)),
+        pass_pipeline=passes,
         skip_model_load=True,
     )
+    return _renamed(model, more[0]) if more else model
+
+
+@cache
+def _forget_types() -> str:
+    """The name of a last graph pass: with more results than a classifier's own, coremltools 9 looks for their types at
+    other places than it put them, and fails. They are carried out by then, and looked at no more."""
+    registry = require("coremltools.converters.mil.mil.passes.pass_registry")
+    base: Any = require("coremltools.converters.mil.mil.passes.graph_pass").AbstractGraphPass
+
+    @registry.register_pass(namespace="attar")
+    class forget_output_types(base):
+        def apply(self, program: Any) -> None:
+            for function in program.functions.values():
+                function.output_types = None
+
+    return "attar::forget_output_types"
+
+
+def _renamed(model: Any, familiarity: str) -> Any:
+    """A program whose output of that name is called as in all files: names cannot be given beside a classifier's."""
+    ct = require("coremltools")
+    spec = model.get_spec()
+    ct.utils.rename_feature(spec, familiarity, FAMILIARITY)
+    return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 
 def _compressed(model: Any, precision: str) -> Any:
@@ -256,6 +287,9 @@ def _describe(model: Any, bundle: Bundle, precision: str) -> None:
     description = model.get_spec().description
     model.output_description[description.predictedFeatureName] = "The most probable class."
     model.output_description[description.predictedProbabilitiesName] = "Probability of every class; they sum to 1."
+    for output in description.output:
+        if output.name in WORDS:
+            model.output_description[output.name] = WORDS[output.name]
     for key, value in facts.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         model.user_defined_metadata[f"attar.{key}"] = text

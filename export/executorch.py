@@ -16,7 +16,7 @@ import torch
 
 from attar.bundle import Bundle
 from attar.export import pt2e
-from attar.export.classifier import Classifier
+from attar.export.classifier import Classifier, Outputs
 from attar.export.metadata import about
 from attar.export.plan import QuantizationPlan, Tools
 from attar.export.runners.executorch import ABOUT, ExecuTorchRunner
@@ -31,7 +31,7 @@ BY_PLAN = ("int8", "int8+fp")
 class _WithImages(Classifier):
     """uint8 images (N, H, W, 3) -> probabilities (N, classes)."""
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> Outputs:
         """Normalization, network, softmax."""
         return super().forward((images.permute(0, 3, 1, 2).float() - MEAN) * (1 / STD))
 
@@ -86,7 +86,7 @@ def _image(bundle: Bundle) -> tuple[torch.Tensor]:
 
 def _program(student: Student, bundle: Bundle) -> Any:
     """The student from a uint8 image on, in float."""
-    return torch.export.export(_WithImages(student.network).eval(), _image(bundle))
+    return torch.export.export(_WithImages(student.answering()).eval(), _image(bundle))
 
 
 def _lower(program: Any, bundle: Bundle, precision: str, destination: Path) -> None:

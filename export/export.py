@@ -26,7 +26,7 @@ from attar.export.limits import Limits
 from attar.export.manifest import FileEntry, Manifest
 from attar.export.supervisor import Supervisor
 from attar.export.targets import Target, choose_targets
-from attar.export.worker import Job, save_arrays
+from attar.export.worker import OPTIONAL, Job, save_arrays
 from attar.files import digest_of, make_folder, scratch
 from attar.hierarchy import Level, read_levels
 from attar.quality import PHOTOS, measured, range_of
@@ -189,7 +189,11 @@ def _prepare(
         probabilities=reference.probabilities,
         calibration=calibration,
         groups=np.array([level.of for level in levels], int),
-        common=np.zeros(0) if reference.common is None else reference.common,
+        **{
+            name: np.zeros(0) if (value := getattr(reference, name)) is None else value
+            for name in OPTIONAL
+            if name != "groups"
+        },
     )
 
 

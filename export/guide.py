@@ -26,6 +26,7 @@ from attar.export import card, snippets
 from attar.export.capture_output import captured
 from attar.export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, FileEntry, Manifest
 from attar.export.runners import open_runner
+from attar.export.runners.answers import split
 from attar.export.verify import Reference, changed_files, student_reference
 from attar.files import read_json, remove, replacing, sha256, write_json, write_text
 from attar.sampling import spread
@@ -93,7 +94,8 @@ def write_golden(manifest: Manifest, output: Path, reference: Reference, whole: 
     "pixels", "label"}`, whole photos, and what an app should make of each by decoding and resizing; `student`: its
     probabilities, one row an image; `files`: for each `{"sha256", "evaluator", "probabilities", "photos", "decision",
     "sure"}`, one row an image and one a photo, what the manifest says of its answers, and whether the one to each
-    image is sure (null: that is not known). No photo keeps its metadata.
+    image is sure (null: that is not known);
+    with a second output also `familiarity`, of each image and photo. No photo keeps its metadata.
     """
     images = []
     for number, (pixels, label) in enumerate(zip(reference.pixels, reference.labels)):
@@ -112,7 +114,8 @@ def write_golden(manifest: Manifest, output: Path, reference: Reference, whole: 
     for entry in manifest.files:
         with captured():
             runner = open_runner(output / entry.file)
-            answers = runner.predict(np.concatenate([reference.pixels, np.stack(squares)]))
+            answers = getattr(runner, "answers", runner.predict)(np.concatenate([reference.pixels, np.stack(squares)]))
+        answers, familiarity = split(answers, len(reference.bundle.labels))
         files[entry.file] = {
             "sha256": entry.sha256,
             "evaluator": runner.evaluator,
@@ -120,6 +123,7 @@ def write_golden(manifest: Manifest, output: Path, reference: Reference, whole: 
             "photos": _rows(answers[len(images) :]),
             "decision": entry.decision,
             "sure": _sure(entry, answers[: len(images)]),
+            **({} if familiarity is None else {"familiarity": [round(float(each), 7) for each in familiarity]}),
         }
     golden: dict[str, Any] = {
         "labels": list(reference.bundle.labels),

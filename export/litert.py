@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from attar.bundle import Bundle
 from attar.errors import InputError
 from attar.export.artifact_cache import shared
+from attar.export.classifier import FAMILIARITY, PROBABILITIES, WORDS, Classifier, Outputs
 from attar.export.metadata import about, in_words
 from attar.export.plan import TOOLS, QuantizationPlan
 from attar.export.runners.litert import LiteRTRunner
@@ -27,29 +27,26 @@ from attar.export.subprocess_runner import SubprocessRunner
 from attar.export.tflite import arm, evaluators, graph, metadata, versions
 from attar.export.tflite.layers import Layer, layers
 from attar.export.tflite.quantize import ATTENTION, Quantization, pattern_of
+from attar.export.tflite.quantize import FAMILIARITY as FAMILIAR
 from attar.export.web import gpu
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
 from attar.students.rewrites import has_hard_swish, phone_safe
 
-IMAGE, PROBABILITIES = "image", "probabilities"
-"""Names of the input and the output in a file written here."""
+IMAGE = "image"
+"""Name of the input in a file written here."""
 
 BY_PLAN = ("int8", "int8+fp")
 """Precisions that are quantized by plan: `convert` takes the plain one, `attar.export.recovery` finds another."""
 
 
-class _ChannelsLast(nn.Module):
-    """The network as phones feed it: normalized images (1, H, W, 3) -> probabilities (1, classes)."""
+class _ChannelsLast(Classifier):
+    """The classifier as phones feed it: normalized images (1, H, W, 3)."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalized NHWC images -> probabilities."""
-        return torch.softmax(self.network(images.permute(0, 3, 1, 2)), dim=1)
+    def forward(self, images: torch.Tensor) -> Outputs:
+        """Normalized NHWC images -> as its parent's."""
+        return super().forward(images.permute(0, 3, 1, 2))
 
 
 def convert(student: Student, bundle: Bundle, precision: str, calibration: np.ndarray, destination: Path) -> None:
@@ -114,10 +111,12 @@ def _packed(content: bytes, bundle: Bundle, precision: str) -> bytes:
     """A .tflite file with the contract's input, and with what it says of itself."""
     model = graph.read(content)
     graph.with_image_input(model, IMAGE)
-    graph.name_output(model, PROBABILITIES)
+    graph.name_outputs(model, [PROBABILITIES, FAMILIARITY][: len(model.subgraphs[0].outputs)])
     versions.declare(model)
     facts = about(bundle, f"litert:{precision}")
-    metadata.attach(model, metadata.build(facts, image=IMAGE, output=PROBABILITIES, words=in_words(bundle)))
+    more = WORDS if len(model.subgraphs[0].outputs) > 1 else {}
+    built = metadata.build(facts, image=IMAGE, output=PROBABILITIES, words=in_words(bundle), more=more)
+    metadata.attach(model, built)
     return metadata.with_files(graph.write(model), bundle.labels, facts)
 
 
@@ -135,7 +134,7 @@ def _float_model(student: Student, bundle: Bundle, integer: bool) -> bytes:
     def converted() -> bytes:
         litert_torch = require("litert_torch")
         size = bundle.preprocessing.size
-        network = _ChannelsLast(phone_safe(student.network, integer=integer)).eval()
+        network = _ChannelsLast(phone_safe(student.answering(), integer=integer)).eval()
         edge = litert_torch.convert(network, (torch.zeros(1, size, size, 3),))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "float.tflite"
@@ -165,6 +164,8 @@ def _weights(content: bytes, precision: str) -> bytes:
         # XNNPACK has no dynamic depthwise convolution: each one would leave the delegate for a slower kernel.
         work.add_weight_only_config(".*", names.DEPTHWISE_CONV_2D, num_bits=8)
         work.update_quantization_recipe(ATTENTION, _everything(), algorithm_key=_algorithm("NO_QUANTIZE"))
+    if precision != "fp16":
+        work.update_quantization_recipe(FAMILIAR, _everything(), algorithm_key=_algorithm("NO_QUANTIZE"))
     small = _smallest(layers(graph.read(content))) if precision != "fp16" else []
     if small:
         work.update_quantization_recipe(pattern_of(small), _everything(), algorithm_key=_algorithm("NO_QUANTIZE"))

@@ -17,7 +17,7 @@ import torch
 
 from attar.bundle import Bundle
 from attar.export.artifact_cache import shared
-from attar.export.classifier import Classifier
+from attar.export.classifier import FAMILIARITY, PROBABILITIES, WORDS, Classifier
 from attar.export.metadata import about, in_words
 from attar.export.npu import emulator
 from attar.export.plan import QuantizationPlan, Tools
@@ -28,8 +28,8 @@ from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
 
-IMAGE, PROBABILITIES = "image", "probabilities"
-"""Names of the input and the output in a file written here."""
+IMAGE = "image"
+"""Name of the input in a file written here."""
 
 OPSET = 18
 """Version of ONNX's operators in every file: the oldest that torch's exporter writes without converting its graph, so
@@ -123,6 +123,8 @@ def describe(model: Any, bundle: Bundle, target: str, more: Mapping[str, str] | 
     )
     model.graph.input[0].doc_string = in_words(bundle)
     model.graph.output[0].doc_string = "Probabilities, in the order of `labels` in the metadata; they sum to 1."
+    for output in model.graph.output[1:]:
+        output.doc_string = WORDS[output.name]
 
 
 def float_content(student: Student, bundle: Bundle) -> bytes:
@@ -133,7 +135,7 @@ def float_content(student: Student, bundle: Bundle) -> bytes:
 def _converted(student: Student, bundle: Bundle) -> bytes:
     require("onnxscript")
     size = bundle.preprocessing.size
-    network = Classifier(student.network).eval()
+    network = Classifier(student.answering()).eval()
     example = torch.zeros(2, 3, size, size)  # two images: torch.export takes a batch of one for a constant
     program = torch.onnx.export(
         network,
@@ -142,7 +144,7 @@ def _converted(student: Student, bundle: Bundle) -> bytes:
         opset_version=OPSET,
         external_data=False,
         input_names=["normalized"],
-        output_names=[PROBABILITIES],
+        output_names=[PROBABILITIES, *([FAMILIARITY] if student.familiarity else [])],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
     assert program is not None

@@ -48,7 +48,7 @@ class _Graph:
         self._constants = {each.name: each for each in model.graph.initializer}
         inferred = onnx.shape_inference.infer_shapes(model).graph
         self._tensors = {each.name: each.type.tensor_type for each in inferred.value_info}
-        [self._end] = model.graph.output
+        self._end = model.graph.output[0]
 
     def sides(self, tensor: str) -> list[int]:
         """Shape of a tensor; 0 stands for a side that is not known."""

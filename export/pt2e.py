@@ -54,7 +54,8 @@ class Quantization:
     def predict(self, plan: QuantizationPlan, images: np.ndarray) -> np.ndarray:
         """What the program of a plan answers to uint8 images (N, H, W, 3), in torch."""
         program = self.quantize(plan)
-        return np.concatenate([program(torch.from_numpy(np.array(image[None]))).numpy() for image in images])
+        answers = (program(torch.from_numpy(np.array(image[None]))) for image in images)
+        return np.concatenate([(each[0] if isinstance(each, tuple | list) else each).numpy() for each in answers])
 
 
 @torch.no_grad()
@@ -116,14 +117,33 @@ def _observers(prepared: GraphModule) -> list[Any]:
 def _layers(prepared: GraphModule) -> dict[str, list[Node]]:
     """Each layer and its operators: one with weights, and those that follow it up to the next."""
     layers: dict[str, list[Node]] = {}
+    others = {*_of_familiarity(prepared)}
     for node in prepared.graph.nodes:
-        if node.op != "call_function":
+        if node.op != "call_function" or node in others:
             continue
         if weight := _weight(node):
             layers[weight] = [node]
         elif layers:
             layers[next(reversed(layers))].append(node)
     return layers
+
+
+def _of_familiarity(prepared: GraphModule) -> list[Node]:
+    """The nodes that only results after the first need: they stay float, as integers do not hold what they compute."""
+    first, *others = prepared.graph.output_node().all_input_nodes
+    needed = _behind(first)
+    return [node for node in set().union(*map(_behind, others)) - needed if node.op == "call_function"]
+
+
+def _behind(result: Node) -> set[Node]:
+    """A node and all that it is computed from."""
+    found, rest = set(), [result]
+    while rest:
+        node = rest.pop()
+        if node not in found:
+            found.add(node)
+            rest.extend(node.all_input_nodes)
+    return found
 
 
 def _weight(node: Node) -> str | None:
@@ -148,10 +168,9 @@ def _is_observer(node: Node) -> bool:
 def _without_observers(prepared: GraphModule, layers: Sequence[str]) -> GraphModule:
     """Leave out the observers on what goes into some layers, in place."""
     by_name = _layers(prepared)
-    for layer in layers:
-        for node in by_name[layer]:
-            for source in node.all_input_nodes:
-                node.replace_input_with(source, _unobserved(source))
+    for node in [*(node for layer in layers for node in by_name[layer]), *_of_familiarity(prepared)]:
+        for source in node.all_input_nodes:
+            node.replace_input_with(source, _unobserved(source))
     for node in reversed(list(prepared.graph.nodes)):
         if _is_observer(node) and not node.users:
             prepared.graph.erase_node(node)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from attar.export import ranges
+from attar.export.classifier import FAMILIARITY
 from attar.export.plan import QuantizationPlan
 from attar.extras import require
 
@@ -65,6 +66,7 @@ class Quantization:
         """The quantized file: weights per channel, activations per tensor, pixels as they are."""
         quantization = require("onnxruntime.quantization")
         kept = [node for layer in plan.keep_float for node in self._layers[layer]]
+        kept += [node.name for node in _of_familiarity(self._model)]
         with tempfile.TemporaryDirectory() as folder:
             source, quantized = Path(folder) / "float.onnx", Path(folder) / "integer.onnx"
             source.write_bytes(self._prepared)
@@ -112,9 +114,13 @@ class Quantization:
         with tempfile.TemporaryDirectory() as folder:
             plain, prepared, fused = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "fused"))
             plain.write_bytes(content)
-            # Optimizing takes HardSwish apart: its parts are quantized, which CPUs need.
+            # Optimizing takes HardSwish apart: its parts are quantized, which CPUs need. ONNX Runtime's inference of
+            # shapes fails on the least of several values, which a familiarity takes; that of ONNX does not.
             require("onnxruntime.quantization.shape_inference").quant_pre_process(
-                str(plain), str(prepared), skip_optimization=self._device.npu
+                str(plain),
+                str(prepared),
+                skip_optimization=self._device.npu,
+                skip_symbolic_shape=FAMILIARITY.encode() in content,
             )
             model = onnx.load(prepared)
             if self._device.npu and any(node.op_type in _JOINED for node in model.graph.node):
@@ -124,6 +130,7 @@ class Quantization:
                 model = onnx.load(fused)
         for number, node in enumerate(model.graph.node):
             node.name = node.name or f"{node.op_type}_{number}"  # a plan names what stays float
+        _rename_inlined(model)
         return bytes(model.SerializeToString())
 
     @cached_property
@@ -134,8 +141,11 @@ class Quantization:
     def _layers(self) -> dict[str, list[str]]:
         """Each layer and the names of its operators: a weighted one, and those that follow it up to the next."""
         constants = {each.name for each in self._model.graph.initializer}
+        of_familiarity = {node.name for node in _of_familiarity(self._model)}
         layers: dict[str, list[str]] = {}
         for node in self._model.graph.node:
+            if node.name in of_familiarity:
+                continue
             if node.op_type in _WEIGHTED and node.input[1] in constants:
                 layers[_unique(_place(node.input[1]), layers)] = [node.name]
             elif layers:
@@ -174,6 +184,39 @@ class Quantization:
                 return next(first, None)
 
         return Reader()
+
+
+def _rename_inlined(model: Any) -> None:
+    """Give the values of operators that ONNX Runtime took apart other names than it gives the next ones: a HardSwish
+    that is joined again (`_join_hard_swish`) is taken apart once more when the file is loaded."""
+    inlined = "_inlfunc_"
+    for node in model.graph.node:
+        node.input[:] = [name.replace(inlined, "apart.") for name in node.input]
+        node.output[:] = [name.replace(inlined, "apart.") for name in node.output]
+    for info in model.graph.value_info:
+        info.name = info.name.replace(inlined, "apart.")
+
+
+def _of_familiarity(model: Any) -> list[Any]:
+    """The operators of all outputs but the first, without those that the first needs too: they stay float.
+
+    Integers do not hold small differences of large numbers.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+
+    def behind(output: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        names = [output]
+        while names:
+            node = makers.get(names.pop())
+            if node is not None and node.name not in found:
+                found[node.name] = node
+                names.extend(node.input)
+        return found
+
+    first, *others = model.graph.output
+    needed = behind(first.name)
+    return [node for other in others for name, node in behind(other.name).items() if name not in needed]
 
 
 def _join_hard_swish(model: Any) -> None:

@@ -45,8 +45,8 @@ class SubprocessRunner:
         self.evaluator, self.tolerance = evaluator, tolerance
         self._path, self._command, self._arguments, self._environment = path, command, arguments, environment
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 (N, classes), and a column of familiarity if the file gives it."""
         with tempfile.TemporaryDirectory() as folder:
             images, answers = Path(folder) / "images.npy", Path(folder) / "answers.npy"
             save_array(images, pixels)

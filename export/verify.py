@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from scipy.stats import binom
@@ -19,15 +19,20 @@ from attar.bundle import Bundle, as_bundle
 from attar.console import say
 from attar.data.photos import Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError, Unsupported
+from attar.export import familiar
 from attar.export.decision import PRECISION, commonness, decide, prove
 from attar.export.folder import readiness_of
 from attar.export.formats import FORMATS, Tolerance
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from attar.export.runners import Evaluator, open_runner
+from attar.export.runners.answers import split
 from attar.export.targets import Target, parse_targets
 from attar.files import digest_of, refuses_writing, sha256, size
 from attar.metrics import RESOLVED, agreement, correct, paired_interval, top_k
 from attar.sampling import spread
+
+if TYPE_CHECKING:
+    from attar.students import Student
 
 T = TypeVar("T")
 
@@ -63,6 +68,12 @@ class Reference:
     """Of each class, as `attar.export.decision.commonness` has it."""
     groups: np.ndarray | None = None
     """Of each level of a hierarchy, the number of each label's group, int (levels, classes)."""
+    familiarity: np.ndarray | None = None
+    """Of the photos, float (N,); None: the student has none."""
+    strange: np.ndarray | None = None
+    """Drawn pictures, uint8 (M, size, size, 3), that the familiarity should be low of."""
+    strange_familiarity: np.ndarray | None = None
+    """Of those, float (M,)."""
 
 
 def student_reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
@@ -76,9 +87,22 @@ def student_reference(bundle: Bundle, photos: Photos, limit: int) -> Reference:
         )
     chosen = spread(photos.val, limit)
     pixels = load_pixels(chosen, bundle.preprocessing, "Reading validation photos")
-    answers = predict(students.load(bundle), pixels, title="Student")
+    student = students.load(bundle)
+    answers = predict(student, pixels, title="Student")
     counts = np.bincount(labels_of(photos.train), minlength=len(photos.labels))
-    return Reference(bundle, pixels, labels_of(chosen), answers, commonness(counts))
+    reference = Reference(bundle, pixels, labels_of(chosen), answers, commonness(counts))
+    return with_familiarity(reference, student) if student.familiarity else reference
+
+
+def with_familiarity(reference: Reference, student: Student) -> Reference:
+    """The same with the student's familiarity of its photos, and of drawn pictures."""
+    from attar.data.strange import PICTURES, pictures
+    from attar.students.fit_familiarity import familiarity_of
+
+    how = reference.bundle.preprocessing
+    strange = np.stack([how(each) for name in PICTURES for each in pictures(name, familiar.PICTURES)])
+    of_photos, of_strange = (familiarity_of(student, pixels) for pixels in (reference.pixels, strange))
+    return replace(reference, familiarity=of_photos, strange=strange, strange_familiarity=of_strange)
 
 
 def check(
@@ -107,7 +131,7 @@ def check(
             evaluator and another in a second, or breaks a promise; the text says how.
     """
     if FORMATS[target.format].emulated:
-        reference = _of(reference, _emulable(len(reference.pixels), reference.pixels.shape[1]))
+        reference = _few_strange(_of(reference, _emulable(len(reference.pixels), reference.pixels.shape[1])))
     try:
         runner = open_runner(path)
         if runner.labels != reference.bundle.labels:
@@ -115,21 +139,21 @@ def check(
         stated = getattr(runner, "preprocessing", None)
         if stated and stated != reference.bundle.preprocessing.to_json():
             raise GateError(f"its preprocessing is not the student's ({stated})")
-        outputs = runner.predict(reference.pixels)
+        answers = _answers(runner, reference)
     except GateError:
         raise
     except Exception as error:  # runtimes raise anything on a damaged file
         raise GateError(f"it does not run: {error}") from error
-    measured = measure(outputs, reference)
+    photos = len(reference.pixels)
+    outputs, familiarity = split(answers, len(reference.bundle.labels))
+    measured = measure(outputs[:photos], reference)
     remark = _gate(measured, target.tolerance, max_drop)
-    if decision is None:
-        decision = decide(outputs, reference.labels, reference.common, precision, reference.groups)
-    else:
-        prove(decision, outputs, reference.labels, reference.common, reference.groups)
+    measured |= _familiarity(familiarity, reference)
+    decision = _decision(decision, outputs[:photos], familiarity, reference, precision)
     opinions: dict[str, Any] = {}
     for name, open_evaluator in _evaluators(path, target, also).items():
         try:
-            opinions[name] = opinion = _second(name, open_evaluator, target, reference, outputs)
+            opinions[name] = opinion = _second(name, open_evaluator, target, reference, answers[:photos])
             more = opinion.pop("remark", "")
         except Unsupported as error:  # the file is right, and this device is not for it
             more = str(error)
@@ -157,9 +181,53 @@ def check(
     )
 
 
+def _answers(runner: Evaluator, reference: Reference) -> np.ndarray:
+    """What a file answers of the photos and then of the drawn pictures, if its student has a familiarity."""
+    pixels = reference.pixels if reference.strange is None else np.concatenate([reference.pixels, reference.strange])
+    return runner.answers(pixels)
+
+
+def _familiarity(found: np.ndarray | None, reference: Reference) -> dict[str, Any]:
+    """How a file's familiarity of the photos and then of the drawn pictures differs from its student's."""
+    if (found is None) != (reference.familiarity is None):
+        raise GateError(f"its student gives {'no' if found is not None else 'a'} familiarity, and it does otherwise")
+    if found is None or reference.familiarity is None or reference.strange_familiarity is None:
+        return {}
+    of_photos, of_strange = np.split(found, [len(reference.pixels)])
+    return {
+        "familiarity": familiar.measure(of_photos, of_strange, reference.familiarity, reference.strange_familiarity)
+    }
+
+
+def _decision(
+    promised: dict[str, Any] | None,
+    outputs: np.ndarray,
+    familiarity: np.ndarray | None,
+    reference: Reference,
+    precision: float,
+) -> dict[str, Any]:
+    """What an app may say of a file's answers: fitted to them, or what was promised, once they keep it."""
+    parts = [] if familiarity is None else np.split(familiarity, [len(reference.pixels)])
+    if promised is None:
+        made = decide(outputs, reference.labels, reference.common, precision, reference.groups)
+        return {**made, "familiar": familiar.fit(*parts)} if parts else made
+    prove(promised, outputs, reference.labels, reference.common, reference.groups)
+    if parts:
+        familiar.prove(promised["familiar"], parts[0])
+    return promised
+
+
 def _emulable(images: int, size: int) -> list[int]:
     """The photos that an emulator is asked about, evenly spread: as many as take it about half a minute."""
     return spread(range(images), max(OPINION_PHOTOS, OPINION_PHOTOS * 224**2 // size**2))
+
+
+def _few_strange(reference: Reference) -> Reference:
+    """The reference with few drawn pictures, of each kind some."""
+    if reference.strange is None or reference.strange_familiarity is None:
+        return reference
+    few = slice(None, None, familiar.PICTURES // 4)
+    return replace(reference, strange=reference.strange[few], strange_familiarity=reference.strange_familiarity[few])
 
 
 def _of(reference: Reference, photos: Sequence[int]) -> Reference:
@@ -169,6 +237,7 @@ def _of(reference: Reference, photos: Sequence[int]) -> Reference:
         pixels=reference.pixels[photos],
         labels=reference.labels[photos],
         probabilities=reference.probabilities[photos],
+        familiarity=None if reference.familiarity is None else reference.familiarity[photos],
     )
 
 
@@ -194,14 +263,19 @@ def _second(
     few = spread(range(len(reference.pixels)), OPINION_PHOTOS)
     try:
         evaluator = open_evaluator()
-        outputs = evaluator.predict(reference.pixels[few])
+        answers = evaluator.answers(reference.pixels[few])
     except (InputError, Unsupported):  # the evaluator is wanting, not the file
         raise
     except Exception as error:
         raise GateError(f"{name} does not run it: {error}") from error
+    classes = len(reference.bundle.labels)
+    (outputs, familiarity), (first_outputs, first_familiarity) = split(answers, classes), split(first[few], classes)
     of_student = _of(reference, few)
-    of_file = measure(outputs, replace(of_student, probabilities=first[few]))
+    of_file = measure(outputs, replace(of_student, probabilities=first_outputs))
     problems, _ = _problems(of_file, target.tolerance.or_looser(getattr(evaluator, "tolerance", None)))
+    if familiarity is not None and first_familiarity is not None:
+        apart = float(np.abs(familiarity - first_familiarity).mean())
+        problems += [f"familiarity is off by {apart:.2f} on average"] if apart > familiar.APART else []
     if problems:
         raise GateError(f"{name} diverges from the first evaluator: " + "; ".join(problems))
     return {

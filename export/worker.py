@@ -56,7 +56,9 @@ class Job:
         return self.folder / f"{target.file}.json"
 
 
-ARRAYS = ("pixels", "labels", "probabilities", "calibration", "common", "groups")
+OPTIONAL = ("common", "groups", "familiarity", "strange", "strange_familiarity")
+"""Parts of a reference that may be missing; then their arrays are empty."""
+ARRAYS = ("pixels", "labels", "probabilities", "calibration", *OPTIONAL)
 
 
 def save_arrays(folder: Path, **arrays: np.ndarray) -> None:
@@ -97,8 +99,8 @@ def _make(job: Job, target: Target) -> dict[str, Any]:
 
     arrays = {name: np.load(job.folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
     calibration = arrays.pop("calibration")
-    common, groups = (each if len(each := arrays.pop(name)) else None for name in ("common", "groups"))
-    reference = Reference(job.bundle, **arrays, common=common, groups=groups)
+    optional: dict[str, Any] = {name: each if len(each := arrays.pop(name)) else None for name in OPTIONAL}
+    reference = Reference(job.bundle, **arrays, **optional)
     with artifact_cache.kept_in(job.folder):
         student = students.reparameterized(students.load(job.bundle))
         return asdict(make(target, student, reference, calibration, job.staging, job.max_drop, job.precision))

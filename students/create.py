@@ -18,6 +18,7 @@ from attar.errors import InputError, did_you_mean
 from attar.preprocessing import Preprocessing
 from attar.pretrained.files import load_weights, read_state_dict, unknown_model
 from attar.pretrained.hub import create_pretrained
+from attar.students.familiarity import Familiarity
 from attar.students.families import FAMILIES, family_of
 from attar.students.fold import fold_normalization
 from attar.students.heads import STOCK, check_head, check_options, make_head
@@ -128,8 +129,18 @@ def load(bundle: Bundle | Path | str) -> Student:
     with rebuilding(bundle):
         check_name(bundle.architecture["name"])  # it is as much a user's word as one on the command line
         student = build(bundle.architecture)
+        student.familiarity = _familiarity(bundle.architecture, weights)
         student.load_state_dict(weights)
     return student.eval()
+
+
+def _familiarity(architecture: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> Familiarity | None:
+    """The familiarity that a student was saved with: what was fitted says the shapes."""
+    if "familiarity" not in architecture:
+        return None
+    prefix = "familiarity."
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    return Familiarity(architecture["familiarity"], own)
 
 
 def save(
@@ -147,7 +158,10 @@ def save(
     return write_bundle(
         path,
         kind="student",
-        architecture=student.architecture,
+        architecture={
+            **student.architecture,
+            **({"familiarity": student.familiarity.name} if student.familiarity else {}),
+        },
         state_dict=student.state_dict(),
         labels=labels,
         preprocessing=preprocessing,

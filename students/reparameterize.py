@@ -14,4 +14,5 @@ from attar.students.student import Student
 
 def reparameterized(student: Student) -> Student:
     """A copy of a student, in evaluation mode, its branches joined; one without such branches is only copied."""
-    return Student(reparameterize_model(student.network.eval()), dict(student.architecture)).eval()
+    network = reparameterize_model(student.network.eval())
+    return Student(network, dict(student.architecture), student.familiarity).eval()

@@ -24,6 +24,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from attar.students.attention import Attend, PlainAttention
+from attar.students.familiarity import Familiarity
 
 HARD_SWISHES = (nn.Hardswish, HardSwish)
 HARD_SIGMOIDS = (nn.Hardsigmoid, HardSigmoid)
@@ -113,7 +114,7 @@ class _Tracer(fx.Tracer):
             raise
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        kinds = (*LINEAR, *HARD_SWISHES, *HARD_SIGMOIDS, LayerScale2d, Attend, *self._whole)
+        kinds = (*LINEAR, *HARD_SWISHES, *HARD_SIGMOIDS, LayerScale2d, Attend, Familiarity, *self._whole)
         return isinstance(m, kinds) or super().is_leaf_module(m, module_qualified_name)
 
 

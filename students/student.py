@@ -9,6 +9,7 @@ from torch import nn
 
 from attar.mid_features import middle, reductions_of
 from attar.preprocessing import MEAN, STD
+from attar.students.familiarity import Familiarity
 
 
 class Student(nn.Module):
@@ -17,16 +18,31 @@ class Student(nn.Module):
     Attributes:
         network: the bare network, normalized float images (N, 3, H, W) in [-1, 1) -> logits (N, classes).
         architecture: plain data that `students.load` rebuilds the module from.
+        familiarity: how much a photo is like those that it knows; None: it does not say.
     """
 
-    def __init__(self, network: nn.Module, architecture: dict[str, Any]) -> None:
+    def __init__(
+        self, network: nn.Module, architecture: dict[str, Any], familiarity: Familiarity | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.architecture = architecture
+        self.familiarity = familiarity
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (or float) images (N, 3, H, W) in [0, 255] -> float logits (N, classes)."""
         return self.network((images.float() - MEAN) / STD)
+
+    def answering(self) -> nn.Module:
+        """What files compute: the bare network, or with a familiarity `Answering`."""
+        return self.network if self.familiarity is None else Answering(self.network, self.familiarity)
+
+    def classifiers(self) -> list[nn.Linear]:
+        """The linear layers whose outputs are the classes: one, or two whose mean is taken."""
+        found = self.network.get_classifier()  # type: ignore[operator]
+        roots = found if isinstance(found, tuple | list) else [found]
+        layers = [each for root in roots for each in root.modules() if isinstance(each, nn.Linear)]
+        return [each for each in layers if each.out_features == self.architecture["num_classes"]]
 
     def outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """uint8 images -> `logits` (N, classes), `pooled` (N, D), what the classifier sees, and two maps (N, C, h, w).
@@ -39,13 +55,28 @@ class Student(nn.Module):
         features, (between,) = backbone.forward_intermediates(
             (images.float() - MEAN) / STD, indices=[middle(reductions_of(backbone))]
         )
-        pooled = network.forward_head(features, pre_logits=True)
-        return {
-            "logits": network.get_classifier()(pooled) if _ends(network) else network.forward_head(features),
-            "pooled": pooled,
-            "feature_map": _as_map(features),
-            "mid_features": between,
-        }
+        logits, pooled = _head(network, features)
+        return {"logits": logits, "pooled": pooled, "feature_map": _as_map(features), "mid_features": between}
+
+
+class Answering(nn.Module):
+    """A network and its familiarity: normalized images (N, 3, H, W) -> logits (N, classes), familiarity (N, 1)."""
+
+    def __init__(self, network: nn.Module, familiarity: Familiarity) -> None:
+        super().__init__()
+        self.network = network
+        self.familiarity = familiarity
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalized images -> (logits, familiarity)."""
+        logits, pooled = _head(self.network, self.network.forward_features(images))  # type: ignore[operator]
+        return logits, self.familiarity(logits, pooled)
+
+
+def _head(network: Any, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, classes) of a network's last feature map, and what its classifier sees, (N, D)."""
+    pooled = network.forward_head(features, pre_logits=True)
+    return network.get_classifier()(pooled) if _ends(network) else network.forward_head(features), pooled
 
 
 def _as_map(features: torch.Tensor) -> torch.Tensor:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import nn
 
 from attar.students.student import Student
 
@@ -33,7 +30,7 @@ def divide_logits(student: Student, temperature: float, size: int) -> bool:
     was_training = student.training
     student.eval()
     expected = student(noise) / temperature
-    tensors = [each for layer in _classifiers(student) for each in (layer.weight, layer.bias) if each is not None]
+    tensors = [each for layer in student.classifiers() for each in (layer.weight, layer.bias) if each is not None]
     before = [tensor.clone() for tensor in tensors]
     for tensor in tensors:
         tensor /= temperature
@@ -43,12 +40,3 @@ def divide_logits(student: Student, temperature: float, size: int) -> bool:
             tensor.copy_(old)
     student.train(was_training)
     return done
-
-
-def _classifiers(student: Student) -> list[nn.Linear]:
-    """The linear layers whose outputs are the classes: one, or two whose mean is taken."""
-    network: Any = student.network
-    found = network.get_classifier()
-    roots = found if isinstance(found, tuple | list) else [found]
-    layers = [each for root in roots for each in root.modules() if isinstance(each, nn.Linear)]
-    return [each for each in layers if each.out_features == student.architecture["num_classes"]]

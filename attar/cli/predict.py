@@ -89,9 +89,12 @@ def _csv(predictions: Sequence[Prediction], top: int) -> str:
 
 
 def _unsure(prediction: Prediction, first: str) -> str:
-    """What is said instead of an answer: a group, a few labels of which one is right, or the likeliest."""
+    """What is said instead of an answer: none of the classes, a group, a few labels of which one is right, or the
+    likeliest."""
     from attar.errors import in_line
 
+    if prediction.strange:
+        return f"none of its classes (unfamiliar), or {first}"
     if prediction.group:
         return f"{in_line(prediction.group[0])} {100 * prediction.group[1]:.1f}% (group)"
     few = 1 < len(prediction.among) <= FEW

@@ -254,7 +254,7 @@ def _on_gpu(path: Path, pixels: np.ndarray, expected: np.ndarray) -> dict[str, A
     """A LiteRT file on WebGPU: how many operators ran there, and how often it answers as the student does."""
     runner = gpu.GpuRunner(path)
     try:
-        outputs = runner.predict(pixels)
+        outputs = runner.answers(pixels)
     except AttarError as error:
         return {"reason": str(error)}
     return {"agreement": agreement(outputs, expected), "images": len(pixels), **runner.details}

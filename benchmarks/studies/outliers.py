@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 from sklearn.datasets import load_sample_images
 from sklearn.metrics import roc_auc_score
 
@@ -26,14 +26,14 @@ from attar import students
 from attar.bundle import read_bundle
 from attar.data.builtin import write_source
 from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
+from attar.data.strange import PICTURES, pictures
 from attar.export.card import table
 from attar.files import scratch, write_json
-from attar.inference import to_tensor
 from attar.preprocessing import Preprocessing
 from attar.provenance import data_of
 from attar.sampling import spread
-from attar.students import Student
 from attar.students.familiarity import SCORES, Known
+from attar.students.fit_familiarity import classifier_of, features
 
 TRAINING = 2000
 """Training photos that scores are fitted on, at most."""
@@ -78,21 +78,11 @@ def measured(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     found = {}
     for name, pixels in strange(photos, how):
         other = features(student, pixels)
-        found[name] = {each: separation(score(*own).numpy(), score(*other).numpy()) for each, score in scores.items()}
+        found[name] = {
+            each: separation(score(*own).flatten().numpy(), score(*other).flatten().numpy())
+            for each, score in scores.items()
+        }
     return found
-
-
-@torch.no_grad()
-def features(student: Student, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and pooled features of uint8 images (N, S, S, 3)."""
-    parts = [student.outputs(to_tensor(pixels[start : start + 64])) for start in range(0, len(pixels), 64)]
-    return torch.cat([part["logits"] for part in parts]), torch.cat([part["pooled"] for part in parts])
-
-
-def classifier_of(student: Student) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of a student's last linear layer."""
-    layer = student.network.get_classifier()  # type: ignore[operator]
-    return layer.weight.detach(), layer.bias.detach()
 
 
 def separation(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
@@ -125,8 +115,8 @@ def strange(photos: Photos, how: Preprocessing) -> Iterator[tuple[str, np.ndarra
                 other = read_photos(DataSpec(str(write_source(source, folder))))
                 yield source, load_pixels(spread(other.val, STRANGE), how)
     yield "photos", np.stack([how(piece) for piece in _pieces()])
-    for name, draw in PICTURES.items():
-        yield name, np.stack([how(draw(np.random.default_rng(number))) for number in range(EACH)])
+    for name in PICTURES:
+        yield name, np.stack([how(picture) for picture in pictures(name, EACH)])
 
 
 def _pieces() -> Iterator[Image.Image]:
@@ -137,51 +127,6 @@ def _pieces() -> Iterator[Image.Image]:
             side = int(rng.integers(120, 400))
             top, left = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
             yield Image.fromarray(photo[top : top + side, left : left + side])
-
-
-def _even(rng: np.random.Generator) -> Image.Image:
-    return Image.new("RGB", (256, 256), tuple(int(each) for each in rng.integers(0, 256, 3)))
-
-
-def _noise(rng: np.random.Generator) -> Image.Image:
-    return Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8))
-
-
-def _stripes(rng: np.random.Generator) -> Image.Image:
-    period, (one, two) = int(rng.integers(4, 40)), rng.integers(0, 256, (2, 3))
-    rows = (np.arange(256) // period % 2)[:, None, None]
-    pixels = np.broadcast_to(np.where(rows, one, two), (256, 256, 3)).astype(np.uint8)
-    return Image.fromarray(pixels if rng.integers(2) else pixels.swapaxes(0, 1))
-
-
-def _blur(rng: np.random.Generator) -> Image.Image:
-    return _noise(rng).filter(ImageFilter.GaussianBlur(float(rng.uniform(8, 24))))
-
-
-def _lens(rng: np.random.Generator) -> Image.Image:
-    """A finger before the lens: dark, a little red, with a sensor's noise."""
-    pixels = np.array([40, 12, 8]) + rng.normal(0, 4, (256, 256, 3)) + np.linspace(0, 30, 256)[:, None, None]
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def _screenshot(rng: np.random.Generator) -> Image.Image:
-    image = Image.new("RGB", (400, 800), "white")
-    pen = ImageDraw.Draw(image)
-    for top in range(20, 780, 24):
-        pen.text((16, top), "".join(rng.choice(list("abcdefghij klmno"), 48)), fill="black")
-    pen.rectangle((0, 0, 400, int(rng.integers(30, 90))), fill=tuple(int(each) for each in rng.integers(0, 256, 3)))
-    return image
-
-
-PICTURES: dict[str, Callable[[np.random.Generator], Image.Image]] = {
-    "one colour": _even,
-    "noise": _noise,
-    "stripes": _stripes,
-    "blur": _blur,
-    "covered lens": _lens,
-    "screenshot": _screenshot,
-}
-"""Black and white are one colour."""
 
 
 if __name__ == "__main__":

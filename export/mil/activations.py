@@ -47,7 +47,17 @@ def observe(model: Any, images: torch.Tensor) -> dict[str, Activation]:
 
 def layers(program: Program) -> tuple[str, ...]:
     """Names of the operators that may stay in half precision, in the program's order."""
-    return tuple(step.outputs[0] for step in program.steps if step.operator in _QUANTIZED)
+    others = of_familiarity(program)
+    return tuple(
+        step.outputs[0] for step in program.steps if step.operator in _QUANTIZED and step.outputs[0] not in others
+    )
+
+
+def of_familiarity(program: Program) -> tuple[str, ...]:
+    """Names of the operators that only results after the first need: integers do not hold what they compute."""
+    first, *others = program.outputs
+    needed, more = program.behind(first), [program.behind(name) for name in others]
+    return tuple(step.outputs[0] for step in program.steps if {*step.outputs} <= set().union(*more) - needed)
 
 
 def quantize_activations(model: Any, ranges: Mapping[str, Range], keep_float: Sequence[str] = ()) -> Any:
@@ -63,7 +73,11 @@ def quantize_activations(model: Any, ranges: Mapping[str, Range], keep_float: Se
     """
     coreml = require("coremltools.optimize.coreml")
     stats = {name: dict(zip(("rmin", "rmax"), coverable(extremes))) for name, extremes in ranges.items()}
-    logits = [step.outputs[0] for step in program_of(model).steps if step.operator == "linear"][-1:]
+    program = program_of(model)
+    alone = of_familiarity(program)
+    keep_float = [*keep_float, *alone]
+    linear = [step.outputs[0] for step in program.steps if step.operator == "linear" and step.outputs[0] not in alone]
+    logits = linear[-1:]
     uint8 = coreml.OpLinearQuantizerConfig(mode="linear", dtype="uint8", weight_threshold=0)
     before = coreml.OptimizationConfig(global_config=uint8, op_name_configs=dict.fromkeys(keep_float))
     after = coreml.OptimizationConfig(global_config=uint8, op_name_configs=dict.fromkeys([*logits, *keep_float]))

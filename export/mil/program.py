@@ -114,6 +114,14 @@ class Program:
                 del values[name]
         return tuple(_single(values[name] if name in values else self.constants[name]) for name in self.outputs)
 
+    def behind(self, result: str) -> set[str]:
+        """Names of the values that a result is computed from, its own included."""
+        found = {result}
+        for step in reversed(self.steps):
+            if found.intersection(step.outputs):
+                found.update(name for value in step.inputs.values() for name in _names(value))
+        return found
+
     def evaluate_batch(self, images: Tensor, threads: int = 1, title: str | None = None) -> tuple[Tensor, ...]:
         """The results for inputs (N, *shape), each with a leading N, under a progress bar if there is a title."""
         return tuple(torch.cat(parts) for parts in zip(*_in_batches(self.evaluate, images, threads, title)))
@@ -210,12 +218,14 @@ def _check_known(operations: Sequence[Any], source: str) -> None:
 
 
 def _results(function: Any, operations: Sequence[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the program's results and its class labels; a classifier's result is its probabilities."""
+    """Names of the program's results and its class labels; a classifier's first result is its probabilities."""
+    named = tuple(output.name for output in function.outputs)
     for operation in operations:
         if operation.op_type == "classify":
             labels = tuple(str(label) for label in operation.classes.val)
-            return (operation.probabilities.name,), labels
-    return tuple(output.name for output in function.outputs), ()
+            own = {output.name for output in operation.outputs}
+            return (operation.probabilities.name, *(name for name in named if name not in own)), labels
+    return named, ()
 
 
 def _step(operation: Any) -> Step:

@@ -37,7 +37,7 @@ def is_wanted() -> bool:
 class NpuRunner(SubprocessRunner):
     """An .onnx file, compiled or not, on the emulated NPU of a chip. What is float there has half precision.
 
-    `predict` raises `Unsupported` if the NPU does not take every operator, and `GateError` if the compiler fails.
+    `answers` raises `Unsupported` if the NPU does not take every operator, and `GateError` if the compiler fails.
     """
 
     def __init__(self, path: Path, soc: str = DEFAULT) -> None:
@@ -46,10 +46,10 @@ class NpuRunner(SubprocessRunner):
         super().__init__(path, evaluator, [sys.executable, SCRIPT, "run"], _numbers(soc), os.environ, HALF)
         self._soc = soc
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 (N, classes), and a column of familiarity if the file gives it."""
         with _unsupported(self._soc):
-            return super().predict(pixels)
+            return super().answers(pixels)
 
 
 def compiled(content: bytes, soc: str) -> bytes:

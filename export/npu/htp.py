@@ -65,7 +65,7 @@ def operators(model: str) -> list[str]:
 
 
 def main(task: str, model: str, *rest: str) -> None:
-    """Images: uint8 (N, H, W, 3); answers: float32 (N, classes)."""
+    """Images: uint8 (N, H, W, 3); answers: float32 (N, classes), and one column more with a second output."""
     if task == "compile":
         context, soc, arch = rest
         compiled(model, context, soc, arch)
@@ -73,7 +73,8 @@ def main(task: str, model: str, *rest: str) -> None:
     images, answers, soc, arch = rest
     runs = session(compiled(model, f"{answers}.ctx.onnx", soc, arch), soc, arch)
     name = runs.get_inputs()[0].name
-    np.save(answers, np.concatenate([runs.run(None, {name: image[None]})[0] for image in np.load(images)]))
+    rows = [np.concatenate(runs.run(None, {name: image[None]}), axis=1) for image in np.load(images)]
+    np.save(answers, np.concatenate(rows))
 
 
 if __name__ == "__main__":

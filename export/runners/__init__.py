@@ -19,8 +19,8 @@ class Evaluator(Protocol):
         """What computes it, with its version."""
         ...
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 (N, classes), and a column of familiarity if the file gives it."""
 
 
 class Session(Protocol):
@@ -48,7 +48,12 @@ class Runner(Evaluator, Protocol):
     """An exported file, loaded. What it says of itself is read when it is asked for, so that loading can be timed.
 
     A format whose files are timed on this machine gives a runner that is a `Session` too.
+    `attar.export.runners.answers` has `predict`, and what `answers` takes.
     """
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+        ...
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -63,7 +68,7 @@ class Runner(Evaluator, Protocol):
 
     @property
     def signature(self) -> dict[str, Any]:
-        """`{"input": {"name", "shape", "dtype"}, "output": {...}}`."""
+        """`{"input": {"name", "shape", "dtype"}, "output": {...}}`, and `familiarity` if the file gives it."""
         ...
 
     @property

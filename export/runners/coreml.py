@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attar.errors import InputError
+from attar.export.runners.answers import FAMILIARITY, WithAnswers, joined
 from attar.extras import require
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _MANY = 100
 """Images from which on evaluating shows a progress bar."""
 
 
-class ReferenceRunner:
+class ReferenceRunner(WithAnswers):
     """A Core ML file evaluated by attar's reference evaluator, on any machine (`attar.export.mil`)."""
 
     evaluator = "attar Core ML reference evaluator"
@@ -43,21 +44,21 @@ class ReferenceRunner:
         self.signature = _signature(spec, self.program)
         self._threads = threads or torch.get_num_threads()
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes), in the order of `labels`."""
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """As `WithAnswers` has it, in the order of `labels`."""
         from attar.inference import to_tensor
 
         _, channels, height, width = self.program.shape
         check_pixels(pixels, (1, height, width, channels))
         images = to_tensor(pixels).unsqueeze(1)
         if not len(images):
-            return np.zeros((0, len(self.labels)), np.float32)
+            return np.zeros((0, len(self.labels) + len(self.program.outputs) - 1), np.float32)
         title = "Core ML, evaluated" if len(images) > _MANY else None
-        (probabilities,) = self.program.evaluate_batch(images, self._threads, title)
-        return probabilities.squeeze(1).numpy()
+        results = self.program.evaluate_batch(images, self._threads, title)
+        return joined([result.squeeze(1).numpy() for result in results])
 
 
-class CoreMLRunner:
+class CoreMLRunner(WithAnswers):
     """A Core ML file run by Core ML itself on one of `COMPUTE_UNITS` (macOS only): a `Runner` and a `Session`.
 
     `infer` is Core ML's `predict`, which hands the image over by itself.
@@ -93,16 +94,17 @@ class CoreMLRunner:
         """As a caller sees it."""
         return _signature(self._spec, self._program)
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes), in the order of `labels`."""
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """As `WithAnswers` has it, in the order of `labels`."""
         check_pixels(pixels, self.shape)
         name = self._spec.description.predictedProbabilitiesName
         rows = []
         for image in pixels:
             self.set_input(image[None])
-            result = self._model.predict(self._given)[name]
-            rows.append([result[label] for label in self.labels])
-        return np.asarray(rows, np.float32).reshape(len(rows), len(self.labels))
+            result = self._model.predict(self._given)
+            more = [float(result[FAMILIARITY].item())] if FAMILIARITY in result else []
+            rows.append([*(result[name][label] for label in self.labels), *more])
+        return np.asarray(rows, np.float32).reshape(len(rows), -1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -179,8 +181,9 @@ def _labels(spec: Any, program: Program, path: Path) -> tuple[str, ...]:
 
 
 def _signature(spec: Any, program: Program) -> dict[str, Any]:
-    """Input and output as a caller sees them: pixels in, a probability of each class out."""
+    """Input and outputs as a caller sees them: pixels in, a probability of each class out, and the familiarity."""
     _, channels, height, width = program.shape
+    more = {FAMILIARITY: {"name": FAMILIARITY, "shape": [1, 1], "dtype": "float32"}}
     return {
         "input": {"name": program.input, "shape": [1, height, width, channels], "dtype": "uint8"},
         "output": {
@@ -188,6 +191,7 @@ def _signature(spec: Any, program: Program) -> dict[str, Any]:
             "shape": [1, len(program.labels)],
             "dtype": "float32",
         },
+        **(more if len(program.outputs) > 1 else {}),
     }
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from attar.export.runners.answers import FAMILIARITY, PROBABILITIES, WithAnswers, joined
 from attar.extras import require, version
 
 ABOUT = "about"
 """The method that returns what a program says of itself, JSON in UTF-8 as a uint8 tensor."""
 
 
-class ExecuTorchRunner:
+class ExecuTorchRunner(WithAnswers):
     """A .pte file in ExecuTorch's runtime with XNNPACK: a `Runner` and a `Session` of `attar.export.runners`.
 
     Args:
@@ -51,16 +52,19 @@ class ExecuTorchRunner:
 
     @property
     def signature(self) -> dict[str, Any]:
-        """Of the method `forward`, whose input and output have no names."""
-        return {
+        """Of the method `forward`, whose input and outputs have no names."""
+        told: dict[str, Any] = {
             "input": {"name": "image", "shape": list(self.shape), "dtype": "uint8"},
-            "output": {"name": "probabilities", "shape": [1, len(self.labels)], "dtype": "float32"},
+            "output": {"name": PROBABILITIES, "shape": [1, len(self.labels)], "dtype": "float32"},
         }
+        if self._forward.metadata.num_outputs() > 1:
+            told["familiarity"] = {"name": FAMILIARITY, "shape": [1, 1], "dtype": "float32"}
+        return told
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
-        answers = [self._forward.execute([require("torch").from_numpy(np.array(image[None]))])[0] for image in pixels]
-        return np.concatenate([answer.numpy() for answer in answers])
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """As `WithAnswers` has it."""
+        outputs = (self._forward.execute([require("torch").from_numpy(np.array(image[None]))]) for image in pixels)
+        return np.concatenate([joined([each.numpy() for each in one]) for one in outputs])
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from attar.export.runners.answers import FAMILIARITY, WithAnswers, joined
 from attar.export.tflite import metadata
 from attar.extras import require, version
 
 
-class LiteRTRunner:
+class LiteRTRunner(WithAnswers):
     """A .tflite file in LiteRT's interpreter with XNNPACK: a `Runner` and a `Session` of `attar.export.runners`.
 
     Args:
@@ -46,21 +47,21 @@ class LiteRTRunner:
 
     @property
     def signature(self) -> dict[str, Any]:
-        """Of the interpreter's one input and one output."""
-        return {"input": _about(self._input), "output": _about(self._output)}
+        """Of the interpreter's one input, and its outputs."""
+        return {"input": _about(self._input), **dict(zip(("output", "familiarity"), map(_about, self._outputs)))}
 
     @cached_property
     def partitions(self) -> dict[str, Any]:
         """How XNNPACK divided the graph."""
         return _partitions(self._interpreter._get_ops_details())
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
-        rows = np.empty((len(pixels), int(self._output["shape"][-1])), np.float32)
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """As `WithAnswers` has it."""
+        rows = np.empty((len(pixels), sum(int(each["shape"][-1]) for each in self._outputs)), np.float32)
         for row, image in zip(rows, pixels):
             self.set_input(image[None])
             self.infer()
-            row[:] = self.output()[0]
+            row[:] = joined([self._interpreter.get_tensor(each["index"]) for each in self._outputs])[0]
         return rows
 
     @property
@@ -77,8 +78,8 @@ class LiteRTRunner:
         self._interpreter.invoke()
 
     def output(self) -> np.ndarray:
-        """What the last inference gave."""
-        values: np.ndarray = self._interpreter.get_tensor(self._output["index"])
+        """The probabilities that the last inference gave."""
+        values: np.ndarray = self._interpreter.get_tensor(self._outputs[0]["index"])
         return values
 
     def close(self) -> None:
@@ -86,9 +87,10 @@ class LiteRTRunner:
         self._interpreter = None
 
     @cached_property
-    def _output(self) -> dict[str, Any]:
-        [details] = self._interpreter.get_output_details()
-        return dict(details)
+    def _outputs(self) -> list[dict[str, Any]]:
+        """The probabilities, and the familiarity; not the feature map of an app's file."""
+        first, *others = self._interpreter.get_output_details()
+        return [first, *(each for each in others if each["name"] == FAMILIARITY)]
 
 
 def _about(details: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from attar.export.runners.answers import FAMILIARITY, WithAnswers, joined
 from attar.extras import require, version
 
 
@@ -28,7 +29,7 @@ class WithMetadata:
         return dict(json.loads(self._about.get("preprocessing", "{}")))
 
 
-class OnnxRunner(WithMetadata):
+class OnnxRunner(WithMetadata, WithAnswers):
     """An .onnx or .ort file in ONNX Runtime on the CPU: a `Runner` and a `Session` of `attar.export.runners`.
 
     Args:
@@ -62,16 +63,16 @@ class OnnxRunner(WithMetadata):
 
     @property
     def signature(self) -> dict[str, Any]:
-        """Of the graph's one input and one output."""
-        [output] = self._session.get_outputs()
-        return {"input": _about(self._input), "output": _about(output)}
+        """Of the graph's one input, and its outputs."""
+        outputs = map(_about, self._given)
+        return {"input": _about(self._input), **dict(zip(("output", "familiarity"), outputs))}
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """As `WithAnswers` has it."""
         name = self._input.name
-        return np.concatenate(
-            [self._session.run(None, {name: pixels[s : s + 32]})[0] for s in range(0, len(pixels), 32)]
-        )
+        given = [each.name for each in self._given]
+        batches = (self._session.run(given, {name: pixels[s : s + 32]}) for s in range(0, len(pixels), 32))
+        return np.concatenate([joined(outputs) for outputs in batches])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,6 +94,12 @@ class OnnxRunner(WithMetadata):
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+    @property
+    def _given(self) -> list[Any]:
+        """The probabilities, and the familiarity; not the feature map of an app's file."""
+        first, *others = self._session.get_outputs()
+        return [first, *(each for each in others if each.name == FAMILIARITY)]
 
     @property
     def _about(self) -> dict[str, str]:  # type: ignore[override]

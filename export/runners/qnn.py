@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from attar.export.npu.emulator import NpuRunner
+from attar.export.runners.answers import WithAnswers
 from attar.export.runners.onnx import WithMetadata
 from attar.extras import require
 
 
-class QnnRunner(WithMetadata):
+class QnnRunner(WithMetadata, WithAnswers):
     """A .ctx.onnx file on the emulated NPU of the chip it was made for: a `Runner` of `attar.export.runners`."""
 
     partitions: dict[str, Any] | None = None
@@ -31,13 +32,13 @@ class QnnRunner(WithMetadata):
 
     @property
     def signature(self) -> dict[str, Any]:
-        """Of the graph's one input and one output."""
-        [taken], [given] = self._inputs, self._outputs
-        return {"input": _signature(taken), "output": _signature(given)}
+        """Of the graph's one input, and its outputs."""
+        [taken] = self._inputs
+        return {"input": _signature(taken), **dict(zip(("output", "familiarity"), map(_signature, self._outputs)))}
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
-        return self._emulated.predict(pixels)
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """As `WithAnswers` has it."""
+        return self._emulated.answers(pixels)
 
 
 def _signature(value: Any) -> dict[str, Any]:

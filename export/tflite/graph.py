@@ -8,6 +8,7 @@ the same, but XNNPACK leaves it to a reference kernel, which takes longer than i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,14 +62,15 @@ def with_image_input(model: Any, name: str) -> None:
             item.tensorIndex, item.name = new, name
 
 
-def name_output(model: Any, name: str) -> None:
-    """Give the graph's one output a name that says what it is, in place."""
+def name_outputs(model: Any, names: Sequence[str]) -> None:
+    """Give the graph's outputs, in their order, names that say what they are, in place."""
     graph = model.subgraphs[0]
-    [output] = graph.outputs
-    graph.tensors[output].name = name
-    for signature in model.signatureDefs or []:
-        for item in signature.outputs:
-            item.name = name
+    for output, name in zip(graph.outputs, names, strict=True):
+        graph.tensors[output].name = name
+        for signature in model.signatureDefs or []:
+            for item in signature.outputs:
+                if item.tensorIndex == output:
+                    item.name = name
 
 
 def dequantized(model: Any, tensor: int, name: str) -> int:

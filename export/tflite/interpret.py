@@ -26,15 +26,15 @@ def interpreter_of(model: str, kernels: str) -> Any:
 
 
 def main(model: str, images: str, answers: str, kernels: str) -> None:
-    """Images: uint8 (N, H, W, 3); answers: float32 (N, classes)."""
+    """Images: uint8 (N, H, W, 3); answers: float32 (N, classes), and one column more with a second output."""
     interpreter = interpreter_of(model, kernels)
     interpreter.allocate_tensors()
-    [taken], [given] = interpreter.get_input_details(), interpreter.get_output_details()
+    [taken], given = interpreter.get_input_details(), interpreter.get_output_details()
     rows = []
     for image in np.load(images):
         interpreter.set_tensor(taken["index"], image[None])
         interpreter.invoke()
-        rows.append(interpreter.get_tensor(given["index"])[0])
+        rows.append(np.concatenate([interpreter.get_tensor(each["index"])[0] for each in given]))
     np.save(answers, np.stack(rows))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from attar.extras import require
+from attar.students.familiarity import Familiarity
 from attar.students.rewrites import PLACE
 
 CONV, DEPTHWISE, LINEAR = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
@@ -59,9 +60,11 @@ class Layer:
 
 
 def layers(model: Any) -> list[Layer]:
-    """The layers of a model's one graph, in the order they run."""
+    """The layers of a model's one graph, in the order they run; without what computes the familiarity."""
     rows: list[tuple[Any, np.ndarray, list[Any]]] = []
     for operator in model.subgraphs[0].operators:
+        if Familiarity.__name__ in tensor_name(model, operator.outputs[0]):
+            continue
         weight = constant(model, operator, 1) if kind_of(model, operator) in (CONV, DEPTHWISE, LINEAR) else None
         if weight is not None:
             rows.append((operator, weight, [operator]))

@@ -47,7 +47,7 @@ class _Graph:
         self._model = model
         self.tensors = model.subgraphs[0].tensors
         self._makers = {int(out): each for each in model.subgraphs[0].operators for out in each.outputs}
-        [self._end] = model.subgraphs[0].outputs
+        self._end = model.subgraphs[0].outputs[0]
 
     def _maker(self, tensor: int) -> tuple[str, Any]:
         """The operator that makes a tensor; the graph's inputs and constants have none."""

@@ -64,7 +64,9 @@ class _Tables:
         return "offset", int(self.builder.EndVector())
 
 
-def build(facts: Mapping[str, Any], *, image: str, output: str, words: str) -> bytes:
+def build(
+    facts: Mapping[str, Any], *, image: str, output: str, words: str, more: Mapping[str, str] | None = None
+) -> bytes:
     """The ModelMetadata flatbuffer of an image classifier with a uint8 input and a label file.
 
     Args:
@@ -72,13 +74,16 @@ def build(facts: Mapping[str, Any], *, image: str, output: str, words: str) -> b
         image: name of the input tensor.
         output: name of the output tensor.
         words: the preprocessing as a person reads it.
+        more: name of each further output -> what it is.
     """
     t = _Tables()
     target = facts["target"]
     labels = t.table({0: t.text(LABELS), 1: t.text("Class names, one per line"), 2: ("byte", _TENSOR_AXIS_LABELS)}, 5)
     facts_file = t.table({0: t.text(ABOUT), 1: t.text("Where the model comes from"), 2: ("byte", _UNKNOWN)}, 5)
     side = facts["preprocessing"]["size"]
-    graph = t.table({2: t.tables([_image(t, image, side, words)]), 3: t.tables([_probabilities(t, output, labels)])}, 7)
+    outputs = [_output(t, output, "Probability of each class", [labels])]
+    outputs += [_output(t, name, text) for name, text in (more or {}).items()]
+    graph = t.table({2: t.tables([_image(t, image, side, words)]), 3: t.tables(outputs)}, 7)
     slots = {
         0: t.text(facts["model"]),
         1: t.text(f"Image classifier of {len(facts['labels'])} classes, {target}. {words}"),
@@ -105,11 +110,12 @@ def _image(t: _Tables, name: str, side: int, words: str) -> int:
     return t.table(slots, 7)
 
 
-def _probabilities(t: _Tables, name: str, file: int) -> int:
+def _output(t: _Tables, name: str, words: str, files: Sequence[int] = ()) -> int:
+    """Shares from 0 to 1, with the files that name its values."""
     content = t.table({0: ("byte", _FEATURE), 1: ("offset", t.table({}, 0))}, 3)
     stats = t.table({0: t.floats([1.0]), 1: t.floats([0.0])}, 2)
-    text = t.text("Probability of each class")
-    return t.table({0: t.text(name), 1: text, 3: ("offset", content), 5: ("offset", stats), 6: t.tables([file])}, 7)
+    slots = {0: t.text(name), 1: t.text(words), 3: ("offset", content), 5: ("offset", stats)}
+    return t.table({**slots, 6: t.tables(files)} if files else slots, 7)
 
 
 def attach(model: Any, metadata: bytes) -> None:

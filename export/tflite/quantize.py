@@ -24,9 +24,12 @@ from attar.export.tflite.observe import observe
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students.attention import Attend
+from attar.students.familiarity import Familiarity
 
 ATTENTION = f".*{Attend.__name__}.*"
 """The quantizer's pattern for operators of attention: the converter names tensors after their modules."""
+FAMILIARITY = f".*{Familiarity.__name__}.*"
+"""The same for those of the familiarity, whose small differences of large numbers integers do not hold."""
 
 
 class Quantization:
@@ -101,7 +104,8 @@ class Quantization:
         for operation in (names.SOFTMAX, names.OUTPUT):
             work.update_quantization_recipe(".*", operation, algorithm_key=algorithm.NO_QUANTIZE)
         # XNNPACK has no int8 product of two activations: attention is an island of float inside its partition.
-        work.update_quantization_recipe(ATTENTION, names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
+        for those in (ATTENTION, FAMILIARITY):
+            work.update_quantization_recipe(those, names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
         kept = [layer for layer in self._layers if layer.name in plan.keep_float]
         if kept:
             work.update_quantization_recipe(pattern_of(kept), names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)

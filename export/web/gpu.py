@@ -78,8 +78,8 @@ class GpuRunner:
         self.evaluator = f"LiteRT.js {self._assets.versions['@litertjs/core']} on WebGPU"
         self.details: dict[str, Any] = {}
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes).
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 3) -> float32 (N, classes), and a column of familiarity if the file gives it.
 
         Raises:
             Unsupported: not one operator runs on the GPU.

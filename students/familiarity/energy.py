@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from attar.students.familiarity.score import Known, Score
+from attar.students.familiarity.score import Score
 
 
 class Energy(Score):
     """Nothing is fitted."""
 
-    @classmethod
-    def fitted(cls, known: Known) -> Energy:
-        """Of any student."""
-        return cls()
-
     def forward(self, logits: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes), pooled features (N, D) -> (N,)."""
-        largest = logits.amax(1)
-        return largest + torch.log(torch.exp(logits - largest[:, None]).sum(1))
+        """Logits (N, classes), pooled features (N, D) -> (N, 1)."""
+        return energy(logits)
+
+
+def energy(logits: torch.Tensor) -> torch.Tensor:
+    """Minus the free energy of logits (N, classes): (N, 1). Formats lack a logarithm of sums, so its parts."""
+    largest = logits.amax(1, keepdim=True)
+    return largest + torch.log(torch.exp(logits - largest).sum(1, keepdim=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attar.students.familiarity.score import Known, Score
+from attar.students.familiarity.score import Score
 
 GAMMA = 0.1
 """The paper's: it magnifies small differences from certainty."""
@@ -14,12 +14,7 @@ _LEAST = 1e-7
 class Gen(Score):
     """Nothing is fitted."""
 
-    @classmethod
-    def fitted(cls, known: Known) -> Gen:
-        """Of any student."""
-        return cls()
-
     def forward(self, logits: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes), pooled features (N, D) -> (N,)."""
+        """Logits (N, classes), pooled features (N, D) -> (N, 1)."""
         shares = torch.softmax(logits, 1).clamp(_LEAST, 1 - _LEAST)
-        return -torch.exp(GAMMA * (torch.log(shares) + torch.log(1 - shares))).sum(1)
+        return -torch.exp(GAMMA * (torch.log(shares) + torch.log(1 - shares))).sum(1, keepdim=True)

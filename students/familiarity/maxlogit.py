@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attar.students.familiarity.score import Known, Score
+from attar.students.familiarity.score import Score
 
 P = 4
 """Of the norm."""
@@ -14,13 +14,9 @@ _LEAST = 1e-12
 class MaxLogit(Score):
     """Nothing is fitted."""
 
-    @classmethod
-    def fitted(cls, known: Known) -> MaxLogit:
-        """Of any student."""
-        return cls()
-
     def forward(self, logits: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes), pooled features (N, D) -> (N,)."""
+        """Logits (N, classes), pooled features (N, D) -> (N, 1)."""
         centred = logits - logits.mean(1, keepdim=True)
         squares = centred * centred
-        return centred.amax(1) / ((squares * squares).sum(1) + _LEAST).sqrt().sqrt()
+        norm = ((squares * squares).sum(1, keepdim=True) + _LEAST).sqrt().sqrt()
+        return centred.amax(1, keepdim=True) / norm

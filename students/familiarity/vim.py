@@ -1,50 +1,63 @@
 """Virtual-logit matching (Wang et al., arXiv 2203.10807, section 4): energy, minus what the classes do not explain.
 
 Features are split into the subspace in which those of training photos vary most, and the rest. The length in the rest
-counts as one more logit, scaled so that on training photos it is as large as the largest real one.
+counts as one more logit, scaled so that on training photos it is as large as the largest real one. Its square is that
+of the whole minus that in the subspace, which takes the smaller matrix.
 """
 
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import linear
 
+from attar.students.familiarity.energy import energy
 from attar.students.familiarity.score import Known, Score, mean_square
+
+SMALL = 64
+"""Dimensions of the subspace in a file, at most."""
 
 
 class Vim(Score):
     """Energy, minus the length of the features in the rest.
 
-    Args:
-        origin: what is subtracted of features, (D,).
-        rest: directions of the rest, (D, R).
-        scale: what the length in the rest is multiplied by.
+    Buffers, with D features: `origin` (D,), what is subtracted of them; `subspace` (P, D), its directions; `scale` (),
+    what the length in the rest is multiplied by.
     """
 
     origin: torch.Tensor
-    rest: torch.Tensor
-
-    def __init__(self, origin: torch.Tensor, rest: torch.Tensor, scale: float) -> None:
-        super().__init__()
-        self.register_buffer("origin", origin.float())
-        self.register_buffer("rest", rest.float())
-        self.scale = scale
+    subspace: torch.Tensor
+    scale: torch.Tensor
 
     @classmethod
-    def fitted(cls, known: Known) -> Vim:
-        """From the features of training photos and the classifier, whose logits vanish at the origin."""
+    def fitted(cls, known: Known, most: int | None = None) -> Vim:
+        """From the features of training photos and the classifier, whose logits vanish at the origin.
+
+        `most`: dimensions of the subspace at most; None: the paper's.
+        """
+        score, features = cls(), known.pooled.shape[1]
         origin = -torch.linalg.pinv(known.weight.double()) @ known.bias.double()
         centred = known.pooled.double() - origin
-        _, directions = torch.linalg.eigh(mean_square(centred))  # those of least variance first
-        rest = directions[:, : directions.shape[1] - principal(directions.shape[1])]
-        scale = known.logits.amax(1).double().mean() / (centred @ rest).norm(dim=1).mean()
-        return cls(origin, rest, float(scale))
+        _, directions = torch.linalg.eigh(mean_square(centred))  # those of largest variance last
+        dimensions = principal(features) if most is None else min(most, principal(features))
+        score.keep(origin=origin, subspace=directions[:, features - dimensions :].T, scale=torch.ones(()))
+        score.keep(scale=known.logits.amax(1).mean() / score.beyond(known.pooled).mean())
+        return score
+
+    @classmethod
+    def compact(cls, known: Known) -> Vim:
+        """With a smaller subspace."""
+        return cls.fitted(known, SMALL)
+
+    def beyond(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Length in the rest, (N, D) -> (N, 1)."""
+        centred = pooled - self.origin
+        inside = linear(centred, self.subspace)
+        squares = (centred * centred).sum(1, keepdim=True) - (inside * inside).sum(1, keepdim=True)
+        return torch.relu(squares).sqrt()
 
     def forward(self, logits: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes), pooled features (N, D) -> (N,)."""
-        largest = logits.amax(1)
-        energy = largest + torch.log(torch.exp(logits - largest[:, None]).sum(1))
-        beyond = (pooled - self.origin) @ self.rest
-        return energy - self.scale * (beyond * beyond).sum(1).sqrt()
+        """Logits (N, classes), pooled features (N, D) -> (N, 1)."""
+        return energy(logits) - self.scale * self.beyond(pooled)
 
 
 def principal(features: int) -> int:

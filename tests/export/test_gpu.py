@@ -71,8 +71,8 @@ def opinion_of(entry: FileEntry) -> dict:
 @pytest.mark.slow
 def test_a_file_that_the_gpu_computes_otherwise_fails(runtimes, folder, student, photos, tmp_path, monkeypatch):
     exports = Path(shutil.copytree(folder, tmp_path / "exports"))
-    first = gpu.GpuRunner.predict
-    monkeypatch.setattr(gpu.GpuRunner, "predict", lambda self, pixels: first(self, pixels)[::-1])
+    first = gpu.GpuRunner.answers
+    monkeypatch.setattr(gpu.GpuRunner, "answers", lambda self, pixels: first(self, pixels)[::-1])
     with pytest.raises(GateError, match=r"litert:fp32: .*LiteRT on WebGPU diverges from the first evaluator"):
         verify(exports, bundle=student, photos=photos, max_drop=DROP, gpu=True)
 
@@ -82,7 +82,7 @@ def test_what_is_no_model_fails_with_what_the_browser_says(runtimes, folder, tmp
     path = tmp_path / "damaged.tflite"
     path.write_bytes((folder / FILES[0]).read_bytes()[:2000])
     with pytest.raises(GateError):
-        gpu.GpuRunner(path).predict(np.zeros((1, 32, 32, 3), np.uint8))
+        gpu.GpuRunner(path).answers(np.zeros((1, 32, 32, 3), np.uint8))
 
 
 def answer(monkeypatch, **result: object) -> None:
@@ -94,13 +94,13 @@ def test_a_file_of_which_nothing_runs_on_the_gpu_is_said_to_be_so(runtimes, fold
     said = ["ERROR: Following operations are not supported by GPU delegate:", "ERROR: CUSTOM Odd: no.", "other"]
     answer(monkeypatch, whole=False, on_gpu=False, said=said, answers=[], adapter="a b")
     with pytest.raises(Unsupported, match=r"takes none of its \d+ operators: CUSTOM Odd: no\.$"):
-        gpu.GpuRunner(folder / FILES[0]).predict(np.zeros((1, 32, 32, 3), np.uint8))
+        gpu.GpuRunner(folder / FILES[0]).answers(np.zeros((1, 32, 32, 3), np.uint8))
 
 
 def test_an_error_in_the_page_fails_the_file(runtimes, folder, monkeypatch):
     answer(monkeypatch, error="Error: this browser has no WebGPU adapter", said=["more"])
     with pytest.raises(GateError, match="no WebGPU adapter\nmore"):
-        gpu.GpuRunner(folder / FILES[0]).predict(np.zeros((1, 32, 32, 3), np.uint8))
+        gpu.GpuRunner(folder / FILES[0]).answers(np.zeros((1, 32, 32, 3), np.uint8))
 
 
 def test_what_is_missing_is_named_before_any_work(folder, student, photos, monkeypatch, tmp_path):

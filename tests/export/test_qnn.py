@@ -165,7 +165,7 @@ def test_an_onnx_file_with_layers_in_float_is_right_on_the_npu_too(bundle, photo
     pixels = load_pixels(photos.train[:12], bundle.preprocessing)
     by_plan = onnx.ByPlan(students.load(bundle), bundle, "int8+fp", pixels)
     by_plan.write(QuantizationPlan(keep_float=by_plan.layers), tmp_path / "model.onnx")
-    outputs = emulator.NpuRunner(tmp_path / "model.onnx").predict(pixels)
+    outputs = emulator.NpuRunner(tmp_path / "model.onnx").answers(pixels)
     assert np.abs(outputs - predict(students.load(bundle), pixels)).max() < 0.05
 
 
@@ -216,7 +216,7 @@ def test_an_operator_that_the_npu_does_not_take_is_named(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(model)
     with pytest.raises(Unsupported, match="sm8750 does not take Celu"):
-        emulator.NpuRunner(path).predict(np.zeros((1, 2, 2, 3), np.uint8))
+        emulator.NpuRunner(path).answers(np.zeros((1, 2, 2, 3), np.uint8))
 
 
 @pytest.mark.slow
@@ -224,7 +224,7 @@ def test_an_onnx_file_that_the_npu_does_not_take_is_no_wrong_file(folder, bundle
     def refuse(self: Any, pixels: np.ndarray) -> np.ndarray:
         raise Unsupported("the NPU of sm8750 does not take Celu")
 
-    monkeypatch.setattr(emulator.NpuRunner, "predict", refuse)
+    monkeypatch.setattr(emulator.NpuRunner, "answers", refuse)
     entry = check(folder / "onnx-fp32.onnx", Target("onnx", "fp32"), student_reference(bundle, photos, 1000), DROP)
     assert entry.verification["second_opinions"] == {} and "does not take Celu" in entry.verification["remark"]
 

@@ -22,8 +22,9 @@ function ways(site) {
   });
 }
 
-// Returns { title, model, classify(square) -> probabilities, features(), test() -> boolean, close() }, or null. Throws
-// `Damaged`. features() is the last feature map of what was classified last; undefined where the file gives none.
+// Returns { title, model, classify(square) -> probabilities, features(), familiarity(), test() -> boolean, close() }, or
+// null. Throws `Damaged`. features() is the last feature map of what was classified last, familiarity() how much that is
+// like what the model knows, from 0 to 1; each undefined where the file gives none.
 // site is what site.json says, bytes(name) reads one of its files.
 // tell(event, words) says what goes on: "loading", "testing", "disagrees", "fails", "tooOld".
 export async function openModel(site, bytes, tell) {
@@ -41,7 +42,7 @@ export async function openModel(site, bytes, tell) {
       const net = await open({ ...way.model, backend: way.backend }, await bytes(way.model.file), [1, site.size, site.size, 3], way.threads);
       tell("testing");
       const test = () => agrees(net, golden, way.model.name);
-      if (await test()) return { ...way, test, classify: (square) => run(net, square), features: () => net.last?.(way.model.map?.output), close: () => net.close() };
+      if (await test()) return { ...way, test, classify: (square) => run(net, square), features: () => net.last?.(way.model.map?.output), familiarity: () => net.last?.("familiarity")?.[0], close: () => net.close() };
       tell("disagrees", { way: way.title, next: list[number + 1]?.title });
       await net.close();
       reason = "wrong answers";

@@ -13,6 +13,12 @@ export function decide(probabilities, decision, common, levels = []) {
   return { sure, among, group: sure === false ? groupOf(probabilities, decision.groups ?? [], levels) : null };
 }
 
+// Whether what a photo shows is none of the classes: it is less familiar than nearly all photos of them.
+export function isStrange(familiarity, decision) {
+  const threshold = decision?.familiar?.threshold ?? null;
+  return threshold !== null && familiarity !== undefined && familiarity < threshold;
+}
+
 function groupOf(probabilities, thresholds, levels) {
   for (const [number, { names, of }] of levels.entries()) {
     const { threshold } = thresholds[number] ?? { threshold: null };

@@ -2,7 +2,7 @@
 
 import { openModel, seesAlike } from "./classify.js";
 import { watch } from "./camera.js";
-import { decide } from "./decide.js";
+import { decide, isStrange } from "./decide.js";
 import { pixelsOfFile } from "./decode.js";
 import { Damaged, openSite } from "./files.js";
 import { activation, draw, weightsOf } from "./heat.js";
@@ -110,11 +110,13 @@ function show(probabilities, square, side) {
   return [t("heard", { label: labels[best[0][1]], percent: percent(best[0][0]) }), words].filter(Boolean).join(" ");
 }
 
-// What speaks against an answer: a photo unlike those that the model learned from, or too little confidence.
+// What speaks against an answer: something else than the model knows, a photo unlike those that it learned from, or too
+// little confidence.
 function doubt(probabilities, quality) {
   const words = beyond(quality, site.quality).map((name) => t(name));
   const { sure, among, group } = decide(probabilities, model.model.decision, site.common, site.levels);
-  if (group) words.push(t("group", { label: group.name, percent: percent(group.share) }));
+  if (isStrange(model.familiarity(), model.model.decision)) words.unshift(t("strange"));
+  else if (group) words.push(t("group", { label: group.name, percent: percent(group.share) }));
   else if (sure === false) {
     const few = among.length > 1 && among.length <= FEW;
     words.push(few ? t("oneOf", { labels: among.map((index) => labels[index]).join(", ") }) : t("unsure"));

@@ -1,0 +1,200 @@
+"""The second output of files: how familiar a photo is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from attar import students
+from attar.bundle import Bundle, read_bundle
+from attar.data.photos import DataSpec, Photos, load_pixels, read_photos
+from attar.errors import GateError
+from attar.export import coreml, familiar, litert, onnx
+from attar.export.capture_output import captured
+from attar.export.export import export_student
+from attar.export.manifest import read_manifest, write_manifest
+from attar.export.runners import open_runner
+from attar.export.verify import student_reference, verify
+from attar.extras import require
+from attar.files import sha256
+from attar.inference import to_tensor
+from attar.preprocessing import MEAN, STD
+from attar.students.familiarity import SCORES, Familiarity, Known
+from attar.students.fit_familiarity import fit_familiarity
+from helpers.once import made_once
+from helpers.pictures import SHAPES, draw
+from helpers.small import DROP, make_student
+
+pytestmark = pytest.mark.slow
+
+FILES = ["litert:fp32", "litert:int8", "coreml:fp16", "onnx:fp32", "onnx:int8+fp"]
+
+
+@pytest.fixture(scope="module")
+def many(shared: Path) -> Photos:
+    """Enough validation photos to say which twentieth is least familiar."""
+
+    def drawn(root: Path) -> None:
+        for shape in SHAPES:
+            (root / shape).mkdir(parents=True)
+            for number in range(40):
+                draw(shape, number).save(root / shape / f"{number}.png")
+
+    return read_photos(DataSpec(str(made_once(shared / "many-shapes", drawn))))
+
+
+@pytest.fixture(scope="module")
+def known(many: Photos, shared: Path) -> Bundle:
+    def made(path: Path) -> None:
+        student = students.load(make_student("mobilenetv3_small_050", many, path.with_name("plain")))
+        how = read_bundle(path.with_name("plain")).preprocessing
+        student.familiarity = fit_familiarity(student, "relative", many, how)
+        students.save(student, path, labels=many.labels, preprocessing=how)
+
+    return read_bundle(made_once(shared / "familiar" / "student", made), "student")
+
+
+@pytest.fixture(scope="module")
+def made(known: Bundle, many: Photos, shared: Path) -> Path:
+    return made_once(
+        shared / "familiar" / "exports", lambda path: export_student(known, FILES, path, photos=many, max_drop=DROP)
+    )
+
+
+@pytest.fixture
+def exports(made: Path, tmp_path: Path) -> Iterator[Path]:
+    yield Path(shutil.copytree(made, tmp_path / "exports"))
+
+
+def test_every_file_gives_what_its_student_does(made: Path, known: Bundle, many: Photos) -> None:
+    reference = student_reference(known, many, 1000)
+    assert reference.familiarity is not None and reference.familiarity.std() > 0.05
+    entries = read_manifest(made).files
+    assert [entry.target for entry in entries] == FILES
+    for entry in entries:
+        answers = open_runner(made / entry.file).answers(reference.pixels)
+        assert answers.shape == (len(reference.pixels), 4)
+        error = np.abs(answers[:, 3] - reference.familiarity)
+        assert error.mean() < (0.2 if "int8" in entry.target else 0.01), entry.target
+        np.testing.assert_array_equal(open_runner(made / entry.file).predict(reference.pixels), answers[:, :3])
+        assert entry.signature["familiarity"]["name"] == "familiarity"
+
+
+def test_the_threshold_of_each_file_refuses_a_twentieth(made: Path, known: Bundle, many: Photos) -> None:
+    reference = student_reference(known, many, 1000)
+    for entry in read_manifest(made).files:
+        promise = entry.decision["familiar"]
+        familiarity = open_runner(made / entry.file).answers(reference.pixels)[:, 3]
+        refused = (familiarity < promise["threshold"]).sum()
+        assert 0 <= refused <= 0.05 * (len(many.val) + 1) and promise["images"] == len(many.val)
+        assert set(entry.verification["familiarity"]) == {"auroc", "student_auroc", "rank_correlation"}
+
+
+def test_a_file_for_a_phone_stays_in_one_part(made: Path) -> None:
+    for entry in read_manifest(made).files:
+        if entry.target.startswith("litert:"):
+            assert entry.partitions == {"delegated": 1, "outside": []}, entry.target
+
+
+def test_it_is_proven_again(exports: Path, known: Bundle, many: Photos) -> None:
+    assert len(verify(exports, bundle=known, photos=many, max_drop=DROP).files) == len(FILES)
+
+
+@pytest.mark.parametrize("operator", ["Neg", "Constant"])
+@pytest.mark.parametrize("target", ["onnx:fp32", "onnx:int8+fp"])
+def test_a_file_whose_familiarity_is_broken_fails(
+    exports: Path, known: Bundle, many: Photos, target: str, operator: str
+) -> None:
+    library = require("onnx")
+    manifest = read_manifest(exports)
+    [entry] = [entry for entry in manifest.files if entry.target == target]
+    model = library.load(exports / entry.file)
+    [last] = [node for node in model.graph.node if "familiarity" in node.output]
+    assert last.op_type == "Sigmoid"
+    name = "broken"
+    scale = library.numpy_helper.from_array(np.float32(-1.0 if operator == "Neg" else 0.0), "factor")
+    model.graph.initializer.append(scale)
+    place = list(model.graph.node).index(last)
+    model.graph.node.insert(place, library.helper.make_node("Mul", [last.input[0], "factor"], [name]))
+    last.input[0] = name
+    library.save(model, exports / entry.file)
+    changed = replace(entry, sha256=sha256(exports / entry.file), bytes=(exports / entry.file).stat().st_size)
+    write_manifest(manifest.with_file(changed), exports)
+    with pytest.raises(GateError, match="its familiarity is another than its student's"):
+        verify(exports, bundle=known, photos=many, max_drop=DROP)
+
+
+class Small(nn.Module):
+    """A network of one convolution, with timm's names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 80, 3, stride=4)
+        self.classifier = nn.Linear(80, 3)
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.conv(images))
+
+    def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        pooled = features.mean((2, 3))
+        return pooled if pre_logits else self.classifier(pooled)
+
+    def get_classifier(self) -> nn.Module:
+        return self.classifier
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.forward_features(images))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_every_score_is_in_the_operators_of_every_format(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    network = Small()
+    rng = np.random.default_rng(0)
+    pixels = (rng.random((300, 1, 1, 3)) * rng.integers(0, 256, (300, 32, 32, 3))).astype(np.uint8)
+    with torch.no_grad():
+        pooled = network.forward_head(network.forward_features((to_tensor(pixels).float() - MEAN) / STD), True)
+        logits = network.classifier(pooled)
+        known = Known(logits, pooled, logits.argmax(1), network.classifier.weight, network.classifier.bias)
+        fitted = Familiarity.fitted(name, known, logits, pooled)
+        expected = fitted(logits, pooled).flatten().numpy()
+    student = students.Student(network, {"num_classes": 3}, fitted).eval().requires_grad_(False)
+    assert expected.std() > 0.02
+    own = replace(bundle, weights_sha256=name)  # by which tests share conversions
+    for module, suffix in ((litert, "tflite"), (onnx, "onnx"), (coreml, "mlpackage")):
+        path = tmp_path / f"file.{suffix}"
+        with captured():
+            module.convert(student, own, "fp32", pixels, path)
+            runner = open_runner(path)
+            answers = runner.answers(pixels[:50])
+        np.testing.assert_allclose(answers[:, 3], expected[:50], atol=1e-3, err_msg=path.name)
+        assert runner.partitions in (None, {"delegated": 1, "outside": []}), name
+
+
+def test_too_few_photos_have_no_threshold() -> None:
+    found = familiar.fit(np.linspace(0, 1, 18), np.zeros(3))
+    assert found["threshold"] is None and "18 photos cannot show" in found["reason"] and "19 can" in found["reason"]
+    assert familiar.fit(np.linspace(0.1, 1, 19), np.zeros(3))["threshold"] == pytest.approx(0.1)
+    familiar.prove(found, np.zeros(5))
+
+
+def test_a_broken_promise_is_told() -> None:
+    rng = np.random.default_rng(0)
+    promise = familiar.fit(rng.random(400), np.zeros(3))
+    familiar.prove(promise, rng.random(400))
+    with pytest.raises(GateError, match="refused as unfamiliar, not 5%"):
+        familiar.prove(promise, rng.random(400) ** 2)
+
+
+def test_a_student_without_gives_no_second_output(exported: Path, bundle: Bundle, photos: Photos) -> None:
+    pixels = load_pixels(photos.val, bundle.preprocessing)
+    for entry in read_manifest(exported).files:
+        assert open_runner(exported / entry.file).answers(pixels).shape[1] == 3
+        assert "familiarity" not in entry.signature and "familiar" not in entry.decision
