@@ -132,8 +132,8 @@ def save(fitted: Fitted, task: Task, output: Path, *, about: Mapping[str, Any], 
         metrics["ece"] = metrics["calibration"]["after"]
     else:
         del metrics["calibration"]
-    if task.spec.familiarity:
-        student.familiarity = fit_familiarity(student, task.spec.familiarity, photos, task.preprocessing)
+    name = task.spec.familiarity or (student.familiarity and student.familiarity.name)
+    student.familiarity = fit_familiarity(student, name, photos, task.preprocessing) if name else None
     return students.save(
         student.cpu(),
         output,

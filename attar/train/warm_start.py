@@ -30,7 +30,8 @@ def warm_start(model: nn.Module, network: Any, labels: Sequence[str], bundle: Bu
     classifier = network.get_classifier()
     inside = next((name for name, module in model.named_modules() if module is classifier), None)
     state = model.state_dict()
-    weights = bundle.state_dict()
+    # A familiarity is of the weights that it was fitted to, so the new student gets its own, if any.
+    weights = {name: value for name, value in bundle.state_dict().items() if not name.startswith("familiarity.")}
     row = {label: number for number, label in enumerate(bundle.labels)}
     pairs = [(number, row[label]) for number, label in enumerate(labels) if label in row]
     for name, new in state.items():

@@ -19,6 +19,7 @@ from attar.files import sha256
 from attar.inference import predict, to_tensor
 from attar.provenance import data_of
 from attar.recipe import DistillSpec, FinetuneSpec, validate
+from attar.students.fit_familiarity import familiarity_of
 from attar.temperature import Calibration
 from attar.train import evaluation
 
@@ -68,6 +69,26 @@ def test_the_temperature_is_in_the_weights(photos: Photos, tmp_path: Path, monke
             found.append(students.load(bundle)(to_tensor(pixels)))
     assert torch.allclose(found[0], 1.6 * found[1], rtol=1e-4, atol=1e-5)
     assert torch.equal(found[0].argmax(1), found[1].argmax(1))
+
+
+def test_a_recipe_asks_for_a_familiarity(photos: Photos, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"student.familiarity: 'mahalanobi' is no score .* Did you mean 'mahalanobis'"
+    ):
+        distill_student(photos, STUDENT.model_copy(update={"familiarity": "mahalanobi"}), tmp_path / "none")
+    spec = STUDENT.model_copy(update={"familiarity": "mahalanobis"})
+    bundle = distill_student(photos, spec, tmp_path / "student", views=VIEWS)
+    student = students.load(bundle)
+    assert student.familiarity is not None and student.familiarity.name == "mahalanobis"
+    pixels = load_pixels(photos.val, bundle.preprocessing)
+    familiarity = familiarity_of(student, pixels)
+    assert familiarity.shape == (len(photos.val),) and 0 <= familiarity.min() < familiarity.max() <= 1
+    assert np.median(familiarity) == pytest.approx(0.95, abs=1e-3)
+    without = students.load(distill_student(photos, STUDENT, tmp_path / "without", views=VIEWS))
+    with torch.no_grad():
+        assert torch.equal(student(to_tensor(pixels)), without(to_tensor(pixels)))
+    after = distill_student(photos, STUDENT, tmp_path / "after", views=VIEWS, start=bundle)
+    assert students.load(after).familiarity is None
 
 
 def test_a_student_bundle_from_end_to_end(photos: Photos, teacher: Bundle, tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from attar import students
-from attar.bundle import Bundle, read_bundle
-from attar.data.photos import DataSpec, Photos, load_pixels, read_photos
+from attar.bundle import Bundle
+from attar.data.photos import Photos, load_pixels
 from attar.errors import GateError
 from attar.export import coreml, familiar, litert, onnx
 from attar.export.capture_output import captured
-from attar.export.export import export_student
 from attar.export.manifest import read_manifest, write_manifest
 from attar.export.runners import open_runner
 from attar.export.verify import student_reference, verify
@@ -27,45 +26,25 @@ from attar.files import sha256
 from attar.inference import to_tensor
 from attar.preprocessing import MEAN, STD
 from attar.students.familiarity import SCORES, Familiarity, Known
-from attar.students.fit_familiarity import fit_familiarity
-from helpers.once import made_once
-from helpers.pictures import SHAPES, draw
-from helpers.small import DROP, make_student
+from helpers.familiar import FILES, familiar_exports, familiar_photos, familiar_student
+from helpers.small import DROP
 
 pytestmark = pytest.mark.slow
-
-FILES = ["litert:fp32", "litert:int8", "coreml:fp16", "onnx:fp32", "onnx:int8+fp"]
 
 
 @pytest.fixture(scope="module")
 def many(shared: Path) -> Photos:
-    """Enough validation photos to say which twentieth is least familiar."""
-
-    def drawn(root: Path) -> None:
-        for shape in SHAPES:
-            (root / shape).mkdir(parents=True)
-            for number in range(40):
-                draw(shape, number).save(root / shape / f"{number}.png")
-
-    return read_photos(DataSpec(str(made_once(shared / "many-shapes", drawn))))
+    return familiar_photos(shared)
 
 
 @pytest.fixture(scope="module")
-def known(many: Photos, shared: Path) -> Bundle:
-    def made(path: Path) -> None:
-        student = students.load(make_student("mobilenetv3_small_050", many, path.with_name("plain")))
-        how = read_bundle(path.with_name("plain")).preprocessing
-        student.familiarity = fit_familiarity(student, "relative", many, how)
-        students.save(student, path, labels=many.labels, preprocessing=how)
-
-    return read_bundle(made_once(shared / "familiar" / "student", made), "student")
+def known(shared: Path) -> Bundle:
+    return familiar_student(shared)
 
 
 @pytest.fixture(scope="module")
-def made(known: Bundle, many: Photos, shared: Path) -> Path:
-    return made_once(
-        shared / "familiar" / "exports", lambda path: export_student(known, FILES, path, photos=many, max_drop=DROP)
-    )
+def made(shared: Path) -> Path:
+    return familiar_exports(shared)
 
 
 @pytest.fixture
