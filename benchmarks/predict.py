@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from attar.export.decision import members
 from attar.export.formats import format_of
 from attar.export.manifest import NAME, read_manifest
 from attar.export.runners import open_runner
-from attar.export.runners.answers import split
+from attar.export.runners.answers import answers_of, split
 from attar.files import inside, sha256
 from attar.hierarchy import Level, summed
 from attar.preprocessing import Preprocessing
@@ -210,7 +211,7 @@ def _file(path: Path) -> Model:
     if not runner.preprocessing or not runner.labels:
         raise InputError(f"{path}: says nothing of its labels or preprocessing. Export it with attar.")
     how = Preprocessing.from_json(runner.preprocessing)
-    return Model(path.name, runner.labels, how, getattr(runner, "answers", runner.predict), **known)
+    return Model(path.name, runner.labels, how, partial(answers_of, runner), **known)
 
 
 def _described(path: Path) -> dict[str, Any]:

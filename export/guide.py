@@ -26,7 +26,7 @@ from attar.export import card, snippets
 from attar.export.capture_output import captured
 from attar.export.manifest import CARD, GOLDEN, GUIDE, LABELS, SNIPPETS, FileEntry, Manifest
 from attar.export.runners import open_runner
-from attar.export.runners.answers import split
+from attar.export.runners.answers import answers_of, split
 from attar.export.verify import Reference, changed_files, student_reference
 from attar.files import read_json, remove, replacing, sha256, write_json, write_text
 from attar.sampling import spread
@@ -114,7 +114,7 @@ def write_golden(manifest: Manifest, output: Path, reference: Reference, whole: 
     for entry in manifest.files:
         with captured():
             runner = open_runner(output / entry.file)
-            answers = getattr(runner, "answers", runner.predict)(np.concatenate([reference.pixels, np.stack(squares)]))
+            answers = answers_of(runner, np.concatenate([reference.pixels, np.stack(squares)]))
         answers, familiarity = split(answers, len(reference.bundle.labels))
         files[entry.file] = {
             "sha256": entry.sha256,

@@ -25,7 +25,7 @@ from attar.export.folder import readiness_of
 from attar.export.formats import FORMATS, Tolerance
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
 from attar.export.runners import Evaluator, open_runner
-from attar.export.runners.answers import split
+from attar.export.runners.answers import answers_of, split
 from attar.export.targets import Target, parse_targets
 from attar.files import digest_of, refuses_writing, sha256, size
 from attar.metrics import RESOLVED, agreement, correct, paired_interval, top_k
@@ -184,7 +184,7 @@ def check(
 def _answers(runner: Evaluator, reference: Reference) -> np.ndarray:
     """What a file answers of the photos and then of the drawn pictures, if its student has a familiarity."""
     pixels = reference.pixels if reference.strange is None else np.concatenate([reference.pixels, reference.strange])
-    return runner.answers(pixels)
+    return answers_of(runner, pixels)
 
 
 def _familiarity(found: np.ndarray | None, reference: Reference) -> dict[str, Any]:
@@ -263,7 +263,7 @@ def _second(
     few = spread(range(len(reference.pixels)), OPINION_PHOTOS)
     try:
         evaluator = open_evaluator()
-        answers = evaluator.answers(reference.pixels[few])
+        answers = answers_of(evaluator, reference.pixels[few])
     except (InputError, Unsupported):  # the evaluator is wanting, not the file
         raise
     except Exception as error:

@@ -32,12 +32,19 @@ def compare(
     max_ms: MaxMs = None,
     max_mb: MaxMb = None,
     min_top1: MinTop1 = None,
+    outliers: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of photos of none of the classes: does familiarity tell? Repeatable."),
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Teacher, student and every file on the same photos: accuracy, agreement, calibration, size, latency.
 
     Of two runs, bundles or files: which one is better, beyond chance or not, and the photos on which they differ.
+
+    With --outliers instead: how well each file's familiarity tells photos of something else, and drawn pictures, from
+    its own.
 
     Example: `attar compare runs/attar`, or `attar compare runs/one runs/two`
     """
@@ -46,12 +53,27 @@ def compare(
     if other is not None:
         if given := [each for each in (teacher, max_ms, max_mb, min_top1) if each is not None]:
             raise InputError(f"{given[0]}: two models are compared by their answers alone. Leave such options out.")
+        if outliers:
+            raise InputError("--outliers: of one model's files. Leave the second model out.")
         _compare_two(model, other, bundle, data, as_json)
+        return
+    if outliers:
+        _compare_outliers(model, outliers, bundle, data, as_json)
         return
     from attar.benchmarks.report.report import terminal_table
 
     comparison, _ = _compare(model, teacher, bundle, data, (max_ms, max_mb, min_top1))
     show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
+
+
+def _compare_outliers(model: Path, folders: list[Path], bundle: Path | None, data: str | None, as_json: bool) -> None:
+    from attar.benchmarks.report.outliers import outliers, outliers_table, to_json
+    from attar.runfolder import exports_of
+
+    exports = exports_of(model)
+    student = student_of(exports, bundle)
+    rows = outliers(exports, student, photos_of_bundle(student, data), folders)
+    show(to_json(rows), as_json, lambda: outliers_table(rows))
 
 
 def _compare_two(first: Path, second: Path, bundle: Path | None, data: str | None, as_json: bool) -> None:

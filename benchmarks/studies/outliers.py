@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
-from sklearn.metrics import roc_auc_score
 
 from attar import students
+from attar.benchmarks.report.outliers import separation
 from attar.bundle import read_bundle
 from attar.data.builtin import write_source
 from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
@@ -43,7 +43,6 @@ EACH = 32
 """Of each kind of picture."""
 PIECES = 64
 """Of each of scikit-learn's photos."""
-RESAMPLES = 200
 
 
 def main() -> None:
@@ -83,19 +82,6 @@ def measured(path: Path) -> dict[str, dict[str, dict[str, float]]]:
             for each, score in scores.items()
         }
     return found
-
-
-def separation(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """How well a score tells own photos from others."""
-    rng = np.random.default_rng(0)
-
-    def auroc(one: np.ndarray, two: np.ndarray) -> float:
-        return float(roc_auc_score(np.r_[np.ones(len(one)), np.zeros(len(two))], np.r_[one, two]))
-
-    draws = [auroc(rng.choice(own, len(own)), rng.choice(other, len(other))) for _ in range(RESAMPLES)]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    passed = float((other >= np.quantile(own, 0.05)).mean())
-    return {"auroc": auroc(own, other), "low": float(low), "high": float(high), "fpr95": passed}
 
 
 def _cell(figures: dict[str, float]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,13 @@ class WithAnswers:
     def predict(self: _Labelled, pixels: np.ndarray) -> np.ndarray:
         """uint8 images (N, H, W, 3) -> float32 probabilities (N, classes)."""
         return self.answers(pixels)[:, : len(self.labels)]
+
+
+def answers_of(runner: Any, pixels: np.ndarray) -> np.ndarray:
+    """What a runner answers; one of another package may have `predict` alone, as it gives no familiarity."""
+    answer = getattr(runner, "answers", None) or runner.predict
+    answers: np.ndarray = answer(pixels)
+    return answers
 
 
 def split(answers: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray | None]:
