@@ -19,7 +19,7 @@ from attar.export.plan import QuantizationPlan
 from attar.export.tflite import graph
 from attar.export.tflite.bias import correct_biases
 from attar.export.tflite.equalize import equalize
-from attar.export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers
+from attar.export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers, tensor_name
 from attar.export.tflite.observe import observe
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
@@ -63,6 +63,13 @@ class Quantization:
         return layers(graph.read(self._content))
 
     @cached_property
+    def _other_outputs(self) -> list[str]:
+        """The quantizer's patterns for the operators that make outputs after the first."""
+        model = graph.read(self._content)
+        names = [tensor_name(model, index) for index in model.subgraphs[0].outputs[1:]]
+        return [f"^{re.escape(name)};?$" for name in names]
+
+    @cached_property
     def _one(self) -> dict[str, Any]:
         """The quantizer's ranges of one image: which tensors it wants to know of, and in what form."""
         work = self._recipe(self._content, QuantizationPlan())
@@ -104,7 +111,8 @@ class Quantization:
         for operation in (names.SOFTMAX, names.OUTPUT):
             work.update_quantization_recipe(".*", operation, algorithm_key=algorithm.NO_QUANTIZE)
         # XNNPACK has no int8 product of two activations: attention is an island of float inside its partition.
-        for those in (ATTENTION, FAMILIARITY):
+        # The last operator of the familiarity is named after the output.
+        for those in (ATTENTION, FAMILIARITY, *self._other_outputs):
             work.update_quantization_recipe(those, names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
         kept = [layer for layer in self._layers if layer.name in plan.keep_float]
         if kept:
