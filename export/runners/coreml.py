@@ -104,7 +104,7 @@ class CoreMLRunner(WithAnswers):
             result = self._model.predict(self._given)
             more = [float(result[FAMILIARITY].item())] if FAMILIARITY in result else []
             rows.append([*(result[name][label] for label in self.labels), *more])
-        return np.asarray(rows, np.float32).reshape(len(rows), -1)
+        return np.asarray(rows, np.float32).reshape(len(rows), len(self.labels) + len(self._program.outputs) - 1)
 
     @property
     def shape(self) -> tuple[int, ...]:
