@@ -29,8 +29,9 @@ demo: $(READY)
 	  echo "The phone's app needs npm (Node.js), which is not here. With it: $(BIN)/attar app quickstart -o quickstart/app --install"; \
 	fi || echo "The app was not made; the files and the report above stand."
 
+# A test that crashes its process is begun again by the next one: without a limit, this would never end.
 test: lint
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder -m "not optional" --durations=40
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 4 -m "not optional" --durations=40
 
 test-optional: $(OPTIONAL)/.ready
 	$(OPTIONAL)/bin/python -m pytest -m optional

@@ -40,7 +40,7 @@ from attar.errors import GateError
 from attar.files import digest_of
 from attar.inference import torch_device
 from attar.recipe import TrainSpec
-from attar.train import batchnorm, distributed
+from attar.train import batchnorm, distributed, strided_conv
 from attar.train.checkpoints import Checkpoints
 from attar.train.divergence import LossWatch, explain
 from attar.train.loggers import EVERY, log_to
@@ -114,6 +114,7 @@ def train(
     """
     keep_freed()
     strategy = strategy_for(spec, loader.batch_size)
+    strided_conv.guard(model)
     average = ModelEmaV3(model, decay=spec.ema, use_warmup=True) if spec.ema else None
     if average:
         average.module = strategy.prepare_average(average.module)
