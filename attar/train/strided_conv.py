@@ -1,8 +1,8 @@
 """Strided 1 x 1 convolutions of few channels, whose gradient oneDNN gets wrong.
 
-For channels-last images, oneDNN's gradient of such a layer's weights writes past the end of a buffer: the process hangs,
-crashes, or goes on with wrong weights (https://github.com/uxlfoundation/oneDNN/issues/6035). MobileOne, RepVGG and
-FastViT begin with such a layer. It reads every n-th pixel only, so the layer may as well be given those alone.
+For channels-last images, oneDNN's gradient of such a layer's weights writes past the end of a buffer: the process
+hangs, crashes, or goes on with wrong weights (https://github.com/uxlfoundation/oneDNN/issues/6035). MobileOne,
+RepVGG and FastViT begin with such a layer. It reads every n-th pixel only, so those pixels alone give the same answer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 CHANNELS = 16
-"""oneDNN takes this many channels at a time with AVX-512, half as many with AVX2; only fewer go wrong."""
+"""oneDNN takes so many channels at a time with AVX-512, half as many with AVX2. Fewer than that go wrong."""
 
 
 def guard(model: nn.Module) -> None:
-    """Have such layers of a model take the pixels they read and no others, while they are trained on a CPU. In place."""
+    """Have such layers of a model, trained on a CPU, take the pixels they read and no others. In place."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and is_affected(module):
             module._conv_forward = MethodType(_conv_forward, module)  # type: ignore[method-assign]
