@@ -45,19 +45,22 @@ def main() -> None:
     parser.add_argument("--student-batch", type=int, default=128, help="photos in a training step")
     parser.add_argument("--photos", type=int, default=1968, help="training photos for cache and student")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of training")
+    parser.add_argument("--no-training", action="store_true", help="leave out the cache and the student")
     options = parser.parse_args()
     where = torch_device()
-    say(f"matrix products on {_name(where)}")
-    peak = max(_matrix_peak(side, where) for side in SIDES.get(where.type, SIDES["cpu"]))
+    say(f"matrix products on {device_name(where)}")
+    peak = max(matrix_peak(side, where) for side in SIDES.get(where.type, SIDES["cpu"]))
     say(options.teacher)
-    results = {
-        "on": _name(where),
+    results: dict[str, Any] = {
+        "on": device_name(where),
         "device": describe(),
         "torch": torch.__version__,
         "peak": peak,
         "batch": options.batch,
         "teacher": _teacher(options.teacher, options.batch, where),
-        "training": teacher_cache.measured(
+    }
+    if not options.no_training:
+        results["training"] = teacher_cache.measured(
             options.output,
             options.teacher,
             options.student,
@@ -66,14 +69,13 @@ def main() -> None:
             rounds=options.rounds,
             live=1,
             batch_size=options.student_batch,
-        ),
-    }
+        )
     write_json(options.output / "results.json", results)
     write_text(options.output / "results.md", markdown(results))
     print(markdown(results))
 
 
-def _matrix_peak(side: int, where: torch.device) -> float:
+def matrix_peak(side: int, where: torch.device) -> float:
     """Floating-point operations a second of a bf16 product of two square matrices, the best of several."""
     a, b = (torch.randn(side, side, device=where, dtype=torch.bfloat16) for _ in range(2))
     return 2 * side**3 / min(_seconds(lambda: a @ b, where))
@@ -99,21 +101,21 @@ def _seconds(run: Callable[[], Any], where: torch.device) -> list[float]:
     """Seconds of each of several runs, after two that warm up."""
     taken = []
     for _ in range(REPEATS + 2):
-        _finish(where)
+        finish(where)
         began = time.perf_counter()
         run()
-        _finish(where)
+        finish(where)
         taken.append(time.perf_counter() - began)
     return taken[2:]
 
 
-def _finish(where: torch.device) -> None:
+def finish(where: torch.device) -> None:
     if where.type == "cuda":
         torch.cuda.synchronize(where)
 
 
-def _name(where: torch.device) -> str:
-    return torch.cuda.get_device_name(where) if where.type == "cuda" else str(describe()["cpu"])
+def device_name(where: torch.device) -> str:
+    return torch.cuda.get_devicedevice_name(where) if where.type == "cuda" else str(describe()["cpu"])
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -131,7 +133,8 @@ def markdown(results: dict[str, Any]) -> str:
             lines.append(f"| {way} | failed: {rate} | |")
         else:
             lines.append(f"| {way} | {rate:.1f} | {100 * rate * teacher['operations'] / peak:.0f}% |")
-    return "\n".join(lines) + "\n\n" + teacher_cache.markdown(results["training"])
+    training = "\n" + teacher_cache.markdown(results["training"]) if "training" in results else ""
+    return "\n".join(lines) + "\n" + training
 
 
 if __name__ == "__main__":
