@@ -28,6 +28,13 @@ def fast_bf16() -> bool:
     return torch_device().type == "cuda" and torch.cuda.is_bf16_supported()
 
 
+def to_device(tensor: torch.Tensor, where: torch.device) -> torch.Tensor:
+    """A tensor on a device; to a GPU through page-locked memory, so that the caller does not wait for the copy."""
+    if where.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(where)
+    return tensor.pin_memory().to(where, non_blocking=True)
+
+
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     """uint8 images (N, H, W, 3) -> uint8 tensor (N, 3, H, W), channels-last in memory, no copy."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)

@@ -30,6 +30,7 @@ from attar.distill.losses.base import UNKNOWN
 from attar.distill.module import DistillationModule
 from attar.distill.teacher_check import refuse_useless
 from attar.distill.teacher_outputs import fill_cache
+from attar.inference import to_device
 from attar.preprocessing import Preprocessing
 from attar.recipe import DistillSpec
 from attar.train import distributed
@@ -177,7 +178,7 @@ def loss_function(
         if cache is None:
             return model(batch.images, batch.labels)
         stored = cache.outputs(batch.view, batch.index, objective.kinds)
-        soft = {kind: torch.from_numpy(output).to(batch.images.device) for kind, output in stored.items()}
+        soft = {kind: to_device(torch.from_numpy(output), batch.images.device) for kind, output in stored.items()}
         return model(batch.images, batch.labels, soft)
 
     return loss_of

@@ -299,8 +299,14 @@ class Batch:
 
     def to(self, where: torch.device) -> Batch:
         """The same with its tensors on a device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if hasattr(getattr(self, f.name), "to")}
-        return replace(self, **{name: tensor.to(where) for name, tensor in tensors.items()})
+        from attar.inference import to_device
+
+        moved: dict[str, Any] = {name: to_device(tensor, where) for name, tensor in self.tensors().items()}
+        return replace(self, **moved)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What of it is a tensor, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if hasattr(getattr(self, f.name), "to")}
 
 
 @dataclass(frozen=True)

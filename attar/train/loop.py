@@ -45,6 +45,8 @@ from attar.train.checkpoints import Checkpoints
 from attar.train.divergence import LossWatch, explain
 from attar.train.loggers import EVERY, log_to
 from attar.train.memory import keep_freed
+from attar.train.prefetch import on_device
+from attar.train.readings import Reading, Readings
 from attar.train.strategies import SingleProcess, strategy_for
 
 Objective = Callable[[nn.Module, Batch], torch.Tensor]
@@ -124,46 +126,62 @@ def train(
         if parameters
         else param_groups_weight_decay(model, spec.weight_decay, no_weight_decay_list=undecayed(model))
     )
-    optimizer = torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay)
+    where = torch_device()
+    late = reads_late(where)
+    optimizer = torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=late or None)
     total = spec.epochs * loader.steps
     settings = spec.model_dump(exclude={"checkpoint_seconds", "keep", "log", "compile_teacher"})
     key = digest_of([4, settings, seed, loader.steps, identity])
-    run = _Run(model, average, optimizer, strategy, LossWatch(patience=max(100, total // 20)))
+    run = _Run(model, average, optimizer, strategy, LossWatch(patience=max(100, total // 20)), readings=Readings(late))
     run.resume(Checkpoints(checkpoint, key, spec.keep), seed)
     logs = checkpoint.with_name(checkpoint.name.removesuffix(".training.pt") + ".logs")
     saved = time.monotonic()
+    due = stop = 0.0
 
     with (
         bar(title, total) as progress,
         log_to(spec.log, logs, title, spec.model_dump(), run.step) as log,
         interrupts.noted() as interrupt,
     ):
+
+        def take(everything: bool = False) -> None:
+            """Look at the numbers of steps that are done."""
+            nonlocal due, stop
+            for found in run.readings.read(everything):
+                overdue = distributed.is_first() and time.monotonic() - saved > spec.checkpoint_seconds
+                loss, due, stop = strategy.mean(found.loss, float(overdue), float(interrupt.came))
+                if not (math.isfinite(loss) and math.isfinite(found.norm)):
+                    raise GateError(_not_finite(run, spec, loss_of, found, title, checkpoint))
+                run.losses.append(loss)
+                progress(1)
+                if problem := run.watch.diverged(loss):
+                    raise GateError(f"{title}, step {found.step}: {problem}. {_remedy(spec, checkpoint)}")
+                if found.step % EVERY == 0:
+                    lr = learning_rate(spec, found.step - 1, total)
+                    log(found.step, {"loss": loss, "gradient_norm": found.norm, "lr": lr})
+
         progress(run.step)
         while run.step < total:
             epoch, start = divmod(run.step, loader.steps)
             model.train()
-            for batch in loader.epoch(epoch, start):
+            for batch in on_device(loader.epoch(epoch, start), where):
                 _schedule(optimizer, spec, run.step, total)
-                loss, norm = _gradients(run, spec, loss_of, batch)
-                late = distributed.is_first() and time.monotonic() - saved > spec.checkpoint_seconds
-                loss, due, stop = strategy.mean(loss, float(late), float(interrupt.came))
-                if not (math.isfinite(loss) and math.isfinite(norm)):
-                    raise GateError(_not_finite(run, spec, loss_of, batch, title, checkpoint))
+                values = _gradients(run, spec, loss_of, batch)
+                run.readings.add(run.step + 1, batch, values)
+                if late:
+                    run.skip_from_now_on_unless_finite(values)
+                take()
                 optimizer.step()
                 run.step += 1
                 if average:
                     average.update(model, run.step)
-                run.losses.append(loss)
-                progress(1)
-                if problem := run.watch.diverged(loss):
-                    raise GateError(f"{title}, step {run.step}: {problem}. {_remedy(spec, checkpoint)}")
-                if run.step % EVERY == 0:
-                    log(run.step, {"loss": loss, "gradient_norm": norm, "lr": learning_rate(spec, run.step - 1, total)})
                 if (due or stop) and run.step % loader.steps:
+                    take(everything=True)
                     run.save()
                     saved = time.monotonic()
                     if stop:
                         interrupt.take_effect()
+            take(everything=True)
             entry = run.end_epoch(epoch + 1, spec.select == "best", validate, remeasure)
             log(run.step, {f"epoch/{name}": value for name, value in entry.items() if name != "epoch"})
             progress(0, f"{title} · epoch {epoch + 1}/{spec.epochs} · loss {entry['loss']:.3f}")
@@ -174,6 +192,11 @@ def train(
                     interrupt.take_effect()
 
     return Trained(run.result(remeasure).cpu().eval(), run.history)
+
+
+def reads_late(where: torch.device) -> bool:
+    """Whether a step's loss is read when the next one is under way. Ranks agree at every step, so they wait anyway."""
+    return where.type == "cuda" and distributed.count() == 1
 
 
 def scheduled(spec: Spec, steps: int) -> Spec:
@@ -217,6 +240,7 @@ class _Run:
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Any] | None = None
     """Accuracy and weights of the best epoch, if asked for."""
+    readings: Readings = field(default_factory=lambda: Readings(late=False))
 
     def resume(self, checkpoints: Checkpoints, seed: int) -> None:
         """Start, or continue from the newest checkpoint."""
@@ -235,6 +259,16 @@ class _Run:
             _set_random(state["random"][distributed.rank()])
         else:  # another number of ranks than before
             torch.manual_seed(_seed_of_rank(seed, self.step))
+
+    def skip_from_now_on_unless_finite(self, values: torch.Tensor) -> None:
+        """Leave the weights alone in this step and all later ones if its loss or norm, float (2,), is not finite.
+
+        The GPU decides: the numbers are read when the next step is under way, and the weights are then still those that
+        the step began with, to be explained. torch's fused optimizers take this flag for its gradient scaler.
+        """
+        optimizer: Any = self.optimizer
+        bad = (~torch.isfinite(values)).any().float()
+        optimizer.found_inf = torch.maximum(bad, optimizer.found_inf) if hasattr(optimizer, "found_inf") else bad
 
     def save(self) -> None:
         """Write a checkpoint; every rank calls, the first one writes."""
@@ -289,37 +323,41 @@ class _Run:
         return result
 
 
-def _gradients(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch) -> tuple[float, float]:
-    """Fill the gradients from this rank's share of a batch, clipped -> its loss, and the norm before clipping."""
-    where = torch_device()
+def _gradients(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch) -> torch.Tensor:
+    """Fill the gradients from this rank's share of a batch, clipped.
+
+    Returns:
+        Its loss and the gradients' norm before clipping, float32 (2,), on the device.
+    """
     run.optimizer.zero_grad(set_to_none=True)
     losses = []
     parts = batch.split(spec.accumulate)
     for number, part in enumerate(parts, start=1):
-        part = part.to(where)
         with run.strategy.no_sync(last=number == len(parts)):
-            with _autocast(spec.precision, where):
+            with _autocast(spec.precision, part.images.device):
                 loss = run.strategy.loss(lambda part=part: loss_of(run.model, part) / len(parts))  # type: ignore[misc]
             run.strategy.backward(loss)
-        losses.append(loss.detach())
-    gradients = [p.grad for p in run.model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    if spec.clip and bool(torch.isfinite(norm)):  # else the gradients stay as they are, to be explained
-        nn.utils.clip_grads_with_norm_(run.model.parameters(), spec.clip, norm)
-    return float(torch.stack(losses).sum()), float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        losses.append(loss.detach().float())
+    norm = nn.utils.get_total_norm([p.grad for p in run.model.parameters() if p.grad is not None])
+    if spec.clip:  # if it is not finite, the gradients stay as they are, to be explained
+        finite = torch.where(torch.isfinite(norm), norm, torch.zeros_like(norm))
+        nn.utils.clip_grads_with_norm_(run.model.parameters(), spec.clip, finite)
+    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    return torch.stack([torch.stack(losses).sum(), norm.float()])
 
 
-def _not_finite(run: _Run, spec: TrainSpec, loss_of: Objective, batch: Batch, title: str, checkpoint: Path) -> str:
+def _not_finite(run: _Run, spec: TrainSpec, loss_of: Objective, found: Reading, title: str, checkpoint: Path) -> str:
     """What to tell of a step whose loss or gradient is not finite; the same in every rank."""
-    where = torch_device()
     own = (9, "a sharded model is not looked into")  # its forward pass would need every rank to come along
+    if run.readings.late:  # since then, the gradients of another step took their place
+        _gradients(run, spec, loss_of, found.batch)
     if not spec.shard:
-        with _autocast(spec.precision, where):
-            own = explain(run.model, loss_of, batch.to(where))
+        with _autocast(spec.precision, found.batch.images.device):
+            own = explain(run.model, loss_of, found.batch)
     reports = distributed.exchange(own)
     (_, text), number = min((report, number) for number, report in enumerate(reports))
     at = f", at rank {number}" if len(reports) > 1 else ""
-    what = f"{title}, step {run.step + 1}{at}: the loss or a gradient became infinite or NaN: {text}"
+    what = f"{title}, step {found.step}{at}: the loss or a gradient became infinite or NaN: {text}"
     return f"{what}. {_remedy(spec, checkpoint)}"
 
 

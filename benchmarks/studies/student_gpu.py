@@ -1,20 +1,24 @@
-"""What bounds a student's training on a device: the step's arithmetic, the loop around it, or the views.
+"""What bounds a student's training on a device: the step's arithmetic, its launches, the loop around it, or the views.
 
     python -m attar.benchmarks.studies.student_gpu --output runs/gpu-student   MobileNetV3-large at 224 on a GPU
     python -m attar.benchmarks.studies.student_gpu --output runs/gpu-student --batch 8 --size 32 --steps 8 --photos 16
 
-Each row adds something to the row above. The step alone: forward, backward and optimizer over one batch that is on the
-device already, as it is, compiled (`torch.compile`), and compiled into CUDA graphs. The loop: the real training
+The step alone: forward, backward and optimizer over one batch that is on the device already; on a GPU also as one CUDA
+graph, whose kernels are launched all at once, and with `--compile` by `torch.compile`. The loop: the real training
 (`attar.train.loop`) with batches that lie ready in memory, so with copies, losses that are read, averaged weights and
 checks. The views: the same with views drawn from JPEG photos, by all cores but one. Rates are those of the steps after
-the first third, which warms up. The share is of the device's fastest matrix product (`teacher_gpu`), by the
-multiplications and additions that PyTorch counts in a forward pass, three of them for a step.
+the first third, which warms up. The share is of the device's fastest matrix product (`teacher_gpu`), by the operations
+that PyTorch counts in a forward pass, three of them for a step.
+
+Beside the rates, of a GPU: the part of the step's time in which a kernel runs, and how often in a step of the loop the
+processor waits for the GPU (`torch.cuda.set_sync_debug_mode`), reading a loss that is done apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +56,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256, help="photos in a step")
     parser.add_argument("--steps", type=int, default=90, help="steps of every row")
     parser.add_argument("--photos", type=int, default=2048, help="photos that views are drawn from")
-    parser.add_argument("--no-compile", action="store_true", help="leave out the compiled rows")
+    parser.add_argument("--compile", action="store_true", help="compiled rows too: minutes of compilation")
     options = parser.parse_args()
     results = measured(options)
     write_json(options.output / "results.json", results)
@@ -73,10 +77,13 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             rates[name] = " ".join(str(error).split())[:120] or type(error).__name__
         say(f"{name}: {rates[name]}")
 
-    row("the step alone", lambda: step_rate(spec, options.steps, None))
-    if not options.no_compile:
-        row("the step alone, compiled", lambda: step_rate(spec, options.steps, "default"))
-        row("the step alone, CUDA graphs", lambda: step_rate(spec, options.steps, "reduce-overhead"))
+    gpu: dict[str, float] = {}
+    row("the step alone", lambda: step_rate(spec, options.steps))
+    if where.type == "cuda":
+        row("the step alone, one CUDA graph", lambda: graph_rate(spec, options.steps))
+        gpu = {"busy": busy_share(spec), "waits": waits_per_step(spec, options)}
+    if options.compile:
+        row("the step alone, compiled", lambda: step_rate(spec, options.steps, compiled=True))
     held = Held(options.batch, options.size, options.steps)
     row("the training loop", lambda: loop_rate(spec, held, options.output))
     row("the training loop, views drawn", lambda: loop_rate(spec, drawn(spec, options), options.output))
@@ -93,25 +100,52 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "batch_size": spec.batch_size,
         "workers": default_workers(),
         "images_per_second": rates,
+        **gpu,
     }
 
 
-def step_rate(spec: DistillSpec, steps: int, mode: str | None) -> float:
-    """Images/s of forward, backward and optimizer over a batch on the device; compiled in a mode of `torch.compile`."""
+def step_rate(spec: DistillSpec, steps: int, compiled: bool = False) -> float:
+    """Images/s of forward, backward and optimizer over a batch on the device."""
+    return rate_of(step_of(spec, compiled), spec.batch_size, steps)
+
+
+def graph_rate(spec: DistillSpec, steps: int) -> float:
+    """The same as one CUDA graph."""
+    step, graph = step_of(spec), torch.cuda.CUDAGraph()
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):  # before it is captured, every library must have been set up
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(aside)
+    with torch.cuda.graph(graph):
+        step()
+    return rate_of(graph.replay, spec.batch_size, steps)
+
+
+def step_of(spec: DistillSpec, compiled: bool = False) -> Callable[[], None]:
+    """A training step by labels alone, over the same batch each time, without the loop's checks."""
     where = torch_device()
     model = distillation_module(students.create_student(spec.name, CLASSES, head="stock"), spec, None, seed=0)
     model = model.to(where, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=where.type == "cuda")
+    on_gpu = where.type == "cuda"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=on_gpu, capturable=on_gpu)
     batch = Held(spec.batch_size, spec.size, 1).batches[0].to(where)
-    call: Any = torch.compile(model, mode=mode) if mode else model
+    call: Any = torch.compile(model) if compiled else model
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
+        with torch.autocast(where.type, torch.bfloat16, enabled=on_gpu, cache_enabled=False):
             loss = call(batch.images, batch.labels)
         loss.backward()
         optimizer.step()
 
+    return step
+
+
+def rate_of(step: Callable[[], None], batch_size: int, steps: int) -> float:
+    """Images/s of a step, after some that warm up."""
+    where = torch_device()
     for _ in range(max(3, steps // 3)):
         step()
     finish(where)
@@ -119,7 +153,38 @@ def step_rate(spec: DistillSpec, steps: int, mode: str | None) -> float:
     for _ in range(steps):
         step()
     finish(where)
-    return spec.batch_size * steps / (time.perf_counter() - began)
+    return batch_size * steps / (time.perf_counter() - began)
+
+
+def busy_share(spec: DistillSpec, steps: int = 10) -> float:
+    """Part of the step's time in which the GPU runs a kernel."""
+    step, where = step_of(spec), torch_device()
+    for _ in range(steps):
+        step()
+    finish(where)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(steps):
+            step()
+        finish(where)
+    kernels = sum(event.self_device_time_total for event in profile.key_averages()) / 1e6
+    return kernels / steps * rate_of(step, 1, 4 * steps)
+
+
+def waits_per_step(spec: DistillSpec, options: argparse.Namespace) -> float:
+    """How often the processor waits for the GPU in a step of the training loop."""
+
+    def waits(steps: int) -> int:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            loop_rate(spec, Held(spec.batch_size, spec.size, steps), options.output)
+            torch.cuda.set_sync_debug_mode("default")
+        found = [str(each.message) for each in caught if "synchronizing" in str(each.message)]
+        for each in caught[-5:]:
+            say(f"{each.filename}:{each.lineno}")
+        return len(found)
+
+    return (waits(24) - waits(12)) / 12
 
 
 def loop_rate(spec: DistillSpec, loader: Loader, output: Path) -> float:
@@ -212,7 +277,13 @@ def markdown(results: dict[str, Any]) -> str:
             lines.append(f"| {name} | failed: {rate} | |")
         else:
             lines.append(f"| {name} | {rate:,.0f} | {100 * rate * results['operations'] / results['peak']:.1f}% |")
-    return "\n".join(lines) + f"\n\nThe peak: {results['peak'] / 1e12:.2f} TFLOP/s of a bf16 matrix product.\n"
+    lines += ["", f"The peak: {results['peak'] / 1e12:.2f} TFLOP/s of a bf16 matrix product."]
+    if "busy" in results:
+        lines[-1] += (
+            f" A kernel runs in {100 * results['busy']:.0f}% of the step's time. In a step of the loop, the processor "
+            f"waits for the GPU {results['waits']:.1f} times."
+        )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -110,12 +110,14 @@ def _seconds(run: Callable[[], Any], where: torch.device) -> list[float]:
 
 
 def finish(where: torch.device) -> None:
+    """Wait until a device has done what it was given."""
     if where.type == "cuda":
         torch.cuda.synchronize(where)
 
 
 def device_name(where: torch.device) -> str:
-    return torch.cuda.get_devicedevice_name(where) if where.type == "cuda" else str(describe()["cpu"])
+    """What a device calls itself."""
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else str(describe()["cpu"])
 
 
 def markdown(results: dict[str, Any]) -> str:

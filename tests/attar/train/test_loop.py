@@ -22,7 +22,7 @@ from attar.data.photos import DataSpec, labels_of, read_photos
 from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from attar.errors import GateError, InputError
 from attar.recipe import TrainSpec
-from attar.train import batchnorm
+from attar.train import batchnorm, loop
 from attar.train.checkpoints import Checkpoints, discard
 from attar.train.loop import learning_rate, scheduled, train, undecayed
 
@@ -53,6 +53,12 @@ def loader(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> ViewLoader
     return ViewLoader(store, labels_of(photos.train), ViewPolicy(), size=32, batch_size=8, seed=5)
 
 
+@pytest.fixture(params=[False, True], ids=["read at once", "read late"])
+def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are read when the step is done, as on a CPU, or one step later, as on a GPU."""
+    monkeypatch.setattr(loop, "reads_late", lambda where: request.param)
+
+
 def cross_entropy(model: nn.Module, batch: Batch) -> torch.Tensor:
     return functional.cross_entropy(model(batch.images), batch.labels)
 
@@ -78,6 +84,7 @@ def dying(after: int) -> Callable[[nn.Module, Batch], torch.Tensor]:
     return loss_of
 
 
+@pytest.mark.usefixtures("reading")
 @pytest.mark.parametrize("stop", [1, 4, 5, 8, 11])
 def test_resuming_after_any_step_gives_the_same_weights(stop: int, loader: ViewLoader, tmp_path: Path) -> None:
     whole = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
@@ -160,6 +167,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_weights(shapes: Path, tmp_
     assert len(set(outcome["steps"])) >= 3 and outcome["steps"] == sorted(outcome["steps"]), outcome["steps"]
 
 
+@pytest.mark.usefixtures("reading")
 def test_an_epochs_mean_loss_survives_a_resume_in_its_middle(loader: ViewLoader, tmp_path: Path) -> None:
     whole = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
     with pytest.raises(Killed):
@@ -185,6 +193,7 @@ def test_the_best_epoch_is_kept_only_if_asked_for(loader: ViewLoader, tmp_path: 
     assert weights(last.model) == seen[2] and len(seen) == 3
 
 
+@pytest.mark.usefixtures("reading")
 def test_parts_of_a_batch_add_up_to_the_batch(loader: ViewLoader, tmp_path: Path) -> None:
     def losses(accumulate: int) -> list[float]:
         model = Tiny()
@@ -204,6 +213,7 @@ def test_sharding_one_process_is_refused(loader: ViewLoader, tmp_path: Path) -> 
         train(Tiny(), spec, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
 
 
+@pytest.mark.usefixtures("reading")
 def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(loader: ViewLoader, tmp_path: Path) -> None:
     steps = 0
 
@@ -221,6 +231,41 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(loader: ViewLoader, 
     assert state["step"] == 5 and all(torch.isfinite(t).all() for t in state["model"].values())
 
 
+def test_a_step_that_is_read_late_leaves_the_weights_that_it_began_with(
+    loader: ViewLoader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 7 is under way when the loss of step 6 is read."""
+    monkeypatch.setattr(loop, "reads_late", lambda where: True)
+    model, steps = Tiny(), 0
+
+    def breaks(model: nn.Module, batch: Batch) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        return cross_entropy(model, batch) * (float("nan") if steps == 6 else 1)
+
+    spec = SPEC.model_copy(update={"clip": 0.0, "checkpoint_seconds": 1000.0, "epochs": 1})
+    loader = ViewLoader(loader.store, loader.labels, loader.policy, size=32, batch_size=4, seed=5)
+    with pytest.raises(GateError, match=r"step 6: .*computed once more, everything is finite"):
+        train(model, spec, loader, breaks, seed=1, checkpoint=tmp_path / "a.pt")
+    assert steps > 7
+    whole = Tiny()
+    with pytest.raises(Killed):
+        train(whole, spec, loader, dying(after=5), seed=1, checkpoint=tmp_path / "b.pt")
+    assert all(torch.equal(own, other) for own, other in zip(model.parameters(), whole.parameters()))
+
+
+def test_losses_that_are_read_late_are_the_same(
+    loader: ViewLoader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the rounding of the fused optimizer."""
+    one = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt").history
+    monkeypatch.setattr(loop, "reads_late", lambda where: True)
+    two = train(Tiny(), SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "b.pt").history
+    assert [entry["loss"] for entry in one] == pytest.approx([entry["loss"] for entry in two], rel=1e-5)
+    assert len(one) == len(two) == SPEC.epochs
+
+
+@pytest.mark.usefixtures("reading")
 def test_a_module_that_overflows_is_named(loader: ViewLoader, tmp_path: Path) -> None:
     model = Tiny()
     model.fc.register_forward_hook(lambda module, inputs, output: output * float("inf"))
@@ -228,6 +273,7 @@ def test_a_module_that_overflows_is_named(loader: ViewLoader, tmp_path: Path) ->
         train(model, SPEC, loader, cross_entropy, seed=1, checkpoint=tmp_path / "a.pt")
 
 
+@pytest.mark.usefixtures("reading")
 def test_a_weight_that_became_infinite_is_named(loader: ViewLoader, tmp_path: Path) -> None:
     steps = 0
 
@@ -242,6 +288,7 @@ def test_a_weight_that_became_infinite_is_named(loader: ViewLoader, tmp_path: Pa
         train(Tiny(), SPEC, loader, leaps, seed=1, checkpoint=tmp_path / "a.pt")
 
 
+@pytest.mark.usefixtures("reading")
 def test_a_gradient_that_is_not_finite_is_named(loader: ViewLoader, tmp_path: Path) -> None:
     def root(model: nn.Module, batch: Batch) -> torch.Tensor:
         return cross_entropy(model, batch) + model.fc.bias.abs().mul(0).sum().sqrt()  # type: ignore[operator,union-attr]
@@ -250,6 +297,7 @@ def test_a_gradient_that_is_not_finite_is_named(loader: ViewLoader, tmp_path: Pa
         train(Tiny(), SPEC, loader, root, seed=1, checkpoint=tmp_path / "a.pt")
 
 
+@pytest.mark.usefixtures("reading")
 def test_divergence_is_told_long_before_the_end(loader: ViewLoader, tmp_path: Path) -> None:
     spec = SPEC.model_copy(update={"epochs": 400, "checkpoint_seconds": 100.0})
     steps = 0
