@@ -6,9 +6,10 @@
 The step alone: forward, backward and optimizer over one batch that is on the device already; on a GPU also as one CUDA
 graph, whose kernels are launched all at once, and with `--compile` by `torch.compile`. The loop: the real training
 (`attar.train.loop`) with batches that lie ready in memory, so with copies, losses that are read, averaged weights and
-checks. The views: the same with views drawn from JPEG photos, by all cores but one. Rates are those of the steps after
-the first third, which warms up. The share is of the device's fastest matrix product (`teacher_gpu`), by the operations
-that PyTorch counts in a forward pass, three of them for a step.
+checks; on a GPU also as it would be if it read each loss before the next step and copied each batch when it needed it.
+The views: the same with views drawn from JPEG photos, by all cores but one. The rows take turns; rates are those of the
+steps after the first third, which warms up. The share is of the device's fastest matrix product (`teacher_gpu`), by the
+operations that PyTorch counts in a forward pass, three of them for a step.
 
 Beside the rates, of a GPU: the part of the step's time in which a kernel runs, and how often in a step of the loop the
 processor waits for the GPU (`torch.cuda.set_sync_debug_mode`), reading a loss that is done apart.
@@ -20,7 +21,9 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -39,6 +42,7 @@ from attar.distill.losses import objective_of
 from attar.files import write_json, write_text
 from attar.inference import to_tensor, torch_device
 from attar.recipe import DistillSpec
+from attar.train import loop
 from attar.train.checkpoints import discard
 from attar.train.loop import Loader, train
 
@@ -56,6 +60,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256, help="photos in a step")
     parser.add_argument("--steps", type=int, default=90, help="steps of every row")
     parser.add_argument("--photos", type=int, default=2048, help="photos that views are drawn from")
+    parser.add_argument("--rounds", type=int, default=3, help="turns that the rows take")
     parser.add_argument("--compile", action="store_true", help="compiled rows too: minutes of compilation")
     options = parser.parse_args()
     results = measured(options)
@@ -68,25 +73,28 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     """All rows, as plain data."""
     where = torch_device()
     spec = DistillSpec(name=options.student, size=options.size, epochs=1, batch_size=options.batch, head="stock")
-    rates: dict[str, float | str] = {}
+    rates: dict[str, list[float]] = {}
 
     def row(name: str, rate: Callable[[], float]) -> None:
-        try:
-            rates[name] = rate()
-        except Exception as error:  # no compiler here, say
-            rates[name] = " ".join(str(error).split())[:120] or type(error).__name__
-        say(f"{name}: {rates[name]}")
+        rates.setdefault(name, []).append(rate())
+        say(f"{name}: {rates[name][-1]:,.0f}/s")
 
-    gpu: dict[str, float] = {}
-    row("the step alone", lambda: step_rate(spec, options.steps))
-    if where.type == "cuda":
-        row("the step alone, one CUDA graph", lambda: graph_rate(spec, options.steps))
-        gpu = {"busy": busy_share(spec), "waits": waits_per_step(spec, options)}
+    held = Held(options.batch, options.size, options.steps)
+    views = drawn(spec, options)
+    for _ in range(options.rounds):
+        row("the step alone", lambda: step_rate(spec, options.steps))
+        if where.type == "cuda":
+            row("the step alone, one CUDA graph", lambda: graph_rate(spec, options.steps))
+        row("the training loop", lambda: loop_rate(spec, held, options.output))
+        if where.type == "cuda":
+            with waiting():
+                row("the training loop, if it waited", lambda: loop_rate(spec, held, options.output))
+        row("the training loop, views drawn", lambda: loop_rate(spec, views, options.output))
     if options.compile:
         row("the step alone, compiled", lambda: step_rate(spec, options.steps, compiled=True))
-    held = Held(options.batch, options.size, options.steps)
-    row("the training loop", lambda: loop_rate(spec, held, options.output))
-    row("the training loop, views drawn", lambda: loop_rate(spec, drawn(spec, options), options.output))
+    gpu: dict[str, float] = {}
+    if where.type == "cuda":  # last: a profiler slows everything after it
+        gpu = {"waits": waits_per_step(spec, options), "busy": busy_share(spec)}
     with FlopCounterMode(display=False) as counter:
         students.create_student(spec.name, CLASSES, head="stock").eval()(held.batches[0].images[:1])
     return {
@@ -180,11 +188,21 @@ def waits_per_step(spec: DistillSpec, options: argparse.Namespace) -> float:
             loop_rate(spec, Held(spec.batch_size, spec.size, steps), options.output)
             torch.cuda.set_sync_debug_mode("default")
         found = [str(each.message) for each in caught if "synchronizing" in str(each.message)]
-        for each in caught[-5:]:
-            say(f"{each.filename}:{each.lineno}")
         return len(found)
 
     return (waits(24) - waits(12)) / 12
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """A block in which the loop reads each loss before the next step and copies each batch when it needs it."""
+    late, ahead = loop.reads_late, loop.on_device
+    try:
+        loop.reads_late = lambda where: False
+        loop.on_device = lambda batches, where: (batch.to(where) for batch in batches)
+        yield
+    finally:
+        loop.reads_late, loop.on_device = late, ahead
 
 
 def loop_rate(spec: DistillSpec, loader: Loader, output: Path) -> float:
@@ -269,14 +287,13 @@ def markdown(results: dict[str, Any]) -> str:
         f"{results['on']}, torch {results['torch']}, {results['device']['cores']} cores. {results['student']} at "
         f"{results['size']} px, batches of {results['batch_size']}; views by {results['workers']} workers.",
         "",
-        "| what runs | images/s | share of the peak |",
-        "|---|---:|---:|",
+        "| what runs | images/s | of all turns | share of the peak |",
+        "|---|---:|---:|---:|",
     ]
-    for name, rate in results["images_per_second"].items():
-        if isinstance(rate, str):
-            lines.append(f"| {name} | failed: {rate} | |")
-        else:
-            lines.append(f"| {name} | {rate:,.0f} | {100 * rate * results['operations'] / results['peak']:.1f}% |")
+    for name, turns in results["images_per_second"].items():
+        rate = median(turns)
+        share = 100 * rate * results["operations"] / results["peak"]
+        lines.append(f"| {name} | {rate:,.0f} | {min(turns):,.0f} to {max(turns):,.0f} | {share:.1f}% |")
     lines += ["", f"The peak: {results['peak'] / 1e12:.2f} TFLOP/s of a bf16 matrix product."]
     if "busy" in results:
         lines[-1] += (
