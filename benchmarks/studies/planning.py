@@ -5,8 +5,8 @@
     python -m attar.benchmarks.studies.planning --gpu-tflops 312 --gpu-price 1.5 --cores 12 --output plan.md
 
 A stage takes as long as the slower of two: the device that computes it, and the cores that draw its views. Both are
-proportional to photos times passes. Unit costs of the second are measured here; those of a GPU are assumptions, which
-the page names, because no GPU was at hand. `attar.benchmarks.studies.teacher_gpu` measures them where one is.
+proportional to photos times passes. Unit costs of the second are measured here; those of a GPU were measured on one, by
+`attar.benchmarks.studies.teacher_gpu` and `student_gpu` (docs/results/gpu-teacher.json and gpu-student.json).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -29,8 +30,22 @@ from attar.distill.topk_logits import TopK
 from attar.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).parents[2]
-PAGE, COSTS = ROOT / "docs" / "planning.md", ROOT / "docs" / "results" / "planning.json"
+PAGE, RESULTS = ROOT / "docs" / "planning.md", ROOT / "docs" / "results"
+COSTS = RESULTS / "planning.json"
 HOUR, TERA, GIGA = 3600, 1e12, 1e9
+LOOP = "the training loop"
+"""The row of `student_gpu` that a training is planned by."""
+
+
+def gpu_costs() -> dict[str, float]:
+    """What was measured of a GPU: its peak, 10^12 operations per second, and which share of it training reaches."""
+    teacher, student = read_json(RESULTS / "gpu-teacher.json"), read_json(RESULTS / "gpu-student.json")
+    peak, rate = teacher["peak"], median(student["images_per_second"][LOOP])
+    return {
+        "gpu_tflops": round(peak / TERA, 1),
+        "teacher_share": round(teacher["teacher"]["eager"] * teacher["teacher"]["operations"] / peak, 3),
+        "student_share": round(rate * student["operations"] / peak, 4),
+    }
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Plan:
         kept: classes that the cache keeps of an answer.
         student: a timm model.
         student_epochs: of training it.
-        gpu_tflops: what a GPU computes at best, bf16, dense, 10^12 operations per second.
+        gpu_tflops: what a GPU computes at best, bf16, 10^12 operations per second.
         teacher_share: of that, what a transformer reaches.
         student_share: what a small convolutional network reaches, which memory bounds.
         cores: processor cores per GPU.
@@ -64,11 +79,11 @@ class Plan:
     kept: int = 128
     student: str = "mobilenetv3_large_100"
     student_epochs: int = 60
-    gpu_tflops: float = 312.0
-    teacher_share: float = 0.35
-    student_share: float = 0.015
-    cores: int = 12
-    gpu_price: float = 2.0
+    gpu_tflops: float = field(default_factory=lambda: gpu_costs()["gpu_tflops"])
+    teacher_share: float = field(default_factory=lambda: gpu_costs()["teacher_share"])
+    student_share: float = field(default_factory=lambda: gpu_costs()["student_share"])
+    cores: int = 16
+    gpu_price: float = 4.0
     disk_price: float = 0.08
 
 
@@ -80,10 +95,10 @@ SOURCES = {
     "views": "a choice; more views than this are worth less and less with so many photos",
     "kept": "a choice; attar itself chooses the smallest with a stated error (methods.md)",
     "student_epochs": "a choice",
-    "gpu_tflops": "an NVIDIA A100's data sheet, bf16 without sparsity",
-    "teacher_share": "assumed; `attar.benchmarks.studies.teacher_gpu` measures it",
-    "student_share": "assumed; the same study measures it. Depthwise convolutions are bounded by memory",
-    "cores": "of a usual cloud machine, per GPU",
+    "gpu_tflops": "measured: the fastest bf16 matrix product of an NVIDIA H200 ([results](results.md))",
+    "teacher_share": "measured on it: the forward pass, not compiled. Assumed of the backward pass too",
+    "student_share": "measured on it: the training loop in batches of 256",
+    "cores": "of the machine that this GPU was in",
     "gpu_price": "assumed; prices differ by a factor of four",
     "disk_price": "assumed",
 }

@@ -101,7 +101,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "on": device_name(where),
         "device": describe(),
         "torch": torch.__version__,
-        "peak": max(matrix_peak(side, where) for side in ((4096, 8192) if where.type == "cuda" else (512, 1024))),
+        "peak": max(matrix_peak(side, where) for side in ((4096, 8192) if where.type == "cuda" else (256, 512))),
         "operations": 3 * counter.get_total_flops(),
         "student": spec.name,
         "size": spec.size,

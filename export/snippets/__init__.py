@@ -80,6 +80,7 @@ def _filled(text: str, entry: FileEntry, manifest: Manifest) -> str:
         **square.words(how),
         "CLASSES": len(manifest.bundle["labels"]),
         **_sure(entry),
+        **_known(entry),
     }
     for word, value in words.items():
         text = text.replace(f"<<{word}>>", str(value))
@@ -96,3 +97,17 @@ def _sure(entry: FileEntry) -> dict[str, str]:
     words = dict.fromkeys(("SURE_PY", "SURE_JS", "SURE_SWIFT"), f"{threshold:.6g}")
     says = f"Answers of at least this probability are right {100 * sure['precision']:g}% of the time."
     return {**words, "SURE_KT": f"{threshold:.6g}f", "SURE_SAYS": says}
+
+
+def _known(entry: FileEntry) -> dict[str, str]:
+    """Below which familiarity, the second output, a photo is refused, in each language, and what that means."""
+    second, found = entry.signature.get("familiarity"), (entry.decision or {}).get("familiar")
+    nothing = {"KNOWN_PY": "None", "KNOWN_JS": "null", "KNOWN_KT": "null", "KNOWN_SWIFT": "nil"}
+    if not second or not found or found["threshold"] is None:
+        says = "The file does not say whether a photo is like those that it was made from."
+        return {**nothing, "KNOWN_SAYS": says, "FAMILIARITY": "familiarity"}
+    threshold = f"{found['threshold']:.6g}"
+    refused = f"{100 * found['refused']:g}%"
+    says = f"A photo of less familiarity is perhaps of no label; of those that have one, {refused} have less."
+    words = dict.fromkeys(nothing, threshold) | {"KNOWN_KT": f"{threshold}f"}
+    return {**words, "KNOWN_SAYS": says, "FAMILIARITY": second["name"]}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -29,6 +33,7 @@ from attar.inference import to_tensor
 from attar.preprocessing import MEAN, STD
 from attar.students.familiarity import SCORES, Familiarity, Known
 from helpers.familiar import FILES, familiar_exports, familiar_photos, familiar_student
+from helpers.imported import module_of
 from helpers.small import DROP
 
 pytestmark = pytest.mark.slow
@@ -170,6 +175,53 @@ def test_in_integer_files_it_stays_float(known: Bundle, many: Photos, tmp_path: 
     assert spearmanr(familiarity, reference.familiarity).statistic > 0.3
     assert len(np.unique(familiarity)) > 0.8 * len(familiarity)  # integers would have few values
     assert runner.partitions in (None, {"delegated": 1, "outside": []})
+
+
+@pytest.mark.parametrize("name", ["classify_litert.py", "classify_onnx.py"])
+def test_the_python_snippets_give_it_and_refuse_what_is_less_familiar(
+    exports: Path, many: Photos, known: Bundle, name: str
+) -> None:
+    path, listing = exports / "snippets" / name, json.loads((exports / "golden/golden.json").read_text())
+    snippet = module_of(path)
+    golden = listing["files"][snippet.MODEL.name]
+    with captured():
+        told = [snippet.answer(np.asarray(Image.open(exports / "golden" / each["file"]))) for each in listing["images"]]
+    assert [familiarity for _, familiarity in told] == pytest.approx(golden["familiarity"][: len(told)], abs=1e-5)
+    np.testing.assert_allclose([row for row, _ in told], golden["probabilities"], atol=1e-6)
+    assert pytest.approx(golden["decision"]["familiar"]["threshold"], rel=1e-5) == snippet.KNOWN
+
+    def says(threshold: float) -> str:
+        text = path.read_text().replace(f"KNOWN = {snippet.KNOWN}", f"KNOWN = {threshold}")
+        other = path.with_name(f"other-{threshold}.py")
+        other.write_text(text)
+        command = [sys.executable, str(other), str(many.val[0].path)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0 and len(done.stdout.splitlines()) == len(known.labels), done.stderr
+        return done.stderr
+
+    assert "Perhaps none of these" in says(1.5) and "Perhaps none of these" not in says(-0.5)
+
+
+def test_the_snippet_for_javascript_gives_it(made: Path, node: Path) -> None:
+    listing = json.loads((made / "golden/golden.json").read_text())
+    images = [np.asarray(Image.open(made / "golden" / each["file"])) for each in listing["images"]]
+    shutil.copy(made / "snippets/classify_onnx.mjs", node)
+    (node / "pixels.json").write_text(json.dumps([image.ravel().tolist() for image in images]))
+    (node / "run.mjs").write_text(
+        f"""import fs from "node:fs";
+        import {{ load, KNOWN }} from "./classify_onnx.mjs";
+        const classify = await load(new Uint8Array(fs.readFileSync({json.dumps(str(made / "onnx-fp32.onnx"))})));
+        const told = [];
+        for (const pixels of JSON.parse(fs.readFileSync("pixels.json")))
+          told.push((await classify(Uint8Array.from(pixels))).familiarity);
+        console.log(JSON.stringify([KNOWN, told]));"""
+    )
+    done = subprocess.run(["node", "run.mjs"], cwd=node, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    threshold, told = json.loads(done.stdout)
+    golden = listing["files"]["onnx-fp32.onnx"]
+    assert told == pytest.approx(golden["familiarity"][: len(told)], abs=1e-5)
+    assert threshold == pytest.approx(golden["decision"]["familiar"]["threshold"], rel=1e-5)
 
 
 def test_too_few_photos_have_no_threshold() -> None:

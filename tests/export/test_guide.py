@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import py_compile
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +25,11 @@ from attar.export.manifest import read_manifest
 from attar.export.runners import open_runner
 from attar.export.verify import Reference, verify
 from helpers.browser import told_by
+from helpers.imported import module_of
 from helpers.small import DROP, TARGETS
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
-
-LOCKED = Path(__file__).parents[2] / "export/web/npm"
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +67,6 @@ def test_a_large_photo_with_metadata_is_made_smaller_and_loses_it(exported, bund
     write_golden(manifest, exported, no_images, [Photo(tmp_path / "large.jpg", 0)], tmp_path)
     whole = Image.open(tmp_path / "photo-0.png")
     assert whole.size == (1024, 512) and not whole.getexif() and whole.info == {}
-
-
-def module_of(path: Path) -> Any:
-    """A snippet, imported."""
-    spec = importlib.util.spec_from_file_location("snippet", path)
-    assert spec is not None and spec.loader is not None
-    snippet = importlib.util.module_from_spec(spec)
-    with captured():
-        spec.loader.exec_module(snippet)
-    return snippet
 
 
 def test_golden_vectors_are_what_each_file_answers(exported, bundle, golden):
@@ -146,21 +133,6 @@ def colourful() -> dict[str, Image.Image]:
 
 
 # --- JavaScript ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory) -> Path:
-    """A folder with the npm packages that the snippets import; skips where they cannot be had."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("node and npm are not installed")
-    folder = tmp_path_factory.mktemp("node")
-    for file in LOCKED.iterdir():  # the versions that `attar lab` runs
-        shutil.copy(file, folder)
-    options = ["--no-audit", "--no-fund", "--ignore-scripts"]
-    done = subprocess.run(["npm", "ci", *options], cwd=folder, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"npm ci failed: {done.stderr[-300:]}")
-    return folder
 
 
 @pytest.mark.slow

@@ -154,8 +154,11 @@ def test_layers_may_stay_in_half_precision(bundle, photos, tmp_path):
         plan = QuantizationPlan(keep_float=kept)
         by_plan.write(plan, tmp_path / "model.ctx.onnx")
         outputs = open_runner(tmp_path / "model.ctx.onnx").predict(reference.pixels)
-        # What plans are ranked by. One step of an integer moves a probability that is near a half by a tenth or more.
-        assert np.abs(by_plan.predict(plan, reference.pixels) - outputs).mean() < 0.1
+        # What plans are ranked by. One step of an integer moves a probability that is near a half by a tenth or more:
+        # the limit is half of how far the answers to different photos are from one another.
+        told = by_plan.predict(plan, reference.pixels)
+        others = np.mean([np.abs(told - np.roll(outputs, by, axis=0)).mean() for by in range(1, len(outputs))])
+        assert np.abs(told - outputs).mean() < (0.02 if kept else others / 2), (kept, others)
         away.append(np.abs(outputs - reference.probabilities).max())
     assert away[1] < 0.05 and away[1] < away[0]
 

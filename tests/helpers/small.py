@@ -27,6 +27,7 @@ def make_student(
     labels: tuple[str, ...] | None = None,
     head: str = "dwsconv",
     side: int = SIDE,
+    steps: int = 25,
 ) -> Bundle:
     """A student trained for a few steps on `photos`, so that its answers are decided, and its bundle."""
     torch.manual_seed(seed)
@@ -36,7 +37,7 @@ def make_student(
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3)
     strided_conv.guard(student)
     student.train()
-    for _ in range(25):
+    for _ in range(steps):
         loss = torch.nn.functional.cross_entropy(student(images), targets)
         optimizer.zero_grad()
         loss.backward()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import numpy as np
 import pytest
 
-from attar.benchmarks.studies.planning import COSTS, PAGE, Plan, cache_bytes, page, stages_of
+from attar.benchmarks.studies.planning import COSTS, PAGE, RESULTS, Plan, cache_bytes, page, stages_of
 from attar.distill.topk_logits import TopK
 from attar.files import read_json
 
@@ -14,7 +16,14 @@ COSTS_OF_ONE = {"views_per_second": 100.0, "teacher_flops": 10**9, "student_flop
 
 def test_a_stage_takes_what_its_slower_part_takes() -> None:
     plan = Plan(
-        photos=1000, teacher_epochs=2, views=5, student_epochs=4, gpu_tflops=1, teacher_share=0.5, student_share=0.1
+        photos=1000,
+        teacher_epochs=2,
+        views=5,
+        student_epochs=4,
+        gpu_tflops=1,
+        teacher_share=0.5,
+        student_share=0.1,
+        cores=12,
     )
     fine_tuning, caching, training = stages_of(plan, COSTS_OF_ONE)
     assert [each.passes for each in (fine_tuning, caching, training)] == [2000, 5000, 4000]
@@ -35,3 +44,14 @@ def test_the_cache_is_as_large_as_what_is_written_to_it() -> None:
 
 def test_the_page_is_what_the_command_writes() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(Plan(), read_json(COSTS))
+
+
+def test_a_gpus_shares_give_back_the_rates_that_were_measured() -> None:
+    student, plan = read_json(RESULTS / "gpu-student.json"), Plan()
+    [_, caching, training] = stages_of(plan, {**COSTS_OF_ONE, "student_flops": student["operations"] // 3})
+    rate = median(student["images_per_second"]["the training loop"])
+    # The two studies measured the peak of one card, which differed by a few percent.
+    assert training.passes / training.computing == pytest.approx(rate, rel=0.05)
+    eager = read_json(RESULTS / "gpu-teacher.json")["teacher"]
+    per_second = eager["eager"] * eager["operations"] / COSTS_OF_ONE["teacher_flops"]
+    assert caching.passes / caching.computing == pytest.approx(per_second, rel=0.01)
