@@ -43,6 +43,7 @@ def columns(comparison: Comparison) -> list[Column]:
         (True, Column("Model", "teacher, student, or a file by target", lambda r: Cell(r.name, r.about), False)),
         (True, Column("Top-1", "share of photos given the right class, with its 95% interval", _top1)),
         (any(r.top5 for r in rows), Column("Top-5", "right class among the five most probable", _top5, brief=False)),
+        *((True, _group(number, of, len(comparison.levels))) for number, of in enumerate(comparison.levels)),
         (True, Column("vs student", "top-1 minus the student's, points, paired 95% interval", _difference)),
         (
             any(r.agreement is not None for r in rows),
@@ -93,6 +94,13 @@ def _top1(row: Row) -> Cell:
 
 def _top5(row: Row) -> Cell:
     return _interval(row.top5) if row.top5 else Cell(EMPTY)
+
+
+def _group(number: int, groups: int, levels: int) -> Column:
+    """One level of the labels' hierarchy."""
+    title = "Group" if levels == 1 else f"Group {number + 1}"
+    meaning = f"share of photos whose answer is in the right one of {groups:,} groups, with its 95% interval"
+    return Column(title, meaning, lambda row: _interval(row.groups[number]) if row.groups else Cell(EMPTY), brief=False)
 
 
 def _interval(share: Interval) -> Cell:

@@ -28,6 +28,7 @@ from attar.errors import InputError
 from attar.export.formats import FORMATS
 from attar.extras import OPTIONAL, version
 from attar.files import size
+from attar.hierarchy import Level
 from attar.metrics import bootstrap_interval, correct, error_of_confidence, reliability_of
 from attar.readiness import Readiness, judged, majority
 from attar.sampling import spread
@@ -93,7 +94,7 @@ def compare(
     measured = list(records) if records is not None else record.read(output)
     digests = {item.entry.sha256: item.name for item in answers if item.entry}
     calibrated = "calibration" in student.metrics
-    rows = tuple(_row(item, answers, labels, len(photos.labels), calibrated) for item in answers)
+    rows = tuple(_row(item, answers, labels, len(photos.labels), calibrated, manifest.levels) for item in answers)
     devices = devices_of(measured, digests, rows, needs, len(chosen))
     rows = _timed(rows, host_of(devices))
     choice = devices[0].choice if devices else choose(rows, needs, len(chosen))
@@ -118,6 +119,7 @@ def compare(
         sensitivity=sensitivity_of(manifest.files, student, output),
         readiness=_readiness(rows, student, [photos.labels[label] for label in labels]),
         every_class=every_class(found, compared[1], labels, photos.labels),
+        levels=tuple(len(level.names) for level in manifest.levels),
     )
 
 
@@ -224,7 +226,14 @@ def _predict_file(path: Path, pixels: np.ndarray) -> Iterator[np.ndarray]:
 # --- figures -------------------------------------------------------------------------------------
 
 
-def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, classes: int, calibrated: bool) -> Row:
+def _row(
+    item: _Answers,
+    answers: Sequence[_Answers],
+    labels: np.ndarray,
+    classes: int,
+    calibrated: bool,
+    levels: Sequence[Level] = (),
+) -> Row:
     student = next(a for a in answers if a.kind == "student")
     teacher = next((a for a in answers if a.kind == "teacher"), None)
     probabilities, places = item.answers.probabilities, item.answers.places(labels)
@@ -249,7 +258,14 @@ def _row(item: _Answers, answers: Sequence[_Answers], labels: np.ndarray, classe
         min_runtime=item.entry.min_runtime if item.entry else None,
         opinions=_opinions(item.entry),
         recovery=item.entry.recovery if item.entry else None,
+        groups=tuple(_interval(_in_group(level, item.answers.best, labels)) for level in levels),
     )
+
+
+def _in_group(level: Level, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether each photo's answer is in its label's group, 0.0 or 1.0 (images,)."""
+    of = np.array(level.of)
+    return (of[answers] == of[labels]).astype(float)
 
 
 def _confidence(item: _Answers, right: np.ndarray) -> np.ndarray:

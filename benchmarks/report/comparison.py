@@ -68,6 +68,7 @@ class Row:
         min_runtime: of a file, the oldest runtime that runs it, where that is known.
         opinions: of a file, the other programs that gave the same answers when it was verified.
         recovery: of a file in integers, how it was kept accurate; see `attar.export.recovery`.
+        groups: share of images whose answer is in the right group, for each level of the labels' hierarchy.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Row:
     min_runtime: str | None = None
     opinions: tuple[str, ...] = ()
     recovery: dict[str, Any] | None = None
+    groups: tuple[Interval, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,8 @@ class Comparison:
 
     `compared` names the two rows whose classes `changes` compares: the reference (the teacher where there is one), and
     the file to take (the student where there is none). `choice` is that of the first device. Where `readiness` has
-    reasons against the student, the choices only say which file would be taken.
+    reasons against the student, the choices only say which file would be taken. `levels` are the numbers of groups at
+    each level of the labels' hierarchy, the nearest first.
     """
 
     title: str
@@ -278,6 +281,7 @@ class Comparison:
     sensitivity: Sensitivity | None = None
     readiness: Readiness = READY
     every_class: EveryClass | None = None
+    levels: tuple[int, ...] = ()
 
     def row(self, name: str) -> Row | None:
         """The row of this name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from attar.benchmarks.report.report import terminal_table, write_report
 from attar.benchmarks.report.summary import headline, markdown
 from attar.data.photos import labels_of, load_pixels
 from attar.errors import InputError
+from attar.export.manifest import read_manifest, write_manifest
 from attar.metrics import reliability
 from attar.readiness import judged
 
@@ -45,6 +47,24 @@ def test_accuracy_agreement_and_difference(small: Any) -> None:
     difference = small.comparison.row("teacher").difference
     assert difference.value == pytest.approx(expected)
     assert difference.low <= expected <= difference.high
+
+
+def test_groups_of_labels_have_their_own_accuracy(small: Any, tmp_path: Path) -> None:
+    exports = Path(shutil.copytree(small.exports, tmp_path / "exports"))
+    manifest = read_manifest(exports)
+    levels = [{"names": ["round", "not"], "of": [0, 1, 1]}, {"names": ["all"], "of": [0, 0, 0]}]
+    write_manifest(replace(manifest, data={**manifest.data, "hierarchy": levels}), exports)
+    result = compare(exports, bundle=small.student, teacher=small.teacher, photos=small.photos, records=[])
+    labels, first = labels_of(small.photos.val), np.array([0, 1, 1])
+    for kind in ("teacher", "student"):
+        near, far = result.row(kind).groups
+        assert near.value == pytest.approx(np.mean(first[answers(small, kind).argmax(1)] == first[labels]))
+        assert result.row(kind).top1.value <= near.value <= far.value == 1
+        assert near.low <= near.value <= near.high
+    assert result.levels == (2, 1) and Comparison.from_json(result.to_json()).levels == (2, 1)
+    page = render(result)
+    assert "Group 1" in page and "Group 2" in page and "one of 2 groups" in page
+    assert small.comparison.levels == () and "Group 1" not in render(small.comparison)
 
 
 def test_every_file_stands_in_the_table_with_its_latency(small: Any) -> None:
