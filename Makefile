@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 OPTIONAL := .venv-optional
 # Tests wait for clocks and other programs for a quarter of their time, so there is one process more for each two cores.
 PROCESSES := $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
-FOLDERS := teachers students distill export benchmarks deploy
+FOLDERS := teachers students distill geo export benchmarks deploy
 
 .PHONY: help demo test test-optional lint types format clean
 .DELETE_ON_ERROR:

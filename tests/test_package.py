@@ -54,7 +54,18 @@ def test_a_wheel_has_one_name_and_no_study(built: Path) -> None:
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"attar"}
     assert not [name for name in names if "studies" in name or "tests" in name]
     folders = {name.split("/")[1] for name in names if name.count("/") > 1}
-    assert {"cli", "data", "train", "teachers", "students", "distill", "export", "benchmarks", "deploy"} <= folders
+    assert {
+        "cli",
+        "data",
+        "train",
+        "teachers",
+        "students",
+        "distill",
+        "geo",
+        "export",
+        "benchmarks",
+        "deploy",
+    } <= folders
     kept = [path for path in ROOT.glob("*/**/*") if path.is_file() and path.suffix != ".pyc"]
     ours = {
         "/".join(parts if parts[0] == "attar" else ("attar", *parts))

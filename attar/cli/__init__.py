@@ -17,6 +17,7 @@ from attar.cli import files as files
 from attar.cli import measure as measure
 from attar.cli import compare as compare
 from attar.cli import predict as predict
+from attar.cli import geo as geo
 from attar.cli import phone as phone
 from attar.cli import sample as sample
 from attar.cli import collect as collect
