@@ -132,7 +132,7 @@ def _opened(stream: TextIO, path: Path) -> tuple[csv._reader, dict[str, int]]:  
     first = stream.readline()
     tabs = "\t" in first  # GBIF's: tab-separated, and quotes mean themselves
     how = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"delimiter": ";" if _semicolons(first) else ","}
-    head = [name.strip().lower() for name in next(csv.reader([first], **how), [])]  # type: ignore[call-overload]
+    head = [name.strip().lower() for name in next(csv.reader([first], **how), [])]
     found = {what: head.index(name) for what, names in COLUMNS.items() for name in reversed(names) if name in head}
     missing = [what for what in NEEDED if what not in found]
     if missing:
@@ -141,7 +141,7 @@ def _opened(stream: TextIO, path: Path) -> tuple[csv._reader, dict[str, int]]:  
             f"{path}: the first line names no column of {' and '.join(missing)}; found: "
             f"{in_line(', '.join(head)[:200])}. A column may be called {names}."
         )
-    reader = csv.reader(stream, **how)  # type: ignore[call-overload]
+    reader = csv.reader(stream, **how)
     return _Lines(reader), found
 
 
