@@ -113,6 +113,7 @@ def read_occurrences(path: Path | str, labels: Sequence[str] | None = None) -> O
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Each row with the number of its line; empty strings for what it does not have."""
+    before = csv.field_size_limit(LONGEST_FIELD)  # of all readers in this process
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader, found = _opened(stream, path)
@@ -124,11 +125,12 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise InputError(f"{path}: no such file. Give a table of label, latitude, longitude and date.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not readable as a table in UTF-8 ({error}).") from error
+    finally:
+        csv.field_size_limit(before)
 
 
 def _opened(stream: TextIO, path: Path) -> tuple[csv._reader, dict[str, int]]:  # type: ignore[name-defined]
     """A reader after the first line, and the place of each column that there is."""
-    csv.field_size_limit(LONGEST_FIELD)
     first = stream.readline()
     tabs = "\t" in first  # GBIF's: tab-separated, and quotes mean themselves
     how = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"delimiter": ";" if _semicolons(first) else ","}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 from pathlib import Path
 
@@ -49,6 +50,15 @@ def test_gbifs_download(tmp_path: Path) -> None:
     assert seen.labels == ("Bellis perennis", "Quillaja saponaria")
     assert seen.label.tolist() == [0, 1, 0, 0] and seen.days.tolist() == [93, UNKNOWN_DAY, 93, UNKNOWN_DAY]
     assert seen.left_out == {"at 0, 0, which stands for no place": 1}
+
+
+def test_long_descriptions_are_no_obstacle_and_other_readers_keep_their_limit(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    seen = read_occurrences(table(tmp_path, f'label,notes,lat,lon\na,"{"x" * 200_000}",1,2\n'))
+    assert len(seen) == 1 and csv.field_size_limit() == before
+    with pytest.raises(InputError, match="not readable as a table"):
+        read_occurrences(table(tmp_path, f'label,notes,lat,lon\na,"{"x" * 2_000_000}",1,2\n'))
+    assert csv.field_size_limit() == before
 
 
 def test_our_own_columns_and_a_students_labels(tmp_path: Path) -> None:
