@@ -52,6 +52,7 @@ HEAVY = (
     "starlette",
     "uvicorn",
     "segno",
+    "h3",
 )
 
 FILES = sorted(path for name in FOLDERS for path in (ROOT / name).rglob("*.py"))

@@ -28,6 +28,7 @@ VERBS = [
     "history",
     "compare",
     "predict",
+    "geo",
     "report",
     "shortfall",
     "doctor",
