@@ -57,7 +57,7 @@ def save(prior: Prior, path: Path) -> None:
         write_sealed(folder / ABOUT, about)
 
 
-def load(path: Path) -> Prior:
+def load(path: Path | str) -> Prior:
     """Read a prior back.
 
     Raises:
@@ -65,6 +65,7 @@ def load(path: Path) -> Prior:
     """
     from safetensors.torch import load_file
 
+    path = Path(path)
     if not (path / ABOUT).is_file():
         raise InputError(f"{path}: not a prior of place and season (no {ABOUT}).")
     about = read_sealed(path / ABOUT)

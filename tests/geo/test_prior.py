@@ -152,7 +152,7 @@ def test_a_prior_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     prior = files.Prior(GeoPrior(3).eval(), ("a", "b", "c"), np.array([3, 0, 2]), {"nats": 1.0})
     files.save(prior, tmp_path / "geo")
     files.save(prior, tmp_path / "geo")
-    back = files.load(tmp_path / "geo")
+    back = files.load(str(tmp_path / "geo"))
     places, days = np.array([[48.0, 11.0], [-33.0, -70.0]]), np.array([121.0, 0.0])
     np.testing.assert_array_equal(predict(back.model, places, days), predict(prior.model, places, days))
     assert (back.labels, back.counts.tolist(), back.metrics) == (prior.labels, [3, 0, 2], prior.metrics)
