@@ -53,9 +53,9 @@ def geo(
         if not output:
             raise InputError("--output: name the folder for the prior.")
         refuse_existing(output)
-        asked = [_where(each) for each in at or ()]  # before anything takes time
+        for text in at or ():  # a mistake is told before anything takes time
+            _where(text)
         prior = _fitted(observations, output, student, steps, seed)
-        at = at if asked else None
     answers = [{"at": text, "labels": _likeliest(prior, text)} for text in at or ()]
     about = {"labels": len(prior.labels), "observations": int(prior.counts.sum()), **prior.metrics}
     show({**about, "answers": answers}, as_json, lambda: _table(answers) if answers else _figures(about))
