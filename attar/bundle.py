@@ -51,6 +51,11 @@ class Bundle:
         """Identity of what the model computes: weights, architecture, labels and preprocessing."""
         return digest_of([self.weights_sha256, self.architecture, list(self.labels), self.preprocessing.to_json()])
 
+    @property
+    def network_fingerprint(self) -> str:
+        """Identity of the network alone: other names for the classes change nothing in it."""
+        return digest_of([self.weights_sha256, self.architecture, self.preprocessing.to_json()])
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The weights, checked against the hash that `bundle.json` holds."""
         from safetensors.torch import load_file

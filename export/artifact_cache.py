@@ -33,7 +33,7 @@ def shared(name: str, make: Callable[[], bytes]) -> bytes:
     """The bytes that `make` returns, or that it returned to the first process that asked for `name`.
 
     Args:
-        name: identifies the content, so it holds the student's fingerprint.
+        name: identifies the content, so it holds the fingerprint of the student or its network.
         make: computes it.
     """
     path = shared_path(name, lambda path: path.write_bytes(make()))

@@ -141,7 +141,7 @@ def _float_model(student: Student, bundle: Bundle, integer: bool) -> bytes:
             edge.export(str(path))
             return path.read_bytes()
 
-    return shared(f"{'integer' if integer else 'float'} tflite {bundle.fingerprint}", converted)
+    return shared(f"{'integer' if integer else 'float'} tflite {bundle.network_fingerprint}", converted)
 
 
 _FLOAT_SHARE = 0.01

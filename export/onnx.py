@@ -129,7 +129,7 @@ def describe(model: Any, bundle: Bundle, target: str, more: Mapping[str, str] | 
 
 def float_content(student: Student, bundle: Bundle) -> bytes:
     """The float .onnx, which every precision starts from."""
-    return shared(f"float onnx {bundle.fingerprint}", lambda: _converted(student, bundle))
+    return shared(f"float onnx {bundle.network_fingerprint}", lambda: _converted(student, bundle))
 
 
 def _converted(student: Student, bundle: Bundle) -> bytes:

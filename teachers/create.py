@@ -20,7 +20,7 @@ from attar.preprocessing import Preprocessing
 from attar.pretrained.files import load_weights, read_state_dict, unknown_model
 from attar.pretrained.hub import create_pretrained
 from attar.teachers.ensemble import ENSEMBLE, Ensemble
-from attar.teachers.hybrid import HYBRID, create_hybrid
+from attar.teachers.hybrid import HYBRID, create_hybrid, without_spare_layers
 from attar.teachers.teacher import Teacher
 from attar.teachers.zero_shot import ZeroShot
 
@@ -120,7 +120,7 @@ def load(bundle: Bundle | Path | str) -> Teacher | Ensemble:
     weights = bundle.state_dict()
     with rebuilding(bundle):
         teacher = _rebuilt(bundle.architecture)
-        teacher.load_state_dict(weights)
+        teacher.load_state_dict(without_spare_layers(teacher, weights))
     return teacher.eval()
 
 

@@ -74,6 +74,8 @@ def _assembled(whole: Any, chosen: Mapping[str, Any], num_classes: int) -> Any:
     name, last = chosen["backbone"], chosen["feature"]
     backbone = timm.create_model(name, features_only=True, out_indices=(middle(reductions_of(whole), last), last))
     backbone.load_state_dict({k: v for k, v in whole.state_dict().items() if k in backbone.state_dict()})
+    if stages := getattr(backbone, "_stage_out_idx", None):  # timm cuts other networks off behind their last map
+        backbone.blocks = backbone.blocks[: max(stages)]
     return VisionTransformer(
         img_size=chosen["img_size"],
         patch_size=1,
@@ -86,6 +88,12 @@ def _assembled(whole: Any, chosen: Mapping[str, Any], num_classes: int) -> Any:
         global_pool="avg",
         embed_layer=partial(HybridEmbed, backbone=backbone),
     )
+
+
+def without_spare_layers(model: nn.Module, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights for `model` without the layers behind the chosen feature map, which bundles of attar 0.1 have."""
+    own = model.state_dict().keys()
+    return {name: each for name, each in weights.items() if name in own or ".backbone.blocks." not in name}
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from attar.errors import GateError
 from attar.files import digest_of
 from attar.inference import torch_device
 from attar.recipe import TrainSpec
-from attar.train import batchnorm, distributed, strided_conv
+from attar.train import batchnorm, distributed, small_maps, strided_conv
 from attar.train.checkpoints import Checkpoints
 from attar.train.divergence import LossWatch, explain
 from attar.train.loggers import EVERY, log_to
@@ -117,6 +117,7 @@ def train(
     keep_freed()
     strategy = strategy_for(spec, loader.batch_size)
     strided_conv.guard(model)
+    small_maps.quicken(model)
     average = ModelEmaV3(model, decay=spec.ema, use_warmup=True) if spec.ema else None
     if average:
         average.module = strategy.prepare_average(average.module)
@@ -128,10 +129,11 @@ def train(
     )
     where = torch_device()
     late = reads_late(where)
-    optimizer = torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=late or None)
+    fused = where.type != "mps" and not spec.shard
+    optimizer = torch.optim.AdamW(groups, lr=spec.lr, weight_decay=spec.weight_decay, fused=fused)
     total = spec.epochs * loader.steps
     settings = spec.model_dump(exclude={"checkpoint_seconds", "keep", "log", "compile_teacher"})
-    key = digest_of([4, settings, seed, loader.steps, identity])
+    key = digest_of([5, settings, seed, loader.steps, identity])
     run = _Run(model, average, optimizer, strategy, LossWatch(patience=max(100, total // 20)), readings=Readings(late))
     run.resume(Checkpoints(checkpoint, key, spec.keep), seed)
     logs = checkpoint.with_name(checkpoint.name.removesuffix(".training.pt") + ".logs")

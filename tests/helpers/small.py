@@ -11,7 +11,7 @@ from attar.bundle import Bundle
 from attar.data.photos import Photos, labels_of, load_pixels
 from attar.inference import to_tensor
 from attar.preprocessing import Preprocessing
-from attar.train import strided_conv
+from attar.train import small_maps, strided_conv
 
 TARGETS = ["litert:fp32", "litert:fp16", "litert:int8", "onnx:fp32", "onnx:fp16", "onnx:int8", "ort:fp32", "ort:int8"]
 SIDE = 32
@@ -36,6 +36,7 @@ def make_student(
     targets = torch.from_numpy(labels_of(photos.train))
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3)
     strided_conv.guard(student)
+    small_maps.quicken(student)
     student.train()
     for _ in range(steps):
         loss = torch.nn.functional.cross_entropy(student(images), targets)

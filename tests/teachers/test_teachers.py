@@ -109,6 +109,33 @@ def test_hybrid_takes_the_pretrained_backbone(tmp_path: Path) -> None:
     assert preprocessing_of(teacher).size == 64
 
 
+@pytest.mark.parametrize("backbone", ["mobilenetv2_050", "mobilenetv3_small_050", "resnet10t"])
+def test_hybrid_has_no_layers_behind_its_feature_map(tmp_path: Path, backbone: str) -> None:
+    """They would cost time and memory, and ranks that share a training refuse weights without gradients."""
+    options = {"backbone": backbone, "feature": 2, "img_size": 64, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    teacher = teachers.create_teacher("hybrid_vit", 2, options=options)
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    teacher(images).sum().backward()
+    assert [name for name, weights in teacher.named_parameters() if weights.grad is None] == []
+    assert teacher.network.patch_embed.grid_size == (8, 8)
+    teachers.save(teacher, tmp_path / "bundle", labels=["a", "b"])
+    assert torch.equal(teachers.load(tmp_path / "bundle")(images), teacher.eval()(images))
+
+
+def test_a_hybrids_bundle_with_more_layers_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As attar 0.1 wrote them."""
+    options = {"backbone": "mobilenetv2_050", "feature": 2, "img_size": 64, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    teacher = teachers.create_teacher("hybrid_vit", 2, options=options).eval()
+    backbone = teacher.network.patch_embed.backbone
+    used, whole = backbone.blocks, timm.create_model("mobilenetv2_050", features_only=True).blocks
+    backbone.blocks = torch.nn.Sequential(*used, *whole[len(used) :])
+    teachers.save(teacher, tmp_path / "bundle", labels=["a", "b"])
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    loaded = teachers.load(tmp_path / "bundle")
+    assert torch.equal(loaded(images), teacher(images))
+    assert len(loaded.network.patch_embed.backbone.blocks) == len(used) < len(whole)
+
+
 def test_fitting_writes_a_bundle_that_evaluates_the_same(photos: Photos, tmp_path: Path) -> None:
     spec = FinetuneSpec(
         name="vit_tiny_patch16_224",
