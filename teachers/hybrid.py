@@ -72,7 +72,7 @@ def create_hybrid(
 def _assembled(whole: Any, chosen: Mapping[str, Any], num_classes: int) -> Any:
     """Blocks over the layers of `whole` up to the chosen feature map."""
     name, last = chosen["backbone"], chosen["feature"]
-    backbone = timm.create_model(name, features_only=True, out_indices=(middle(reductions_of(whole), last), last))
+    backbone: Any = timm.create_model(name, features_only=True, out_indices=(middle(reductions_of(whole), last), last))
     backbone.load_state_dict({k: v for k, v in whole.state_dict().items() if k in backbone.state_dict()})
     if stages := getattr(backbone, "_stage_out_idx", None):  # timm cuts other networks off behind their last map
         backbone.blocks = backbone.blocks[: max(stages)]
