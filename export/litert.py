@@ -124,7 +124,7 @@ def convert_network(student: Student, bundle: Bundle, precision: str, calibratio
     """The bare network as a .tflite file: normalized NHWC images, float32 (`int8`: int8), to float32 probabilities."""
     if precision in BY_PLAN:
         return ByPlan(student, bundle, precision, calibration).network(QuantizationPlan())
-    return _weights(_float_model(student, bundle, integer=False), precision)
+    return with_weights(_float_model(student, bundle, integer=False), precision)
 
 
 def _float_model(student: Student, bundle: Bundle, integer: bool) -> bytes:
@@ -149,7 +149,7 @@ _FLOAT_SHARE = 0.01
 convolutions and squeeze-excites, a classifier of few classes. Few bytes, and most of the error."""
 
 
-def _weights(content: bytes, precision: str) -> bytes:
+def with_weights(content: bytes, precision: str) -> bytes:
     """Smaller weights, without calibration: `fp16`, `w8` or `dyn8`; `fp32` stays as it is."""
     if precision == "fp32":
         return content

@@ -56,7 +56,7 @@ def convert(student: Student, bundle: Bundle, precision: str, calibration: np.nd
         return ByPlan(student, bundle, precision, calibration).write(QuantizationPlan(), destination)
     model = require("onnx").load_model_from_string(float_content(student, bundle))
     if precision == "fp16":
-        _halve_weights(model)
+        halve_weights(model)
     destination.write_bytes(finished(model, bundle, f"onnx:{precision}"))
 
 
@@ -180,7 +180,7 @@ def _begin_with_pixels(model: Any, size: int) -> None:
     normalized.CopyFrom(helper.make_tensor_value_info(IMAGE, uint8, [batch, size, size, 3]))
 
 
-def _halve_weights(model: Any) -> None:
+def halve_weights(model: Any) -> None:
     """Store weights in half precision, each behind a Cast that the runtime folds away when it loads the file.
 
     Computing in half precision as well is slower where it matters: ONNX Runtime's CPU kernels on x86 have no half

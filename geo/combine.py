@@ -22,7 +22,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 class Combination:
     """A floor in (0, 1] and a weight of at least 0; at 0 the prior changes nothing."""
 
-    floor: float = 0.03
+    floor: float = 0.005
     weight: float = 1.0
 
     def __post_init__(self) -> None:

@@ -1,19 +1,45 @@
-"""A prior on disk, as a folder: model.safetensors, and prior.json with its labels and what is known of it."""
+"""A prior on disk, as a folder: model.safetensors, and prior.json with its labels and what is known of it.
+
+Files for phones (`attar.export.geo_files`) lie in the same folder. `prior.json` lists them, and says how their answers
+join a photo's, so it is all that an app needs to know.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from attar.errors import InputError
-from attar.files import read_sealed, replacing, sha256, write_sealed
-from attar.geo.prior import GeoPrior
+from attar.files import inside, read_sealed, replacing, sha256, write_sealed
+from attar.geo.combine import Combination
+from attar.geo.prior import INPUTS, GeoPrior
 
 SCHEMA = 1
 ABOUT, WEIGHTS = "prior.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class PriorFile:
+    """A prior in a phone's format, as `attar.export.geo_files` wrote and verified it.
+
+    Attributes:
+        format: such as `litert`.
+        file: its name in the prior's folder.
+        sha256: of its content.
+        bytes: its size.
+        verification: plain data: how far its answers are from the prior's, and at how many places.
+        versions: of the packages that made and ran it.
+    """
+
+    format: str
+    file: str
+    sha256: str
+    bytes: int
+    verification: dict[str, Any]
+    versions: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -25,12 +51,26 @@ class Prior:
         labels: their names, in the order of its outputs.
         counts: observations of each, int64 (labels,).
         metrics: plain data: what was measured of it.
+        combination: how it joins a photo's answer.
+        fitted: plain data: on what that was fitted; None: it was not, and the numbers are iNaturalist's.
+        files: in phones' formats.
+        weights_sha256: of its weights on disk; empty before it is saved.
     """
 
     model: GeoPrior
     labels: tuple[str, ...]
     counts: np.ndarray
     metrics: dict[str, Any] = field(default_factory=dict)
+    combination: Combination = field(default_factory=Combination)
+    fitted: dict[str, Any] | None = None
+    files: tuple[PriorFile, ...] = ()
+    weights_sha256: str = ""
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Whether each label has any observation, bool (labels,)."""
+        known: np.ndarray = self.counts > 0
+        return known
 
 
 def save(prior: Prior, path: Path) -> None:
@@ -46,15 +86,23 @@ def save(prior: Prior, path: Path) -> None:
     with replacing(path) as folder:
         folder.mkdir()
         save_file({name: tensor.contiguous() for name, tensor in prior.model.state_dict().items()}, folder / WEIGHTS)
-        about = {
-            "schema": SCHEMA,
-            "architecture": prior.model.architecture,
-            "labels": list(prior.labels),
-            "counts": prior.counts.tolist(),
-            "metrics": prior.metrics,
-            "weights_sha256": sha256(folder / WEIGHTS),
-        }
-        write_sealed(folder / ABOUT, about)
+        describe(replace(prior, weights_sha256=sha256(folder / WEIGHTS), files=()), folder)
+
+
+def describe(prior: Prior, path: Path) -> None:
+    """Write what is known of a prior that lies at `path`: its files, its combination and the rest."""
+    about = {
+        "schema": SCHEMA,
+        "architecture": prior.model.architecture,
+        "inputs": list(INPUTS),
+        "labels": list(prior.labels),
+        "counts": prior.counts.tolist(),
+        "metrics": prior.metrics,
+        "combination": {**prior.combination.to_json(), "fitted": prior.fitted},
+        "files": [asdict(each) for each in prior.files],
+        "weights_sha256": prior.weights_sha256,
+    }
+    write_sealed(path / ABOUT, about)
 
 
 def load(path: Path | str) -> Prior:
@@ -76,4 +124,18 @@ def load(path: Path | str) -> Prior:
         raise InputError(f"{weights}: missing, damaged or cut short. Make the prior again.")
     model = GeoPrior(**about["architecture"])
     model.load_state_dict(load_file(weights))
-    return Prior(model.eval(), tuple(about["labels"]), np.array(about["counts"], np.int64), about["metrics"])
+    joined = dict(about.get("combination", {"floor": Combination.floor, "weight": Combination.weight}))
+    fitted = joined.pop("fitted", None)
+    made = tuple(PriorFile(**each) for each in about.get("files", ()))
+    for each in made:
+        inside(path, each.file, path / ABOUT)
+    return Prior(
+        model.eval(),
+        tuple(about["labels"]),
+        np.array(about["counts"], np.int64),
+        about["metrics"],
+        Combination(**joined),
+        fitted,
+        made,
+        about["weights_sha256"],
+    )

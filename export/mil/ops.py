@@ -361,6 +361,18 @@ def inverse(x: Tensor, epsilon: float = 1e-4) -> Tensor:
 
 
 @operator
+def sin(x: Tensor) -> Tensor:
+    """MIL `sin` (iOS15), of radians."""
+    return torch.sin(x)
+
+
+@operator
+def cos(x: Tensor) -> Tensor:
+    """MIL `cos` (iOS15), of radians."""
+    return torch.cos(x)
+
+
+@operator
 def square(x: Tensor) -> Tensor:
     """MIL `square` (iOS15)."""
     return torch.square(x)

@@ -62,14 +62,22 @@ def with_image_input(model: Any, name: str) -> None:
             item.tensorIndex, item.name = new, name
 
 
+def name_inputs(model: Any, names: Sequence[str]) -> None:
+    """Give the graph's inputs, in their order, names that say what they are, in place."""
+    _name(model, model.subgraphs[0].inputs, names, "inputs")
+
+
 def name_outputs(model: Any, names: Sequence[str]) -> None:
     """Give the graph's outputs, in their order, names that say what they are, in place."""
-    graph = model.subgraphs[0]
-    for output, name in zip(graph.outputs, names, strict=True):
-        graph.tensors[output].name = name
+    _name(model, model.subgraphs[0].outputs, names, "outputs")
+
+
+def _name(model: Any, tensors: Sequence[int], names: Sequence[str], end: str) -> None:
+    for tensor, name in zip(tensors, names, strict=True):
+        model.subgraphs[0].tensors[tensor].name = name
         for signature in model.signatureDefs or []:
-            for item in signature.outputs:
-                if item.tensorIndex == output:
+            for item in getattr(signature, end):
+                if item.tensorIndex == tensor:
                     item.name = name
 
 
