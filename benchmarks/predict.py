@@ -7,7 +7,7 @@ file is run as it is, with the preprocessing and the labels inside it, so that t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from attar.export.manifest import NAME, read_manifest
 from attar.export.runners import open_runner
 from attar.export.runners.answers import answers_of, split
 from attar.files import inside, sha256
+from attar.geo.places import Place, has_places, place_in, read_places
 from attar.hierarchy import Level, summed
 from attar.preprocessing import Preprocessing
 from attar.quality import beyond, quality_of
@@ -101,6 +102,7 @@ class Prediction:
         familiarity: how much it is like the photos that the model knows, in [0, 1]; None where it does not say.
         strange: whether it is less familiar than the file's threshold: not one of its classes. Then it is not sure.
         beyond: in what the photo is beyond the range of the training photos, such as `dark`, if that is known.
+        place: where and when it was taken, if that was asked for and is known; then `top` takes it in.
         problem: why the photo was not read; empty if it was.
     """
 
@@ -112,6 +114,7 @@ class Prediction:
     familiarity: float | None = None
     strange: bool = False
     beyond: tuple[str, ...] = ()
+    place: Place | None = None
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -123,6 +126,7 @@ class Prediction:
         group = {"group": dict(zip(("name", "probability"), self.group))} if self.group else {}
         known = {} if self.familiarity is None else {"familiarity": self.familiarity, "strange": self.strange}
         more = {**among, **group, **known, **({"beyond": list(self.beyond)} if self.beyond else {})}
+        more |= {"place": asdict(self.place)} if self.place else {}
         label = self.top[0][0] if self.sure else None
         return {"photo": self.photo, "label": label, "sure": self.sure, **more, "top": top}
 
@@ -134,6 +138,8 @@ def predict(
     top: int = 3,
     threshold: float | None = None,
     target: str | None = None,
+    geo: Path | str | None = None,
+    at: Place | None = None,
 ) -> list[Prediction]:
     """Ask a model about photos.
 
@@ -145,9 +151,13 @@ def predict(
         threshold: least probability of an answer that counts as sure, in [0, 1]; None: an exported file's own, whose
             manifest lies beside it (`attar.export.decision`), and 0 for models.
         target: which file of an exports folder, such as `litert:int8`; by default the first.
+        geo: a prior of place and season (`attar.geo.files`), which answers of photos with a place take in. Thresholds
+            stay those of the photos alone.
+        at: where and when all photos were taken; None: as a CSV with latitude and longitude says of its photos, and
+            else their EXIF. Photos without a place are answered as without `geo`, bit for bit.
 
     Raises:
-        InputError: no such model, or no photo; or none that can be read.
+        InputError: no such model, or no photo; or none that can be read; a prior of other labels.
     """
     if top < 1 or not (threshold is None or 0 <= threshold <= 1):
         raise InputError(f"top {top} is at least 1, and threshold {threshold} is between 0 and 1.")
@@ -158,11 +168,14 @@ def predict(
         threshold = asked.threshold
         if asked.decision and (reason := asked.decision["sure"].get("reason")):
             say(f"{asked.name}: no answer can be called sure or unsure: {reason}.")
-    answers = list(_answers(asked, listed, min(top, len(asked.labels)), threshold))
+    locate = _locating(Path(geo), asked, [Path(place) for place in places], at) if geo else None
+    answers = list(_answers(asked, listed, min(top, len(asked.labels)), threshold, locate))
     if all(each.problem for each in answers):
         raise InputError(
             f"None of {len(answers)} photos can be read. The first, {answers[0].photo}: {answers[0].problem}."
         )
+    if geo and (without := sum(not each.place and not each.problem for each in answers)):
+        say(f"{without} of {len(answers)} photos have no place: they are answered by themselves alone.")
     return answers
 
 
@@ -240,7 +253,31 @@ def _bundle(bundle: Bundle) -> Model:
     return Model(bundle.name, bundle.labels, bundle.preprocessing, lambda pixels: ask(module, pixels))
 
 
-def _answers(model: Model, photos: Sequence[Photo], top: int, threshold: float) -> Iterator[Prediction]:
+Locate = Callable[[np.ndarray, Sequence[Photo]], tuple[np.ndarray, list[Place | None]]]
+"""Probabilities of photos -> those that take their places in, and the places."""
+
+
+def _locating(folder: Path, model: Model, sources: Sequence[Path], at: Place | None) -> Locate:
+    from attar.geo.located import open_located
+
+    located = open_located(folder, model.labels)
+    listed: dict[Path, Place] = {}
+    for table in filter(has_places, sources):
+        listed |= read_places(table)
+
+    def place(photo: Photo) -> Place | None:
+        return at or listed.get(photo.path.resolve()) or place_in(photo)
+
+    def locate(probabilities: np.ndarray, photos: Sequence[Photo]) -> tuple[np.ndarray, list[Place | None]]:
+        places = [place(photo) for photo in photos]
+        return located(probabilities, places), places
+
+    return locate
+
+
+def _answers(
+    model: Model, photos: Sequence[Photo], top: int, threshold: float, locate: Locate | None = None
+) -> Iterator[Prediction]:
     starts = range(0, len(photos), BATCH)
     for start in track(starts, "Predicting", len(starts)):
         some = photos[start : start + BATCH]
@@ -249,19 +286,22 @@ def _answers(model: Model, photos: Sequence[Photo], top: int, threshold: float) 
         answered = model.answer(np.stack(images)) if images else np.zeros((0, len(model.labels)))
         answered, familiarity = split(answered, len(model.labels))
         known = [None] * len(answered) if familiarity is None else familiarity.tolist()
-        rows = iter(zip(answered, model.among(answered), known))
+        places: list[Place | None] = [None] * len(answered)
+        if locate:
+            answered, places = locate(answered, [p for p, each in zip(some, read) if not isinstance(each, str)])
+        rows = iter(zip(answered, model.among(answered), known, places))
         for photo, each in zip(some, read):
             if isinstance(each, str):
                 yield Prediction(str(photo.shown), problem=each)
                 continue
-            shares, among, familiar = next(rows)
+            shares, among, familiar, place = next(rows)
             best = np.argsort(-shares, kind="stable")[:top]
             answers = tuple((model.labels[i], float(shares[i])) for i in best)
             strange = model.strange(familiar)
             sure = answers[0][1] >= threshold and not strange
             group = None if sure or strange else model.group(shares)
             poor = beyond(quality_of(*each), model.quality) if model.quality else ()
-            yield Prediction(str(photo.shown), answers, sure, among, group, familiar, strange, poor)
+            yield Prediction(str(photo.shown), answers, sure, among, group, familiar, strange, poor, place)
 
 
 def _read(photo: Photo, preprocessing: Preprocessing) -> tuple[np.ndarray, int] | str:

@@ -49,11 +49,11 @@ def export_prior(folder: Path | str, formats: Sequence[str]) -> Prior:
     """
     folder = Path(folder)
     prior = load(folder)
-    chosen = _chosen(formats)
-    for kind in chosen:
+    kinds = chosen(formats)
+    for kind in kinds:
         for package in FORMATS[kind].needs:
             require_installed(package.replace("-", "_"))
-    for kind in chosen:
+    for kind in kinds:
         file = FORMATS[kind].file
         with replacing(folder / file) as made:  # a file that does not agree leaves what stands there
             _convert(kind, prior, made)
@@ -100,7 +100,8 @@ def probe(seed: int = 0) -> np.ndarray:
     return np.concatenate([anywhere, np.array(CORNERS, float)]).astype(np.float32)
 
 
-def _chosen(formats: Sequence[str]) -> list[str]:
+def chosen(formats: Sequence[str]) -> list[str]:
+    """The formats that are meant, which may be `all`; an `InputError` names one that there is not."""
     for name in formats:
         if name != "all" and name not in FORMATS:
             known = f"{', '.join(FORMATS)}, all"

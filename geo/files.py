@@ -105,6 +105,11 @@ def describe(prior: Prior, path: Path) -> None:
     write_sealed(path / ABOUT, about)
 
 
+def is_prior(path: Path) -> bool:
+    """Whether a prior lies at `path`."""
+    return (path / ABOUT).is_file()
+
+
 def load(path: Path | str) -> Prior:
     """Read a prior back.
 

@@ -137,14 +137,23 @@ def cells_of(places: np.ndarray, resolution: int = CELLS) -> np.ndarray:
 
 
 def held_out(places: np.ndarray, seed: int = 0, share: float = HELD_OUT) -> np.ndarray:
-    """Which places are in cells that are held out, bool (N,): by a hash, so a cell's part does not depend on others."""
+    """Which places are in cells that are held out, bool (N,)."""
+    return _drawn(places, seed) < share
 
-    def drawn(cell: str) -> float:
-        return int.from_bytes(hashlib.sha256(f"{seed} {cell}".encode()).digest()[:8], "big") / 2**64
 
-    cells = cells_of(places)
-    out = {cell for cell in set(cells.tolist()) if drawn(cell) < share}
-    return np.isin(cells, list(out)) if out else np.zeros(len(places), bool)
+def folds_of(places: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
+    """The fold that each place's cell is dealt to, int64 (N,)."""
+    numbers: np.ndarray = (_drawn(places, seed) * folds).astype(np.int64)
+    return numbers
+
+
+def _drawn(places: np.ndarray, seed: int) -> np.ndarray:
+    """A number in [0, 1) for each place, float64 (N,), one for a cell: by a hash, so that it depends on no other."""
+    cells, which = np.unique(cells_of(places), return_inverse=True)
+    numbers = [
+        int.from_bytes(hashlib.sha256(f"{seed} {cell}".encode()).digest()[:8], "big") / 2**64 for cell in cells.tolist()
+    ]
+    return np.array(numbers)[which]
 
 
 def told_of_unseen_places(seen: Occurrences, spec: GeoSpec) -> dict[str, Any]:

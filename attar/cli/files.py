@@ -9,7 +9,7 @@ import typer
 
 from attar.cli.app import Data, Json, app
 from attar.cli.inputs import photos_of_bundle, student_of
-from attar.cli.shown import show_manifest
+from attar.cli.shown import show_manifest, show_prior_files
 
 if TYPE_CHECKING:
     pass
@@ -83,7 +83,9 @@ def export(
 
 @app.command()
 def verify(
-    exports: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    exports: Annotated[
+        Path, typer.Argument(help="Exports folder, the run it belongs to, or a prior's folder (`attar geo`).")
+    ],
     bundle: Annotated[
         Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)
     ] = None,
@@ -98,8 +100,13 @@ def verify(
     Example: `attar verify runs/attar/exports`
     """
     from attar.export.verify import verify
+    from attar.geo.files import is_prior
     from attar.runfolder import exports_of
 
+    if is_prior(exports):
+        from attar.export.geo_files import verify_prior
+
+        return show_prior_files(verify_prior(exports), as_json)
     folder = exports_of(exports)
     student = student_of(folder, bundle)
     photos = photos_of_bundle(student, data)

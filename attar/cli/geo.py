@@ -14,6 +14,7 @@ from attar.cli.shown import show
 
 if TYPE_CHECKING:
     from attar.geo.files import Prior
+    from attar.geo.places import Place
 
 TOP = 5
 
@@ -32,6 +33,21 @@ def geo(
         list[str] | None,
         typer.Option(metavar="LAT,LON[,DATE]", help="Ask what is met there and then. Repeatable.", show_default=False),
     ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FORMAT", help="Write a file: litert, onnx, coreml, all. Repeatable.", show_default=False),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="With --photos: a model of the same labels, such as a run.", show_default=False)
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled photos with places (EXIF, or columns latitude and longitude of a CSV) that the model was "
+            "not trained on: how much the prior counts is fitted on them.",
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and held-out places.")] = 0,
     as_json: Json = False,
@@ -40,36 +56,65 @@ def geo(
 
     Tables may be iNaturalist's and GBIF's.
 
-    Example: `attar geo observations.csv -o runs/geo --at 48.14,11.58,2024-05-31`
+    Example: `attar geo observations.csv -o runs/geo --export all`
     """
     from attar.errors import InputError
     from attar.geo import files
+    from attar.geo.places import place_at
 
+    asked = {text: place_at(text, f"--at {text}") for text in at or ()}  # a mistake is told before anything takes time
     if observations.is_dir():
-        if output or student or not at:
-            raise InputError(f"{observations} is a prior already. Ask it with --at, or give a table to fit another to.")
+        if output or student or model or photos or not (at or export):
+            raise InputError(
+                f"{observations} is a prior already. Ask it with --at, write its files with --export, or give a table "
+                "to fit another to."
+            )
+        output = observations
         prior = files.load(observations)
     else:
         if not output:
             raise InputError("--output: name the folder for the prior.")
+        if (model is None) != (photos is None):
+            raise InputError("--model and --photos go together: the model's answers about the photos.")
         refuse_existing(output)
-        for text in at or ():  # a mistake is told before anything takes time
-            _where(text)
-        prior = _fitted(observations, output, student, steps, seed)
-    answers = [{"at": text, "labels": _likeliest(prior, text)} for text in at or ()]
+        if export:
+            _known(export)
+        prior = _fitted(observations, output, student, (model, photos) if model and photos else None, steps, seed)
+    if export:
+        from attar.export.geo_files import export_prior
+
+        prior = export_prior(output, export)
+    answers = [{"at": text, "labels": _likeliest(prior, place)} for text, place in asked.items()]
     about = {"labels": len(prior.labels), "observations": int(prior.counts.sum()), **prior.metrics}
+    about |= {"combination": {**prior.combination.to_json(), "fitted": prior.fitted}}
+    about |= {"files": [each.file for each in prior.files]}
     show({**about, "answers": answers}, as_json, lambda: _table(answers) if answers else _figures(about))
 
 
-def _fitted(table: Path, output: Path, student: Path | None, steps: int, seed: int) -> Prior:
+def _known(formats: list[str]) -> None:
+    """Refuse a format that there is not, before a prior is trained."""
+    from attar.export.geo_files import chosen
+
+    chosen(formats)
+
+
+def _fitted(
+    table: Path, output: Path, student: Path | None, asked: tuple[Path, Path] | None, steps: int, seed: int
+) -> Prior:
     """Read, train, look at unseen places, save."""
     from attar.bundle import read_bundle
     from attar.console import say
     from attar.geo import files
     from attar.geo.fit import GeoSpec, fit_prior, told_of_unseen_places
+    from attar.geo.gain import fit_combination
     from attar.geo.occurrences import read_occurrences
 
     labels = read_bundle(student, "student").labels if student else None
+    answered = None
+    if asked:
+        from attar.benchmarks.places import answers_with_places
+
+        labels, answered = answers_with_places(*asked, labels)
     seen, spec = read_occurrences(table, labels), GeoSpec(steps=steps, seed=seed)
     for why, count in seen.left_out.items():
         say(f"Left out: {count:,} {why}")
@@ -77,9 +122,17 @@ def _fitted(table: Path, output: Path, student: Path | None, steps: int, seed: i
     if unseen:
         say(f"{unseen:,} of {len(seen.labels):,} labels have no observation: where they live is not known.")
     told = told_of_unseen_places(seen, spec)
-    prior = files.Prior(fit_prior(seen, spec), seen.labels, seen.counts, {"unseen_places": told})
+    how, gained = fit_combination(seen, answered, spec) if answered else (files.Combination(), None)
+    prior = files.Prior(fit_prior(seen, spec), seen.labels, seen.counts, {"unseen_places": told}, how, gained)
     files.save(prior, output)
     say(_in_words(told))
+    if gained:
+        say(
+            f"On {gained['photos']:,} photos in {gained['cells']} places that it had not seen: "
+            f"{100 * gained['alone']:.1f}% right alone, {100 * gained['with_place']:.1f}% with place and season "
+            f"({100 * gained['gain']:+.1f} points, 95% interval {100 * gained['low']:+.1f} to "
+            f"{100 * gained['high']:+.1f}). Floor {how.floor:g}, weight {how.weight:g}."
+        )
     say(f"-> {output}")
     return prior
 
@@ -96,28 +149,13 @@ def _in_words(told: dict[str, Any]) -> str:
     return text if gained > 0 else f"{text} So place and season tell nothing here: leave the prior out."
 
 
-def _where(text: str) -> tuple[float, float, float]:
-    """`LAT,LON[,DATE]` as numbers; an `InputError` that names the option if it is none."""
-    from attar.errors import InputError
-    from attar.geo.occurrences import day_of, place_of
-
-    parts = text.split(",")
-    if len(parts) not in (2, 3):
-        raise InputError(f"--at {text}: is not LAT,LON or LAT,LON,DATE, such as 48.14,11.58,2024-05-31.")
-    place = place_of(parts[0], parts[1], f"--at {text}")
-    if place is None:
-        raise InputError(f"--at {text}: has no place. Give LAT,LON or LAT,LON,DATE.")
-    return (*place, day_of(parts[2] if parts[2:] else "", f"--at {text}"))
-
-
-def _likeliest(prior: Prior, text: str) -> list[dict[str, Any]]:
+def _likeliest(prior: Prior, place: Place) -> list[dict[str, Any]]:
     """The labels that are met most likely, with how likely."""
     import numpy as np
 
     from attar.geo.fit import predict
 
-    latitude, longitude, day = _where(text)
-    [likely] = predict(prior.model, np.array([[latitude, longitude]]), np.array([day]))
+    [likely] = predict(prior.model, np.array([[place.latitude, place.longitude]]), np.array([place.day]))
     best = [number for number in np.argsort(-likely, kind="stable").tolist() if prior.counts[number]][:TOP]
     return [{"label": prior.labels[number], "prior": round(float(likely[number]), 6)} for number in best]
 

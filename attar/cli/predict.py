@@ -41,6 +41,18 @@ def predict(
     target: Annotated[
         str | None, typer.Option(help="Which file of an exports folder, such as litert:int8.", show_default=False)
     ] = None,
+    geo: Annotated[
+        Path | None,
+        typer.Option(
+            help="A prior of place and season (attar geo) that answers take in, where photos say where they were taken "
+            "(EXIF, or columns latitude and longitude of a CSV).",
+            show_default=False,
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="LAT,LON[,DATE]", help="With --geo: where all photos were taken.", show_default=False),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write CSV or JSON to this file.")] = None,
     as_json: Json = False,
@@ -55,12 +67,16 @@ def predict(
     from attar.console import say
     from attar.errors import InputError
     from attar.files import json_text, write_text
+    from attar.geo.places import place_at
 
     if output is not None and output.suffix not in (".csv", ".json"):
         raise InputError(f"--output {output}: name a .csv or a .json file.")
     if as_csv and as_json:
         raise InputError("Give one of --csv and --json.")
-    predictions = predict(model, photos, top=top, threshold=threshold, target=target)
+    if at and not geo:
+        raise InputError("--at needs --geo, the prior that knows what is met there.")
+    place = place_at(at, f"--at {at}") if at else None
+    predictions = predict(model, photos, top=top, threshold=threshold, target=target, geo=geo, at=place)
     plain = [each.to_json() for each in predictions]
     for each in predictions:
         if each.problem:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attar.export.manifest import Manifest
+    from attar.geo.files import Prior
 
 
 def show(value: Any, as_json: bool, table: Any) -> None:
@@ -63,3 +64,22 @@ def show_manifest(manifest: Manifest, folder: Path, as_json: bool) -> None:
 
     show(manifest.to_json(), as_json, lambda: files_table(manifest))
     say(f"Files: {folder}")
+
+
+def show_prior_files(prior: Prior, as_json: bool) -> None:
+    """The verified files of a prior of place and season."""
+    from dataclasses import asdict
+
+    def table() -> Any:
+        from rich.table import Table
+
+        view = Table(header_style="bold")
+        for heading in ("file", "size", "places", "error", "verdict"):
+            view.add_column(heading, justify="left" if heading in ("file", "verdict") else "right")
+        for each in prior.files:
+            told = each.verification
+            error = f"{told['max_abs_error']:.4f}"
+            view.add_row(each.file, f"{each.bytes / 1e3:.0f} kB", f"{told['places']:,}", error, "[green]verified[/]")
+        return view
+
+    show([asdict(each) for each in prior.files], as_json, table)

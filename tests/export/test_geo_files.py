@@ -31,7 +31,7 @@ def made(shared: Path) -> Path:
 
     def make(folder: Path) -> None:
         seen = World().observe(1500)
-        save(Prior(fit_prior(seen, GeoSpec(steps=300)), seen.labels, seen.counts), folder)
+        save(Prior(fit_prior(seen, GeoSpec(steps=150, batch_size=128)), seen.labels, seen.counts), folder)
         export_prior(folder, ["all"])
 
     return made_once(shared / "geo", make)

@@ -1,0 +1,133 @@
+"""Where and when a photo was taken: what its camera wrote into it (EXIF), or a table of photos.
+
+Nothing here leaves the machine.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from attar.data.images import open_image, open_photo
+from attar.data.photos import Photo
+from attar.errors import InputError
+from attar.geo.occurrences import COLUMNS, UNKNOWN_DAY, day_of, place_of
+
+LATITUDE, LONGITUDE = (ExifTags.GPS.GPSLatitude, "N", "S"), (ExifTags.GPS.GPSLongitude, "E", "W")
+DATES = ((ExifTags.IFD.Exif, ExifTags.Base.DateTimeOriginal), (ExifTags.IFD.GPSInfo, ExifTags.GPS.GPSDateStamp))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in degrees (WGS 84), and a day of the year, `UNKNOWN_DAY` where it is not known."""
+
+    latitude: float
+    longitude: float
+    day: float = UNKNOWN_DAY
+
+
+def place_at(text: str, where: str) -> Place:
+    """`LAT,LON` or `LAT,LON,DATE`, such as `48.14,11.58,2024-05-31`; `where` is for messages.
+
+    Raises:
+        InputError: it is none of the two.
+    """
+    parts = text.split(",")
+    if len(parts) not in (2, 3):
+        raise InputError(f"{where}: is not LAT,LON or LAT,LON,DATE, such as 48.14,11.58,2024-05-31.")
+    place = place_of(parts[0], parts[1], where)
+    if place is None:
+        raise InputError(f"{where}: has no place. Give LAT,LON or LAT,LON,DATE.")
+    return Place(*place, day_of(parts[2] if parts[2:] else "", where))
+
+
+def place_in(photo: Photo) -> Place | None:
+    """What a photo's own EXIF says; None where it names no place, or EXIF is damaged."""
+    # Pillow raises anything on damaged EXIF.
+    with suppress(Exception), open_photo(photo.path, photo.part) as stream, open_image(stream) as image:
+        exif = image.getexif()
+        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        place = place_of(_degrees(gps, *LATITUDE), _degrees(gps, *LONGITUDE), str(photo.shown))
+        if place and place != (0.0, 0.0):
+            return Place(*place, _day(exif))
+    return None
+
+
+def places_in(photos: Sequence[Photo]) -> list[Place | None]:
+    """The same of many photos."""
+    return [place_in(photo) for photo in photos]
+
+
+def read_places(table: Path | str) -> dict[Path, Place]:
+    """A CSV file with columns `path` (relative to it), `latitude`, `longitude` and, if known, `date`.
+
+    Columns may be called as in tables of observations. Rows without a place are left out.
+
+    Raises:
+        InputError: no such file or columns; a place or a date that there is not.
+    """
+    table = Path(table)
+    found: dict[Path, Place] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            names = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
+            columns = {what: next((names[n] for n in COLUMNS[what] if n in names), None) for what in COLUMNS}
+            missing = [what for what in ("latitude", "longitude") if columns[what] is None]
+            if "path" not in names or missing:
+                wanted = ["path"] if "path" not in names else missing
+                raise InputError(f"{table}: the first line names no column of {' and '.join(wanted)}.")
+            for row in reader:
+                get = {what: (row.get(name) or "") if name else "" for what, name in columns.items()}
+                where = f"{table}, line {reader.line_num}"
+                place, path = place_of(get["latitude"], get["longitude"], where), (row[names["path"]] or "").strip()
+                if path and place and place != (0.0, 0.0):
+                    found[(table.parent / path).resolve()] = Place(*place, day_of(get["date"], where))
+    except FileNotFoundError:
+        raise InputError(f"{table}: no such file. Give a CSV of path, latitude, longitude and date.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: not readable as a CSV file in UTF-8 ({error}).") from error
+    return found
+
+
+def has_places(table: Path) -> bool:
+    """Whether a file is a CSV whose first line names columns of latitude and longitude."""
+    if table.suffix.lower() != ".csv" or not table.is_file():
+        return False
+    with suppress(OSError, UnicodeDecodeError), table.open(encoding="utf-8-sig") as stream:
+        names = {name.strip().lower() for name in stream.readline().split(",")}
+        return all(names & set(COLUMNS[what]) for what in ("latitude", "longitude"))
+    return False
+
+
+def as_arrays(places: Sequence[Place | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which are known, bool (N,); of those, degrees float64 (n, 2) and days of the year float64 (n,)."""
+    known = [each for each in places if each]
+    degrees = np.array([[each.latitude, each.longitude] for each in known]).reshape(-1, 2)
+    return np.array([bool(each) for each in places], bool), degrees, np.array([each.day for each in known])
+
+
+def _degrees(gps: Mapping[int, Any], tag: int, plus: str, minus: str) -> str:
+    """Degrees, minutes and seconds as one number, in text; empty where they are not there."""
+    values, side = gps.get(tag), str(gps.get(tag - 1, "")).strip("\x00 ").upper()  # the reference stands before it
+    if not values or side not in (plus, minus):
+        return ""
+    whole, minutes, seconds = (float(value) for value in values)
+    return repr((whole + minutes / 60 + seconds / 3600) * (1 if side == plus else -1))
+
+
+def _day(exif: Image.Exif) -> float:
+    """The day of the year on which a photo was taken, by the camera's clock or the satellites'."""
+    for ifd, tag in DATES:
+        text = str(exif.get_ifd(ifd).get(tag, ""))[:10].replace(":", "-")
+        with suppress(InputError):
+            if day := day_of(text.strip("\x00 "), ""):
+                return day
+    return UNKNOWN_DAY
