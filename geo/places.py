@@ -16,9 +16,9 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from attar.data.images import open_image, open_photo
-from attar.data.photos import Photo
+from attar.data.photos import DataSpec, Photo, in_threads, read_photos
 from attar.errors import InputError
-from attar.geo.occurrences import COLUMNS, UNKNOWN_DAY, day_of, place_of
+from attar.geo.occurrences import COLUMNS, UNKNOWN_DAY, Occurrences, day_of, place_of
 
 LATITUDE, LONGITUDE = (ExifTags.GPS.GPSLatitude, "N", "S"), (ExifTags.GPS.GPSLongitude, "E", "W")
 DATES = ((ExifTags.IFD.Exif, ExifTags.Base.DateTimeOriginal), (ExifTags.IFD.GPSInfo, ExifTags.GPS.GPSDateStamp))
@@ -62,7 +62,35 @@ def place_in(photo: Photo) -> Place | None:
 
 def places_in(photos: Sequence[Photo]) -> list[Place | None]:
     """The same of many photos."""
-    return [place_in(photo) for photo in photos]
+    return list(in_threads(place_in, photos))
+
+
+def occurrences_in(source: Path | str, labels: Sequence[str] | None = None) -> Occurrences:
+    """Labelled photos as observations, by where and when their cameras say that they were taken.
+
+    Args:
+        source: as `attar run --data` takes photos. Photos without a place are left out and counted, as are those of
+            labels that are not among `labels`.
+        labels: those of a student, in its order; None: the photos'.
+
+    Raises:
+        InputError: no photos, or none with a place.
+    """
+    photos = read_photos(DataSpec(str(source)))
+    names = tuple(labels or photos.labels)
+    number = {label: each for each, label in enumerate(names)}
+    every = [*photos.train, *photos.val]
+    known = [photo for photo in every if photos.labels[photo.label] in number]
+    places = places_in(known)
+    has_place, degrees, days = as_arrays(places)
+    if not has_place.any():
+        raise InputError(f"{source}: none of {len(every)} photos says where it was taken (EXIF). Give a table instead.")
+    label = np.array([number[photos.labels[photo.label]] for photo, there in zip(known, has_place) if there], np.int64)
+    left_out = {
+        "photos of a label that the model does not have": len(every) - len(known),
+        "photos without a place": int((~has_place).sum()),
+    }
+    return Occurrences(names, label, degrees, days, {why: count for why, count in left_out.items() if count})
 
 
 def read_places(table: Path | str) -> dict[Path, Place]:

@@ -22,7 +22,11 @@ TOP = 5
 @app.command()
 def geo(
     observations: Annotated[
-        Path, typer.Argument(help="Table of label, latitude, longitude, date; or a folder that this verb wrote.")
+        Path,
+        typer.Argument(
+            help="Table of label, latitude, longitude, date; a folder of labelled photos with places in EXIF; or a "
+            "folder that this verb wrote."
+        ),
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.", show_default=False)] = None,
     student: Annotated[
@@ -63,7 +67,7 @@ def geo(
     from attar.geo.places import place_at
 
     asked = {text: place_at(text, f"--at {text}") for text in at or ()}  # a mistake is told before anything takes time
-    if observations.is_dir():
+    if files.is_prior(observations):
         if output or student or model or photos or not (at or export):
             raise InputError(
                 f"{observations} is a prior already. Ask it with --at, write its files with --export, or give a table "
@@ -108,6 +112,7 @@ def _fitted(
     from attar.geo.fit import GeoSpec, fit_prior, told_of_unseen_places
     from attar.geo.gain import fit_combination
     from attar.geo.occurrences import read_occurrences
+    from attar.geo.places import occurrences_in
 
     labels = read_bundle(student, "student").labels if student else None
     answered = None
@@ -115,7 +120,8 @@ def _fitted(
         from attar.benchmarks.places import answers_with_places
 
         labels, answered = answers_with_places(*asked, labels)
-    seen, spec = read_occurrences(table, labels), GeoSpec(steps=steps, seed=seed)
+    seen = occurrences_in(table, labels) if table.is_dir() else read_occurrences(table, labels)
+    spec = GeoSpec(steps=steps, seed=seed)
     for why, count in seen.left_out.items():
         say(f"Left out: {count:,} {why}")
     unseen = int((seen.counts == 0).sum())

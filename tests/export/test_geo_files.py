@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from attar.benchmarks.studies.world import World
 from attar.errors import GateError, InputError
 from attar.export import geo_files, geo_formats
 from attar.export.geo_files import export_prior, verify_prior
@@ -19,7 +20,6 @@ from attar.geo.files import Prior, describe, load, save
 from attar.geo.fit import GeoSpec, fit_prior, predict
 from attar.geo.prior import GeoPrior
 from helpers.once import made_once
-from helpers.world import World
 
 for package in ("litert_torch", "ai_edge_litert", "onnx", "onnxscript", "onnxruntime", "coremltools"):
     pytest.importorskip(package)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from attar.benchmarks.studies.world import World
 from attar.geo import files
 from helpers import warm
-from helpers.world import World
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,8 @@ def test_what_it_refuses(words: tuple[str, ...], says: str, table: Path, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_no_prior(tmp_path: Path) -> None:
-    done = attar(tmp_path, "--at", "1,2")
-    assert done.returncode == 2 and "not a prior of place and season" in " ".join(done.stderr.split())
-    assert "is a prior already" in " ".join(attar(tmp_path).stderr.split())
+def test_a_folder_without_photos(tmp_path: Path) -> None:
+    assert "--output: name the folder" in attar(tmp_path, "--at", "1,2").stderr
+    done = attar(tmp_path, "-o", tmp_path / "out")
+    assert done.returncode == 2 and str(tmp_path) in done.stderr.replace("\n", "") and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

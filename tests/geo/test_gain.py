@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attar.benchmarks.studies.world import World
 from attar.errors import InputError
 from attar.geo.combine import Combination
 from attar.geo.files import Prior
@@ -14,7 +15,6 @@ from attar.geo.located import Located
 from attar.geo.occurrences import Occurrences
 from attar.geo.places import Place
 from attar.geo.prior import GeoPrior
-from helpers.world import World
 
 SPEC = GeoSpec(width=48, blocks=2, steps=200, batch_size=128)
 

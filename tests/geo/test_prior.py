@@ -10,13 +10,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from attar.benchmarks.studies.world import World
 from attar.errors import InputError
 from attar.geo import combine, files
 from attar.geo.fit import GeoSpec, assume_negative, fit_prior, held_out, predict, told_of_unseen_places
 from attar.geo.occurrences import Occurrences
 from attar.geo.prior import GeoPrior, encoded
 from attar.metrics import bootstrap_interval
-from helpers.world import World
 
 SPEC = GeoSpec(steps=250, batch_size=256)
 

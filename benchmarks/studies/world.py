@@ -37,7 +37,9 @@ class World:
     def observe(self, count: int, seed: int = 1) -> Occurrences:
         """Observations where and when labels are common, of all labels alike."""
         random = np.random.default_rng(seed)
-        places, days, label = [], [], []
+        places: list[np.ndarray] = []
+        days: list[float] = []
+        label: list[int] = []
         while len(label) < count:
             where, when = _globe(random, (4096,)), random.integers(1, 367, 4096).astype(float)
             common = self.density(where, when)
