@@ -27,7 +27,7 @@ from attar.export.manifest import NAME, read_manifest
 from attar.export.runners import open_runner
 from attar.export.runners.answers import answers_of, split
 from attar.files import inside, sha256
-from attar.geo.places import Place, has_places, place_in, read_places
+from attar.geo.places import Finder, Place
 from attar.hierarchy import Level, summed
 from attar.preprocessing import Preprocessing
 from attar.quality import beyond, quality_of
@@ -260,16 +260,10 @@ Locate = Callable[[np.ndarray, Sequence[Photo]], tuple[np.ndarray, list[Place | 
 def _locating(folder: Path, model: Model, sources: Sequence[Path], at: Place | None) -> Locate:
     from attar.geo.located import open_located
 
-    located = open_located(folder, model.labels)
-    listed: dict[Path, Place] = {}
-    for table in filter(has_places, sources):
-        listed |= read_places(table)
-
-    def place(photo: Photo) -> Place | None:
-        return at or listed.get(photo.path.resolve()) or place_in(photo)
+    located, finder = open_located(folder, model.labels), Finder(sources, at)
 
     def locate(probabilities: np.ndarray, photos: Sequence[Photo]) -> tuple[np.ndarray, list[Place | None]]:
-        places = [place(photo) for photo in photos]
+        places = finder.places(photos)
         return located(probabilities, places), places
 
     return locate

@@ -49,11 +49,7 @@ def export_prior(folder: Path | str, formats: Sequence[str]) -> Prior:
     """
     folder = Path(folder)
     prior = load(folder)
-    kinds = chosen(formats)
-    for kind in kinds:
-        for package in FORMATS[kind].needs:
-            require_installed(package.replace("-", "_"))
-    for kind in kinds:
+    for kind in chosen(formats):
         file = FORMATS[kind].file
         with replacing(folder / file) as made:  # a file that does not agree leaves what stands there
             _convert(kind, prior, made)
@@ -101,12 +97,21 @@ def probe(seed: int = 0) -> np.ndarray:
 
 
 def chosen(formats: Sequence[str]) -> list[str]:
-    """The formats that are meant, which may be `all`; an `InputError` names one that there is not."""
+    """The formats that are meant, which may be `all`.
+
+    Raises:
+        InputError: there is no such format.
+        MissingExtra: a format's packages are not installed.
+    """
     for name in formats:
         if name != "all" and name not in FORMATS:
             known = f"{', '.join(FORMATS)}, all"
             raise InputError(f"--export {name}: no format of a prior.{did_you_mean(name, FORMATS)} Known: {known}.")
-    return [kind for kind in FORMATS if kind in formats or "all" in formats]
+    kinds = [kind for kind in FORMATS if kind in formats or "all" in formats]
+    for kind in kinds:
+        for package in FORMATS[kind].needs:
+            require_installed(package.replace("-", "_"))
+    return kinds
 
 
 def _convert(kind: str, prior: Prior, path: Path) -> None:

@@ -60,9 +60,30 @@ def place_in(photo: Photo) -> Place | None:
     return None
 
 
-def places_in(photos: Sequence[Photo]) -> list[Place | None]:
-    """The same of many photos."""
-    return list(in_threads(place_in, photos))
+class Finder:
+    """Where photos were taken: as one was told, or as tables that list them say, or else as their EXIF does.
+
+    Args:
+        sources: what photos come from; those that are CSV files with columns of latitude and longitude are read.
+        everywhere: the place of all photos, if that was told.
+
+    Raises:
+        InputError: of a table, as `read_places`.
+    """
+
+    def __init__(self, sources: Sequence[Path] = (), everywhere: Place | None = None) -> None:
+        self._everywhere = everywhere
+        self._listed: dict[Path, Place] = {}
+        for table in sources if everywhere is None else ():
+            if has_places(table):
+                self._listed |= read_places(table)
+
+    def places(self, photos: Sequence[Photo]) -> list[Place | None]:
+        """Of each photo; None where nothing says it."""
+        return list(in_threads(self._place, photos))
+
+    def _place(self, photo: Photo) -> Place | None:
+        return self._everywhere or self._listed.get(photo.path.resolve()) or place_in(photo)
 
 
 def occurrences_in(source: Path | str, labels: Sequence[str] | None = None) -> Occurrences:
@@ -81,7 +102,7 @@ def occurrences_in(source: Path | str, labels: Sequence[str] | None = None) -> O
     number = {label: each for each, label in enumerate(names)}
     every = [*photos.train, *photos.val]
     known = [photo for photo in every if photos.labels[photo.label] in number]
-    places = places_in(known)
+    places = Finder().places(known)
     has_place, degrees, days = as_arrays(places)
     if not has_place.any():
         raise InputError(f"{source}: none of {len(every)} photos says where it was taken (EXIF). Give a table instead.")

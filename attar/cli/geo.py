@@ -82,7 +82,7 @@ def geo(
             raise InputError("--model and --photos go together: the model's answers about the photos.")
         refuse_existing(output)
         if export:
-            _known(export)
+            _require(export)
         prior = _fitted(observations, output, student, (model, photos) if model and photos else None, steps, seed)
     if export:
         from attar.export.geo_files import export_prior
@@ -95,8 +95,8 @@ def geo(
     show({**about, "answers": answers}, as_json, lambda: _table(answers) if answers else _figures(about))
 
 
-def _known(formats: list[str]) -> None:
-    """Refuse a format that there is not, before a prior is trained."""
+def _require(formats: list[str]) -> None:
+    """Refuse a format that there is not, or whose packages are missing, before a prior is trained."""
     from attar.export.geo_files import chosen
 
     chosen(formats)
@@ -108,6 +108,7 @@ def _fitted(
     """Read, train, look at unseen places, save."""
     from attar.bundle import read_bundle
     from attar.console import say
+    from attar.errors import InputError
     from attar.geo import files
     from attar.geo.fit import GeoSpec, fit_prior, told_of_unseen_places
     from attar.geo.gain import fit_combination
@@ -115,11 +116,16 @@ def _fitted(
     from attar.geo.places import occurrences_in
 
     labels = read_bundle(student, "student").labels if student else None
-    answered = None
     if asked:
         from attar.benchmarks.places import answers_with_places
+        from attar.benchmarks.predict import open_model
 
-        labels, answered = answers_with_places(*asked, labels)
+        opened = open_model(asked[0])
+        if labels not in (None, opened.labels):
+            raise InputError(
+                f"--model {asked[0]}: has other labels than --student {student}. One of the two is enough."
+            )
+        labels = opened.labels
     seen = occurrences_in(table, labels) if table.is_dir() else read_occurrences(table, labels)
     spec = GeoSpec(steps=steps, seed=seed)
     for why, count in seen.left_out.items():
@@ -127,6 +133,7 @@ def _fitted(
     unseen = int((seen.counts == 0).sum())
     if unseen:
         say(f"{unseen:,} of {len(seen.labels):,} labels have no observation: where they live is not known.")
+    answered = answers_with_places(opened, asked[1]) if asked else None
     told = told_of_unseen_places(seen, spec)
     how, gained = fit_combination(seen, answered, spec) if answered else (files.Combination(), None)
     prior = files.Prior(fit_prior(seen, spec), seen.labels, seen.counts, {"unseen_places": told}, how, gained)
