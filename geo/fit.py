@@ -124,8 +124,11 @@ def _anywhere(count: int, random: np.random.Generator) -> torch.Tensor:
 
 @torch.no_grad()
 def predict(model: GeoPrior, places: np.ndarray, days: np.ndarray, batch_size: int = 4096) -> np.ndarray:
-    """Places, degrees (N, 2), and days of the year (N,) -> how likely each label is met there, float32 (N, labels)."""
-    where = torch.from_numpy(np.column_stack([places, days]).astype(np.float32))
+    """Places, degrees (N, 2), and days of the year (N,) -> how likely each label is met there, (N, labels).
+
+    In the model's precision: float32, or float64 if it was made so.
+    """
+    where = torch.from_numpy(np.column_stack([places, days])).to(model.stem.weight.dtype)
     return np.concatenate([model(part).numpy() for part in where.split(batch_size)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,7 +37,11 @@ class Located:
                 "counterpart. Fit it anew with: attar geo TABLE --student BUNDLE"
             )
         self.prior = prior
-        self._order = np.array([number[label] for label in labels])
+        self.order = np.array([number[label] for label in labels])
+        """The prior's number of each label of the model."""
+        self.observed = prior.observed[self.order]
+        """Whether each label of the model was ever met."""
+        self._model = copy.deepcopy(prior.model).double()  # as the app computes, so that both agree to many digits
 
     def __call__(self, probabilities: np.ndarray, places: Sequence[Place | None]) -> np.ndarray:
         """Join what photos and places say.
@@ -51,10 +56,9 @@ class Located:
         known, degrees, days = as_arrays(places)
         if not known.any() or self.prior.combination.weight == 0:
             return probabilities
-        likely = predict(self.prior.model, degrees, days)[:, self._order]
+        likely = predict(self._model, degrees, days)[:, self.order]
         joined = probabilities.copy()
-        observed = self.prior.observed[self._order]
-        joined[known] = self.prior.combination(probabilities[known], likely, observed).astype(probabilities.dtype)
+        joined[known] = self.prior.combination(probabilities[known], likely, self.observed).astype(probabilities.dtype)
         return joined
 
 

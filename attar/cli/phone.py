@@ -26,6 +26,10 @@ def phone(
         str | None,
         typer.Option(metavar="URL", help="Address of the `attar collect` that observations go to.", show_default=False),
     ] = None,
+    geo: Annotated[
+        Path | None,
+        typer.Option(help="A prior of place and season (attar geo) for what the camera sees.", show_default=False),
+    ] = None,
     space: Annotated[bool, typer.Option("--space", help="Add what a static Hugging Face Space needs.")] = False,
     install: Annotated[
         bool, typer.Option("--install", help="Fetch the browser's libraries first, if they are missing (needs npm).")
@@ -55,7 +59,7 @@ def phone(
 
     if install:
         assets.installed()
-    site = write_site(exports_of(exports), output, name=name, target=target, collect=collect, space=space)
+    site = write_site(exports_of(exports), output, name=name, target=target, collect=collect, space=space, geo=geo)
     for remark in site.remarks:
         say(f"Do not ship yet: {remark}")
     told = {"folder": str(site.folder), "models": list(site.models), "own": site.own, "bytes": site.total}

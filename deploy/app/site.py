@@ -4,6 +4,7 @@
     sw.js                        the service worker: keeps everything for offline, each file checked by its SHA-256
     site.json                    what the app is: models, labels, the SHA-256 of every file
     models/  golden/  vendor/    the exported files, photos with their answers, the runtimes
+    geo/                         the weights of the prior of place and season, if there is one
     LICENSES.txt                 whose work all this is
 
 All addresses are relative, so any static host may serve it below any path.
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from attar import __version__
+from attar.console import say
 from attar.deploy.app.choose import choose
 from attar.deploy.app.heat import mapped
 from attar.deploy.app.icons import icons
@@ -36,12 +38,15 @@ from attar.export.snippets import square_module
 from attar.export.verify import changed_files
 from attar.export.web.assets import OPENER, Assets, find
 from attar.files import json_text, read_json, replacing, sha256
+from attar.geo.files import WEIGHTS
+from attar.geo.located import Located, open_located
 from attar.preprocessing import Preprocessing
 from attar.serving.addresses import server_of
 
 PAGE = Path(__file__).with_name("page")
 SITE, WORKER, INDEX = "site.json", "sw.js", "index.html"
 SCHEMA = 1
+GEO = "geo/model.safetensors"
 _LIKELIEST = 20
 """Answers kept of each golden photo."""
 _RUNTIMES = {
@@ -82,6 +87,7 @@ def write_site(
     target: str | None = None,
     collect: str | None = None,
     space: bool = False,
+    geo: Path | None = None,
 ) -> Site:
     """Write an app.
 
@@ -93,6 +99,7 @@ def write_site(
         collect: address of the `attar collect` that may receive observations. The page's security policy lets it
             connect to this address and its own host only.
         space: add what a static Hugging Face Space needs.
+        geo: folder of a prior of place and season (`attar.geo.files`), which answers of the camera's pictures take in.
 
     Raises:
         InputError: no fit files, changed files, the runtimes are not installed, `output` holds something else, or
@@ -102,6 +109,10 @@ def write_site(
     if output.exists() and not _is_ours(output):
         raise InputError(f"{output}: there is something that is no app of attar's. Name a new folder.")
     manifest = read_manifest(exports)
+    located = open_located(geo, manifest.bundle["labels"]) if geo else None
+    if located and located.prior.combination.weight == 0:
+        say(f"{geo}: counts nothing beside photos (weight 0), so the app goes without it.")
+        located = None
     entries = choose(manifest, exports, target)
     _refuse_changed(exports, manifest, entries)
     assets = find()
@@ -112,9 +123,12 @@ def write_site(
         maps = _copy_models(exports, folder, entries)
         _put(folder / "labels.json", json_text(manifest.bundle["labels"]).encode())
         shutil.copyfile(exports / CARD, folder / CARD)
+        if geo and located:
+            _put(folder / GEO, (geo / WEIGHTS).read_bytes())
         golden = _golden(exports, folder, entries)
         about = _about(folder, manifest, entries, golden, name or manifest.bundle["name"])
         about["collect"] = server
+        about["geo"] = _geo(located) if located else None
         for model in about["models"]:
             model["map"] = maps[model["target"]]
         _put(folder / SITE, json_text(about).encode())
@@ -227,6 +241,18 @@ def _golden(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> dict[s
     whole = [{"file": put(each["file"]), "pixels": put(each["pixels"])} for each in told.get("photos", [])]
     webp = f"{GOLDEN}/profile.webp"
     return {"golden": golden, "photos": whole, "webp": {"file": webp, "levels": write_profiled(folder / webp)}}
+
+
+def _geo(located: Located) -> dict[str, Any]:
+    """What the page needs to know of a prior; its weights are in a file."""
+    prior = located.prior
+    return {
+        "file": GEO,
+        "blocks": prior.model.architecture["blocks"],
+        "order": located.order.tolist(),
+        "observed": located.observed.tolist(),
+        **prior.combination.to_json(),
+    }
 
 
 def _likeliest(row: Sequence[float]) -> list[list[float]]:

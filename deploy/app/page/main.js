@@ -5,6 +5,7 @@ import { watch } from "./camera.js";
 import { decide, isStrange } from "./decide.js";
 import { pixelsOfFile } from "./decode.js";
 import { Damaged, openSite } from "./files.js";
+import { dayOf, openGeo, placeNow } from "./geo.js";
 import { activation, draw, weightsOf } from "./heat.js";
 import { mine, tokenOf } from "./mine.js";
 import { observer } from "./observe.js";
@@ -19,6 +20,8 @@ const FEW = 4; // labels that are named where the answer is not sure, at most
 const REGRET = 5000; // ms in which an answer can be changed before it is sent
 
 let site, bytes, labels, model, camera, observing, collected;
+let geo = null; // the prior of place and season, if the app has one
+let here = null; // where this device is; null where that is not known, or is to be ignored
 let seen = null; // what was answered about last: { square, features }; features are undefined where the file gives none
 
 // --- language --------------------------------------------------------------------------------------
@@ -110,6 +113,29 @@ function show(probabilities, square, side) {
   return [t("heard", { label: labels[best[0][1]], percent: percent(best[0][0]) }), words].filter(Boolean).join(" ");
 }
 
+// Answers with what place and season say, where the place is known: of what the camera sees, never of files.
+function placed(probabilities) {
+  return here ? geo.joined(probabilities, here, dayOf(new Date())) : probabilities;
+}
+
+// Ask the browser where this device is, unless that is to be ignored. Nothing here sends it anywhere.
+async function locate() {
+  here = null;
+  if (!geo || at("ignore-place").checked) return placing("");
+  try {
+    const place = await placeNow();
+    if (!at("ignore-place").checked) here = place; // ticked while the browser asked
+    placing(here ? t("withSeason") : "");
+  } catch (error) {
+    placing(t("placeless", { reason: error.message }));
+  }
+}
+
+function placing(text) {
+  at("placed").textContent = text;
+  at("placed").hidden = !text;
+}
+
 // What speaks against an answer: something else than the model knows, a photo unlike those that it learned from, or too
 // little confidence.
 function doubt(probabilities, quality) {
@@ -146,6 +172,7 @@ async function answer(file) {
   try {
     const { data, width, height } = await pixelsOfFile(file);
     picture(URL.createObjectURL(file));
+    placing(geo && !at("ignore-place").checked ? t("fileWithoutPlace") : "");
     await about({ data, width, height });
   } catch (error) {
     trouble(error.words || error.name === "unreadable" ? t(error.name, error.words) : String(error.message));
@@ -153,13 +180,14 @@ async function answer(file) {
 }
 
 // Answer about pixels, and ask whether that is right.
-async function about(photo) {
+async function about(photo, found = (probabilities) => probabilities) {
   const square = squareOf(photo.data, photo.width, photo.height, 4);
-  const probabilities = await model.classify(square);
+  const alone = await model.classify(square);
+  const probabilities = found(alone);
   seen = { square, features: model.features() };
   at("seen").hidden = true;
   at("heard").textContent = show(probabilities, square, Math.min(photo.width, photo.height));
-  observing?.ask(photo, probabilities);
+  observing?.ask(photo, probabilities, alone);
 }
 
 function picture(address) {
@@ -185,7 +213,8 @@ async function begin() {
   at("seen").hidden = true;
   observing?.hide();
   try {
-    camera = await watch(at("camera"), model, squareOf, { each: show, failed: again });
+    camera = await watch(at("camera"), model, squareOf, { each: (known, ...rest) => show(placed(known), ...rest), failed: again });
+    locate();
   } catch (error) {
     return trouble(t("noCamera", { reason: error.message }));
   }
@@ -202,7 +231,7 @@ async function take() {
   Object.assign(canvas, { width, height });
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
   stop();
-  await about({ data, width, height });
+  await about({ data, width, height }, placed);
   canvas.toBlob((blob) => picture(URL.createObjectURL(blob)), "image/png");
 }
 
@@ -295,6 +324,9 @@ async function load() {
   site.version = version;
   labels = JSON.parse(new TextDecoder().decode(await bytes("labels.json")));
   document.title = at("name").textContent = site.name;
+  if (site.geo) geo = openGeo(site.geo, await bytes(site.geo.file));
+  at("ignoring").hidden = !geo;
+  at("ignore-place").checked = remembered("ignore place") === "yes";
   if (self.isSecureContext) await collect();
   await start();
 }
@@ -306,6 +338,11 @@ at("file").addEventListener("change", () => {
   at("file").value = ""; // the same file chosen again is asked about again
 });
 at("watch").addEventListener("click", begin);
+at("ignore-place").addEventListener("change", () => {
+  remembered("ignore place", at("ignore-place").checked ? "yes" : "no");
+  if (camera) locate();
+  else placing("");
+});
 at("shutter").addEventListener("click", take);
 self.addEventListener("hashchange", () => collected && invited());
 for (const kind of ["dragover", "dragleave", "drop"]) {

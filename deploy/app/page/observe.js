@@ -52,12 +52,13 @@ export function observer({ labels, model, trouble, done, busy }) {
     about = last = null;
   }
 
-  // A picture is { data: RGBA, width, height }.
-  function ask({ data, width, height }, probabilities) {
+  // A picture is { data: RGBA, width, height }. probabilities may take in a place; alone are those of the photo, and what is
+  // sent of them says nothing of a place.
+  function ask({ data, width, height }, probabilities, alone = probabilities) {
     const order = Array.from(probabilities.keys()).sort((a, b) => probabilities[b] - probabilities[a]);
     const photo = portable(data, width, height);
     photo.catch(() => {}); // told when it is needed
-    about = { photo, ranked: order.map((index) => labels[index]), probability: Math.min(1, probabilities[order[0]]) };
+    about = { photo, ranked: order.map((index) => labels[index]), probability: Math.min(1, alone[order[0]]) };
     last = null;
     at("with-place").checked = false;
     at("kept").hidden = true;
