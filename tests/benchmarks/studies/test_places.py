@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from attar.benchmarks.studies import places
+from attar.export.geo_files import export_prior
 
 
 def test_each_world_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -16,11 +17,12 @@ def test_each_world_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setattr(places, "WORLDS", kinds)
     monkeypatch.setattr(places, "OBSERVATIONS", 200)
     monkeypatch.setattr(places, "PHOTOS", 100)
+    monkeypatch.setattr(places, "export_prior", lambda folder, _: export_prior(folder, ["onnx"]))
     out = tmp_path / "figures.json"
     monkeypatch.setattr(sys, "argv", ["places", "--seeds", "2", "--steps", "3", "--json", str(out)])
     places.main()
     shown, figures = capsys.readouterr().out, json.loads(out.read_text())
-    assert all(name in shown for name in kinds) and list(figures) == list(kinds)
+    assert "geo.onnx" in shown and all(name in shown for name in kinds) and list(figures) == list(kinds)
     assert all(len(told) == 2 and told[0]["photos"] == 100 and "weight" in told[0] for told in figures.values())
 
 
