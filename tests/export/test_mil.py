@@ -283,6 +283,8 @@ ACTIVATIONS = {
     "rsqrt": (lambda x: mb.rsqrt(x=mb.abs(x=x), epsilon=0.1), lambda x: (x.abs() + 0.1).rsqrt()),
     "inverse": (lambda x: mb.inverse(x=mb.abs(x=x), epsilon=0.1), lambda x: 1 / (x.abs() + 0.1)),
     "square": (lambda x: mb.square(x=x), torch.square),
+    "sin": (lambda x: mb.sin(x=x), torch.sin),
+    "cos": (lambda x: mb.cos(x=x), torch.cos),
     "identity": (lambda x: mb.identity(x=x), lambda x: x),
     "cast": (lambda x: mb.cast(x=mb.cast(x=x, dtype="int32"), dtype="fp32"), torch.trunc),
     "select": (
