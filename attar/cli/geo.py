@@ -81,8 +81,10 @@ def geo(
         if (model is None) != (photos is None):
             raise InputError("--model and --photos go together: the model's answers about the photos.")
         refuse_existing(output)
-        if export:
-            _require(export)
+        if export:  # a format that there is not, or whose package is missing, is told before anything takes time
+            from attar.export.geo_files import chosen
+
+            chosen(export)
         prior = _fitted(observations, output, student, (model, photos) if model and photos else None, steps, seed)
     if export:
         from attar.export.geo_files import export_prior
@@ -93,13 +95,6 @@ def geo(
     about |= {"combination": {**prior.combination.to_json(), "fitted": prior.fitted}}
     about |= {"files": [each.file for each in prior.files]}
     show({**about, "answers": answers}, as_json, lambda: _table(answers) if answers else _figures(about))
-
-
-def _require(formats: list[str]) -> None:
-    """Refuse a format that there is not, or whose packages are missing, before a prior is trained."""
-    from attar.export.geo_files import chosen
-
-    chosen(formats)
 
 
 def _fitted(

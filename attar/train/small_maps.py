@@ -1,7 +1,7 @@
 """Depthwise convolutions over maps smaller than their kernel, whose gradient is slow on a CPU.
 
-There oneDNN leaves the weights' gradient to its reference code, which takes up to ten times as long as the plain sums
-below. Students of 32 to 96 pixels spend half of a training step so: their last maps have one to three rows.
+There oneDNN leaves the weights' gradient to its reference code, which takes several times as long as the plain sums
+below. Students of small images feel it most: at 32 to 96 pixels their last maps have one to three rows.
 """
 
 from __future__ import annotations
