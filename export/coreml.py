@@ -33,6 +33,7 @@ from attar.files import replacing
 from attar.inference import to_tensor
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
+from attar.students.rewrites import folded
 
 PRECISIONS = ("fp32", "fp16", "w8", "lut6", "lut4", "w8a8", "w8a8+fp")
 """What `convert` can write."""
@@ -170,7 +171,7 @@ def _converted(student: Student, bundle: Bundle, precision: str) -> Any:
     ct = require("coremltools")
     size = bundle.preprocessing.size
     example = torch.zeros(1, 3, size, size)
-    classifier = Classifier(student.answering()).eval()
+    classifier = Classifier(folded(student.answering())).eval()
     with torch.no_grad():
         # torch.export rather than torch.jit.trace: coremltools 9 fails on the shape arithmetic that tracing
         # leaves in EfficientNet-Lite's padding and MobileNetV4-hybrid's attention, and takes three times as long.

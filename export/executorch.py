@@ -23,6 +23,7 @@ from attar.export.runners.executorch import ABOUT, ExecuTorchRunner
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
+from attar.students.rewrites import folded
 
 BY_PLAN = ("int8", "int8+fp")
 """Precisions that are quantized by plan: `convert` takes the plain one, `attar.export.recovery` finds another."""
@@ -86,7 +87,7 @@ def _image(bundle: Bundle) -> tuple[torch.Tensor]:
 
 def _program(student: Student, bundle: Bundle) -> Any:
     """The student from a uint8 image on, in float."""
-    return torch.export.export(_WithImages(student.answering()).eval(), _image(bundle))
+    return torch.export.export(_WithImages(folded(student.answering())).eval(), _image(bundle))
 
 
 def _lower(program: Any, bundle: Bundle, precision: str, destination: Path) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from attar.bundle import Bundle
+from attar.export import free_batch
 from attar.export.artifact_cache import shared
 from attar.export.classifier import FAMILIARITY, PROBABILITIES, WORDS, Classifier
 from attar.export.metadata import about, in_words
@@ -27,6 +29,7 @@ from attar.export.subprocess_runner import SubprocessRunner
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
+from attar.students.rewrites import folded
 
 IMAGE = "image"
 """Name of the input in a file written here."""
@@ -134,25 +137,36 @@ def float_content(student: Student, bundle: Bundle) -> bytes:
 
 def _converted(student: Student, bundle: Bundle) -> bytes:
     require("onnxscript")
+    network = Classifier(folded(student.answering())).eval()
     size = bundle.preprocessing.size
-    network = Classifier(student.answering()).eval()
-    example = torch.zeros(2, 3, size, size)  # two images: torch.export takes a batch of one for a constant
+    model = _of_any_batch(network, size, [PROBABILITIES, *([FAMILIARITY] if student.familiarity else [])])
+    _begin_with_pixels(model, size)
+    return bytes(model.SerializeToString())
+
+
+def _of_any_batch(network: nn.Module, size: int, outputs: list[str]) -> Any:
+    """The graph of a network of normalized images, for batches of any size."""
+    model = _traced(network, size, outputs, free_batch.TRACED)
+    return model if free_batch.free(model) else _traced(network, size, outputs, None)
+
+
+def _traced(network: nn.Module, size: int, outputs: list[str], batch: int | None) -> Any:
+    """The same, for one size of the batch; None: traced with a free one."""
+    free: dict[str, Any] = {} if batch else {"dynamic_shapes": ({0: torch.export.Dim(free_batch.NAME)},)}
     program = torch.onnx.export(
         network,
-        (example,),
+        (torch.zeros(batch or 2, 3, size, size),),  # torch.export takes a free batch of one for a constant
         dynamo=True,
         opset_version=OPSET,
         external_data=False,
         input_names=["normalized"],
-        output_names=[PROBABILITIES, *([FAMILIARITY] if student.familiarity else [])],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        output_names=outputs,
+        **free,
     )
     assert program is not None
     for node in program.model.graph:
         node.metadata_props.clear()  # where in whose folders each operator's source stands
-    model = program.model_proto
-    _begin_with_pixels(model, size)
-    return bytes(model.SerializeToString())
+    return program.model_proto
 
 
 def _begin_with_pixels(model: Any, size: int) -> None:

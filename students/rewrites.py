@@ -51,6 +51,17 @@ def phone_safe(network: nn.Module, *, integer: bool = True) -> fx.GraphModule:
     return graph
 
 
+def folded(network: nn.Module) -> fx.GraphModule:
+    """A copy of `network`, in evaluation mode, with batch norms and layer scales in the convolutions before them.
+
+    Other converters than LiteRT's fold them too, but take most of their time to trace them first.
+    """
+    graph = trace(network)
+    for change in (fold_batch_norm_into_conv, fold_layer_scale):
+        apply(change, graph)
+    return graph
+
+
 def has_hard_swish(network: nn.Module) -> bool:
     """Whether the passes of `INTEGER` give another graph than those of `FLOAT`."""
     return any(isinstance(module, HARD_SWISHES) for module in network.modules())
@@ -152,33 +163,44 @@ def _plain(norm: BatchNormAct2d) -> nn.BatchNorm2d:
 # --- passes --------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def fold_batch_norm(network: fx.GraphModule) -> None:
     """conv -> BN becomes the conv alone; a BN after anything else, a depthwise 1x1 convolution: one operator."""
+    fold_batch_norm_into_conv(network)
+    for node, norm in _calls(network, nn.BatchNorm2d):
+        channels = norm.num_features
+        conv = nn.Conv2d(channels, channels, 1, groups=channels, bias=False, dtype=norm.weight.dtype)
+        nn.init.ones_(conv.weight)
+        _fuse(conv, norm)
+        network.set_submodule(node.target, conv)
+
+
+def fold_batch_norm_into_conv(network: fx.GraphModule) -> None:
+    """conv -> BN becomes the conv alone; a BN after anything else stays."""
     for node, norm in _calls(network, nn.BatchNorm2d):
         before = node.args[0]
         conv = _module(network, before)
-        if not isinstance(conv, nn.Conv2d) or len(before.users) > 1:
-            channels = norm.num_features
-            conv = nn.Conv2d(channels, channels, 1, groups=channels, bias=False, dtype=norm.weight.dtype)
-            nn.init.ones_(conv.weight)
-            network.set_submodule(node.target, conv)
-            before = node
-        kind = conv.weight.dtype
-        conv.weight, conv.bias = (
-            nn.Parameter(tensor.to(kind), requires_grad=False)
-            for tensor in fuse_conv_bn_weights(
-                conv.weight.double(),
-                None if conv.bias is None else conv.bias.double(),
-                norm.running_mean.double(),
-                norm.running_var.double(),
-                norm.eps,
-                norm.weight,
-                norm.bias,
-            )
-        )
-        if before is not node:
+        if isinstance(conv, nn.Conv2d) and len(before.users) == 1:
+            _fuse(conv, norm)
             _replace(network, node, before)
+
+
+@torch.no_grad()
+def _fuse(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Take a batch norm that follows into a convolution, in place; computed in double precision."""
+    kind = conv.weight.dtype
+    assert norm.running_mean is not None and norm.running_var is not None
+    conv.weight, conv.bias = (
+        nn.Parameter(tensor.to(kind), requires_grad=False)
+        for tensor in fuse_conv_bn_weights(
+            conv.weight.double(),
+            None if conv.bias is None else conv.bias.double(),
+            norm.running_mean.double(),
+            norm.running_var.double(),
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+    )
 
 
 @torch.no_grad()

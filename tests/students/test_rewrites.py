@@ -22,6 +22,7 @@ from attar.students.rewrites import (
     fold_batch_norm,
     fold_layer_scale,
     fold_shift,
+    folded,
     has_hard_swish,
     phone_safe,
     sink_factors,
@@ -82,6 +83,22 @@ def test_every_pass_is_exact_on_every_family(name, head):
             apply(change, graph)
             assert (graph(images) - want).abs().max() <= 1e-9 * want.abs().max(), change.__name__
     assert torch.equal(original(images), want), "the student itself was changed"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_folding_alone_is_exact_and_leaves_no_norm_behind_a_convolution(name):
+    original = network(name)
+    images = torch.rand(2, 3, 64, 64, dtype=torch.float64) * 2 - 1
+    graph = folded(original)
+    want = original(images)
+    assert (graph(images) - want).abs().max() <= 1e-9 * want.abs().max()
+    for node in graph.graph.nodes:
+        if node.op == "call_module" and isinstance(graph.get_submodule(node.target), nn.BatchNorm2d):
+            before = node.args[0]
+            assert before.op != "call_module" or not isinstance(graph.get_submodule(before.target), nn.Conv2d)
+    swishes = len(modules(original, HARD_SWISHES))
+    assert len(modules(graph, HARD_SWISHES)) == swishes, "activations stay as they are"
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "mobilenetv3_large_100", "tf_mobilenetv3_small_075"])
