@@ -174,6 +174,14 @@ def sign_test(won: np.ndarray, lost: np.ndarray) -> np.ndarray:
     return np.minimum(1.0, 2 * binom.cdf(np.minimum(won, lost), won + lost, 0.5))
 
 
+def one_sided(won: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """P-value that so many more are won than lost by chance (McNemar 1947, exact); arguments as of `sign_test`."""
+    from scipy.stats import binom
+
+    p: np.ndarray = binom.sf(np.asarray(won) - 1, np.asarray(won) + lost, 0.5)
+    return p
+
+
 def beyond_chance(p: np.ndarray, rate: float = 0.05) -> np.ndarray:
     """Which of many tests (p-values, (N,)) stand out -> bool (N,), at most a share `rate` of them wrongly.
 
@@ -183,3 +191,16 @@ def beyond_chance(p: np.ndarray, rate: float = 0.05) -> np.ndarray:
     from scipy.stats import false_discovery_control
 
     return false_discovery_control(p) <= rate if len(p) else np.zeros(0, dtype=bool)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """P-values (N,) adjusted for being N of them -> float (N,), in [0, 1].
+
+    Those at most a level are, all together, wrong as seldom as one test of that level (Holm, Scandinavian Journal of
+    Statistics 6, 1979).
+    """
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, steps)
+    return adjusted

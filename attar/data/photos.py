@@ -119,6 +119,11 @@ class Photos:
         """The folder on this machine below which the photos have their names."""
         return _root(self.spec)
 
+    def name(self, photo: Photo) -> str:
+        """What the data set calls a photo, wherever it lies on this machine."""
+        root = self.root
+        return photo.shown.relative_to(root).as_posix() if photo.shown.is_relative_to(root) else str(photo.shown)
+
     def summary(self) -> str:
         """One line for a person."""
         text = f"{len(self.labels)} classes, {len(self.train)} training and {len(self.val)} validation photos"

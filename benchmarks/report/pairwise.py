@@ -88,7 +88,7 @@ def pair(models: tuple[Model, Model], photos: Photos, names: tuple[str, str]) ->
             )
     labels = labels_of(photos.val)
     first, second = (_answers(model, photos.val) for model in models)
-    return compared(first, second, labels, photos.labels, [_name(photo, photos) for photo in photos.val], names)
+    return compared(first, second, labels, photos.labels, [photos.name(photo) for photo in photos.val], names)
 
 
 def _answers(model: Model, photos: Sequence[Photo]) -> np.ndarray:
@@ -128,11 +128,6 @@ def compared(
 
 def _interval(right: np.ndarray) -> Interval:
     return Interval(float(right.mean()), *bootstrap_interval(right.astype(float)))
-
-
-def _name(photo: Photo, photos: Photos) -> str:
-    root = photos.root
-    return photo.shown.relative_to(root).as_posix() if photo.shown.is_relative_to(root) else str(photo.shown)
 
 
 def tables(compared: Pair, most: int = 20) -> Any:

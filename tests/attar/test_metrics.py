@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
-from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error, top_k
+from attar.metrics import agreement, bootstrap_interval, correct, expected_calibration_error, holm, one_sided, top_k
 
 Case = tuple[np.ndarray, np.ndarray]
 
@@ -107,3 +110,25 @@ def test_pairing_narrows_the_interval() -> None:
     low, high = bootstrap_interval(one.astype(float) - two)
     alone = bootstrap_interval(one.astype(float))
     assert high - low < (alone[1] - alone[0]) / 2
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_the_closed_test_of_bonferroni(values: list[float]) -> None:
+    """Marcus, Peritz and Gabriel 1976: a hypothesis falls if every set of hypotheses that holds it does."""
+    p = np.array(values)
+    numbers = range(len(p))
+    sets = [each for size in range(1, len(p) + 1) for each in combinations(numbers, size)]
+    closed = [max(min(1.0, len(each) * p[list(each)].min()) for each in sets if i in each) for i in numbers]
+    np.testing.assert_allclose(holm(p), closed, rtol=1e-12)
+
+
+def test_holm_of_nothing() -> None:
+    assert holm(np.zeros(0)).shape == (0,)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_one_sided_is_scipys_binomial_test(won: int, lost: int) -> None:
+    want = binomtest(won, won + lost, alternative="greater").pvalue if won + lost else 1.0
+    assert one_sided(np.array(won), np.array(lost)) == pytest.approx(want, abs=1e-12)

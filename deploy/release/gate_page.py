@@ -1,0 +1,118 @@
+"""A gate's decision: a table for the terminal, Markdown for a pull request, and a page that opens offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attar.benchmarks.units import percent, points
+from attar.deploy.release import ledger
+from attar.deploy.release.gate import Gate
+from attar.deploy.release.verdict import Verdict
+from attar.export.card import plain, table
+from attar.extras import require
+from attar.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+SHOWN = 20
+"""Photos and classes that the terminal and Markdown list; the page and gate.json have all."""
+
+_TEMPLATE = Path(__file__).with_name("gate.html")
+
+
+def write_gate(gate: Gate, output: Path) -> Path:
+    """Write gate.json, gate.md and gate.html into a folder; returns the page's path."""
+    write_json(output / "gate.json", gate.to_json())
+    write_text(output / "gate.md", markdown(gate))
+    write_text(output / "gate.html", page(gate))
+    return output / "gate.html"
+
+
+def looks(gate: Gate) -> str:
+    """How often these photos have decided, in words."""
+    chance = f"{100 * ledger.CHANCE:g}%"
+    return (
+        f"Look {gate.look} of {ledger.LOOKS} at these photos. All of them together promote a model that is no better "
+        f"in at most {chance} of all cases, so each test of a gain has a level of {100 * ledger.level():g}%."
+    )
+
+
+def new_classes(gate: Gate) -> str:
+    """What the challenger's new classes are worth; empty if it has none."""
+    photos, right = gate.new
+    if not photos:
+        return ""
+    return f"Beside it: of {photos} photos of new classes, which the champion cannot name, it has {right} right."
+
+
+def markdown(gate: Gate) -> str:
+    """The decision, a table of files, and what a reader would ask next; ends with a newline."""
+    parts = [f"**{plain(gate.sentence)}**", _files(gate)]
+    for verdict in gate.verdicts:
+        failed = [f"- {check.name}: {plain(check.words)}" for check in verdict.checks if not check.passed]
+        if failed:
+            parts += [f"{plain(verdict.target)} does not pass:", "\n".join(failed)]
+    parts += [_flips(gate.verdicts[0]), *filter(None, [new_classes(gate)]), looks(gate)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _files(gate: Gate) -> str:
+    rows = [["file", "champion", "challenger", "gain", "right now", "wrong now", "p", "decision"]]
+    for each in gate.verdicts:
+        value, low, high = each.gain
+        gain = f"{points(value)} [{points(low)}, {points(high)}]"
+        decision = "ship" if each.ship else "hold"
+        before, now = map(percent, each.top1)
+        rows.append([plain(each.target), before, now, gain, str(each.won), str(each.lost), f"{each.p:.2g}", decision])
+    return table(rows)
+
+
+def _flips(verdict: Verdict) -> str:
+    if not verdict.flips:
+        return f"{plain(verdict.target)}: no photo that was right is now wrong."
+    rows = [["right before, wrong now", "shows", "is now taken for"]]
+    rows += [[plain(each.photo), plain(each.label), plain(each.answer)] for each in verdict.flips[:SHOWN]]
+    more = f"\n\nAnd {len(verdict.flips) - SHOWN} more, which gate.json names." if len(verdict.flips) > SHOWN else ""
+    return table(rows) + more
+
+
+def page(gate: Gate) -> str:
+    """The whole page as text. What comes from users is escaped by the template."""
+    environment = require("jinja2").Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(percent=percent, points=points)
+    return str(
+        environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+            it=gate, looks=looks(gate), new=new_classes(gate)
+        )
+    )
+
+
+def terminal(gate: Gate) -> Group:
+    """The decision, every file's checks, and the first photos that are now wrong."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from attar.errors import in_line
+
+    parts: list[Any] = [Text(in_line(gate.sentence), style="bold green" if gate.ship else "bold red")]
+    view = Table(header_style="bold")
+    for title in ("File", "Check", "", "Found"):
+        view.add_column(title, overflow="fold")
+    for verdict in gate.verdicts:
+        for number, check in enumerate(verdict.checks):
+            mark = Text("passed", style="green") if check.passed else Text("failed", style="red")
+            view.add_row(Text("" if number else in_line(verdict.target)), check.name, mark, Text(in_line(check.words)))
+    parts.append(view)
+    if flips := gate.verdicts[0].flips:
+        photos = Table(header_style="bold")
+        for title in ("Right before, wrong now", "Shows", "Is now taken for"):
+            photos.add_column(title, overflow="fold")
+        for each in flips[:SHOWN]:
+            photos.add_row(*(Text(in_line(text)) for text in (each.photo, each.label, each.answer)))
+        parts.append(photos)
+    if new := new_classes(gate):
+        parts.append(Text(new))
+    return Group(*parts, Text(looks(gate)))

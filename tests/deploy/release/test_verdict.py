@@ -1,0 +1,134 @@
+"""Verdicts from answers that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from attar.deploy.release.verdict import Limits, Paired, Verdict, judge, labels_check, latency_check, size_check
+
+LEVEL = 0.0025
+
+
+def paired(both: int = 0, won: int = 0, lost: int = 0, neither: int = 0, label: str = "ash") -> Paired:
+    """So many photos of one class, each answered right or wrong by the two."""
+    right = [(True, True)] * both + [(False, True)] * won + [(True, False)] * lost + [(False, False)] * neither
+    photos = tuple(f"{label}/{number}.jpg" for number in range(len(right)))
+    champion, challenger = (tuple(label if each[i] else "other" for each in right) for i in (0, 1))
+    return Paired(photos, (label,) * len(right), champion, challenger)
+
+
+def together(*sets: Paired) -> Paired:
+    return Paired(*(sum((getattr(each, name) for each in sets), ()) for name in Paired.__dataclass_fields__))
+
+
+def found(verdict: Verdict, name: str) -> tuple[bool, str]:
+    [check] = [each for each in verdict.checks if each.name == name]
+    return check.passed, check.words
+
+
+def test_a_better_one_ships_and_the_sentence_says_what_it_costs():
+    verdict = judge("litert:int8", paired(both=800, won=80, lost=20, neither=100), Limits(), LEVEL)
+    assert verdict.ship
+    assert verdict.p == pytest.approx(binomtest(80, 100, alternative="greater").pvalue)
+    assert verdict.sentence == (
+        "Ship: 6.0 points better [+3.2, +8.8]; 20 photos that were right are now wrong; "
+        "no class is worse beyond chance."
+    )
+    assert verdict.top1 == (0.82, 0.88)
+    assert [each.photo for each in verdict.flips] == [f"ash/{number}.jpg" for number in range(880, 900)]
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0, 0), (30, 30), (10, 60), (30, 14)])
+def test_what_is_not_shown_to_be_better_is_held(won, lost):
+    verdict = judge("f", paired(both=900, won=won, lost=lost), Limits(), LEVEL)
+    assert not verdict.ship and verdict.sentence.startswith("Hold: ")
+    assert ("which does not show a gain" in verdict.sentence) == (verdict.gain[2] > 0)
+
+
+def test_the_level_of_the_look_decides():
+    answers = paired(both=900, won=40, lost=20)
+    p = binomtest(40, 60, alternative="greater").pvalue
+    assert judge("f", answers, Limits(), p * 1.001).ship
+    assert not judge("f", answers, Limits(), p * 0.999).ship
+
+
+def test_with_a_margin_as_good_is_enough_if_there_are_photos_for_it():
+    answers = paired(both=4000, won=50, lost=50)
+    assert judge("f", answers, Limits(margin=0.02), LEVEL).ship
+    few = judge("f", paired(both=90, won=2, lost=2), Limits(margin=0.02), LEVEL)
+    assert not few.ship and "94 photos are too few to see that 2 points are kept" in few.sentence
+    assert str(few.needed) in few.sentence.replace(",", "")
+    worse = judge("f", paired(both=4000, won=10, lost=150), Limits(margin=0.02), LEVEL)
+    assert worse.sentence == (
+        "Hold: 3.4 points worse [\N{MINUS SIGN}4.2, \N{MINUS SIGN}2.5]; worse beyond chance: "
+        "ash (4150 of 4160 right before, 4010 now)."
+    )
+
+
+def test_too_few_photos_are_told_with_how_many_are_needed():
+    verdict = judge("f", paired(both=45, won=4, lost=1), Limits(), LEVEL)
+    assert "50 photos are too few to see a gain of 2 points: about" in verdict.sentence
+    assert verdict.needed > 1000
+    enough = judge("f", paired(both=9900, won=50, lost=50), Limits(), LEVEL)
+    assert "too few" not in enough.sentence and enough.needed == 10000
+
+
+def test_a_class_that_got_worse_holds_it_back_and_is_named():
+    answers = together(paired(both=500, won=100), paired(both=40, lost=12, label="elm"), paired(both=40, label="fir"))
+    verdict = judge("f", answers, Limits(), LEVEL)
+    assert not verdict.ship
+    assert verdict.sentence == "Hold: worse beyond chance: elm (52 of 52 right before, 40 now)."
+    assert [part.name for part in verdict.parts if part.worse] == ["elm"]
+
+
+def test_a_slice_that_got_worse_does_too():
+    answers = together(paired(both=500, won=100), paired(both=500, lost=12, label="elm"))
+    dark = [f"elm/{number}.jpg" for number in range(480, 512)]
+    assert not judge("f", answers, Limits(), LEVEL, slices={"dark": dark, "bright": dark[:3]}).ship
+    verdict = judge("f", answers, Limits(), LEVEL, slices={"dark": dark})
+    assert [part.name for part in verdict.parts if part.kind == "slice"] == ["dark"]
+
+
+def test_many_classes_lose_photos_by_chance_and_are_not_called_worse():
+    draw = np.random.default_rng(0)
+    held = 0
+    for _ in range(40):
+        sets = [
+            paired(both=30, won=int(draw.binomial(10, 0.5)), lost=int(draw.binomial(10, 0.5)), label=f"class {i}")
+            for i in range(60)
+        ]
+        held += not found(judge("f", together(*sets), Limits(), LEVEL), "classes")[0]
+    assert held <= 6
+
+
+def test_limits_of_flips_and_pinned_photos():
+    answers = paired(both=500, won=100, lost=10)
+    assert judge("f", answers, Limits(flips=0.02), LEVEL).ship
+    verdict = judge("f", answers, Limits(flips=0.01), LEVEL)
+    assert verdict.sentence == "Hold: 10 photos that were right are now wrong, more than 1.0% of 610."
+    assert judge("f", answers, Limits(), LEVEL, pinned=["ash/0.jpg", "ash/510.jpg"]).ship
+    verdict = judge("f", answers, Limits(), LEVEL, pinned=["ash/0.jpg", "ash/605.jpg"])
+    assert verdict.sentence == "Hold: it breaks 1 pinned photo (ash/605.jpg)."
+
+
+def test_a_pinned_photo_that_was_wrong_before_is_not_broken():
+    answers = paired(both=500, won=100, neither=3)
+    assert judge("f", answers, Limits(), LEVEL, pinned=["ash/601.jpg"]).ship
+
+
+def test_size_latency_and_labels():
+    assert size_check(1_000_000, 1_100_000, Limits()).passed
+    refused = size_check(1_000_000, 1_100_001, Limits())
+    assert not refused.passed and "1.1 times" in refused.words
+    assert latency_check(1.05, 1.2, 1.4, Limits()).passed, "not slower than the limit beyond chance"
+    assert not latency_check(1.15, 1.2, 1.4, Limits()).passed
+    assert labels_check(["ash", "elm"], ["ash", "elm", "fir"]).words == "it has 1 new class"
+    assert labels_check(["ash", "elm"], ["elm", "fir"]).words == "it no longer has 1 class (ash)"
+    assert not labels_check(["ash", "elm"], ["elm", "fir"]).passed
+
+
+def test_one_photo():
+    for answers in (paired(both=1), paired(won=1), paired(lost=1), paired(neither=1)):
+        assert not judge("f", answers, Limits(), LEVEL).ship
