@@ -1,9 +1,9 @@
-"""`attar gate`: whether a new model's files may take the place of the ones that phones have."""
+"""`attar gate`, `publish`, `rollback`, `keys` and `releases`: what goes out to phones, and what does not."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -91,3 +91,145 @@ def gate(
     show(made.to_json(), as_json, lambda: terminal(made))
     if not made.ship:
         raise typer.Exit(1)
+
+
+Key = Annotated[Path, typer.Option("--key", help="The private key, outside the release folder (`attar keys`).")]
+Folder = Annotated[Path, typer.Argument(help="The release folder, which any static host serves.")]
+OfChannel = Annotated[str, typer.Option("--channel", help="`stable`, or another such as `beta`.")]
+
+
+@app.command()
+def publish(
+    model: Annotated[Path, typer.Argument(help="Exports folder, or the run it belongs to.")],
+    folder: Folder,
+    key: Key,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", help="Such as litert:int8. Repeatable.", show_default="all that are verified"),
+    ] = None,
+    channel: OfChannel = "stable",
+    share: Annotated[float, typer.Option(help="Per cent of the phones that take this channel.")] = 100.0,
+    app_name: Annotated[
+        str | None, typer.Option("--app", help="Name of the app, at the first release.", show_default="the student's")
+    ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key to trust besides, at the first release: a spare one. Repeatable."),
+    ] = None,
+    gate: Annotated[
+        Path | None, typer.Option(help="The decision of `attar gate`.", show_default="gate/gate.json in the run")
+    ] = None,
+    without_gate: Annotated[
+        bool, typer.Option("--without-gate", help="Publish without a decision, or against it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put exported files into a release folder, signed, for phones to fetch.
+
+    Needs `attar gate`'s "Ship" against what the channel stable has. Everything is written before the one file that
+    leads to it, current.json, is replaced: whoever reads sees the old release or the new one.
+
+    Example: `attar publish runs/plants-2 site/models --key ~/keys/plants.pem`
+    """
+    from attar.deploy.release.publish import publish as put
+    from attar.runfolder import exports_of
+
+    done = put(
+        exports_of(model),
+        folder,
+        key,
+        app=app_name,
+        channel=channel,
+        share=share / 100,
+        targets=target or (),
+        also=also or (),
+        gate=gate,
+        without_gate=without_gate,
+    )
+    _told(done, folder, as_json)
+
+
+@app.command()
+def rollback(
+    folder: Folder,
+    key: Key,
+    channel: OfChannel = "stable",
+    to: Annotated[
+        int | None, typer.Option(help="What the channel had at this number.", show_default="what it had before")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give phones the release again that they had before. Its files are in the folder already.
+
+    Example: `attar rollback site/models --key ~/keys/plants.pem`
+    """
+    from attar.deploy.release.publish import rollback as back
+
+    _told(back(folder, key, channel=channel, to=to), folder, as_json)
+
+
+@app.command()
+def keys(
+    private: Annotated[Path, typer.Argument(help="Where the private key goes, such as ~/keys/plants.pem.")],
+    as_json: Json = False,
+) -> None:
+    """Make a key that signs releases, and its public key beside it as .json.
+
+    With ATTAR_KEY_PASSPHRASE in the environment the private key is encrypted.
+
+    Example: `attar keys ~/keys/plants.pem`
+    """
+    from attar.console import say
+    from attar.deploy.release.keys import create
+
+    made = create(private)
+    shown = private.with_suffix(".json")
+    show({"id": made.public.id, "private": str(private), "public": str(shown)}, as_json, None)
+    say(f"Key {made.public.id}: {private} (keep it secret, and a copy of it) and {shown} (public).")
+
+
+@app.command()
+def releases(
+    folder: Folder,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="To change something: a private key that is trusted.")
+    ] = None,
+    trust: Annotated[list[Path] | None, typer.Option(help="Public key to trust from now on. Repeatable.")] = None,
+    revoke: Annotated[list[str] | None, typer.Option(help="Id of a key to trust no longer. Repeatable.")] = None,
+    end: Annotated[str | None, typer.Option(help="A channel to end; its phones take stable again.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a release folder has: every file is held against its name, every pointer against its signature.
+
+    With --key also: trust another key, revoke one, or end a channel.
+
+    Example: `attar releases site/models`, or `attar releases site/models --key new.pem --revoke gfUs3K`
+    """
+    from attar.deploy.release.publish import status, withdraw
+    from attar.deploy.release.publish import trust as change
+    from attar.deploy.release.shown import releases_json, releases_table
+    from attar.errors import InputError
+
+    if (trust or revoke or end) and key is None:
+        raise InputError("--trust, --revoke and --end are signed: give --key.")
+    if key is not None and not (trust or revoke or end):
+        raise InputError("--key: nothing to change. Give --trust, --revoke or --end with it.")
+    if key is not None and (trust or revoke):
+        change(folder, key, add=trust or (), remove=revoke or ())
+    if key is not None and end:
+        withdraw(folder, key, end)
+    found = status(folder)
+    show(releases_json(*found), as_json, lambda: releases_table(*found))
+
+
+def _told(done: Any, folder: Path, as_json: bool) -> None:
+    """What a publisher did."""
+    from attar.console import say
+    from attar.deploy.release.publish import status
+    from attar.deploy.release.shown import releases_json, releases_table
+
+    found = status(folder)
+    show({"new": done.new, **releases_json(*found)}, as_json, lambda: releases_table(*found))
+    say(
+        f"Number {done.pointer.number}: {folder}" if done.new else f"Nothing changed: {folder} has these files already."
+    )

@@ -1,1 +1,1 @@
-"""What goes out to phones, and what does not: the gate between a challenger and the champion."""
+"""What goes out to phones, and what does not: the gate between a challenger and the champion, and signed releases."""

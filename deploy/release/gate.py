@@ -39,11 +39,13 @@ class Gate:
     Attributes:
         verdicts: of each file.
         look: which look at the photos this was, of `attar.deploy.release.ledger.LOOKS`.
+        digests: SHA-256 of the champion's and the challenger's file, of each verdict.
         new: photos of classes that only the challenger has, and how many of them its first file has right.
         champion, challenger: as they were named.
     """
 
     verdicts: tuple[Verdict, ...]
+    digests: tuple[tuple[str, str], ...]
     look: int
     new: tuple[int, int]
     champion: str
@@ -78,7 +80,10 @@ class Gate:
             "look": self.look,
             "looks": ledgers.LOOKS,
             "new_classes": {"photos": self.new[0], "right": self.new[1]},
-            "files": [each.to_json() for each in self.verdicts],
+            "files": [
+                {**each.to_json(), "champion_sha256": before, "challenger_sha256": now}
+                for each, (before, now) in zip(self.verdicts, self.digests)
+            ],
         }
 
 
@@ -144,7 +149,8 @@ def gate(
             verdict, right = _decide(files, photos, known, limits, level, parts, fixed, seconds)
             verdicts.append(verdict)
             new = right if not number else new
-        made = Gate(tuple(verdicts), look, new, str(champion), str(challenger))
+        digests = tuple((before.digest, now.digest) for before, now in pairs)
+        made = Gate(tuple(verdicts), digests, look, new, str(champion), str(challenger))
         looks.add(ledgers.Look(datetime.now(UTC).isoformat(timespec="seconds"), of_photos, pair, level, made.ship))
     return made
 

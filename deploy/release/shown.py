@@ -1,0 +1,56 @@
+"""What a release folder has, as plain data and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attar.benchmarks.units import megabytes, percent
+from attar.deploy.release.folder import POINTER, Pointer, Release, keys_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def releases_json(pointer: Pointer, releases: Mapping[str, Release]) -> dict[str, Any]:
+    """As plain data."""
+    return {
+        "app": pointer.app,
+        "number": pointer.number,
+        "made": pointer.made,
+        "keys": _ids(pointer),
+        "channels": {
+            name: {
+                "release": pointer.channels[name].release,
+                "share": pointer.channels[name].share,
+                "model": release.model,
+                "targets": release.targets,
+                "bytes": sum(file.bytes for file in release.files),
+            }
+            for name, release in releases.items()
+        },
+    }
+
+
+def releases_table(pointer: Pointer, releases: Mapping[str, Release]) -> Table:
+    """For a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from attar.errors import in_line
+
+    about = f"{in_line(pointer.app)}, number {pointer.number}, {pointer.made}. Trusted keys: {', '.join(_ids(pointer))}"
+    view = Table(header_style="bold", caption=Text(about), caption_justify="left")
+    for title in ("Channel", "Phones", "Model", "Files", "Size"):
+        view.add_column(title, overflow="fold", justify="right" if title in ("Phones", "Size") else "left")
+    for name, release in releases.items():
+        share = percent(pointer.channels[name].share) if name != "stable" else "the others"
+        size = megabytes(sum(file.bytes for file in release.files))
+        texts = (name, share, release.model["name"], ", ".join(release.targets), size)
+        view.add_row(*(Text(in_line(text)) for text in texts))
+    return view
+
+
+def _ids(pointer: Pointer) -> list[str]:
+    return [key.id for key in keys_of(pointer, Path(POINTER))]
