@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attar.benchmarks.units import percent, points
 from attar.deploy.release import ledger
 from attar.deploy.release.gate import Gate
-from attar.deploy.release.verdict import Verdict
+from attar.deploy.release.verdict import Check, Verdict
 from attar.export.card import plain, table
 from attar.extras import require
 from attar.files import write_json, write_text
@@ -90,29 +91,54 @@ def page(gate: Gate) -> str:
 
 
 def terminal(gate: Gate) -> Group:
-    """The decision, every file's checks, and the first photos that are now wrong."""
+    """The decision, every file or the checks of the only one, and the first photos that are now wrong."""
     from rich.console import Group
+    from rich.text import Text
+
+    from attar.errors import in_line
+
+    style = "bold green" if gate.ship else "bold red"
+    parts: list[Any] = [Text(in_line(gate.sentence), style=style)]
+    if len(gate.verdicts) == 1:
+        parts.append(_view(["Check", "", "Found"], [_marked(check) for check in gate.verdicts[0].checks]))
+    else:
+        parts.append(_view(["File", "Top-1 before", "now", "Gain", "Now wrong", ""], map(_row, gate.verdicts)))
+        for verdict in gate.verdicts:  # the gain stands in the table
+            found = [check for check in verdict.checks if not check.passed and check.name != "gain"]
+            parts += [Text(in_line(f"{verdict.target}, {check.name}: {check.words}.")) for check in found]
+    if flips := gate.verdicts[0].flips:
+        titles = ["Right before, wrong now", "Shows", "Is now taken for"]
+        parts.append(_view(titles, [[each.photo, each.label, each.answer] for each in flips[:SHOWN]]))
+    if new := new_classes(gate):
+        parts.append(Text(new))
+    return Group(*parts, Text(looks(gate)))
+
+
+def _view(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:
+    """A table; texts of users are shown as they are."""
     from rich.table import Table
     from rich.text import Text
 
     from attar.errors import in_line
 
-    parts: list[Any] = [Text(in_line(gate.sentence), style="bold green" if gate.ship else "bold red")]
     view = Table(header_style="bold")
-    for title in ("File", "Check", "", "Found"):
+    for title in titles:
         view.add_column(title, overflow="fold")
-    for verdict in gate.verdicts:
-        for number, check in enumerate(verdict.checks):
-            mark = Text("passed", style="green") if check.passed else Text("failed", style="red")
-            view.add_row(Text("" if number else in_line(verdict.target)), check.name, mark, Text(in_line(check.words)))
-    parts.append(view)
-    if flips := gate.verdicts[0].flips:
-        photos = Table(header_style="bold")
-        for title in ("Right before, wrong now", "Shows", "Is now taken for"):
-            photos.add_column(title, overflow="fold")
-        for each in flips[:SHOWN]:
-            photos.add_row(*(Text(in_line(text)) for text in (each.photo, each.label, each.answer)))
-        parts.append(photos)
-    if new := new_classes(gate):
-        parts.append(Text(new))
-    return Group(*parts, Text(looks(gate)))
+    for row in rows:
+        view.add_row(*(each if isinstance(each, Text) else Text(in_line(each)) for each in row))
+    return view
+
+
+def _marked(check: Check) -> list[Any]:
+    from rich.text import Text
+
+    return [check.name, Text("passed", "green") if check.passed else Text("failed", "red"), check.words]
+
+
+def _row(verdict: Verdict) -> list[Any]:
+    from rich.text import Text
+
+    value, low, high = verdict.gain
+    gain = f"{points(value)} [{points(low)}, {points(high)}]"
+    decision = Text("ship", "green") if verdict.ship else Text("hold", "red")
+    return [verdict.target, *map(percent, verdict.top1), gain, str(verdict.lost), decision]

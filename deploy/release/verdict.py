@@ -232,7 +232,8 @@ def _gain(
     amount = f"{abs(100 * value):.1f} points {'better' if value >= 0 else 'worse'}"
     words = f"{amount} [{points(low)}, {points(high)}]"
     if passed:
-        return Check("gain", True, words)
+        kept = f", so no {100 * limits.margin:g} points are lost" if limits.margin else ""
+        return Check("gain", True, words + kept)
     if high < -limits.margin:  # that much is certain
         return Check("gain", False, words)
     wanted = f"a loss of at most {100 * limits.margin:g} points" if limits.margin else "a gain"

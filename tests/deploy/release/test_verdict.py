@@ -56,7 +56,8 @@ def test_the_level_of_the_look_decides():
 
 def test_with_a_margin_as_good_is_enough_if_there_are_photos_for_it():
     answers = paired(both=4000, won=50, lost=50)
-    assert judge("f", answers, Limits(margin=0.02), LEVEL).ship
+    kept = judge("f", answers, Limits(margin=0.02), LEVEL)
+    assert kept.ship and "0.0 points better [\N{MINUS SIGN}0.7, +0.7], so no 2 points are lost" in kept.sentence
     few = judge("f", paired(both=90, won=2, lost=2), Limits(margin=0.02), LEVEL)
     assert not few.ship and "94 photos are too few to see that 2 points are kept" in few.sentence
     assert str(few.needed) in few.sentence.replace(",", "")
