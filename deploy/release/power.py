@@ -25,7 +25,8 @@ def power(images: int, gain: float, differing: float, level: float) -> float:
         differing: share of photos that exactly one of the two has right, at least `gain`.
         level: of the one-sided test.
     """
-    discordant = np.arange(images + 1)
+    few, many = binom.interval(1 - 1e-12, images, differing)  # elsewhere, nothing counts
+    discordant = np.arange(int(few), int(many) + 1)
     chance = binom.pmf(discordant, images, differing)
     # The fewest won photos that the test takes for a gain, of each number of discordant ones.
     fewest = binom.isf(level, discordant, 0.5) + 1
