@@ -21,14 +21,15 @@ def gate(
         typer.Option("--target", "-t", help="Such as litert:int8. Repeatable.", show_default="all the champion has"),
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="Points of top-1 that the challenger may lose. 0: it has to be better.", min=0)
+        float, typer.Option(help="Points of top-1 that the challenger may lose. 0: it has to be better.", min=0, max=50)
     ] = 0.0,
     detect: Annotated[
-        float, typer.Option(help="Points that the photos should be enough to see; they are told if not.", min=0.01)
+        float,
+        typer.Option(help="Points that the photos should be enough to see; they are told if not.", min=0.01, max=50),
     ] = 2.0,
     max_flips: Annotated[
         float | None,
-        typer.Option(help="Per cent of the photos that may be right before and wrong now.", show_default="any"),
+        typer.Option(help="Per cent of the photos that may become wrong.", min=0, max=100, show_default="any"),
     ] = None,
     max_larger: Annotated[float, typer.Option(help="Times the champion's bytes that a file may have.", min=0)] = 1.1,
     max_slower: Annotated[float, typer.Option(help="Times the champion's latency on this machine.", min=0)] = 1.1,
@@ -108,7 +109,9 @@ def publish(
         typer.Option("--target", "-t", help="Such as litert:int8. Repeatable.", show_default="all that are verified"),
     ] = None,
     channel: OfChannel = "stable",
-    share: Annotated[float, typer.Option(help="Per cent of the phones that take this channel.")] = 100.0,
+    share: Annotated[
+        float | None, typer.Option(help="Per cent of the phones that take this channel.", show_default="as it has")
+    ] = None,
     app_name: Annotated[
         str | None, typer.Option("--app", help="Name of the app, at the first release.", show_default="the student's")
     ] = None,
@@ -140,7 +143,7 @@ def publish(
         key,
         app=app_name,
         channel=channel,
-        share=share / 100,
+        share=None if share is None else share / 100,
         targets=target or (),
         also=also or (),
         gate=gate,
@@ -155,7 +158,7 @@ def rollback(
     key: Key,
     channel: OfChannel = "stable",
     to: Annotated[
-        int | None, typer.Option(help="What the channel had at this number.", show_default="what it had before")
+        int | None, typer.Option(help="What the channel had at this number.", min=1, show_default="what it had before")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -205,8 +208,7 @@ def releases(
 
     Example: `attar releases site/models`, or `attar releases site/models --key new.pem --revoke gfUs3K`
     """
-    from attar.deploy.release.publish import status, withdraw
-    from attar.deploy.release.publish import trust as change
+    from attar.deploy.release.publish import change, status
     from attar.deploy.release.shown import releases_json, releases_table
     from attar.errors import InputError
 
@@ -214,10 +216,8 @@ def releases(
         raise InputError("--trust, --revoke and --end are signed: give --key.")
     if key is not None and not (trust or revoke or end):
         raise InputError("--key: nothing to change. Give --trust, --revoke or --end with it.")
-    if key is not None and (trust or revoke):
-        change(folder, key, add=trust or (), remove=revoke or ())
-    if key is not None and end:
-        withdraw(folder, key, end)
+    if key is not None:
+        change(folder, key, trust=trust or (), revoke=revoke or (), end=end)
     found = status(folder)
     show(releases_json(*found), as_json, lambda: releases_table(*found))
 
@@ -225,11 +225,10 @@ def releases(
 def _told(done: Any, folder: Path, as_json: bool) -> None:
     """What a publisher did."""
     from attar.console import say
-    from attar.deploy.release.publish import status
+    from attar.deploy.release.publish import releases_of
     from attar.deploy.release.shown import releases_json, releases_table
 
-    found = status(folder)
+    found = (done.pointer, releases_of(folder, done.pointer))
     show({"new": done.new, **releases_json(*found)}, as_json, lambda: releases_table(*found))
-    say(
-        f"Number {done.pointer.number}: {folder}" if done.new else f"Nothing changed: {folder} has these files already."
-    )
+    number = done.pointer.number
+    say(f"Number {number}: {folder}" if done.new else f"Nothing changed: {folder} has these files already.")

@@ -8,26 +8,28 @@
 Only `current.json` is ever replaced, by a rename, after everything that it leads to is on the disk. All else is named
 by its content and never changes. So a phone sees the old release or the new one, whenever a publisher is killed. Each
 pointer has a higher number than the one before, and phones take none that is not higher than theirs. A pointer is
-signed by a key that the pointer before lists, and that it lists itself.
+signed by a key that the pointer before lists, and that it lists itself, and it names that pointer by its SHA-256.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256 as _sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from filelock import FileLock
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from attar.deploy.release.envelope import Forged, opened, signed
 from attar.deploy.release.keys import PrivateKey, PublicKey
 from attar.errors import InputError
-from attar.files import json_text, make_folder, sha256, write_bytes, write_json
+from attar.files import json_text, make_folder, sha256, write_bytes
 
 POINTER = "current.json"
 RELEASES, FILES, HISTORY, LOCK = "releases", "files", "history", ".lock"
@@ -35,9 +37,26 @@ RELEASES, FILES, HISTORY, LOCK = "releases", "files", "history", ".lock"
 _MAX_BYTES = 4_000_000
 """Of a pointer or a release."""
 
+CHANNEL = r"^[a-z][a-z0-9-]{0,30}$"
+"""What a channel may be called."""
+
 STRICT = ConfigDict(strict=True, extra="forbid")
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f][^\\\x00-\x1f]*$", max_length=200)]
+_PART = r"(?!\.\.?(/|$))[^/\\\x00-\x1f]{1,200}"
+"""Of a path: no `.` and no `..`, no backslash, no control character."""
+
+
+def _is_name(text: str) -> str:
+    if len(text) > 400 or not re.fullmatch(rf"{_PART}(/{_PART})*", text):
+        raise ValueError("no relative path with slashes")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_is_name)]
+Number = Annotated[int, Field(ge=1, lt=2**53)]
+"""As large as a JavaScript number is exact."""
+Short = Annotated[str, Field(min_length=1, max_length=200)]
+ChannelName = Annotated[str, Field(pattern=CHANNEL)]
 
 
 @with_config(STRICT)
@@ -47,7 +66,25 @@ class File:
 
     name: Name
     sha256: Digest
-    bytes: int
+    bytes: Annotated[int, Field(ge=0, lt=2**53)]
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Exported:
+    """An exported file, or folder of files, and its SHA-256 as the manifest has it."""
+
+    file: Name
+    sha256: Digest
+
+
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Model:
+    """The student."""
+
+    name: Short
+    fingerprint: Digest
 
 
 @with_config(STRICT)
@@ -57,20 +94,16 @@ class Release:
 
     Attributes:
         app: which app it is for; phones take no other app's.
-        model: the student's name and fingerprint.
-        targets: of each exported file its name, by target.
+        model: the student.
+        targets: the exported files.
         files: all files, with what explains them: labels, golden photos, the manifest.
     """
 
-    app: str
-    model: dict[str, str]
-    targets: dict[str, str]
+    app: Short
+    model: Model
+    targets: dict[str, Exported]
     files: tuple[File, ...]
-    schema: int = 1
-
-    def digest_of(self, target: str) -> str | None:
-        """SHA-256 of a target's file; None: it has none."""
-        return next((each.sha256 for each in self.files if each.name == self.targets.get(target)), None)
+    schema: Literal[1] = 1
 
 
 @with_config(STRICT)
@@ -89,18 +122,33 @@ class Pointer:
 
     Attributes:
         app: which app this is.
-        number: higher than of all pointers before.
+        number: one more than of the pointer before.
+        previous: SHA-256 of the file of the pointer before; empty in the first.
         made: when, ISO 8601.
         keys: JSON Web Keys of which one signs the next pointer.
         channels: `stable`, and others such as `beta`.
     """
 
-    app: str
-    number: int
+    app: Short
+    number: Number
+    previous: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
     made: str
     keys: tuple[dict[str, str], ...]
-    channels: dict[str, Channel]
-    schema: int = 1
+    channels: dict[ChannelName, Channel]
+    schema: Literal[1] = 1
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A pointer, and the bytes of the file that it came from."""
+
+    pointer: Pointer
+    content: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return _sha256(self.content).hexdigest()
 
 
 class ReleaseFolder:
@@ -112,27 +160,51 @@ class ReleaseFolder:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def pointer(self, name: str = POINTER) -> Pointer | None:
-        """The pointer, if one of its own keys signed it; None: nothing was published here.
+    def chain(self) -> list[Signed]:
+        """All pointers from the first to the current one; none if nothing was published here.
+
+        Each names the one before by its SHA-256, and is signed by a key that both list. That says nothing of the first:
+        who takes the chain for true has to know one of its pointers (`attar.deploy.release.seen`).
 
         Raises:
             InputError: it was changed by hand, or is damaged.
         """
-        path = self.path / name
-        if not path.exists():
-            if name == POINTER and self.path.is_dir() and (strange := self._strangers()):
+        current = self.path / POINTER
+        if not _exists(current):
+            if self.path.is_dir() and (strange := self._strangers()):
                 raise InputError(
                     f"{self.path}: no {POINTER}, but {strange}. Publish into an empty folder, or restore {POINTER}."
                 )
-            return None
-        envelope = _json(path)
-        payload = _unsigned_payload(envelope)
-        found: Pointer = _parsed(Pointer, payload, path)
-        try:
-            opened(envelope, keys_of(found, path))
-        except Forged as error:
-            raise _changed(path, str(error)) from None
+            return []
+        last = _read_pointer(current)
+        _refuse_unsigned(last, keys_of(last.pointer, current), current)
+        self._refuse_later(last)
+        places = [self.path / HISTORY / f"{number}.json" for number in range(1, last.pointer.number)]
+        found = [*map(_read_pointer, places), last]
+        trusted: list[PublicKey] | None = None
+        previous = ""
+        for number, (each, path) in enumerate(zip(found, [*places, current]), 1):
+            if (each.pointer.number, each.pointer.app) != (number, last.pointer.app):
+                raise _changed(path, "it is another pointer")
+            if each.pointer.previous != previous:
+                raise _changed(path, f"it does not follow the number {number - 1} that is here")
+            previous = each.digest
+            own = keys_of(each.pointer, path)
+            _refuse_unsigned(each, own, path)
+            _refuse_unsigned(each, trusted or own, path)
+            trusted = own
         return found
+
+    def _refuse_later(self, last: Signed) -> None:
+        """Refuse a current pointer that was put back: the history knows a later one."""
+        place = self.path / HISTORY
+        _refuse_link(place)
+        numbers = [int(each.stem) for each in place.glob("*.json") if each.stem.isdigit()] if place.is_dir() else []
+        latest = max(numbers, default=0)
+        if latest > last.pointer.number:
+            raise _changed(self.path / POINTER, f"it has number {last.pointer.number}, and {latest} was published")
+        if latest == last.pointer.number and (place / f"{latest}.json").read_bytes() != last.content:
+            raise _changed(self.path / POINTER, f"it is not the number {latest} that was published")
 
     def release(self, digest: str) -> Release:
         """A release by its SHA-256.
@@ -161,21 +233,12 @@ class ReleaseFolder:
                 raise _changed(self.path / RELEASES / f"{channel.release}.json", "it is of another app")
             for file in release.files:
                 path = self.path / FILES / file.sha256
+                _refuse_link(path)
                 if not path.is_file():
                     raise _changed(path, f"{file.name} of the release is missing")
                 if path.stat().st_size != file.bytes or sha256(path) != file.sha256:
                     raise _changed(path, f"the content of {file.name} is not what its name says")
             self._checked.add(channel.release)
-
-    def earlier(self, pointer: Pointer) -> Iterator[Pointer]:
-        """The pointers before, the latest first."""
-        for number in range(pointer.number - 1, 0, -1):
-            found = self.pointer(f"{HISTORY}/{number}.json")
-            if found is None:
-                raise _changed(self.path / HISTORY / f"{number}.json", "it is missing")
-            if found.number != number or found.app != pointer.app:
-                raise _changed(self.path / HISTORY / f"{number}.json", "it is another pointer")
-            yield found
 
     def _strangers(self) -> str:
         """What a first publisher that was killed does not leave behind."""
@@ -184,36 +247,61 @@ class ReleaseFolder:
 
     # --- writing ---------------------------------------------------------------------------------
 
-    def store(self, app: str, model: Mapping[str, str], targets: Mapping[str, str], files: Mapping[str, Path]) -> str:
-        """Write a release and its files, by their names; returns its SHA-256. Nothing leads to it yet."""
-        listed = []
-        for name, path in sorted(files.items()):
-            content = path.read_bytes()
-            digest = _sha256(content).hexdigest()
-            place = self.path / FILES / digest
-            if not place.is_file() or sha256(place) != digest:
-                write_bytes(place, content)
-            listed.append(File(name, digest, len(content)))
-        release = Release(app, dict(model), dict(targets), tuple(listed))
-        content = json_text(asdict(release)).encode()
-        digest = _sha256(content).hexdigest()
-        write_bytes(self.path / RELEASES / f"{digest}.json", content)
-        return digest
+    def store(self, release: Release, contents: Mapping[str, Path]) -> str:
+        """Write a release and its files, by their names; returns its SHA-256. Nothing leads to it yet.
 
-    def point(self, pointer: Pointer, key: PrivateKey) -> None:
-        """Make a pointer the current one."""
+        Raises:
+            InputError: a file's content is not what the release says.
+        """
+        for file in release.files:
+            content = contents[file.name].read_bytes()
+            if _sha256(content).hexdigest() != file.sha256:
+                raise InputError(f"{contents[file.name]}: changed while it was published. Publish again.")
+            place = self.path / FILES / file.sha256
+            _refuse_link(place)
+            if not place.is_file() or sha256(place) != file.sha256:
+                write_bytes(place, content)
+        content = release_bytes(release)
+        place = self.path / RELEASES / f"{_sha256(content).hexdigest()}.json"
+        _refuse_link(place)
+        write_bytes(place, content)
+        return place.stem
+
+    def point(self, pointer: Pointer, key: PrivateKey) -> bytes:
+        """Make a pointer the current one; returns what was written."""
         current = self.path / POINTER
         if current.exists():  # the one before this goes to the history, if a killed publisher did not put it there
-            before = self.pointer()
-            assert before is not None
-            write_bytes(self.path / HISTORY / f"{before.number}.json", current.read_bytes())
-        write_json(current, signed(json.dumps(asdict(pointer), ensure_ascii=False).encode(), key))
+            before = _read_pointer(current)
+            write_bytes(self.path / HISTORY / f"{before.pointer.number}.json", before.content)
+        content = json_text(signed(json.dumps(asdict(pointer), ensure_ascii=False).encode(), key)).encode()
+        write_bytes(current, content)
+        return content
+
+
+def release_bytes(release: Release) -> bytes:
+    """A release as it is written.
+
+    Raises:
+        InputError: it has a name that no release may have.
+    """
+    content = json_text(asdict(release)).encode()
+    try:
+        TypeAdapter(Release).validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{first['input']!r}: cannot be part of a release. Give it another name.") from None
+    return content
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[ReleaseFolder]:
-    """A release folder, for one publisher at a time; others wait. It is created if need be."""
-    make_folder(path)
+def locked(path: Path, create: bool = False) -> Iterator[ReleaseFolder]:
+    """A release folder, for one publisher at a time; others wait."""
+    if create:
+        make_folder(path)
+    elif not (path / POINTER).exists():
+        raise InputError(f"{path}: nothing was published here. `attar publish` does.")
+    for part in (path / POINTER, path / LOCK, *(path / name for name in (RELEASES, FILES, HISTORY))):
+        _refuse_link(part)
     with FileLock(path / LOCK):
         yield ReleaseFolder(path)
 
@@ -223,15 +311,28 @@ def keys_of(pointer: Pointer, source: Path) -> list[PublicKey]:
     return [PublicKey.from_json(each, source) for each in pointer.keys]
 
 
-def _json(path: Path) -> Any:
+def _read_pointer(path: Path) -> Signed:
+    """A pointer as it says of itself; whether it was signed, `ReleaseFolder.chain` finds out."""
+    content = _content(path)
     try:
-        return json.loads(_content(path))
-    except ValueError:
-        raise _changed(path, "not JSON") from None
+        payload = base64.b64decode(json.loads(content)["payload"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise _changed(path, "not a signed document") from None
+    return Signed(_parsed(Pointer, payload, path), content)
+
+
+def _refuse_unsigned(signed: Signed, keys: Sequence[PublicKey], path: Path) -> None:
+    try:
+        opened(json.loads(signed.content), keys)
+    except Forged as error:
+        raise _changed(path, str(error)) from None
 
 
 def _content(path: Path) -> bytes:
+    _refuse_link(path)
     try:
+        if not path.is_file():
+            raise _changed(path, "it is missing")
         if path.stat().st_size > _MAX_BYTES:
             raise _changed(path, "it is too large")
         return path.read_bytes()
@@ -239,14 +340,14 @@ def _content(path: Path) -> bytes:
         raise _changed(path, error.strerror or "it cannot be read") from None
 
 
-def _unsigned_payload(envelope: Any) -> bytes:
-    """What an envelope says its payload is. Only `opened` says that it was signed."""
-    import base64
+def _exists(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
-    try:
-        return base64.b64decode(envelope["payload"])
-    except (KeyError, TypeError, ValueError):
-        return b""
+
+def _refuse_link(path: Path) -> None:
+    """Releases are plain files: a link could lead a publisher to write or read anywhere."""
+    if path.is_symlink():
+        raise _changed(path, "it is a link")
 
 
 def _parsed(kind: Any, content: bytes, path: Path) -> Any:

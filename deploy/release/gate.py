@@ -42,6 +42,7 @@ class Gate:
         digests: SHA-256 of the champion's and the challenger's file, of each verdict.
         new: photos of classes that only the challenger has, and how many of them its first file has right.
         champion, challenger: as they were named.
+        limits: what was asked for.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -50,6 +51,7 @@ class Gate:
     new: tuple[int, int]
     champion: str
     challenger: str
+    limits: Limits
 
     @property
     def ship(self) -> bool:
@@ -63,12 +65,11 @@ class Gate:
         first = (held or self.verdicts)[0]
         if len(self.verdicts) == 1:
             return first.sentence
-        kind, _, rest = first.sentence.partition(": ")
-        others = len(held) - 1 if held else len(self.verdicts) - 1
-        if not others:
-            return f"{kind}: {first.target} is {rest}" if not held else f"{kind}: {first.target}: {rest}"
-        more = f"{others} more {'files fail' if others > 1 else 'file fails'}" if held else f"so do {others} more"
-        return f"{kind}: {first.target}: {rest.removesuffix('.')}; {more}."
+        kind, _, rest = first.sentence.removesuffix(".").partition(": ")
+        others = len(held or self.verdicts) - 1
+        verb = ("fails" if held else "passes") if others == 1 else ("fail" if held else "pass")
+        more = f"; {others} more {'file' if others == 1 else 'files'} {verb}" if others else ""
+        return f"{kind}: {first.target}: {rest}{more}."
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -79,6 +80,7 @@ class Gate:
             "challenger": self.challenger,
             "look": self.look,
             "looks": ledgers.LOOKS,
+            "limits": asdict(self.limits),
             "new_classes": {"photos": self.new[0], "right": self.new[1]},
             "files": [
                 {**each.to_json(), "champion_sha256": before, "challenger_sha256": now}
@@ -140,18 +142,19 @@ def gate(
     asked = [photo for photo in photos.val if photos.labels[photo.label] in known]
     if not asked:
         raise InputError(f"{photos.spec.path}: no validation photo shows a class of the champion.")
-    pair = digest_of([[each.digest for each in files] for files in pairs] + [asdict(limits), parts, fixed])
-    of_photos = _fingerprint(photos, known)
+    identities = _identities(photos, known)
+    pair = digest_of([*[[each.digest for each in files] for files in pairs], asdict(limits), parts, fixed, identities])
+    sample = ledgers.sample(identities)
     with ledgers.opened(ledger) as looks:
-        look, level = looks.number(of_photos, pair), ledgers.level()
+        look, level = looks.number(sample, pair), ledgers.level()
         verdicts, new = [], (0, 0)
         for number, files in enumerate(pairs):
             verdict, right = _decide(files, photos, known, limits, level, parts, fixed, seconds)
             verdicts.append(verdict)
             new = right if not number else new
         digests = tuple((before.digest, now.digest) for before, now in pairs)
-        made = Gate(tuple(verdicts), digests, look, new, str(champion), str(challenger))
-        looks.add(ledgers.Look(datetime.now(UTC).isoformat(timespec="seconds"), of_photos, pair, level, made.ship))
+        made = Gate(tuple(verdicts), digests, look, new, str(champion), str(challenger), limits)
+        looks.add(ledgers.Look(datetime.now(UTC).isoformat(timespec="seconds"), sample, pair, level, made.ship))
     return made
 
 
@@ -161,8 +164,8 @@ def gate(
 def _pairs(champion: Path, challenger: Path, targets: Sequence[str]) -> list[tuple[_File, _File]]:
     """The champion's files, each with the challenger's of the same target."""
     before, now = (_files(path) for path in (champion, challenger))
-    if len(before) == 1 and len(now) == 1 and not targets:
-        return [(*before.values(), *now.values())]  # type: ignore[list-item]
+    if not targets and not {*before} & {*now}:
+        raise InputError(f"{challenger}: no file of the champion's targets: {', '.join(before)}. Export them.")
     wanted = targets or tuple(before)
     for target in wanted:
         for files, path in ((before, champion), (now, challenger)):
@@ -182,7 +185,9 @@ def _files(path: Path) -> dict[str, _File]:
         raise InputError(f"{path}: nothing is there. Give a run, an exports folder or an exported file.")
     listed = path.parent / "manifest.json"
     entries = read_manifest(path.parent).files if listed.is_file() else ()
-    target = next((each.target for each in entries if each.file == path.name), path.name)
+    target = next((each.target for each in entries if each.file == path.name), None)
+    if target is None:
+        raise InputError(f"{path}: no manifest beside it lists this file. Give a file of an exports folder.")
     return {target: _File(path, target)}
 
 
@@ -200,11 +205,10 @@ def _known(champion: _File, photos: Photos) -> frozenset[str]:
     return known
 
 
-def _fingerprint(photos: Photos, known: frozenset[str]) -> str:
-    """The identity of the photos that decide: contents and labels."""
-    return digest_of(
-        sorted([label, content] for _, label, side, content in photos.listing if side == "val" and label in known)
-    )
+def _identities(photos: Photos, known: frozenset[str]) -> list[str]:
+    """Of each photo that decides, a digest of its label and content."""
+    deciding = [(label, content) for _, label, side, content in photos.listing if side == "val" and label in known]
+    return sorted(digest_of(list(each)) for each in deciding)
 
 
 def _slices(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
@@ -216,6 +220,8 @@ def _slices(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
             if not {"photo", "slice"} <= {*(rows.fieldnames or ())}:
                 raise InputError(f"{path}: needs the columns photo and slice.")
             for row in rows:
+                if not row["slice"] or not row["photo"]:
+                    raise InputError(f"{path}: line {rows.line_num} lacks a photo or a slice.")
                 found.setdefault(row["slice"], []).append(row["photo"])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read ({error}).") from None
@@ -292,6 +298,8 @@ def _promises(model: Model, probabilities: np.ndarray, familiarity: np.ndarray |
         return Check("promises", True, "it promises nothing of its answers")
     places = {label: number for number, label in enumerate(model.labels)}
     own = [number for number, label in enumerate(shown) if label in places]
+    if not own:
+        return Check("promises", False, "it knows none of the photos' classes")
     labels = np.array([places[shown[number]] for number in own])
     groups = np.array([level.of for level in model.levels]) if model.levels else None
     try:

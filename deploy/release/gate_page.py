@@ -34,9 +34,10 @@ def write_gate(gate: Gate, output: Path) -> Path:
 def looks(gate: Gate) -> str:
     """How often these photos have decided, in words."""
     chance = f"{100 * ledger.CHANCE:g}%"
+    kind = f"loses {100 * gate.limits.margin:g} points or more" if gate.limits.margin else "is no better"
     return (
-        f"Look {gate.look} of {ledger.LOOKS} at these photos. All of them together promote a model that is no better "
-        f"in at most {chance} of all cases, so each test of a gain has a level of {100 * ledger.level():g}%."
+        f"Look {gate.look} of {ledger.LOOKS} at these photos. All of them together promote a model that {kind} in at "
+        f"most {chance} of all cases, so each test of a gain has a level of {100 * ledger.level():g}%."
     )
 
 

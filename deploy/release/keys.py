@@ -16,10 +16,13 @@ from typing import Any
 
 from attar.errors import InputError
 from attar.extras import require
-from attar.files import make_folder
+from attar.files import make_folder, scratch, write_json
 
 PASSPHRASE = "ATTAR_KEY_PASSPHRASE"
 """The environment's variable that encrypts a private key, and opens it again."""
+
+_LONGEST_PASSPHRASE = 1023
+"""Bytes, of what OpenSSL takes."""
 
 _SIDE = 32
 """Bytes of a coordinate, and of each half of a signature."""
@@ -57,15 +60,22 @@ class PublicKey:
             key = PublicKey(str(value["x"]), str(value["y"]))
             if (value["kty"], value["crv"]) != ("EC", "P-256"):
                 raise ValueError
+            if any(_base64url(side) != text for side, text in zip(key.sides(), (key.x, key.y))):
+                raise ValueError  # the same point under another name
             key.opened()
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{source}: no public key of P-256 (a JSON Web Key). `attar keys` writes one.") from None
         return key
 
+    def sides(self) -> tuple[bytes, bytes]:
+        """Its coordinates as bytes, the most significant first."""
+        x, y = (base64.urlsafe_b64decode(each + "=" * (-len(each) % 4)) for each in (self.x, self.y))
+        return x, y
+
     def opened(self) -> Any:
         """The key as `cryptography` has it; a `ValueError` if the point is not on the curve."""
         curves = require("cryptography.hazmat.primitives.asymmetric.ec")
-        x, y = (base64.urlsafe_b64decode(each + "=" * (-len(each) % 4)) for each in (self.x, self.y))
+        x, y = self.sides()
         if (len(x), len(y)) != (_SIDE, _SIDE):
             raise ValueError("a coordinate of P-256 has 32 bytes")
         return curves.EllipticCurvePublicKey.from_encoded_point(curves.SECP256R1(), b"\4" + x + y)
@@ -103,33 +113,46 @@ class PrivateKey:
 def create(path: Path) -> PrivateKey:
     """Write a new private key, and its public key beside it as `.json`.
 
+    Where a private key is there already and only its public one is missing, that is written.
+
     Raises:
-        InputError: something is at the path already, or it cannot be written.
+        InputError: both are there, or a file that is no key; or they cannot be written.
     """
+    shown = path.with_suffix(".json") if path.name else path
+    if shown == path or path.is_dir():
+        raise InputError(f"{path}: name a file such as plants.pem; the public key goes beside it as .json.")
+    if shown.exists():
+        raise InputError(f"{shown}: exists already, and the public key goes there. Choose another name.")
+    if not path.exists():
+        _write_private(path)
+    key = load(path)
+    write_json(shown, key.public.to_json())
+    return key
+
+
+def _write_private(path: Path) -> None:
+    """A new key, whole or not at all, and readable by nobody else from its first moment on."""
     curves = require("cryptography.hazmat.primitives.asymmetric.ec")
     forms = require("cryptography.hazmat.primitives.serialization")
+    word = os.environ.get(PASSPHRASE, "").encode()
+    if len(word) > _LONGEST_PASSPHRASE:
+        raise InputError(f"{PASSPHRASE}: at most {_LONGEST_PASSPHRASE} bytes.")
+    encryption = forms.BestAvailableEncryption(word) if word else forms.NoEncryption()
     made = curves.generate_private_key(curves.SECP256R1())
-    word = os.environ.get(PASSPHRASE)
-    encryption = forms.BestAvailableEncryption(word.encode()) if word else forms.NoEncryption()
     content = made.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, encryption)
     make_folder(path.resolve().parent)
-    shown = path.with_suffix(".json")
-    if shown.exists() or shown == path:
-        raise InputError(f"{shown}: exists already, and the public key goes there. Choose another name.")
     try:
-        # Readable by nobody else from its first moment on.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with scratch(path.resolve().parent) as folder:
+            descriptor = os.open(folder / path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(folder / path.name, path)  # never in the place of another
     except FileExistsError:
         raise InputError(f"{path}: exists already. A key is never replaced: choose another name.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}).") from None
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    key = load(path)
-    shown.write_text(json.dumps(key.public.to_json(), indent=2) + "\n", encoding="utf-8")
-    return key
 
 
 def load(path: Path) -> PrivateKey:
@@ -150,8 +173,8 @@ def load(path: Path) -> PrivateKey:
     except TypeError:  # a passphrase is missing, or there is one too many
         hint = f"is not encrypted: unset {PASSPHRASE}" if word else f"is encrypted: set {PASSPHRASE}"
         raise InputError(f"{path}: the key {hint}.") from None
-    except ValueError:
-        raise InputError(f"{path}: no private key, or {PASSPHRASE} does not open it.") from None
+    except (ValueError, require("cryptography.exceptions").UnsupportedAlgorithm):
+        raise InputError(f"{path}: no private key of P-256, or {PASSPHRASE} does not open it.") from None
     if not isinstance(opened, curves.EllipticCurvePrivateKey) or opened.curve.name != "secp256r1":
         raise InputError(f"{path}: a key of another kind. `attar keys` makes one of P-256.")
     point = opened.public_key().public_numbers()

@@ -3,7 +3,8 @@
 A set of test photos wears out: of twenty challengers that are no better, one would be promoted by a test of 5%. So the
 chance of all looks together, `CHANCE`, is shared out evenly over `LOOKS` of them (Bonferroni): twenty rounds promote an
 equally good model in at most 5% of all cases. After the last look the set decides nothing more. The same files with the
-same limits are not counted twice: the answer would be the same.
+same limits are not counted twice: the answer would be the same. A set that shares half of its photos with an earlier
+one is the same set, worn as much: photos that are added do not renew the others.
 
 This holds for challengers that were made without the photos. It does not for one that was chosen by its answers to
 them.
@@ -14,7 +15,7 @@ The ledger is a file of JSON lines, one per look.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,12 @@ CHANCE = 0.05
 LOOKS = 20
 """Looks that a set of photos is good for."""
 
+SAME = 0.5
+"""Share of common photos from which on two sets are one."""
+
+_SAMPLED, _DIGITS = 1000, 16
+"""Photos that a sample has at most, and hexadecimal digits of each."""
+
 
 @with_config(ConfigDict(strict=True, extra="forbid"))
 @dataclass(frozen=True)
@@ -40,14 +47,14 @@ class Look:
 
     Attributes:
         at: when, ISO 8601.
-        photos: fingerprint of the set and of the labels that were asked about.
-        pair: digest of the champion's and the challenger's files.
+        photos: `sample` of the set.
+        pair: digest of the champion's and the challenger's files, of the limits and of the photos.
         level: the chance of a wrong promotion that it took.
         ship: what was decided.
     """
 
     at: str
-    photos: str
+    photos: tuple[str, ...]
     pair: str
     level: float
     ship: bool
@@ -60,11 +67,11 @@ class Ledger:
         self.path = path
         self._looks = looks
 
-    def of(self, photos: str) -> tuple[Look, ...]:
-        """The looks at a set so far."""
-        return tuple(look for look in self._looks if look.photos == photos)
+    def of(self, photos: Sequence[str]) -> tuple[Look, ...]:
+        """The looks at a set so far, given its `sample`."""
+        return tuple(look for look in self._looks if shared(photos, look.photos) >= SAME)
 
-    def number(self, photos: str, pair: str) -> int:
+    def number(self, photos: Sequence[str], pair: str) -> int:
         """Which look at the set this is, from 1: a new one, or the one that the pair had.
 
         Raises:
@@ -82,9 +89,23 @@ class Ledger:
 
     def add(self, look: Look) -> None:
         """Write a look down, unless its pair had one."""
-        if look.pair not in [each.pair for each in self.of(look.photos)]:
+        if look.pair not in [each.pair for each in self._looks]:
             self._looks += (look,)
             write_text(self.path, "".join(json.dumps(asdict(each)) + "\n" for each in self._looks))
+
+
+def sample(identities: Sequence[str]) -> tuple[str, ...]:
+    """What tells whether two sets share photos: the smallest of their photos' digests (Broder 1997, bottom-k)."""
+    return tuple(each[:_DIGITS] for each in sorted(identities)[:_SAMPLED])
+
+
+def shared(one: Sequence[str], other: Sequence[str]) -> float:
+    """The share of the smaller set's photos that the other has too, by their samples."""
+    # Of a set that was sampled, nothing is known beyond its largest digest.
+    ends = [each[-1] for each in (one, other) if len(each) == _SAMPLED]
+    end = min(ends) if ends else "g"
+    first, second = ({each for each in of if each <= end} for of in (one, other))
+    return len(first & second) / max(1, min(len(first), len(second)))
 
 
 def level() -> float:
@@ -103,10 +124,8 @@ def opened(path: Path) -> Iterator[Ledger]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f".{path.name}.lock"))
         lock.acquire()
-    except OSError as error:
-        raise InputError(
-            f"{path}: the ledger cannot be written ({error.strerror}). Name another with --ledger."
-        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the ledger cannot be written ({error}). Name another with --ledger.") from None
     try:
         yield Ledger(path, tuple(_read(path)))
     finally:
@@ -115,7 +134,10 @@ def opened(path: Path) -> Iterator[Ledger]:
 
 def _read(path: Path) -> Iterator[Look]:
     adapter: Any = TypeAdapter(Look)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the ledger cannot be read ({error}). Restore it, or name another.") from None
     for number, line in enumerate(lines, 1):
         try:
             yield adapter.validate_json(line)

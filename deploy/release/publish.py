@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256 as _sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from attar.deploy.release.folder import Channel, Pointer, Release, ReleaseFolder, keys_of, locked
+from attar.deploy.release.folder import (
+    CHANNEL,
+    Channel,
+    Exported,
+    File,
+    Model,
+    Pointer,
+    Release,
+    ReleaseFolder,
+    Signed,
+    keys_of,
+    locked,
+    release_bytes,
+)
 from attar.deploy.release.keys import PrivateKey, PublicKey, load
+from attar.deploy.release.seen import Seen, place_of, read_seen, remember
 from attar.errors import GateError, InputError, did_you_mean
-from attar.export.manifest import CARD, GOLDEN, LABELS, NAME, read_manifest
+from attar.export.manifest import CARD, GOLDEN, LABELS, NAME, Manifest, read_manifest
 from attar.files import inside, read_object, sha256
 
 STABLE = "stable"
@@ -28,6 +47,20 @@ class Done:
     new: bool
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A locked folder, the key that signs, and the chain of pointers, checked; empty before the first release."""
+
+    place: ReleaseFolder
+    key: PrivateKey
+    chain: tuple[Signed, ...]
+
+    @property
+    def before(self) -> Pointer | None:
+        """The current pointer."""
+        return self.chain[-1].pointer if self.chain else None
+
+
 def publish(
     exports: Path,
     folder: Path,
@@ -35,7 +68,7 @@ def publish(
     *,
     app: str | None = None,
     channel: str = STABLE,
-    share: float = 1.0,
+    share: float | None = None,
     targets: Sequence[str] = (),
     also: Sequence[Path] = (),
     gate: Path | None = None,
@@ -49,7 +82,7 @@ def publish(
         key: the private key, outside it.
         app: name of the app, which the first release chooses; by default the student's.
         channel: `stable`, or one that `share` of the phones take.
-        share: in (0, 1]; of `stable` it is 1.
+        share: in (0, 1]; None: as the channel has it. Of `stable` it is 1.
         targets: files to publish; by default all that are verified.
         also: public keys that phones are to trust besides, chosen at the first release: a spare outlives a lost key.
         gate: the decision of `attar gate`; by default `gate/gate.json` beside the exports folder.
@@ -60,29 +93,27 @@ def publish(
         InputError: a file that changed since it was verified, a key that phones do not trust, a release folder that
             was changed by hand, or another app's.
     """
-    _refuse_inside(key, folder)
-    signing = load(key)
-    if channel == STABLE and share != 1:
-        raise InputError("--share: all phones take the channel stable. Give --channel beta with it.")
-    if not 0 < share <= 1:
-        raise InputError(f"--share {100 * share:g}: per cent of the phones, above 0 and at most 100.")
-    name, model, chosen, files = _files(exports, targets)
-    with locked(folder) as place:
-        before = _trusted(place, signing)
+    with _copied(exports, targets) as (name, make, contents), _opened(folder, key, create=True) as found:
+        before = found.before
         if before and app not in (None, before.app):
             raise InputError(f"{folder}: the releases of {before.app!r}, not of {app!r}. Publish into another folder.")
+        if before and also:
+            raise InputError("--also: for the first release. Later: `attar releases --trust`.")
         if not before and channel != STABLE:
             raise InputError(f"{folder}: the first release goes to the channel {STABLE}.")
         app = before.app if before else app or name
-        digest = place.store(app, model, chosen, files)
-        release = place.release(digest)
-        if before and (standing := before.channels.get(STABLE)):
-            decision = gate or exports.resolve().parent / GATE
-            if standing.release != digest and not without_gate:
-                _ask(decision, place.release(standing.release), release)
-        keys = before.keys if before else _first_keys(signing, also)
-        channels = {**(before.channels if before else {}), channel: Channel(digest, share)}
-        return _put(place, before, Pointer(app, 0, "", keys, channels), signing)
+        _refuse_lost(found, folder)
+        release = make(app)
+        wanted = _sha256(release_bytes(release)).hexdigest()
+        channels = dict(before.channels) if before else {}
+        standing = channels.get(STABLE)
+        share = _share(channel, share, channels)
+        if standing and standing.release != wanted and not without_gate:
+            _ask(gate or exports.resolve().parent / GATE, found.place.release(standing.release), release)
+        channels[channel] = Channel(wanted, share)
+        keys = before.keys if before else _first_keys(found.key, also)
+        found.place.store(release, contents)
+        return _put(found, Pointer(app, 1, "", "", keys, channels))
 
 
 def rollback(folder: Path, key: Path, *, channel: str = STABLE, to: int | None = None) -> Done:
@@ -93,127 +124,149 @@ def rollback(folder: Path, key: Path, *, channel: str = STABLE, to: int | None =
     Raises:
         InputError: there is none before, or what was published is changed or gone.
     """
-    _refuse_inside(key, folder)
-    signing = load(key)
-    with locked(folder) as place:
-        before = _present(place, signing)
+    with _opened(folder, key) as found:
+        before = _present(found)
         if channel not in before.channels:
             raise InputError(f"{folder}: no channel {channel}.{did_you_mean(channel, before.channels)}")
         now = before.channels[channel]
-        found = _before(list(place.earlier(before)), channel, now.release, to)
-        if found is None:
-            which = f"number {to}" if to else "another release"
+        earlier = [each.pointer for each in found.chain[:-1]]
+        if to is not None and to not in [each.number for each in earlier if channel in each.channels]:
+            raise InputError(f"{folder}: the channel {channel} had nothing at number {to} before {before.number}.")
+        had = _before(earlier, channel, now.release, to)
+        if had is None:
             raise InputError(
-                f"{folder}: the channel {channel} had {which} never before. Numbers: 1 to {before.number}."
+                f"{folder}: what the channel {channel} has is the first that it had. --to NUMBER takes another "
+                f"(1 to {before.number - 1})."
             )
-        wanted = {**before.channels, channel: replace(found, share=now.share)}
-        return _put(place, before, replace(before, channels=wanted), signing)
+        wanted = {**before.channels, channel: replace(had, share=now.share)}
+        return _put(found, replace(before, channels=wanted))
 
 
 def _before(earlier: Sequence[Pointer], channel: str, release: str, to: int | None) -> Channel | None:
     """What a channel had at a number, or before it first had a release: going back twice goes further back."""
-    had = [(each.number, each.channels[channel]) for each in reversed(earlier) if channel in each.channels]
-    if to:
+    had = [(each.number, each.channels[channel]) for each in earlier if channel in each.channels]
+    if to is not None:
         return next((each for number, each in had if number == to), None)
     releases = [each.release for _, each in had]
     first = releases.index(release) if release in releases else len(releases)
     return had[first - 1][1] if first else None
 
 
-def trust(folder: Path, key: Path, *, add: Sequence[Path] = (), remove: Sequence[str] = ()) -> Done:
-    """Change which keys sign the next releases.
+def change(
+    folder: Path, key: Path, *, trust: Sequence[Path] = (), revoke: Sequence[str] = (), end: str | None = None
+) -> Done:
+    """Change which keys sign the next releases, or end a channel.
 
     Args:
         folder: the release folder.
         key: a private key that is trusted and stays so: a key does not revoke itself.
-        add: files of public keys.
-        remove: ids of keys, or their beginnings, that are trusted no longer.
+        trust: files of public keys.
+        revoke: ids of keys, or their beginnings, that are trusted no longer.
+        end: a channel other than `stable`; its phones take `stable` again.
 
     Raises:
-        InputError: an id that is not trusted, or the signing key's own.
+        InputError: an id that is not trusted, the signing key's own, or no such channel.
     """
-    _refuse_inside(key, folder)
-    signing = load(key)
-    with locked(folder) as place:
-        before = _present(place, signing)
+    with _opened(folder, key) as found:
+        before = _present(found)
         known = {each.id: each for each in keys_of(before, folder)}
-        for start in remove:
+        for start in revoke:
             fitting = [name for name in known if start and name.startswith(start)]
             if len(fitting) != 1:
-                raise InputError(
-                    f"{folder}: {len(fitting)} trusted keys are called {start!r}. Trusted: {', '.join(known)}."
-                )
-            if fitting[0] == signing.public.id:
-                raise InputError(f"{signing.path}: a key does not revoke itself. Sign with one that stays.")
+                names = ", ".join(known)
+                raise InputError(f"{folder}: {len(fitting)} trusted keys are called {start!r}. Trusted: {names}.")
+            if fitting[0] == found.key.public.id:
+                raise InputError(f"{key}: a key does not revoke itself. Sign with one that stays.")
             del known[fitting[0]]
-        for path in add:
+        for path in trust:
             public = PublicKey.from_json(read_object(path), path)
             known[public.id] = public
+        channels = dict(before.channels)
+        if end is not None:
+            if end == STABLE or end not in channels:
+                raise InputError(f"{folder}: no channel {end} that could end.{did_you_mean(end, channels)}")
+            del channels[end]
         keys = tuple(each.to_json() for each in known.values())
-        return _put(place, before, replace(before, keys=keys), signing)
-
-
-def withdraw(folder: Path, key: Path, channel: str) -> Done:
-    """End a channel other than `stable`; its phones take `stable` again."""
-    _refuse_inside(key, folder)
-    signing = load(key)
-    with locked(folder) as place:
-        before = _present(place, signing)
-        if channel == STABLE or channel not in before.channels:
-            raise InputError(f"{folder}: no channel {channel} that could end.{did_you_mean(channel, before.channels)}")
-        left = {name: each for name, each in before.channels.items() if name != channel}
-        return _put(place, before, replace(before, channels=left), signing)
+        return _put(found, replace(before, keys=keys, channels=channels))
 
 
 def status(folder: Path) -> tuple[Pointer, dict[str, Release]]:
-    """What a release folder has, every file checked.
+    """What a release folder has. Every file is held against its name, and every pointer against the one before.
 
     Raises:
         InputError: nothing was published, or something was changed.
     """
     place = ReleaseFolder(folder)
-    pointer = place.pointer() if folder.is_dir() else None
-    if pointer is None:
+    chain = place.chain() if folder.is_dir() else []
+    if not chain:
         raise InputError(f"{folder}: nothing was published here. `attar publish` does.")
-    for each in (pointer, *place.earlier(pointer)):
-        place.check(each)
-    return pointer, {name: place.release(each.release) for name, each in pointer.channels.items()}
+    for each in chain:
+        place.check(each.pointer)
+    return chain[-1].pointer, releases_of(folder, chain[-1].pointer)
+
+
+def releases_of(folder: Path, pointer: Pointer) -> dict[str, Release]:
+    """The releases that a pointer leads to, by channel."""
+    return {name: ReleaseFolder(folder).release(each.release) for name, each in pointer.channels.items()}
 
 
 # --- what is published ---------------------------------------------------------------------------
 
 
-def _files(exports: Path, targets: Sequence[str]) -> tuple[str, dict[str, str], dict[str, str], dict[str, Path]]:
-    """The student's name and identity, the files by target, and all files by name."""
+class _Make:
+    """A release for whichever app."""
+
+    def __init__(self, model: Model, targets: Mapping[str, Exported], files: Sequence[File]) -> None:
+        self._model, self._targets, self._files = model, dict(targets), tuple(files)
+
+    def __call__(self, app: str) -> Release:
+        return Release(app, self._model, self._targets, self._files)
+
+
+@contextmanager
+def _copied(exports: Path, targets: Sequence[str]) -> Iterator[tuple[str, _Make, dict[str, Path]]]:
+    """The student's name, its release, and all files by name: copies, held against the manifest.
+
+    What was verified is then what is published, whatever happens to the exports folder meanwhile.
+    """
     manifest = read_manifest(exports)
     found = {each.target: each for each in manifest.files}
     for target in targets:
         if target not in found:
             raise InputError(f"{exports}: no verified file {target}.{did_you_mean(target, found)}")
-    chosen = {target: found[target] for target in targets or found}
+    chosen = {target: Exported(found[target].file, found[target].sha256) for target in targets or found}
     if not chosen:
         raise InputError(f"{exports}: no verified file to publish. Export some with `attar export`.")
-    files: dict[str, Path] = {NAME: exports / NAME}
-    for entry in chosen.values():
-        path = inside(exports, entry.file, exports / NAME)
-        if not path.exists() or sha256(path) != entry.sha256:
-            raise InputError(f"{path}: changed since it was verified. Export it again.")
-        files |= {each.relative_to(exports).as_posix(): each for each in _below(path)}
-    for name in (LABELS, GOLDEN, CARD):
-        path = exports / name
-        if not path.exists():
-            continue
-        if name in manifest.guide and sha256(path) != manifest.guide[name]:
-            raise InputError(f"{path}: changed since it was written. Export again.")
-        files |= {each.relative_to(exports).as_posix(): each for each in _below(path)}
-    name = str(manifest.bundle.get("name") or exports.resolve().parent.name)
-    model = {"name": name, "fingerprint": str(manifest.bundle["fingerprint"])}
-    return name, model, {target: entry.file for target, entry in chosen.items()}, files
+    with TemporaryDirectory() as temporary:
+        copy = Path(temporary)
+        shutil.copyfile(exports / NAME, copy / NAME)
+        if read_manifest(copy) != manifest:
+            raise InputError(f"{exports}: an export is going on. Publish when it has ended.")
+        verified = {each.file: each.sha256 for each in chosen.values()}
+        for name, digest in {**verified, **_guide(manifest, exports)}.items():
+            _copy(inside(exports, name, exports / NAME), copy / name)
+            if digest and sha256(copy / name) != digest:
+                raise InputError(f"{exports / name}: changed since it was verified. Export it again.")
+        contents = {each.relative_to(copy).as_posix(): each for each in copy.rglob("*") if each.is_file()}
+        files = [File(name, sha256(path), path.stat().st_size) for name, path in sorted(contents.items())]
+        name = str(manifest.bundle.get("name") or exports.resolve().parent.name)
+        model = Model(name, str(manifest.bundle.get("fingerprint")))
+        yield name, _Make(model, chosen, files), contents
 
 
-def _below(path: Path) -> list[Path]:
-    """A file, or all files of a folder."""
-    return [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+def _guide(manifest: Manifest, exports: Path) -> dict[str, str]:
+    """What explains the files, with its SHA-256 where the manifest has one."""
+    return {name: manifest.guide.get(name, "") for name in (LABELS, GOLDEN, CARD) if (exports / name).exists()}
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror or error}). Export it again.") from None
 
 
 def _ask(decision: Path, standing: Release, new: Release) -> None:
@@ -229,38 +282,94 @@ def _ask(decision: Path, standing: Release, new: Release) -> None:
         raise InputError(f"{decision}: not what `attar gate` writes. {remedy}") from None
     if ship is not True:
         raise GateError(f"{decision}: {sentence}")
-    for target in standing.targets:
-        if target in new.targets and asked.get(target) != (standing.digest_of(target), new.digest_of(target)):
+    if gone := sorted({*standing.targets} - {*new.targets}):
+        raise GateError(f"{new.model.name}: phones have {', '.join(gone)} and would lose it. {remedy}")
+    for target, each in new.targets.items():
+        had = standing.targets.get(target)
+        if had is None:
+            raise GateError(f"{target}: phones have none, so no gate was asked. Leave it out, or give --without-gate.")
+        if asked.get(target) != (had.sha256, each.sha256):
             raise GateError(f"{decision}: it was asked about another {target} than is published or to be. {remedy}")
+
+
+def _share(channel: str, share: float | None, channels: Mapping[str, Channel]) -> float:
+    """The share of the phones that take a channel."""
+    if not re.fullmatch(CHANNEL, channel):
+        raise InputError(f"--channel {channel!r}: small letters, digits and dashes, such as beta.")
+    if channel == STABLE:
+        if share not in (None, 1):
+            raise InputError("--share: all phones take the channel stable. Give --channel beta with it.")
+        return 1.0
+    if share is None and channel not in channels:
+        raise InputError(
+            f"--channel {channel}: a new channel. Say with --share how many per cent of the phones take it."
+        )
+    share = channels[channel].share if share is None else share
+    if not 0 < share <= 1:
+        raise InputError(f"--share {100 * share:g}: per cent of the phones, above 0 and at most 100.")
+    others = sum(each.share for name, each in channels.items() if name not in (STABLE, channel))
+    if others + share > 1 + 1e-9:
+        raise InputError(
+            f"--share {100 * share:g}: other channels have {100 * others:g} per cent of the phones already."
+        )
+    return share
 
 
 # --- pointers ------------------------------------------------------------------------------------
 
 
-def _refuse_inside(key: Path, folder: Path) -> None:
-    if key.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{key}: inside the release folder, where everybody can read it. Keep it elsewhere.")
+@contextmanager
+def _opened(folder: Path, key: Path, create: bool = False) -> Iterator[_Opened]:
+    """A locked folder whose chain goes on from what the owner of the key saw last."""
+    for path in (key.absolute(), key.resolve()):
+        if path.is_relative_to(folder.resolve()) or path.is_relative_to(folder.absolute()):
+            raise InputError(f"{key}: inside the release folder, where everybody can read it. Keep it elsewhere.")
+    signing = load(key)
+    with locked(folder, create) as place:
+        chain = tuple(place.chain())
+        if chain:
+            last = chain[-1].pointer
+            _refuse_forged(chain, key, folder)
+            names = [each.id for each in keys_of(last, folder)]
+            if signing.public.id not in names:
+                raise InputError(
+                    f"{key}: phones do not trust this key ({signing.public.id}), and would refuse the release. "
+                    f"Trusted: {', '.join(names)}."
+                )
+            place.check(last)
+        yield _Opened(place, signing, chain)
 
 
-def _trusted(place: ReleaseFolder, signing: PrivateKey) -> Pointer | None:
-    """The current pointer, everything that it leads to checked; None if this is the first."""
-    pointer = place.pointer()
-    if pointer is None:
-        return None
-    if signing.public.id not in (names := [each.id for each in keys_of(pointer, place.path)]):
+def _refuse_forged(chain: Sequence[Signed], key: Path, folder: Path) -> None:
+    """Refuse a chain that does not hold what the owner of the key saw last."""
+    seen = read_seen(key).get(str(folder.resolve()))
+    if seen is None:
+        return
+    if seen.number > len(chain):
         raise InputError(
-            f"{signing.path}: phones do not trust this key ({signing.public.id}), and would refuse the release. "
-            f"Trusted: {', '.join(names)}."
+            f"{folder}: it has number {len(chain)}, and {seen.number} was published with {key.name}. Restore the later "
+            f"state. {place_of(key)} knows it."
         )
-    place.check(pointer)
-    return pointer
+    if chain[seen.number - 1].digest != seen.sha256:
+        raise InputError(
+            f"{folder}: number {seen.number} is not what was published with {key.name}: somebody else wrote it. "
+            f"Restore the folder. {place_of(key)} knows it."
+        )
 
 
-def _present(place: ReleaseFolder, signing: PrivateKey) -> Pointer:
-    pointer = _trusted(place, signing)
-    if pointer is None:
-        raise InputError(f"{place.path}: nothing was published here. `attar publish` does.")
-    return pointer
+def _refuse_lost(found: _Opened, folder: Path) -> None:
+    """Refuse to begin anew where something was published: phones would take nothing until its number is reached."""
+    seen = None if found.chain else read_seen(found.key.path).get(str(folder.resolve()))
+    if seen:
+        raise InputError(
+            f"{folder}: number {seen.number} was published with {found.key.path.name}, and it is not here. "
+            "Restore the folder, or publish into another."
+        )
+
+
+def _present(found: _Opened) -> Pointer:
+    assert found.before  # `locked` refuses a folder without a pointer
+    return found.before
 
 
 def _first_keys(signing: PrivateKey, also: Sequence[Path]) -> tuple[dict[str, str], ...]:
@@ -268,12 +377,16 @@ def _first_keys(signing: PrivateKey, also: Sequence[Path]) -> tuple[dict[str, st
     return tuple({each.id: each.to_json() for each in keys}.values())
 
 
-def _put(place: ReleaseFolder, before: Pointer | None, wanted: Pointer, signing: PrivateKey) -> Done:
+def _put(found: _Opened, wanted: Pointer) -> Done:
     """Make a pointer current, unless it says what the one before says."""
-    number = before.number if before else 0
+    before, key = found.before, found.key
     if before and (wanted.app, wanted.keys, wanted.channels) == (before.app, before.keys, before.channels):
+        remember(key.path, found.place.path, Seen(before.number, found.chain[-1].digest))
         return Done(before, new=False)
-    pointer = replace(wanted, number=number + 1, made=datetime.now(UTC).isoformat(timespec="seconds"))
-    place.check(pointer)  # an earlier release may have been changed since
-    place.point(pointer, signing)
+    number = before.number + 1 if before else 1
+    previous = found.chain[-1].digest if found.chain else ""
+    pointer = replace(wanted, number=number, previous=previous, made=datetime.now(UTC).isoformat(timespec="seconds"))
+    found.place.check(pointer)  # an earlier release may have been changed since
+    content = found.place.point(pointer, key)
+    remember(key.path, found.place.path, Seen(number, _sha256(content).hexdigest()))
     return Done(pointer, new=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ def releases_json(pointer: Pointer, releases: Mapping[str, Release]) -> dict[str
             name: {
                 "release": pointer.channels[name].release,
                 "share": pointer.channels[name].share,
-                "model": release.model,
-                "targets": release.targets,
+                "model": asdict(release.model),
+                "targets": {target: each.file for target, each in release.targets.items()},
                 "bytes": sum(file.bytes for file in release.files),
             }
             for name, release in releases.items()
@@ -47,7 +48,7 @@ def releases_table(pointer: Pointer, releases: Mapping[str, Release]) -> Table:
     for name, release in releases.items():
         share = percent(pointer.channels[name].share) if name != "stable" else "the others"
         size = megabytes(sum(file.bytes for file in release.files))
-        texts = (name, share, release.model["name"], ", ".join(release.targets), size)
+        texts = (name, share, release.model.name, ", ".join(release.targets), size)
         view.add_row(*(Text(in_line(text)) for text in texts))
     return view
 

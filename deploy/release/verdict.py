@@ -7,6 +7,7 @@ challenger in twenty that is no worse may fail by chance (`GUARD`), all of them 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from attar.benchmarks.units import listed, megabytes, percent, points
+from attar.deploy.release.paired import interval, not_worse
 from attar.deploy.release.power import POWER, images_needed, power
-from attar.metrics import holm, one_sided, paired_interval
+from attar.errors import InputError
+from attar.metrics import holm, one_sided
 
 GUARD = 0.05
 """How often a challenger that is worse nowhere fails the classes and slices, all tests together."""
@@ -42,6 +45,11 @@ class Limits:
     flips: float | None = None
     larger: float = 1.1
     slower: float = 1.1
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and not math.isfinite(value):
+                raise InputError(f"{name} {value}: a limit has to be a number.")
 
 
 @dataclass(frozen=True)
@@ -108,9 +116,11 @@ class Verdict:
         target: which file.
         images: photos.
         top1: of the champion and the challenger, shares.
-        gain: top-1 of the challenger minus the champion's, with its paired interval at `confidence`.
+        gain: top-1 of the challenger minus the champion's, with its paired interval at `confidence`
+            (`attar.deploy.release.paired`).
         won, lost: photos that only the challenger, and only the champion, has right.
-        p: one-sided, that it won so many more by chance (McNemar's exact test); it decides if there is no margin.
+        p: one-sided, that it won so many more by chance (McNemar's exact test); with a margin, that it only seems to
+            lose less (Tango's score test).
         level: what `p` has to be at most.
         needed: photos with which the gain that is asked for is seen in 80% of all cases.
         checks: all conditions.
@@ -174,16 +184,18 @@ def judge(
     before, now = paired.right
     won, lost = int((now & ~before).sum()), int((before & ~now).sum())
     confidence = 1 - 2 * level
-    difference = now.astype(int) - before.astype(int)
-    gain = (float(difference.mean()), *paired_interval(difference, confidence))
+    gain = ((won - lost) / len(before), *interval(won, lost, len(before), confidence))
     needed = _needed(len(before), won + lost, limits, level)
     flips = tuple(
         Flip(paired.photos[i], paired.labels[i], paired.challenger[i]) for i in np.flatnonzero(before & ~now).tolist()
     )
     parts = _parts(paired, slices or {})
-    p = float(one_sided(np.array(won), np.array(lost)))
+    if limits.margin:
+        p = not_worse(won, lost, len(before), limits.margin)
+    else:
+        p = float(one_sided(np.array(won), np.array(lost)))
     checks = (
-        _gain(gain, confidence, p, level, limits, len(before), needed),
+        _gain(gain, p, level, limits, len(before), needed),
         _flips(flips, len(before), limits),
         _of_parts(parts),
         _pinned(flips, pinned),
@@ -217,30 +229,21 @@ def labels_check(champion: Sequence[str], challenger: Sequence[str]) -> Check:
     )
 
 
-def _gain(
-    gain: tuple[float, float, float],
-    confidence: float,
-    p: float,
-    level: float,
-    limits: Limits,
-    images: int,
-    needed: int,
-) -> Check:
-    """Better beyond chance, or with a margin: not worse than that, by the lower end of the interval."""
+def _gain(gain: tuple[float, float, float], p: float, level: float, limits: Limits, images: int, needed: int) -> Check:
+    """Better beyond chance, or with a margin: not worse than that, beyond chance."""
     value, low, high = gain
-    passed = low > -limits.margin if limits.margin else p <= level
     amount = f"{abs(100 * value):.1f} points {'better' if value >= 0 else 'worse'}"
     words = f"{amount} [{points(low)}, {points(high)}]"
-    if passed:
-        kept = f", so no {100 * limits.margin:g} points are lost" if limits.margin else ""
-        return Check("gain", True, words + kept)
+    margin = f"{100 * limits.margin:g} {_plural(100 * limits.margin, 'point', 'points')}"
+    if p <= level:
+        return Check("gain", True, f"{words}, a loss of {margin} is refuted" if limits.margin else words)
     if high < -limits.margin:  # that much is certain
         return Check("gain", False, words)
-    wanted = f"a loss of at most {100 * limits.margin:g} points" if limits.margin else "a gain"
-    words += f", which does not show {wanted} ({100 * confidence:g}% interval)"
+    wanted = f"that it loses less than {margin}" if limits.margin else "a gain"
+    words += f", which does not show {wanted} (p = {p:.2g}, and {level:g} is needed)"
     if images < needed and high > (0 if limits.margin else limits.detect):
-        kept, seen = f"that {100 * limits.margin:g} points are kept", f"a gain of {100 * limits.detect:g} points"
-        asked = kept if limits.margin else seen
+        seen = f"a gain of {100 * limits.detect:g} {_plural(100 * limits.detect, 'point', 'points')}"
+        asked = f"that it loses less than {margin}" if limits.margin else seen
         words += f"; {images} photos are too few to see {asked}: about {needed:,} are needed"
     return Check("gain", False, words)
 
@@ -303,7 +306,7 @@ def _pinned(flips: Sequence[Flip], pinned: Sequence[str]) -> Check:
     return Check("pinned", True, f"no pinned photo of {len(pinned)} is broken" if pinned else "no photo is pinned")
 
 
-def _plural(count: int, one: str, many: str) -> str:
+def _plural(count: float, one: str, many: str) -> str:
     return one if count == 1 else many
 
 

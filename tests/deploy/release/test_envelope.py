@@ -136,9 +136,15 @@ def test_a_key_is_for_its_owner_alone_and_is_never_replaced(tmp_path: Path) -> N
     with pytest.raises(InputError, match="exists already"):
         create(path)
     path.with_suffix(".json").unlink()
-    with pytest.raises(InputError, match="never replaced"):
-        create(path)
-    assert path.read_bytes() == before
+    assert create(path).public == made.public, "only what is missing is written"
+    assert path.read_bytes() == before and path.with_suffix(".json").exists()
+    for place in (tmp_path, tmp_path / "one.json", Path("/"), Path()):
+        with pytest.raises(InputError):
+            create(place)
+    (tmp_path / "cut.pem").write_bytes(before[:40])
+    with pytest.raises(InputError, match="no private key"):
+        create(tmp_path / "cut.pem")
+    assert not [each for each in path.parent.iterdir() if each.name.startswith(".")]
 
 
 def test_a_passphrase_closes_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +175,17 @@ def test_what_is_no_key(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another kind"):
         load(tmp_path / "384.pem")
     off = {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 42 + "E"}
-    for value in (None, [], {}, {**off, "x": 7}, off, {**off, "crv": "P-384"}):
+    made = create(tmp_path / "made.pem").public.to_json()
+    for value in (
+        {**made, "x": made["x"] + "!!!!"},
+        {**made, "x": made["x"] + "="},
+        None,
+        [],
+        {},
+        {**off, "x": 7},
+        off,
+        {**off, "crv": "P-384"},
+    ):
         with pytest.raises(InputError, match="no public key"):
             PublicKey.from_json(value, tmp_path)
 

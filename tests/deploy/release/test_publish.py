@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import multiprocessing
 import os
@@ -15,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from attar.deploy.release.envelope import opened, signed
-from attar.deploy.release.folder import POINTER, ReleaseFolder, keys_of
-from attar.deploy.release.keys import PrivateKey, create
-from attar.deploy.release.publish import publish, rollback, status, trust, withdraw
+from attar.deploy.release.folder import POINTER, ReleaseFolder
+from attar.deploy.release.keys import PrivateKey, PublicKey, create
+from attar.deploy.release.publish import change, publish, rollback, status
 from attar.errors import GateError, InputError
+from attar.files import sha256
 from helpers import warm
 from helpers.published import decide, exports, seen
 
@@ -90,17 +93,18 @@ def test_only_what_the_gate_lets_through_replaces_stable(
 
 def test_rollback_is_a_new_number_with_the_old_files(first: Path, second: Path, folder: Path, key: Path):
     publish(first, folder, key)
-    with pytest.raises(InputError, match="never before"):
+    with pytest.raises(InputError, match="first that it had"):
         rollback(folder, key)
     publish(second, folder, key, without_gate=True)
     assert rollback(folder, key).pointer.number == 3
     assert seen(folder) == (3, {"stable": ONE})
-    with pytest.raises(InputError, match="never before"):
+    with pytest.raises(InputError, match=r"first that it had.*--to"):
         rollback(folder, key)
     rollback(folder, key, to=2)
     assert seen(folder) == (4, {"stable": TWO})
-    with pytest.raises(InputError, match="number 99"):
-        rollback(folder, key, to=99)
+    for number in (99, 4, 0):
+        with pytest.raises(InputError, match=f"number {number}"):
+            rollback(folder, key, to=number)
 
 
 def test_rolling_back_twice_goes_further_back(first: Path, second: Path, folder: Path, key: Path, tmp_path: Path):
@@ -111,6 +115,37 @@ def test_rolling_back_twice_goes_further_back(first: Path, second: Path, folder:
     assert seen(folder)[1] == {"stable": TWO}
     rollback(folder, key)
     assert seen(folder)[1] == {"stable": ONE}
+
+
+def test_a_new_beta_goes_to_as_many_phones_as_the_one_before(first: Path, second: Path, folder: Path, key: Path):
+    publish(first, folder, key)
+    publish(second, folder, key, channel="beta", share=0.1, without_gate=True)
+    publish(first, folder, key, channel="beta")
+    pointer, _ = status(folder)
+    assert pointer.channels["beta"].share == 0.1
+    with pytest.raises(InputError, match="other channels have 10 per cent"):
+        publish(second, folder, key, channel="alpha", share=0.95, without_gate=True)
+
+
+def test_the_gate_has_to_know_every_file(tmp_path: Path, folder: Path, key: Path):
+    """Also folders such as Core ML's; files that are new or gone; and a decision about nothing."""
+    both = {"coreml:fp16": b"one", "onnx:fp32": b"eins"}
+    old = exports(tmp_path / "old", both)
+    new = exports(tmp_path / "new", {name: content * 2 for name, content in both.items()})
+    fewer = exports(tmp_path / "fewer", {"onnx:fp32": b"zwei"})
+    more = exports(tmp_path / "more", {**both, "litert:fp32": b"more"})
+    publish(old, folder, key)
+    for each, said in ((fewer, "would lose it"), (more, "phones have none")):
+        with pytest.raises(GateError, match=said):
+            publish(each, folder, key, gate=decide(tmp_path, old, each))
+    (tmp_path / "nothing.json").write_text('{"ship": true, "sentence": "", "files": []}')
+    with pytest.raises(GateError, match="another coreml:fp16"):
+        publish(new, folder, key, gate=tmp_path / "nothing.json")
+    with pytest.raises(GateError):
+        publish(new, folder, key)
+    assert not list((folder / "files").glob(sha256(new / "onnx-fp32.onnx"))), "what is held back is not in the folder"
+    publish(new, folder, key, gate=decide(tmp_path, old, new))
+    assert seen(folder) == (2, {"stable": {"coreml:fp16": "oneone", "onnx:fp32": "einseins"}})
 
 
 def test_a_release_that_was_changed_meanwhile_does_not_come_back(first: Path, second: Path, folder: Path, key: Path):
@@ -133,14 +168,17 @@ def test_a_beta_for_some_phones(first: Path, second: Path, folder: Path, key: Pa
     assert seen(folder) == (2, {"stable": ONE, "beta": TWO})
     pointer, _ = status(folder)
     assert (pointer.channels["beta"].share, pointer.channels["stable"].share) == (0.1, 1)
-    withdraw(folder, key, "beta")
+    change(folder, key, end="beta")
     assert seen(folder) == (3, {"stable": ONE})
     for name in ("stable", "beta"):
         with pytest.raises(InputError, match="no channel"):
-            withdraw(folder, key, name)
-    for share in (0, -1, 1.5):
+            change(folder, key, end=name)
+    for share in (0, -1, 1.5, float("nan"), None):
         with pytest.raises(InputError, match="share"):
             publish(second, folder, key, channel="beta", share=share)
+    for name in ("", "Beta", "../beta", "b" * 40):
+        with pytest.raises(InputError, match="--channel"):
+            publish(second, folder, key, channel=name, share=0.1)
     with pytest.raises(InputError, match="stable"):
         publish(second, folder, key, share=0.5)
 
@@ -150,17 +188,18 @@ def test_a_beta_for_some_phones(first: Path, second: Path, folder: Path, key: Pa
 
 def chained(folder: Path, trusted: list[PrivateKey]) -> bool:
     """Whether a phone that trusts only the first pointer's keys gets to the current one, number by number."""
-    place = ReleaseFolder(folder)
     keys = [each.public for each in trusted]
-    last = place.pointer()
-    assert last is not None
-    for number in range(1, last.number + 1):
-        path = folder / (POINTER if number == last.number else f"history/{number}.json")
-        opened(json.loads(path.read_text()), keys)
-        pointer = place.pointer(path.relative_to(folder).as_posix())
-        assert pointer is not None and pointer.number == number
-        keys = keys_of(pointer, path)
+    last = json.loads(opened_payload(folder / POINTER))["number"]
+    for number in range(1, last + 1):
+        path = folder / (POINTER if number == last else f"history/{number}.json")
+        pointer = json.loads(opened(json.loads(path.read_text()), keys))
+        assert pointer["number"] == number
+        keys = [PublicKey.from_json(each, path) for each in pointer["keys"]]
     return True
+
+
+def opened_payload(path: Path) -> bytes:
+    return base64.b64decode(json.loads(path.read_text())["payload"])
 
 
 def test_a_key_is_rotated_and_revoked(first: Path, second: Path, folder: Path, key: Path, tmp_path: Path):
@@ -170,10 +209,10 @@ def test_a_key_is_rotated_and_revoked(first: Path, second: Path, folder: Path, k
     publish(first, folder, key)
     with pytest.raises(InputError, match="do not trust this key"):
         publish(second, folder, new.path, without_gate=True)
-    trust(folder, key, add=[new.path.with_suffix(".json")])
+    change(folder, key, trust=[new.path.with_suffix(".json")])
     with pytest.raises(InputError, match="does not revoke itself"):
-        trust(folder, new.path, remove=[new.public.id])
-    trust(folder, new.path, remove=[load(key).public.id[:8]])
+        change(folder, new.path, revoke=[new.public.id])
+    change(folder, new.path, revoke=[load(key).public.id[:8]])
     with pytest.raises(InputError, match="do not trust this key"):
         publish(second, folder, key, without_gate=True)
     publish(second, folder, new.path, without_gate=True)
@@ -181,7 +220,7 @@ def test_a_key_is_rotated_and_revoked(first: Path, second: Path, folder: Path, k
     assert chained(folder, [load(key)])
     for start in ("", "zzz"):
         with pytest.raises(InputError, match="0 trusted keys"):
-            trust(folder, new.path, remove=[start])
+            change(folder, new.path, revoke=[start])
 
 
 def test_a_lost_key_is_replaced_by_a_spare_one(first: Path, second: Path, folder: Path, key: Path, tmp_path: Path):
@@ -196,7 +235,14 @@ def test_a_lost_key_is_replaced_by_a_spare_one(first: Path, second: Path, folder
 
 def test_a_key_in_the_release_folder_is_refused(first: Path, folder: Path):
     made = create(folder / "keys" / "one.pem")
-    for act in (lambda: publish(first, folder, made.path), lambda: rollback(folder, made.path)):
+    outside = folder.parent / "one.pem"
+    outside.symlink_to(made.path)
+    for key in (made.path, outside):
+        with pytest.raises(InputError, match="inside the release folder"):
+            publish(first, folder, key)
+    elsewhere = create(folder.parent / "two.pem")
+    (folder / "two.pem").symlink_to(elsewhere.path)
+    for act in (lambda: publish(first, folder, folder / "two.pem"), lambda: rollback(folder, made.path)):
         with pytest.raises(InputError, match="inside the release folder"):
             act()
 
@@ -211,15 +257,12 @@ def changed_file(folder: Path) -> Path:
 def other_key_signs(folder: Path) -> Path:
     path = folder / POINTER
     made = create(folder.parent / "stranger.pem")
-    payload = opened(json.loads(path.read_text()), keys_of(ReleaseFolder(folder).pointer(), path))  # type: ignore[arg-type]
-    path.write_text(json.dumps(signed(payload, made)))
+    path.write_text(json.dumps(signed(opened_payload(path), made)))
     return path
 
 
 def renumbered(folder: Path) -> Path:
     path = folder / POINTER
-    import base64
-
     envelope = json.loads(path.read_text())
     payload = json.loads(base64.b64decode(envelope["payload"]))
     payload["number"] = 100
@@ -287,11 +330,115 @@ def test_a_history_that_lacks_a_pointer_or_has_another_is_named(first: Path, sec
         rollback(folder, key)
 
 
+def forged(
+    folder: Path, number: int, keys: list[dict[str, str]], stranger: PrivateKey, release: Path, previous: str = ""
+) -> bytes:
+    """A pointer that a stranger signs, who lists other keys beside their own and leads to their own release."""
+    place = folder.parent / "strangers"
+    publish(release, place, stranger.path)
+    for name in ("files", "releases"):
+        shutil.copytree(place / name, folder / name, dirs_exist_ok=True)
+    payload = json.loads(opened_payload(place / POINTER))
+    payload.update(number=number, previous=previous, keys=[*keys, stranger.public.to_json()], app="garden")
+    content = json.loads(next((place / "releases").iterdir()).read_text()) | {"app": "garden"}
+    body = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+    digest = hashlib.sha256(body).hexdigest()
+    (folder / "releases" / f"{digest}.json").write_bytes(body)
+    payload["channels"]["stable"]["release"] = digest
+    return json.dumps(signed(json.dumps(payload).encode(), stranger)).encode()
+
+
+def test_a_stranger_who_signs_gets_nothing_signed(first: Path, second: Path, folder: Path, key: Path, tmp_path: Path):
+    """Whoever can write to the folder lists the publisher's own key, which is public, beside theirs."""
+    from attar.deploy.release.keys import load
+
+    stranger = create(tmp_path / "strangers.pem")
+    evil = exports(tmp_path / "evil", {"litert:int8": b"evil", "onnx:fp32": b"evil"})
+    own = [load(key).public.to_json()]
+    publish(first, folder, key, app="garden")
+    publish(second, folder, key, without_gate=True)
+    whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def refused(*changes: tuple[str, bytes]) -> None:
+        for name, content in changes:
+            (folder / name).write_bytes(content)
+        for act in (lambda: publish(first, folder, key, without_gate=True), lambda: rollback(folder, key)):
+            with pytest.raises(InputError):
+                act()
+        for path, content in whole.items():
+            path.write_bytes(content)
+
+    refused((POINTER, forged(folder, 2, own, stranger, evil)))
+    refused((POINTER, forged(folder, 3, own, stranger, evil)))
+    refused((POINTER, forged(folder, 2**60, own, stranger, evil)))
+    refused(("history/1.json", forged(folder, 1, own, stranger, evil)))
+    # A whole chain of the stranger's: only what the publisher saw last tells.
+    refused(
+        ("history/1.json", forged(folder, 1, own, stranger, evil)), (POINTER, forged(folder, 2, own, stranger, evil))
+    )
+    assert rollback(folder, key).pointer.number == 3
+    assert seen(folder) == (3, {"stable": ONE})
+
+
+def test_an_old_state_that_was_put_back_is_no_new_one(first: Path, second: Path, folder: Path, key: Path):
+    publish(first, folder, key)
+    old = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    publish(second, folder, key, without_gate=True)
+    shutil.copy(folder / "history" / "1.json", folder / POINTER)
+    with pytest.raises(InputError, match="number 1"):
+        publish(second, folder, key, without_gate=True)
+    shutil.rmtree(folder)
+    for path, content in old.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="number 1, and 2 was published"):
+        publish(second, folder, key, without_gate=True)
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match="number 2 was published"):
+        publish(second, folder, key)
+
+
+def test_links_are_not_followed(first: Path, second: Path, folder: Path, key: Path, tmp_path: Path):
+    publish(first, folder, key)
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("history", "files", "releases", POINTER):
+        place = folder / name
+        if place.exists():
+            place.rename(tmp_path / "kept")
+        place.symlink_to(tmp_path / "kept" if (tmp_path / "kept").exists() else tmp_path / "elsewhere")
+        with pytest.raises(InputError, match=f"{name}: it is a link"):
+            publish(second, folder, key, without_gate=True)
+        place.unlink()
+        if (tmp_path / "kept").exists():
+            (tmp_path / "kept").rename(place)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert publish(second, folder, key, without_gate=True).new
+
+
+@pytest.mark.parametrize("name", ["back\\slash.json", "line\nbreak.json"])
+def test_a_name_that_no_release_may_have_is_refused_before_anything_is_written(
+    folder: Path, key: Path, tmp_path: Path, name: str
+):
+    made = exports(tmp_path / "exports", {"onnx:fp32": b"one"}, more=[name])
+    with pytest.raises(InputError, match="Give it another name"):
+        publish(made, folder, key)
+    assert not (folder / "files").exists()
+
+
+def test_a_spare_key_is_named_at_the_first_release_only(first: Path, folder: Path, key: Path):
+    publish(first, folder, key)
+    with pytest.raises(InputError, match="--also"):
+        publish(first, folder, key, also=[key.with_suffix(".json")])
+
+
 def test_what_is_no_release_folder_is_not_written_to(first: Path, folder: Path, key: Path):
     folder.mkdir(parents=True)
     (folder / "index.html").write_text("a site")
     with pytest.raises(InputError, match=r"index\.html"):
         publish(first, folder, key)
+    with pytest.raises(InputError, match="nothing was published"):
+        rollback(folder / "typo", key)
+    assert not (folder / "typo").exists()
     assert not (folder / POINTER).exists()
     with pytest.raises(InputError, match="nothing was published"):
         status(folder / "none")
@@ -363,8 +510,8 @@ def test_two_publishers_at_once_write_one_after_the_other(
     assert [each.exitcode for each in processes] == [0] * len(made)
     pointer, _ = status(folder)
     assert pointer.number == 7
-    releases = {each.channels["stable"].release for each in ReleaseFolder(folder).earlier(pointer)}
-    assert len(releases | {pointer.channels["stable"].release}) == 7
+    releases = {each.pointer.channels["stable"].release for each in ReleaseFolder(folder).chain()}
+    assert len(releases) == 7
 
 
 def test_the_commands(first: Path, second: Path, folder: Path, tmp_path: Path):

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from attar.deploy.release.verdict import Limits, Paired, Verdict, judge, labels_check, latency_check, size_check
+from attar.errors import InputError
 
 LEVEL = 0.0025
 
@@ -33,7 +34,7 @@ def test_a_better_one_ships_and_the_sentence_says_what_it_costs():
     assert verdict.ship
     assert verdict.p == pytest.approx(binomtest(80, 100, alternative="greater").pvalue)
     assert verdict.sentence == (
-        "Ship: 6.0 points better [+3.2, +8.8]; 20 photos that were right are now wrong; "
+        "Ship: 6.0 points better [+3.3, +9.0]; 20 photos that were right are now wrong; "
         "no class is worse beyond chance."
     )
     assert verdict.top1 == (0.82, 0.88)
@@ -57,13 +58,13 @@ def test_the_level_of_the_look_decides():
 def test_with_a_margin_as_good_is_enough_if_there_are_photos_for_it():
     answers = paired(both=4000, won=50, lost=50)
     kept = judge("f", answers, Limits(margin=0.02), LEVEL)
-    assert kept.ship and "0.0 points better [\N{MINUS SIGN}0.7, +0.7], so no 2 points are lost" in kept.sentence
+    assert kept.ship and "0.0 points better [\N{MINUS SIGN}0.7, +0.7], a loss of 2 points is refuted" in kept.sentence
     few = judge("f", paired(both=90, won=2, lost=2), Limits(margin=0.02), LEVEL)
-    assert not few.ship and "94 photos are too few to see that 2 points are kept" in few.sentence
+    assert not few.ship and "94 photos are too few to see that it loses less than 2 points" in few.sentence
     assert str(few.needed) in few.sentence.replace(",", "")
     worse = judge("f", paired(both=4000, won=10, lost=150), Limits(margin=0.02), LEVEL)
     assert worse.sentence == (
-        "Hold: 3.4 points worse [\N{MINUS SIGN}4.2, \N{MINUS SIGN}2.5]; worse beyond chance: "
+        "Hold: 3.4 points worse [\N{MINUS SIGN}4.3, \N{MINUS SIGN}2.6]; worse beyond chance: "
         "ash (4150 of 4160 right before, 4010 now)."
     )
 
@@ -85,11 +86,15 @@ def test_a_class_that_got_worse_holds_it_back_and_is_named():
 
 
 def test_a_slice_that_got_worse_does_too():
-    answers = together(paired(both=500, won=100), paired(both=500, lost=12, label="elm"))
-    dark = [f"elm/{number}.jpg" for number in range(480, 512)]
-    assert not judge("f", answers, Limits(), LEVEL, slices={"dark": dark, "bright": dark[:3]}).ship
-    verdict = judge("f", answers, Limits(), LEVEL, slices={"dark": dark})
-    assert [part.name for part in verdict.parts if part.kind == "slice"] == ["dark"]
+    classes = [f"class {number}" for number in range(12)]
+    answers = together(paired(both=500, won=100), *(paired(both=30, lost=1, label=name) for name in classes))
+    assert judge("f", answers, Limits(), LEVEL).ship, "no class lost more than one photo"
+    dark = [f"{name}/30.jpg" for name in classes]
+    verdict = judge(
+        "f", answers, Limits(), LEVEL, slices={"dark": dark, "bright": [f"{name}/1.jpg" for name in classes]}
+    )
+    assert verdict.sentence == "Hold: worse beyond chance: dark (12 of 12 right before, 0 now)."
+    assert [part.name for part in verdict.parts if part.kind == "slice"] == ["dark", "bright"]
 
 
 def test_many_classes_lose_photos_by_chance_and_are_not_called_worse():
@@ -128,6 +133,13 @@ def test_size_latency_and_labels():
     assert labels_check(["ash", "elm"], ["ash", "elm", "fir"]).words == "it has 1 new class"
     assert labels_check(["ash", "elm"], ["elm", "fir"]).words == "it no longer has 1 class (ash)"
     assert not labels_check(["ash", "elm"], ["elm", "fir"]).passed
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["margin", "detect", "flips", "larger", "slower"])
+def test_limits_are_numbers(name, value):
+    with pytest.raises(InputError, match=name):
+        Limits(**{name: value})
 
 
 def test_one_photo():
