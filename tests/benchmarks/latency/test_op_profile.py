@@ -85,9 +85,8 @@ def test_four_convolutions_of_one_size_take_a_quarter_each(tmp_path: Path) -> No
             session.infer()
             taken.append(time.perf_counter_ns() - start)
         total = sum(each["nanoseconds"] for each in profile.operators)
-        assert total <= profile.inference
         # The interpreter takes as long as the profiler tells.
-        even = all(0.15 < share < 0.35 for share in shares(profile.operators))
+        even = all(0.15 < share < 0.35 for share in shares(profile.operators)) and total <= profile.inference
         if even and 0.5 * min(taken) < total < 2 * median(taken):
             return
     pytest.fail(f"shares {[*shares(profile.operators)]}, {total} ns of {median(taken)}")
@@ -99,7 +98,8 @@ def test_every_layer_of_a_real_file_is_named(small: Any) -> None:
     weighted = {each["name"] for each in record.operators if "DWConv" in each["operator"]}
     assert {"backbone.blocks.2.0.conv_dw", "head.depthwise"} <= weighted
     assert all("dw" in name or "depthwise" in name or "bn" in name for name in weighted)
-    assert 0 < sum(each["nanoseconds"] for each in record.operators) <= record.conditions["profile"]["inference"]
+    # Medians of a busy machine: each operator's own may be of another inference.
+    assert 0 < sum(each["nanoseconds"] for each in record.operators) <= 1.5 * record.conditions["profile"]["inference"]
 
 
 def test_operators_that_are_not_those_of_the_file_keep_their_numbers(small: Any) -> None:
