@@ -93,7 +93,7 @@ def publish(
         InputError: a file that changed since it was verified, a key that phones do not trust, a release folder that
             was changed by hand, or another app's.
     """
-    with _copied(exports, targets) as (name, make, contents), _opened(folder, key, create=True) as found:
+    with _copied(exports, targets) as (made, contents), _opened(folder, key, create=True) as found:
         before = found.before
         if before and app not in (None, before.app):
             raise InputError(f"{folder}: the releases of {before.app!r}, not of {app!r}. Publish into another folder.")
@@ -101,9 +101,9 @@ def publish(
             raise InputError("--also: for the first release. Later: `attar releases --trust`.")
         if not before and channel != STABLE:
             raise InputError(f"{folder}: the first release goes to the channel {STABLE}.")
-        app = before.app if before else app or name
+        app = before.app if before else app or made.app
         _refuse_lost(found, folder)
-        release = make(app)
+        release = replace(made, app=app)
         wanted = _sha256(release_bytes(release)).hexdigest()
         channels = dict(before.channels) if before else {}
         standing = channels.get(STABLE)
@@ -213,19 +213,9 @@ def releases_of(folder: Path, pointer: Pointer) -> dict[str, Release]:
 # --- what is published ---------------------------------------------------------------------------
 
 
-class _Make:
-    """A release for whichever app."""
-
-    def __init__(self, model: Model, targets: Mapping[str, Exported], files: Sequence[File]) -> None:
-        self._model, self._targets, self._files = model, dict(targets), tuple(files)
-
-    def __call__(self, app: str) -> Release:
-        return Release(app, self._model, self._targets, self._files)
-
-
 @contextmanager
-def _copied(exports: Path, targets: Sequence[str]) -> Iterator[tuple[str, _Make, dict[str, Path]]]:
-    """The student's name, its release, and all files by name: copies, held against the manifest.
+def _copied(exports: Path, targets: Sequence[str]) -> Iterator[tuple[Release, dict[str, Path]]]:
+    """A release of an app that is called as the student, and its files by name: copies, held against the manifest.
 
     What was verified is then what is published, whatever happens to the exports folder meanwhile.
     """
@@ -251,7 +241,7 @@ def _copied(exports: Path, targets: Sequence[str]) -> Iterator[tuple[str, _Make,
         files = [File(name, sha256(path), path.stat().st_size) for name, path in sorted(contents.items())]
         name = str(manifest.bundle.get("name") or exports.resolve().parent.name)
         model = Model(name, str(manifest.bundle.get("fingerprint")))
-        yield name, _Make(model, chosen, files), contents
+        yield Release(name, model, chosen, tuple(files)), contents
 
 
 def _guide(manifest: Manifest, exports: Path) -> dict[str, str]:

@@ -359,11 +359,11 @@ def test_a_stranger_who_signs_gets_nothing_signed(first: Path, second: Path, fol
     publish(second, folder, key, without_gate=True)
     whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    def refused(*changes: tuple[str, bytes]) -> None:
+    def refused(*changes: tuple[str, bytes], said: str = "") -> None:
         for name, content in changes:
             (folder / name).write_bytes(content)
         for act in (lambda: publish(first, folder, key, without_gate=True), lambda: rollback(folder, key)):
-            with pytest.raises(InputError):
+            with pytest.raises(InputError, match=said):
                 act()
         for path, content in whole.items():
             path.write_bytes(content)
@@ -373,9 +373,9 @@ def test_a_stranger_who_signs_gets_nothing_signed(first: Path, second: Path, fol
     refused((POINTER, forged(folder, 2**60, own, stranger, evil)))
     refused(("history/1.json", forged(folder, 1, own, stranger, evil)))
     # A whole chain of the stranger's: only what the publisher saw last tells.
-    refused(
-        ("history/1.json", forged(folder, 1, own, stranger, evil)), (POINTER, forged(folder, 2, own, stranger, evil))
-    )
+    begun = forged(folder, 1, own, stranger, evil)
+    gone_on = forged(folder, 2, own, stranger, evil, hashlib.sha256(begun).hexdigest())
+    refused(("history/1.json", begun), (POINTER, gone_on), said="somebody else wrote it")
     assert rollback(folder, key).pointer.number == 3
     assert seen(folder) == (3, {"stable": ONE})
 
