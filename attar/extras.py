@@ -63,6 +63,7 @@ OPTIONAL = (
     Optional("pillow_heif", "pillow-heif", "heic", "HEIC photos, as iPhones take them"),
     Optional("h3", "h3", "geo", "holding out places (attar geo)"),
     Optional("cryptography", "cryptography", "release", "signing releases (attar publish)"),
+    Optional("cleanlab", "cleanlab", "retrain", "finding wrong labels (attar retrain)"),
     Optional("starlette", "starlette", "lab", "measuring in browsers (attar lab)"),
     Optional("uvicorn", "uvicorn", "lab", "measuring in browsers (attar lab)"),
     Optional("segno", "segno", "lab", "the QR code of attar lab"),

@@ -26,6 +26,7 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
         "data": {
             **photos.spec.to_json(),
             "path": absolute(photos.spec.path),
+            **_added(photos),
             "fingerprint": photos.fingerprint,
             **photos.to_json(),
             "unlabelled": _unlabelled(photos),
@@ -59,6 +60,14 @@ def _computed_on() -> dict[str, Any]:
     return {"device": where.type, "name": name, "threads": torch.get_num_threads(), "ranks": distributed.count()}
 
 
+def _added(photos: Photos) -> dict[str, Any]:
+    """The added photos by name: of people's observations, that is their ids, so that one can be taken back."""
+    if not photos.spec.added:
+        return {}
+    names = [photos.name(photo) for photo in (*photos.train, *photos.val) if photos.is_added(photo)]
+    return {"added": absolute(photos.spec.added), "added_photos": sorted(names)}
+
+
 def _unlabelled(photos: Photos) -> dict[str, Any] | None:
     if not photos.unlabelled:
         return None
@@ -79,4 +88,5 @@ def data_of(provenance: Mapping[str, Any]) -> DataSpec:
         classes=data.get("classes", "outer"),
         allow_duplicates=data.get("allow_duplicates", True),
         keep=data.get("keep"),
+        added=data.get("added"),
     )

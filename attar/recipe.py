@@ -50,6 +50,7 @@ class DataPart(_Strict):
     source: str | None = Field(None, description="photos that come with a package instead: digits, elpv, han")
     options: dict[str, int | bool] | None = Field(None, description="of source han: docs/han.md")
     unlabelled: str | None = Field(None, description="photos for a student that reads no labels, laid out likewise")
+    added: str | None = Field(None, description="further labelled photos, for training unless their list has a split")
     val_fraction: float = Field(0.25, gt=0, lt=1, description="share held out, where the photos have no split")
     seed: int = Field(0, ge=0, lt=1 << 63, description="of that split")
     classes: Literal["outer", "inner"] = Field("outer", description="inner: the folder that a photo lies in names it")
@@ -65,13 +66,21 @@ class DataPart(_Strict):
 
     @model_serializer(mode="wrap")
     def _without_no_options(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A recipe without options is the one it was before there were any."""
+        """A recipe without options or added photos is the one it was before there were any."""
         values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if key != "options" or value is not None}
+        return {key: value for key, value in values.items() if key not in ("options", "added") or value is not None}
 
     def spec(self, path: Path | str) -> DataSpec:
         """What `attar.data.photos.read_photos` takes, for the photos at `path`."""
-        return DataSpec(str(path), self.val_fraction, self.seed, self.unlabelled, self.classes, self.allow_duplicates)
+        return DataSpec(
+            str(path),
+            self.val_fraction,
+            self.seed,
+            self.unlabelled,
+            self.classes,
+            self.allow_duplicates,
+            added=self.added,
+        )
 
 
 class TrainSpec(_Strict):

@@ -4,7 +4,8 @@ recipe.yaml            the resolved recipe
 provenance.json        what else it takes to repeat the run: photos, versions, seed, machine, command
 photos.json            its photos: name, label, split, SHA-256
 run.json               what the run is: its recipe by fingerprint
-data/                  photos that a source wrote
+data/                  photos that a source wrote; in observations/ those that `attar retrain` took from people
+retrain.json           what `attar retrain` learned from, and what it left out and why
 teacher/  student/     bundles; beside them, while they are made, <name>.training.pt, and <name>.logs/ if asked for
 teacher-cache/         the teacher's stored answers
 exports/               files for devices, and manifest.json
@@ -26,7 +27,7 @@ from filelock import FileLock, Timeout
 from attar.errors import AttarError, InputError
 from attar.files import make_folder, read_json, write_json
 
-_BOOKKEEPING = ("run.json", "recipe.yaml", "provenance.json", "photos.json", ".lock")
+_BOOKKEEPING = ("run.json", "recipe.yaml", "provenance.json", "photos.json", "retrain.json", ".lock")
 """What a run writes before it has computed anything."""
 
 _KEYS = {"continues": "--continue-from"}
@@ -57,6 +58,16 @@ class RunFolder:
     def data(self) -> Path:
         """Photos that a source wrote."""
         return self.path / "data"
+
+    @property
+    def observations(self) -> Path:
+        """People's photos that were learned from."""
+        return self.data / "observations"
+
+    @property
+    def retrain(self) -> Path:
+        """What was learned from, and what was left out and why."""
+        return self.path / "retrain.json"
 
     @property
     def teacher(self) -> Path:

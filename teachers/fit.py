@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,8 +16,8 @@ from attar.files import remove
 from attar.inference import torch_device
 from attar.provenance import agree_on, provenance
 from attar.recipe import TeachSpec
-from attar.teachers.context import FitContext, Method
-from attar.teachers.create import preprocessing_of, save
+from attar.teachers.context import FitContext, Fitted, Method
+from attar.teachers.create import load, preprocessing_of, save
 from attar.teachers.finetune import finetune, lora
 from attar.teachers.linear_probe import probe
 from attar.teachers.untrained import ensemble, zero_shot
@@ -63,27 +65,55 @@ def teach(
     output = Path(output)
     context = FitContext(photos, spec, views, seed, output, start)
     fitted = METHODS[spec.method](context)
-    teacher = fitted.teacher
     with distributed.first_alone() as writes:
         if writes:
-            preprocessing = preprocessing_of(teacher)
-            sample = fitted.sample or TrainingSample(photos, preprocessing)
-            metrics = evaluate(teacher.to(torch_device()), photos, preprocessing, "Evaluating the teacher", sample)
-            metrics |= {} if fitted.steps is None else {"steps": fitted.steps}
-            teacher.cpu().eval()
-            save(
-                teacher,
-                output,
-                labels=photos.labels,
-                metrics={**metrics, "history": fitted.history},
-                provenance=provenance(
-                    photos,
-                    seed,
-                    {"teacher": spec.model_dump(), "views": views.to_json()},
-                    **fitted.about,
-                    **({"continued_from": about(start)} if start else {}),
-                ),
-            )
+            _save(context, fitted, {"continued_from": about(start)} if start else {})
             discard(context.checkpoint)
             remove(context.features)
     return read_bundle(output, "teacher")
+
+
+def keep(
+    photos: Photos,
+    spec: TeachSpec,
+    output: Path | str,
+    start: Bundle,
+    *,
+    views: ViewPolicy | None = None,
+    seed: int = 0,
+) -> Bundle:
+    """Write an earlier teacher to `output` as it is, measured on `photos`.
+
+    Raises:
+        InputError: the photos have other classes than the teacher.
+    """
+    if start.labels != photos.labels:
+        raise InputError(f"{start.path}: knows other classes than the photos have, so it is fitted anew, not kept.")
+    context = FitContext(photos, spec, views or ViewPolicy(), seed, Path(output), start)
+    with distributed.first_alone() as writes:
+        if writes:
+            _save(context, Fitted(load(start), [], steps=start.metrics.get("steps")), {"kept": about(start)})
+    return read_bundle(Path(output), "teacher")
+
+
+def _save(context: FitContext, fitted: Fitted, more: Mapping[str, Any]) -> None:
+    """Evaluate a teacher and write its bundle."""
+    photos, teacher = context.photos, fitted.teacher
+    preprocessing = preprocessing_of(teacher)
+    sample = fitted.sample or TrainingSample(photos, preprocessing)
+    metrics = evaluate(teacher.to(torch_device()), photos, preprocessing, "Evaluating the teacher", sample)
+    metrics |= {} if fitted.steps is None else {"steps": fitted.steps}
+    teacher.cpu().eval()
+    save(
+        teacher,
+        context.output,
+        labels=photos.labels,
+        metrics={**metrics, "history": fitted.history},
+        provenance=provenance(
+            photos,
+            context.seed,
+            {"teacher": context.spec.model_dump(), "views": context.views.to_json()},
+            **fitted.about,
+            **more,
+        ),
+    )

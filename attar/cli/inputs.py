@@ -34,6 +34,7 @@ def photos_of_bundle(student: Any, data: str | None, unlabelled: bool = False) -
     from attar.data.photos import DataSpec, read_photos
     from attar.errors import InputError
     from attar.provenance import data_of
+    from attar.runfolder import RunFolder
 
     made_here = bool(student.provenance.get("data"))  # saved by a script, a bundle does not say
     spec = DataSpec(str(data)) if data and not made_here else data_of(student.provenance)
@@ -42,6 +43,8 @@ def photos_of_bundle(student: Any, data: str | None, unlabelled: bool = False) -
     bundle = student.path
     if spec.keep and not Path(spec.keep).is_file():  # the run's folder was moved
         spec = replace(spec, keep=str(bundle.parent / "photos.json"))
+    if spec.added and not Path(spec.added).exists():
+        spec = replace(spec, added=str(RunFolder(bundle.parent).observations))
     photos = read_photos(replace(spec, path=str(data)) if data else spec, thorough=True)
     _warn_of_changes(student, photos)
     if photos.labels != student.labels:

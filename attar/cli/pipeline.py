@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from attar import readiness, teachers
 from attar.benchmarks.latency.measure import bench
@@ -36,11 +37,19 @@ from attar.train import distributed
 from attar.train.loop import scheduled
 
 
-def run(recipe: Recipe | Path | str, output: Path | str, continue_from: Path | str | None = None) -> Comparison | None:
+def run(
+    recipe: Recipe | Path | str,
+    output: Path | str,
+    continue_from: Path | str | None = None,
+    *,
+    keep_teacher: bool = False,
+) -> Comparison | None:
     """Run a recipe into `output`, continuing what is there; returns what the report shows.
 
     With `continue_from`, the folder of an earlier run, teacher and student begin with the weights of that run's, its
     validation photos stay validation photos, and new photos are split by the usual share (`attar.cli.continuing`).
+
+    With `keep_teacher` that run's teacher is taken as it is; its classes must be those of the photos.
 
     Under torchrun all ranks fit teacher and student; the rest is the first one's, and the others return None.
 
@@ -55,6 +64,7 @@ def run(recipe: Recipe | Path | str, output: Path | str, continue_from: Path | s
     earlier = None if continue_from is None else earlier_run(Path(continue_from), output)
     identity = {"schema": 1, "recipe": recipe.fingerprint}
     identity |= {"continues": earlier.student.fingerprint} if earlier else {}
+    identity |= {"keeps": earlier.teacher.fingerprint} if earlier and earlier.teacher and keep_teacher else {}
     with distributed.held(folder.claimed(identity)):
         photos = photos_of(
             recipe.data,
@@ -73,7 +83,7 @@ def run(recipe: Recipe | Path | str, output: Path | str, continue_from: Path | s
             write_list(folder.photos, photos.listing)
             write_text(folder.recipe, write_recipe(recipe, _schedules(recipe, photos)))
             write_json(folder.provenance, provenance(photos, recipe.seed, recipe.to_json()))
-        teacher = fit_teacher(recipe, photos, folder, earlier)
+        teacher = fit_teacher(recipe, photos, folder, earlier, keep=keep_teacher)
         student = fit_student(recipe, photos, folder, teacher, earlier)
         if not distributed.is_first():
             return None
@@ -104,18 +114,16 @@ def check(recipe: Recipe) -> None:
     require_photos(recipe.data)
 
 
-def fit_teacher(recipe: Recipe, photos: Photos, folder: RunFolder, earlier: Earlier | None = None) -> Bundle | None:
-    """The teacher's bundle, fitted now or before; None when the recipe wants none."""
+def fit_teacher(
+    recipe: Recipe, photos: Photos, folder: RunFolder, earlier: Earlier | None = None, *, keep: bool = False
+) -> Bundle | None:
+    """The teacher's bundle, fitted now or before, or the earlier one's kept; None when the recipe wants none."""
     if recipe.teacher is None:
         return None
-    bundle = _made(folder.teacher, photos, folder) or teachers.teach(
-        photos,
-        recipe.teacher,
-        folder.teacher,
-        views=recipe.views,
-        seed=recipe.seed,
-        start=earlier.teacher if earlier else None,
-    )
+    start = earlier.teacher if earlier else None
+    how: Any = {"views": recipe.views, "seed": recipe.seed, "start": start}
+    fit = teachers.keep if keep and start else teachers.teach
+    bundle = _made(folder.teacher, photos, folder) or fit(photos, recipe.teacher, folder.teacher, **how)
     say(readiness.message("Teacher", bundle.name, bundle.metrics))
     return bundle
 

@@ -11,7 +11,8 @@ Ways to lay them out:
 file: `attar.data.shards` (tar, WebDataset) and `attar.data.tables` (Arrow and parquet, Hugging Face datasets).
 
 Beside them there may be a folder of photos without labels, laid out anyhow: for a student that learns from its
-teacher alone.
+teacher alone. And there may be a folder of added photos, such as people's observations: they are training photos, or
+on the side that their own list names.
 
 Here the parts come together: `attar.data.layouts` and `attar.data.csvlist` find photos, `attar.data.checking` decodes
 them, `attar.data.leaks` finds copies, `attar.data.splitting` splits.
@@ -44,7 +45,17 @@ from attar.errors import InputError, in_line
 from attar.files import digest_of
 from attar.preprocessing import Preprocessing
 
-__all__ = ["DataSpec", "Photo", "Photos", "SetAside", "in_threads", "labels_of", "load_pixels", "read_photos"]
+__all__ = [
+    "DataSpec",
+    "Photo",
+    "Photos",
+    "SetAside",
+    "in_threads",
+    "labels_of",
+    "load_pixels",
+    "looks_of",
+    "read_photos",
+]
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class DataSpec:
         classes: `outer`: the folder right below the root or split names the class; `inner`: the one a photo lies in.
         allow_duplicates: leave copies of photos where they are.
         keep: a `photos.json` of a run, whose photos stay on their sides.
+        added: a place of further labelled photos.
     """
 
     path: str
@@ -68,6 +80,7 @@ class DataSpec:
     classes: str = OUTER
     allow_duplicates: bool = False
     keep: str | None = None
+    added: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -117,12 +130,19 @@ class Photos:
     @property
     def root(self) -> Path:
         """The folder on this machine below which the photos have their names."""
-        return _root(self.spec)
+        return _root(self.spec.path)
 
     def name(self, photo: Photo) -> str:
         """What the data set calls a photo, wherever it lies on this machine."""
+        if self.is_added(photo):
+            added = _root(self.spec.added or "")
+            return _added_name(added, photo.shown.relative_to(added).as_posix())
         root = self.root
         return photo.shown.relative_to(root).as_posix() if photo.shown.is_relative_to(root) else str(photo.shown)
+
+    def is_added(self, photo: Photo) -> bool:
+        """Whether a photo is one of those that were added."""
+        return bool(self.spec.added) and photo.path.is_relative_to(_root(self.spec.added or ""))
 
     def summary(self) -> str:
         """One line for a person."""
@@ -168,14 +188,14 @@ class Photos:
         }
 
 
-def _root(spec: DataSpec) -> Path:
-    root = here(spec.path)
+def _root(place: str) -> Path:
+    root = here(place)
     return root if root.is_dir() else root.parent
 
 
 def _short(path: Path, spec: DataSpec) -> Path:
     """A path as it stands below the data set, if it does."""
-    root = _root(spec)
+    root = _root(spec.path)
     return path.relative_to(root) if path.is_relative_to(root) and path != root else path
 
 
@@ -235,12 +255,15 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
         tuple(set_aside),
         digest_of([list(i) for i in listing]),
         layout=layout.kind,
-        notes=(*layout.notes, *_unseen(labels, both["val"]), *_profiles(checked)),
+        notes=(*layout.notes, *_unseen(labels, labels, both["val"]), *_profiles(checked)),
         skipped=layout.skipped,
         warnings=(*warnings, *_near(listing, checked)),
         listing=listing,
     )
-    return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, set(digests.values()), thorough)
+    if spec.added:
+        photos = _with_added(photos, _fetched(spec.added), kept or {}, thorough)
+    taken = {*digests.values(), *(digest for *_, digest in photos.listing)}
+    return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, taken, thorough)
 
 
 def _fetched(place: str) -> Path:
@@ -347,12 +370,13 @@ def _near(listing: Sequence[tuple[str, str, str, str]], checked: Checked) -> lis
     ]
 
 
-def _unseen(labels: Sequence[str], val: Sequence[Photo]) -> list[str]:
-    """What to say of classes that no validation photo shows."""
-    missing = sorted(set(range(len(labels))) - {photo.label for photo in val})
+def _unseen(asked: Sequence[str], labels: Sequence[str], val: Sequence[Photo]) -> list[str]:
+    """What to say of those classes that no validation photo shows."""
+    seen = {labels[photo.label] for photo in val}
+    missing = [label for label in asked if label not in seen]
     if not missing:
         return []
-    names = ", ".join(repr(labels[each]) for each in missing[:3])
+    names = ", ".join(map(repr, missing[:3]))
     return [f"no validation photo shows {len(missing)} of the classes ({names}): their accuracy is not measured"]
 
 
@@ -368,6 +392,94 @@ def _profiles(checked: Checked) -> list[str]:
     )
     names = "; ".join(f"{item.path.name}: {item.reason}" for item in damaged[:3])
     return [f"{len(damaged)} {what} taken for sRGB ({names}{'; ...' if len(damaged) > 3 else ''})"]
+
+
+def looks_of(photos: Photos) -> dict[str, str]:
+    """What each used photo looks like (`attar.data.leaks.look`), by name; from the memory of checked photos."""
+    spec = photos.spec
+    root = here(spec.path)
+    looks = check(root, _find(root, None, spec.classes).samples).looks
+    if spec.added:
+        place = here(spec.added)
+        more = check(place, _find(place, None, spec.classes).samples).looks
+        looks |= {_added_name(_root(spec.added), name): look for name, look in more.items()}
+    return {name: looks[name] for name, *_ in photos.listing if name in looks}
+
+
+def _with_added(photos: Photos, place: Path, kept: Mapping[str, str], thorough: bool) -> Photos:
+    """Add the labelled photos at `place`, but for those that are there already: what is added moves no photo.
+
+    They are training photos, or on the side that their own list or folders name. `kept` is the split of an earlier run.
+    """
+    if not is_packed(place) and not (place.is_dir() or place.is_file()):
+        raise InputError(f"{place}: no such folder or CSV file. data.added names further photos with labels.")
+    layout = _find(place, None, photos.spec.classes)
+    checked = check(place, layout.samples, thorough)
+    taken = {digest for *_, digest in photos.listing}
+    good = [item for item in layout.samples if item.name in checked.digests]
+    copies = [item for item in good if checked.digests[item.name] in taken]
+    good = [item for item in good if checked.digests[item.name] not in taken]
+    good, doubled, warnings = _without_copies(good, checked.digests, replace(photos.spec, path=str(place)))
+    sides = [item.split or "train" for item in good]
+    moved = [
+        item for item, side in zip(good, sides) if side == "train" and kept.get(checked.digests[item.name]) == "val"
+    ]
+    if moved:
+        raise InputError(
+            f"{place}: {moved[0].shown} is a training photo now and was a validation photo of the run that is "
+            "continued. Keep it for validation, or start anew."
+        )
+    return _joined(
+        photos,
+        [(item, side, checked.digests[item.name]) for item, side in zip(good, sides)],
+        place,
+        [*checked.bad, *doubled, *(SetAside(item.shown, "among the other photos already") for item in copies)],
+        warnings,
+    )
+
+
+def _joined(
+    photos: Photos,
+    added: Sequence[tuple[Sample, str, str]],
+    place: Path,
+    set_aside: Sequence[SetAside],
+    warnings: Sequence[str],
+) -> Photos:
+    """The photos with the added ones (with their sides and SHA-256) behind them, and the classes of both."""
+    labels = tuple(sorted({*photos.labels, *(item.label for item, _, _ in added)}))
+    _refuse_odd_labels(place, labels)
+    index = {label: i for i, label in enumerate(labels)}
+    sides: dict[str, list[Photo]] = {
+        side: [replace(photo, label=index[photos.labels[photo.label]]) for photo in before]
+        for side, before in (("train", photos.train), ("val", photos.val))
+    }
+    listing = list(photos.listing)
+    root = place if place.is_dir() else place.parent
+    names = {name for name, *_ in listing}
+    for item, side, digest in added:
+        name = _added_name(root, item.name)
+        if name in names:
+            raise InputError(f"{place}: {item.name} would have the name of another photo, {name}. Rename the folder.")
+        sides[side].append(Photo(item.path, index[item.label], item.part))
+        listing.append((name, item.label, side, digest))
+    _refuse_gaps(place, labels, sides["train"], sides["val"])
+    return replace(
+        photos,
+        labels=labels,
+        train=tuple(sides["train"]),
+        val=tuple(sides["val"]),
+        set_aside=(*photos.set_aside, *set_aside),
+        fingerprint=digest_of([list(entry) for entry in listing]),
+        layout=f"{photos.layout}; {len(added)} added from {root.name}/",
+        notes=(*photos.notes, *_unseen([each for each in labels if each not in photos.labels], labels, sides["val"])),
+        warnings=(*photos.warnings, *warnings),
+        listing=tuple(listing),
+    )
+
+
+def _added_name(root: Path, name: str) -> str:
+    """What an added photo is called: below the name of the folder that it came from."""
+    return f"{root.name}/{name}"
 
 
 def _with_unlabelled(photos: Photos, place: Path, taken: set[str], thorough: bool) -> Photos:

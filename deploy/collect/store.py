@@ -1,6 +1,6 @@
 """The folder that observations are kept in: one SQLite file, and photos by their content.
 
-    collect.sqlite        invitations, observations, decisions, what other models say of the photos
+    collect.sqlite        invitations, observations, decisions, doubts, what other models say of the photos
     photos/ab/ab12….jpg   each photo once, whoever sent it
 
 An observation counts as kept once its photo and then its row are on the disk (fsync; SQLite with `synchronous=FULL`).
@@ -27,10 +27,19 @@ from attar.errors import InputError
 from attar.files import digest_of, make_folder, write_bytes
 
 NAME = "collect.sqlite"
-VERSION = 1
+VERSION = 2
 QUOTA = 10_000
 """Observations that an invitation allows, unless it says otherwise."""
 _WAIT_SECONDS = 30.0
+
+_DOUBTS = (
+    """CREATE TABLE doubts (
+      number INTEGER PRIMARY KEY AUTOINCREMENT, observation TEXT NOT NULL REFERENCES observations (id),
+      seen INTEGER NOT NULL, reason TEXT NOT NULL, made TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX doubts_of ON doubts (observation)",
+)
+"""What version 2 has and version 1 had not."""
 
 _TABLES = (
     """CREATE TABLE invitations (
@@ -58,6 +67,7 @@ _TABLES = (
         for table in ("observations", "decisions")
         for verb in ("UPDATE", "DELETE")
     ),
+    *_DOUBTS,
     f"PRAGMA user_version = {VERSION}",
 )
 
@@ -117,6 +127,21 @@ class Stored:
     observation: Observation
     photo: str
     received: str
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A label that a program thinks may be wrong.
+
+    Attributes:
+        seen: number of the observation's last decision when that was found; 0 if there was none. A later decision
+            answers the doubt.
+        reason: for the reviewer.
+    """
+
+    number: int
+    seen: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -316,6 +341,26 @@ class Store:
         for observation, number, who, action, label, made in self._connection.execute(query, (after,)):
             yield observation, Decision(number, who, Action(action), label, made)
 
+    def doubt(self, observation: str, reason: str) -> bool:
+        """Ask reviewers to look at a label again -> False if that is asked already."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            last = self.decisions(observation)
+            seen = last[-1].number if last else 0
+            query = "SELECT max(seen) FROM doubts WHERE observation = ?"
+            asked = self._connection.execute(query, (observation,)).fetchone()[0]
+            if asked == seen:
+                return False
+            row = (observation, seen, reason, _now())
+            self._connection.execute("INSERT INTO doubts (observation, seen, reason, made) VALUES (?, ?, ?, ?)", row)
+        return True
+
+    def doubts(self, after: int = 0) -> Iterator[tuple[str, Doubt]]:
+        """All doubts in their order, with the observations' ids, from the one after number `after` on."""
+        query = "SELECT observation, number, seen, reason FROM doubts WHERE number > ? ORDER BY number"
+        for observation, number, seen, reason in self._connection.execute(query, (after,)):
+            yield observation, Doubt(number, seen, reason)
+
     # --- what other models say -------------------------------------------------------------------
 
     def without_opinion(self, model: str) -> list[str]:
@@ -398,6 +443,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")  # two that open a new folder at once make its tables once
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == VERSION:
+            return
+        if version == 1:
+            for statement in (*_DOUBTS, f"PRAGMA user_version = {VERSION}"):
+                connection.execute(statement)
             return
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version or tables:

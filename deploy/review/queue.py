@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from attar.data.observations import Observation, Verdict
-from attar.deploy.collect.store import Decision, Opinion, Store, Stored, in_force
+from attar.deploy.collect.store import Decision, Doubt, Opinion, Store, Stored, in_force
 
 
 class State(StrEnum):
@@ -51,10 +51,17 @@ class _Entry:
     stored: Stored
     decisions: list[Decision] = field(default_factory=list)
     disagreement: float = 0.0
+    doubt: Doubt | None = None
+
+    @property
+    def doubted(self) -> str:
+        """Why its label is doubted, unless somebody has decided since."""
+        last = self.decisions[-1].number if self.decisions else 0
+        return self.doubt.reason if self.doubt and self.doubt.seen >= last else ""
 
     @property
     def state(self) -> State:
-        return State.DECIDED if in_force(self.decisions) else State.OPEN
+        return State.DECIDED if in_force(self.decisions) and not self.doubted else State.OPEN
 
 
 class Queue:
@@ -68,7 +75,7 @@ class Queue:
         self._entries: dict[str, _Entry] = {}
         self._of_photo: defaultdict[str, list[_Entry]] = defaultdict(list)
         self._opinions: dict[str, Opinion] = {}
-        self._last = {"observation": 0, "decision": 0, "opinion": 0}
+        self._last = {"observation": 0, "decision": 0, "opinion": 0, "doubt": 0}
         self.labels: Counter[str] = Counter()
         """Every label that the observations name, and how often."""
 
@@ -84,6 +91,9 @@ class Queue:
             self._last["decision"] = decision.number
             self._entries[id].decisions.append(decision)
             self.labels.update(filter(None, [decision.label]))
+        for id, doubt in self._store.doubts(after=self._last["doubt"]):
+            self._last["doubt"] = doubt.number
+            self._entries[id].doubt = doubt
         for number, photo, opinion in self._store.opinions(self._teacher, self._last["opinion"]):
             self._last["opinion"], self._opinions[photo] = number, opinion
             for entry in self._of_photo[photo]:
@@ -95,12 +105,14 @@ class Queue:
         return {State.OPEN: states[State.OPEN], State.DECIDED: states[State.DECIDED], State.ALL: len(self._entries)}
 
     def page(self, state: State, limit: int) -> list[dict[str, Any]]:
-        """The first ones: what is open by disagreement, what is decided by the last decision, the newest first."""
+        """The first ones: what is open by disagreement, doubted labels before all others; what is decided by the last
+        decision, the newest first.
+        """
         chosen = [entry for entry in self._entries.values() if state in (State.ALL, entry.state)]
         if state is State.DECIDED:
             chosen.sort(key=lambda entry: -entry.decisions[-1].number)
         else:
-            chosen.sort(key=lambda entry: (-entry.disagreement, entry.stored.number))
+            chosen.sort(key=lambda entry: (not entry.doubted, -entry.disagreement, entry.stored.number))
         return [self._shown(entry) for entry in chosen[:limit]]
 
     def one(self, id: str) -> dict[str, Any] | None:
@@ -122,6 +134,7 @@ class Queue:
             "time": observation.time.isoformat(),
             "teacher": [list(each) for each in self._opinions.get(entry.stored.photo, [])],
             "disagreement": round(entry.disagreement, 4),
+            "doubt": entry.doubted,
             "decision": _plain(now) if now else None,
             "decisions": [_plain(each) for each in entry.decisions],
             "seen": entry.decisions[-1].number if entry.decisions else 0,

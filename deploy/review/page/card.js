@@ -16,7 +16,7 @@ export function said(each) {
 // What a screen reader is told of an observation.
 export function says(each) {
   const teacher = each.teacher.length ? ` Teacher: ${each.teacher[0][0]}, ${percent(each.teacher[0][1])}.` : "";
-  return `Person: ${said(each)}. Model: ${each.predicted}, ${percent(each.probability)}.${teacher}`;
+  return `${each.doubt ? `Look again: ${each.doubt}. ` : ""}Person: ${said(each)}. Model: ${each.predicted}, ${percent(each.probability)}.${teacher}`;
 }
 
 // What was decided, in words.
@@ -32,6 +32,8 @@ export function card(each) {
   photo.onerror = () => { photo.hidden = true; at("missing").hidden = false; };
   photo.src = `photos/${each.photo}.jpg`;
   photo.alt = `Photo, which the model calls ${each.predicted}`;
+  at("doubt").hidden = !each.doubt;
+  at("doubt").textContent = `Look again: ${each.doubt}.`;
   at("person").textContent = said(each);
   answers(at("model"), [[each.predicted, each.probability]], each.said);
   at("teacher-row").hidden = !each.teacher.length;

@@ -1,0 +1,1 @@
+"""What a model may learn from people's observations, and how: `attar retrain`."""

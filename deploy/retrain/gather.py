@@ -1,0 +1,255 @@
+"""From a folder of observations to the photos that a run may learn from."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from attar.data.photos import Photos, looks_of
+from attar.deploy.collect.reviewed import reviewed
+from attar.deploy.collect.store import Store
+from attar.deploy.retrain.candidates import Candidate, LeftOut, Proposal, Reason, candidates, of_new_classes, proposals
+from attar.deploy.retrain.looks import near, seen
+from attar.deploy.retrain.opinion import Opinion, opinion
+from attar.deploy.retrain.sides import TRAIN, VAL, sides
+from attar.deploy.retrain.snapshot import Used, read_snapshot
+from attar.errors import InputError
+from attar.runfolder import RunFolder
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may be learned from.
+
+    Attributes:
+        without: ids of observations that were withdrawn.
+        unreviewed: also learn from what nobody has reviewed.
+        new_class: least number of photos of a new class.
+        share: of all photos: so many one contributor may bring, at most.
+    """
+
+    without: tuple[str, ...] = ()
+    unreviewed: bool = False
+    new_class: int = 10
+    share: float = 0.1
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "without": sorted(self.without),
+            "unreviewed": self.unreviewed,
+            "new_class": self.new_class,
+            "share": self.share,
+        }
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was found.
+
+    Attributes:
+        used: what is learned from or held out.
+        left: what is not, and why.
+        proposals: classes that people name and the model has not.
+        opinion: what the run's model says of the new labels; None if there is nothing new to ask it about.
+        new: ids of those that the earlier run did not have.
+        gone: ids of those that it had and that are not used any more.
+        by_place: whether whole places are on one side of the split.
+    """
+
+    used: tuple[Used, ...]
+    left: tuple[LeftOut, ...]
+    proposals: tuple[Proposal, ...]
+    opinion: Opinion | None
+    new: frozenset[str]
+    gone: frozenset[str]
+    by_place: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; ids, and nobody's name or place."""
+        counts = Counter((each.side, each.candidate.id in self.new) for each in self.used)
+        return {
+            "train": sorted(each.candidate.id for each in self.used if each.side == TRAIN),
+            "val": sorted(each.candidate.id for each in self.used if each.side == VAL),
+            "new": {side: counts[side, True] for side in (TRAIN, VAL)},
+            "gone": sorted(self.gone),
+            "left_out": [{"id": each.id, "reason": each.reason.value, "detail": each.detail} for each in self.left],
+            "proposals": [vars(each) for each in self.proposals],
+            "split_by_place": self.by_place,
+        }
+
+
+@dataclass
+class _Sieve:
+    """Candidates that are left, and what was taken out of them."""
+
+    kept: list[Candidate]
+    left: list[LeftOut] = field(default_factory=list)
+
+    def take_out(self, found: Sequence[LeftOut]) -> None:
+        """Leave some out."""
+        ids = {each.id for each in found}
+        self.left += found
+        self.kept = [each for each in self.kept if each.id not in ids]
+
+
+def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fraction: float, seed: int) -> Gathered:
+    """Choose what is learned from.
+
+    Args:
+        store: what people sent.
+        run: the run that is gone on from.
+        photos: its photos.
+        rules: what may be learned from.
+        val_fraction: share of the new photos that is held out, about.
+        seed: of that split.
+
+    Raises:
+        InputError: all observations are of another label set, or an id that is withdrawn is unknown.
+    """
+    every = list(reviewed(store))
+    had = {each.candidate.id: each for each in read_snapshot(run.observations)}
+    _refuse_unknown(store, {str(each.stored.observation.id) for each in every} | set(had), rules.without)
+    labels = photos.labels
+    kept, left = candidates(store, labels, without=rules.without, unreviewed=rules.unreviewed)
+    _refuse_others(store, kept, left, labels)
+    here = {each.id for each in kept} | {each.id for each in left}
+    # What another folder brought to an earlier round stays.
+    kept += [each.candidate for id, each in had.items() if id not in here and id not in rules.without]
+    before = {each.id: had[each.id].side for each in kept if each.id in had}
+    sieve = _Sieve(kept, left)
+    sieve.take_out(_copies(sieve.kept, before, {digest for *_, digest in photos.listing}))
+    looks, unreadable = seen(sieve.kept)
+    sieve.take_out(unreadable)
+    others = _looks(photos)
+    fresh = {each.id: looks[each.id] for each in sieve.kept if each.id not in before}
+    sieve.take_out(near(fresh, others[VAL], Reason.NEAR_VALIDATION))
+    sieve.take_out(of_new_classes(sieve.kept, labels, rules.new_class))
+    found = _asked(run, photos, [each for each in sieve.kept if each.id not in before])
+    if found:
+        sieve.take_out([LeftOut(id, Reason.DOUBTED, reason) for id, reason in found.doubts.items()])
+        sieve.take_out(found.renamed)
+    sieve.take_out(_beyond(sieve.kept, before, len(photos.listing) - len(had), rules.share))
+    side, elsewhere, by_place = sides(sieve.kept, before, val_fraction=val_fraction, seed=seed)
+    sieve.take_out(elsewhere)
+    sieve.take_out(_between(sieve.kept, side, before, looks, others[TRAIN]))
+    sieve.take_out(_held_out_only(sieve.kept, side, labels))
+    used = tuple(Used(each, side[each.id]) for each in sieve.kept)
+    ids = {each.id for each in sieve.kept}
+    return Gathered(
+        used,
+        tuple(sieve.left),
+        tuple(proposals(every, rules.new_class)),
+        found,
+        frozenset(ids - set(had)),
+        frozenset(set(had) - ids),
+        by_place,
+    )
+
+
+def _refuse_unknown(store: Store, known: set[str], without: Sequence[str]) -> None:
+    unknown = [id for id in without if id not in known]
+    if unknown:
+        raise InputError(f"--without {unknown[0]}: no observation of {store.folder} or of the run has this id.")
+
+
+def _refuse_others(store: Store, kept: Sequence[Candidate], left: Sequence[LeftOut], labels: Sequence[str]) -> None:
+    """Observations about another model's labels would teach this one nothing that is true."""
+    if not kept and any(each.reason is Reason.OTHER_LABELS for each in left):
+        first = next(each for each in left if each.reason is Reason.OTHER_LABELS)
+        stored = store.one(first.id)
+        answered = stored.observation.predicted if stored else ""
+        raise InputError(
+            f"{store.folder}: its observations are about another model, which answered {answered!r}; the run's labels "
+            f"are {', '.join(labels[:3])}{' ...' if len(labels) > 3 else ''}. Give the run whose files people used."
+        )
+
+
+def _copies(kept: Sequence[Candidate], before: Mapping[str, str], known: set[str]) -> list[LeftOut]:
+    """Photos that are there already, or more than once: one of those stays if all say the same of it."""
+    groups: defaultdict[str, list[Candidate]] = defaultdict(list)
+    for each in kept:
+        groups[each.photo].append(each)
+    left = []
+    for photo, group in groups.items():
+        had = [each for each in group if each.id in before]
+        if photo in known and not had:
+            left += [LeftOut(each.id, Reason.KNOWN) for each in group]
+        elif len({each.label for each in group}) > 1:
+            left += [LeftOut(each.id, Reason.TWO_LABELS) for each in group]
+        else:
+            stays = (had or group)[0]
+            left += [LeftOut(each.id, Reason.KNOWN, stays.id) for each in group if each is not stays]
+    return left
+
+
+def _looks(photos: Photos) -> dict[str, dict[str, str]]:
+    """What the run's photos look like: side -> name -> look."""
+    looks = looks_of(photos)
+    by_side: dict[str, dict[str, str]] = {TRAIN: {}, VAL: {}}
+    for name, _, side, _ in photos.listing:
+        if name in looks:
+            by_side[side][name] = looks[name]
+    return by_side
+
+
+def _asked(run: RunFolder, photos: Photos, new: Sequence[Candidate]) -> Opinion | None:
+    return opinion(run, photos, new) if new else None
+
+
+def _between(
+    kept: Sequence[Candidate],
+    side: Mapping[str, str],
+    before: Mapping[str, str],
+    looks: Mapping[str, str],
+    trained: Mapping[str, str],
+) -> list[LeftOut]:
+    """New photos that look like one of the other side: held-out ones like training photos, and the reverse."""
+    new = [each for each in kept if each.id not in before]
+    of = {which: {each.id: looks[each.id] for each in new if side[each.id] == which} for which in (TRAIN, VAL)}
+    left = near(of[VAL], trained, Reason.NEAR_TRAINING)
+    gone = {each.id for each in left}
+    held = {id: value for id, value in of[VAL].items() if id not in gone}
+    return [*left, *near(of[TRAIN], held, Reason.NEAR_VALIDATION)]
+
+
+def _held_out_only(kept: Sequence[Candidate], side: Mapping[str, str], labels: Collection[str]) -> list[LeftOut]:
+    """Photos of new classes that no training photo shows."""
+    shown = {each.label for each in kept if side[each.id] == TRAIN} | set(labels)
+    return [LeftOut(each.id, Reason.NEW_CLASS, f"{each.label}: held out") for each in kept if each.label not in shown]
+
+
+def _beyond(kept: Sequence[Candidate], before: Mapping[str, str], others: int, share: float) -> list[LeftOut]:
+    """Of each contributor's photos those beyond a share of all; which ones is a matter of their hash.
+
+    Args:
+        kept: candidates. Those of an earlier run come first, and stay.
+        before: id -> side in that run.
+        others: photos that nobody sent.
+        share: of all photos, in [0, 1].
+    """
+    of: defaultdict[str, list[Candidate]] = defaultdict(list)
+    for each in kept:
+        if each.contributor:
+            of[each.contributor].append(each)
+    most = _most([len(group) for group in of.values()], others, share)
+    left = []
+    for group in of.values():
+        group.sort(key=lambda each: (each.id not in before, sha256(each.id.encode()).hexdigest()))
+        left += [LeftOut(each.id, Reason.TOO_MANY) for each in group[most:] if each.id not in before]
+    return left
+
+
+def _most(counts: Sequence[int], others: int, share: float) -> int:
+    """How many photos one contributor may bring, so that none has more than `share` of what is then there: 1 or more.
+
+    Each of the contributors with more than m brings m, so m = share * (others + sum of min(count, m)); the largest such
+    m is found from above.
+    """
+    most = max(counts, default=0)
+    while most > 1 and most > share * (others + sum(min(count, most) for count in counts)):
+        most -= 1
+    return max(most, 1)
