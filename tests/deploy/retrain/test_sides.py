@@ -1,0 +1,73 @@
+"""People and places stand on one side of the split."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attar.deploy.retrain.candidates import Candidate
+from attar.deploy.retrain.sides import TRAIN, VAL, sides
+
+
+def candidate(number: int, who: str, place: tuple[float, float] | None = None) -> Candidate:
+    return Candidate(f"id-{number}", f"{number:064x}", Path("photo.jpg"), "ash", who, place)
+
+
+@st.composite
+def fields(draw: st.DrawFn) -> list[Candidate]:
+    people = draw(st.integers(1, 8))
+    places = draw(st.integers(1, 12))
+    sent = draw(st.lists(st.tuples(st.integers(0, people), st.integers(0, places)), min_size=1, max_size=60))
+    return [
+        candidate(n, f"person {who}" if who else "", (float(at), 0.0) if at else None)
+        for n, (who, at) in enumerate(sent)
+    ]
+
+
+@given(fields(), st.integers(0, 5), st.floats(0.05, 0.6))
+def test_nobody_and_no_place_is_on_both_sides(kept: list[Candidate], seed: int, fraction: float) -> None:
+    side, left, by_place = sides(kept, {}, val_fraction=fraction, seed=seed)
+    assert {each.id for each in kept} == set(side) | {each.id for each in left}
+    of_person, of_place = defaultdict(set), defaultdict(set)
+    for each in kept:
+        if each.id in side:
+            of_person[each.contributor or each.id].add(side[each.id])
+            of_place[each.place].add(side[each.id])
+    assert all(len(found) == 1 for found in of_person.values())
+    if by_place:
+        assert all(len(found) == 1 for place, found in of_place.items() if place)
+        assert not left  # all are new, so whole groups were divided
+    assert TRAIN in side.values()
+
+
+@given(fields(), fields(), st.integers(0, 5))
+def test_what_an_earlier_round_decided_stands(first: list[Candidate], second: list[Candidate], seed: int) -> None:
+    before, _, _ = sides(first, {}, val_fraction=0.3, seed=seed)
+    old = [each for each in first if each.id in before]
+    new = [Candidate(f"new-{each.id}", each.photo, each.path, "ash", each.contributor, each.place) for each in second]
+    side, _, by_place = sides(old + new, before, val_fraction=0.3, seed=seed)
+    assert {id: side[id] for id in before} == before
+    people = defaultdict(set)
+    for each in old:
+        people[each.contributor].add(before[each.id])
+    for each in new:
+        if each.id in side and each.contributor and each.contributor in people:
+            assert side[each.id] in people[each.contributor]
+    if by_place:
+        held = {each.place for each in old if before[each.id] == VAL and each.place}
+        assert not any(side.get(each.id) == TRAIN and each.place in held for each in new)
+
+
+def test_where_one_town_connects_everybody_people_are_divided_and_places_are_not() -> None:
+    kept = [candidate(n, f"person {n % 4}", (50.0, 8.0)) for n in range(40)]
+    side, left, by_place = sides(kept, {}, val_fraction=0.25, seed=0)
+    assert not by_place and not left
+    assert list(side.values()).count(VAL) == 10
+
+
+def test_one_person_alone_is_trained_on() -> None:
+    side, _, _ = sides([candidate(n, "Ana") for n in range(9)], {}, val_fraction=0.5, seed=0)
+    assert set(side.values()) == {TRAIN}
