@@ -24,7 +24,7 @@ JPEG quality 60 reach it in 9 of 10 cases; of the 1,797 digits of scikit-learn n
 RESAVED = 0.997
 """Correlation from which on a photo counts as another one that was saved anew. Digits and solar cells that are made
 smaller by a third and saved with JPEG quality 60 are above it, and two others are below it in 999 of 1,000 cases
-(tests/attar/data/test_leaks.py). A photo that was cropped is not found."""
+(tests/attar/data/test_leaks.py). A photo that was cropped is not found, nor one without contrast."""
 
 _MIN_CONTRAST = 8.0
 """Standard deviation of the small picture, in levels of 255, below which a photo has no features to compare."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,20 @@ def test_a_member_from_other_photos_is_told_of(
 def test_recipes_that_do_not_fit(teacher: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         validate({"teacher": teacher}, "recipe")
+
+
+def test_a_teacher_that_is_kept_answers_as_before_and_is_measured_anew(
+    photos: Photos, members: dict[str, Bundle], shapes: Path, tmp_path: Path
+) -> None:
+    before = members["vit"]
+    other = read_photos(DataSpec(str(shapes), seed=1))
+    spec = ProbeSpec(name=MEMBERS["vit"][0], pretrained=False, options=MEMBERS["vit"][1], crop=MEMBERS["vit"][2])
+    kept = teachers.keep(other, spec, tmp_path / "kept", before)
+    assert torch.equal(teachers.load(kept)(images()), teachers.load(before)(images()))
+    assert kept.provenance["kept"]["fingerprint"] == before.fingerprint
+    assert kept.provenance["data"]["fingerprint"] == other.fingerprint
+    assert kept.metrics["images"] == len(other.val)
+    fewer = replace(other, labels=other.labels[:-1])
+    with pytest.raises(InputError, match="knows other classes than the photos have"):
+        teachers.keep(fewer, spec, tmp_path / "other", before)
+    assert not (tmp_path / "other").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attar.data.leaks import look, near_copies
+from attar.data.leaks import RESAVED, look, near_copies
 from attar.errors import InputError
 from helpers.photo_trees import names, read, tree
 
@@ -126,3 +127,35 @@ def test_looks_of_other_photos_differ_and_flat_ones_have_none() -> None:
         look(Image.new("RGB", (50, 40), "red")) == ""
         and near_copies(looks, {"flat": ""}) == near_copies({}, looks) == []
     )
+
+
+@pytest.mark.parametrize("kind", ["digits", "solar cells"])
+def test_photos_saved_anew_are_found_and_others_are_not(kind: str) -> None:
+    images = _digits() if kind == "digits" else _cells()
+    looks = {str(number): look(image) for number, image in enumerate(images)}
+    again = {f"again {number}": look(_saved(image)) for number, image in enumerate(images[:200])}
+    compared = {name: value for name, value in again.items() if value}  # photos without contrast are not
+    assert len(compared) > 180 and len(near_copies(looks, compared, RESAVED)) == len(compared)
+    others = {name: value for name, value in looks.items() if int(name) >= len(images) // 2}
+    first = {name: value for name, value in looks.items() if name not in others}
+    assert len(near_copies(first, others, RESAVED)) <= len(others) / 1000
+
+
+def _digits() -> list[Image.Image]:
+    from sklearn.datasets import load_digits
+
+    greys = [Image.fromarray((grey * 255 / 16).round().astype("uint8")) for grey in load_digits().images]
+    return [grey.resize((32, 32), Image.Resampling.BICUBIC) for grey in greys]
+
+
+def _cells() -> list[Image.Image]:
+    elpv = pytest.importorskip("elpv_dataset")
+    return [Image.open(path) for path in sorted((Path(elpv.__file__).parent / "data" / "images").glob("*.png"))[:1000]]
+
+
+def _saved(image: Image.Image) -> Image.Image:
+    """Smaller by a third, as a JPEG of quality 60."""
+    stream = io.BytesIO()
+    small = image.convert("RGB").resize((round(image.width * 2 / 3), round(image.height * 2 / 3)))
+    small.save(stream, "JPEG", quality=60)
+    return Image.open(stream)

@@ -15,7 +15,8 @@ from PIL import Image
 from torchvision.datasets import INaturalist
 
 from attar.data import splitting
-from attar.data.photos import DataSpec, Photos, in_threads, labels_of, load_pixels, read_photos
+from attar.data.photolist import write_list
+from attar.data.photos import DataSpec, Photos, in_threads, labels_of, load_pixels, looks_of, read_photos
 from attar.data.sample import Sample
 from attar.errors import InputError
 from attar.preprocessing import Preprocessing
@@ -45,9 +46,9 @@ def placed(photos: Photos, root: Path) -> dict[str, set[str]]:
     }
 
 
-def refused(root: Path, match: str, **options: object) -> None:
+def refused(root: Path, match: str, of: Path | None = None, **options: object) -> None:
     with pytest.raises(InputError, match=match) as caught:
-        read(root, **options)
+        read(of or root, **options)
     assert str(root) in str(caught.value) or "val_fraction" in str(caught.value)
 
 
@@ -303,6 +304,62 @@ def test_a_missing_folder_of_photos_without_labels(tmp_path: Path) -> None:
 
 
 # --- pixels --------------------------------------------------------------------------------------
+
+
+def listed(folder: Path, rows: list[tuple[str, str, str]]) -> Path:
+    """A folder of added photos: name, label and split of each."""
+    for number, (name, _, _) in enumerate(rows):
+        photo(folder / name, 30_000 + number)
+    lines = "".join(f"{','.join(row)}\n" for row in rows)
+    (folder / "metadata.csv").write_text(f"file_name,label,split\n{lines}")
+    return folder
+
+
+def test_added_photos_move_no_other_and_bring_their_split_and_classes(tmp_path: Path) -> None:
+    base = tree(tmp_path / "base", {"b": 12, "d": 12})
+    alone = read(base)
+    more = listed(tmp_path / "more", [("1.png", "b", "val"), ("2.png", "a", "train"), ("3.png", "d", "train")])
+    both = read(base, added=str(more))
+    assert both.labels == ("a", "b", "d")
+    assert both.listing == (
+        *alone.listing,
+        *(
+            (f"more/{name}", label, side, both.listing[24 + i][3])
+            for i, (name, label, side) in enumerate(
+                [("1.png", "b", "val"), ("2.png", "a", "train"), ("3.png", "d", "train")]
+            )
+        ),
+    )
+    assert [both.labels[each.label] for each in both.train[: len(alone.train)]] == [
+        alone.labels[each.label] for each in alone.train
+    ]
+    assert both.fingerprint != alone.fingerprint
+    assert [both.name(each) for each in (*both.train, *both.val) if both.is_added(each)] == [
+        "more/2.png",
+        "more/3.png",
+        "more/1.png",
+    ]
+    assert any("no validation photo shows 1 of the classes ('a')" in note for note in both.notes)
+    assert set(looks_of(both)) == {name for name, *_ in both.listing}
+
+
+def test_without_a_split_added_photos_are_trained_on_and_copies_are_left_out(tmp_path: Path) -> None:
+    base = tree(tmp_path / "base", {"b": 12, "d": 12})
+    more = tree(tmp_path / "more", {"b": 2, "d": 1})  # all but one are copies of the base's
+    photo(more / "d" / "new.png", 31_000)
+    both, alone = read(base, added=str(more)), read(base)
+    assert both.listing[24:] == (("more/d/new.png", "d", "train", both.listing[24][3]),)
+    assert both.val and [each.path for each in both.val] == [each.path for each in alone.val]
+    assert [item.reason for item in both.set_aside] == ["among the other photos already"] * 3
+
+
+def test_an_added_photo_that_was_held_out_is_not_trained_on(tmp_path: Path) -> None:
+    base = tree(tmp_path / "base", {"b": 12, "d": 12})
+    more = listed(tmp_path / "more", [("1.png", "b", "val")])
+    write_list(tmp_path / "photos.json", read(base, added=str(more)).listing)
+    listed(more, [("1.png", "b", "train")])
+    refused(more, "was a validation photo of the run", base, added=str(more), keep=str(tmp_path / "photos.json"))
+    refused(tmp_path / "none", "no such folder or CSV file. data.added", base, added=str(tmp_path / "none"))
 
 
 def test_load_pixels_in_order(tmp_path: Path) -> None:

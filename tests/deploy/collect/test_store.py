@@ -195,3 +195,21 @@ def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
         raw.execute("CREATE TABLE something (a)")
     with pytest.raises(InputError, match="not a database of observations"), opened(tmp_path / "other"):
         pass
+
+
+def test_a_folder_of_version_1_goes_on_and_takes_doubts(tmp_path: Path) -> None:
+    with opened(tmp_path, create=True) as store:
+        store.invite("Ana")
+        store.add(made := observation(jpeg(1)), jpeg(1), made.image)
+    with sqlite3.connect(tmp_path / NAME) as raw:  # as version 1 had it
+        raw.executescript("DROP INDEX doubts_of; DROP TABLE doubts; PRAGMA user_version = 1;")
+    with opened(tmp_path) as store:
+        id = str(made.id)
+        assert store.doubt(id, "the teacher says elm") and not store.doubt(id, "the teacher says elm")
+        store.decide(id, "Ben", Action.ACCEPT)
+        assert store.doubt(id, "it says so again")
+        assert [(of, each.seen, each.reason) for of, each in store.doubts()] == [
+            (id, 0, "the teacher says elm"),
+            (id, 1, "it says so again"),
+        ]
+        assert [each.number for _, each in store.doubts(after=1)] == [2]

@@ -180,6 +180,17 @@ def test_somebody_elses_decision_is_shown_instead_of_overwritten(browser: Browse
     assert not complaints
 
 
+def test_a_doubt_is_told_until_somebody_decides(browser: Browser, served: Served) -> None:
+    last = [str(each.observation.id) for each in served.store.observations()][-1]
+    served.store.doubt(last, f"the teacher says {HOSTILE}")
+    page, complaints = enter(browser, served)
+    assert page.locator("#doubt").inner_text() == f"Look again: the teacher says {HOSTILE}."
+    page.keyboard.press("a")
+    heard(page, "Accepted")
+    when(page, "document.getElementById('doubt').hidden")
+    assert not complaints
+
+
 def test_a_label_is_found_by_any_word_and_a_new_one_can_be_given(browser: Browser, served: Served) -> None:
     page, complaints = enter(browser, served)
     page.keyboard.press("/")

@@ -106,3 +106,21 @@ def test_a_photo_that_is_gone_is_nobodys_opinion_and_is_asked_once(store: Store)
     model = Model("teacher", ("ash",), Preprocessing(32), lambda pixels: np.ones((len(pixels), 1), np.float32))
     assert ask(store, model, "t") == 4 and ask(store, model, "t") == 0
     assert sorted(len(opinion) for _, _, opinion in store.opinions("t")) == [0, 1, 1, 1]
+
+
+def test_a_doubted_label_is_open_again_and_first_until_somebody_decides(store: Store) -> None:
+    queue = Queue(store)
+    ids = [str(each.observation.id) for each in store.observations()]
+    quiet = ids[2]  # nobody disagrees about it
+    store.decide(quiet, "Ben", Action.ACCEPT)
+    queue.refresh()
+    assert quiet not in [each["id"] for each in queue.page(State.OPEN, 9)]
+    store.doubt(quiet, "the teacher says elm")
+    queue.refresh()
+    first = queue.page(State.OPEN, 9)[0]
+    assert (first["id"], first["doubt"], first["seen"]) == (quiet, "the teacher says elm", 1)
+    assert queue.counts() == {"open": 4, "decided": 0, "all": 4}
+    store.decide(quiet, "Ben", Action.ACCEPT, seen=1)
+    queue.refresh()
+    assert [each["doubt"] for each in queue.page(State.ALL, 9)] == [""] * 4
+    assert queue.counts()["decided"] == 1
