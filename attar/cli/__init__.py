@@ -23,6 +23,7 @@ from attar.cli import sample as sample
 from attar.cli import collect as collect
 from attar.cli import retrain as retrain
 from attar.cli import release as release
+from attar.cli import loop as loop
 from attar.cli import doctor as doctor
 
 # isort: on

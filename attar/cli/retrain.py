@@ -12,6 +12,7 @@ from attar.cli.run import QUICK, Quick
 from attar.cli.shown import show
 
 if TYPE_CHECKING:
+    from attar.benchmarks.report.compare import Comparison
     from attar.deploy.retrain.plan import Plan
     from attar.runfolder import RunFolder
 
@@ -46,29 +47,34 @@ def retrain(
 
     Example: `attar retrain runs/plants-1 --observations plants --output runs/plants-2`
     """
-    from attar.cli.pipeline import run as run_recipe
     from attar.console import say
     from attar.deploy.retrain.gather import Rules
     from attar.deploy.retrain.plan import plan
-    from attar.recipe import read_recipe
     from attar.runfolder import RunFolder
 
     before, folder = RunFolder(run), RunFolder(output)
     rules = Rules(tuple(without or ()), unreviewed, new_class, share)
     made = plan(before, observations, folder, rules, teacher=teacher, dry_run=dry_run)
-    for line in _lines(made):
+    for line in lines_of(made):
         say(line)
     if dry_run:
         show(made.told, as_json, None)
         return
-    sets = [*(QUICK if quick else []), *(overrides or [])]
-    recipe = read_recipe(before.recipe, sets, {"added": str(folder.observations), **_base(before)})
-    comparison = run_recipe(recipe, output, run, keep_teacher=made.keep_teacher)
+    comparison = train_on(before, made, folder, [*(QUICK if quick else []), *(overrides or [])])
     if comparison is not None:
         from attar.benchmarks.report.report import terminal_table
 
         show({**comparison.to_json(), "retrain": made.told}, as_json, lambda: terminal_table(comparison))
         say(f"Report: {output / 'report.html'}")
+
+
+def train_on(run: RunFolder, made: Plan, output: RunFolder, sets: list[str]) -> Comparison | None:
+    """Run a plan that was written into `output`, from the models and the recipe of `run`."""
+    from attar.cli.pipeline import run as run_recipe
+    from attar.recipe import read_recipe
+
+    recipe = read_recipe(run.recipe, sets, {"added": str(output.observations), **_base(run)})
+    return run_recipe(recipe, output.path, run.path, keep_teacher=made.keep_teacher)
 
 
 def _base(before: RunFolder) -> dict[str, str]:
@@ -82,7 +88,7 @@ def _base(before: RunFolder) -> dict[str, str]:
     return {"path": data_of(read_bundle(before.student, "student").provenance).path}
 
 
-def _lines(made: Plan) -> list[str]:
+def lines_of(made: Plan) -> list[str]:
     """What is learned from, what is not, and what a person should do about it."""
     from collections import Counter
 
@@ -90,7 +96,7 @@ def _lines(made: Plan) -> list[str]:
     new, every = told["new"], len(told["train"]) + len(told["val"])
     lines = [
         f"Observations: {new['train']:,} new ones to learn from, {new['val']:,} new ones held out; "
-        f"{every:,} in all{' (as when this run began)' if made.resumed else ''}."
+        f"{every:,} in all{' (as when this run began)' if made.found is None else ''}."
     ]
     if told["gone"]:
         lines.append(f"  {len(told['gone']):,} of the earlier run are left out now.")

@@ -24,10 +24,10 @@ _TEMPLATE = Path(__file__).with_name("gate.html")
 
 
 def write_gate(gate: Gate, output: Path) -> Path:
-    """Write gate.json, gate.md and gate.html into a folder; returns the page's path."""
-    write_json(output / "gate.json", gate.to_json())
+    """Write gate.md, gate.html and, last, gate.json into a folder; returns the page's path."""
     write_text(output / "gate.md", markdown(gate))
     write_text(output / "gate.html", page(gate))
+    write_json(output / "gate.json", gate.to_json())
     return output / "gate.html"
 
 

@@ -22,6 +22,14 @@ from attar.runfolder import RunFolder
 TeacherChoice = Literal["auto", "keep", "refit"]
 
 
+class NothingNew(InputError):
+    """No observation that the run has not learned from already, and none to leave out."""
+
+    def __init__(self, message: str, found: Gathered) -> None:
+        super().__init__(message)
+        self.found = found
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is learned from, and how.
@@ -30,13 +38,18 @@ class Plan:
         told: `Gathered.to_json`, with `asked` and `teacher`.
         keep_teacher: whether the earlier run's teacher is taken as it is.
         why: of that, a sentence.
-        resumed: whether an earlier command made this plan.
+        found: the observations; None if an earlier command made this plan.
     """
 
     told: dict[str, Any]
     keep_teacher: bool
     why: str
-    resumed: bool = False
+    found: Gathered | None = None
+
+    @property
+    def ids(self) -> list[str]:
+        """The observations that are learned from or held out."""
+        return sorted([*self.told["train"], *self.told["val"]])
 
 
 def plan(
@@ -59,37 +72,90 @@ def plan(
         dry_run: write nothing, neither the photos nor the doubts.
 
     Raises:
-        InputError: no such run or folder, nothing new to learn from, or `output` holds something else.
+        NothingNew: there is nothing to do.
+        InputError: no such run or folder, or `output` holds something else.
     """
-    student = read_bundle(run.student, "student")
-    asked = {
-        "run": student.fingerprint,
+    if made := resumed(run, observations, output, rules, teacher=teacher):
+        return made
+    if output.path.resolve() == run.path.resolve() or (output.path / "run.json").is_file():
+        raise InputError(f"{output.path}: holds another run. Choose another --output.")
+    try:
+        made = look(run, observations, rules, teacher=teacher)
+    except NothingNew as nothing:
+        if not dry_run:
+            ask_reviewers(nothing.found, observations)
+        raise
+    if not dry_run:
+        write_plan(made, observations, output)
+    return made
+
+
+def look(run: RunFolder, observations: Path, rules: Rules, *, teacher: TeacherChoice = "auto") -> Plan:
+    """As `plan`, but nothing is written; see `write_plan`."""
+    photos = photos_of_run(run)
+    with opened(observations) as store:
+        spec = photos.spec
+        found = gather(store, run, photos, rules, val_fraction=spec.val_fraction, seed=spec.seed)
+    if not found.new and not found.gone:
+        raise NothingNew(f"{observations}: nothing new to learn from{_reasons(found)}.", found)
+    keep, why = _teacher(run, photos, found, teacher)
+    told = {
+        **found.to_json(),
+        "asked": _asked(run, observations, rules, teacher),
+        "teacher": {"kept": keep, "why": why},
+    }
+    return Plan(told, keep, why, found)
+
+
+def resumed(
+    run: RunFolder, observations: Path, output: RunFolder, rules: Rules, *, teacher: TeacherChoice = "auto"
+) -> Plan | None:
+    """The plan that an earlier command wrote into `output`, if it did.
+
+    Raises:
+        InputError: it was made from something else.
+    """
+    if not output.retrain.is_file():
+        return None
+    told, asked = read_sealed(output.retrain), _asked(run, observations, rules, teacher)
+    differing = next((key for key in asked if told.get("asked", {}).get(key) != asked[key]), None)
+    if differing:
+        raise InputError(
+            f"{output.path}: holds a retraining with {_SAID[differing]}. Choose another --output, or remove the folder."
+        )
+    return Plan(told, told["teacher"]["kept"], told["teacher"]["why"])
+
+
+def write_plan(made: Plan, observations: Path, output: RunFolder) -> None:
+    """Write a plan that was looked at: the doubts to reviewers, the photos into the new run's folder."""
+    assert made.found is not None
+    ask_reviewers(made.found, observations)
+    _write(output, made.found, made.told)
+
+
+def ask_reviewers(found: Gathered, observations: Path) -> None:
+    """Write the labels that are doubted into the store, for `attar review`."""
+    with opened(observations) as store:
+        for id, reason in (found.opinion.doubts if found.opinion else {}).items():
+            store.doubt(id, reason)
+
+
+def _asked(run: RunFolder, observations: Path, rules: Rules, teacher: TeacherChoice) -> dict[str, Any]:
+    return {
+        "run": read_bundle(run.student, "student").fingerprint,
         "observations": str(observations.resolve()),
         "rules": rules.to_json(),
         "teacher": teacher,
     }
-    if output.retrain.is_file():
-        return _resumed(output, asked)
-    if output.path.resolve() == run.path.resolve() or (output.path / "run.json").is_file():
-        raise InputError(f"{output.path}: holds another run. Choose another --output.")
-    photos = _photos_of(run, student.provenance)
-    with opened(observations) as store:
-        spec = photos.spec
-        found = gather(store, run, photos, rules, val_fraction=spec.val_fraction, seed=spec.seed)
-        if not dry_run and found.opinion:
-            for id, reason in found.opinion.doubts.items():
-                store.doubt(id, reason)
-    if not found.new and not found.gone:
-        raise InputError(f"{observations}: nothing new to learn from{_reasons(found)}.")
-    keep, why = _teacher(run, photos, found, teacher)
-    told = {**found.to_json(), "asked": asked, "teacher": {"kept": keep, "why": why}}
-    if not dry_run:
-        _write(output, found, told)
-    return Plan(told, keep, why)
 
 
-def _photos_of(run: RunFolder, provenance: dict[str, Any]) -> Photos:
-    spec = data_of(provenance)
+def photos_of_run(run: RunFolder) -> Photos:
+    """A run's photos as they are now, each on the side where the run had it.
+
+    Raises:
+        InputError: the run has no student, or kept no list of its photos.
+    """
+    spec = data_of(read_bundle(run.student, "student").provenance)
     if not run.photos.is_file():
         raise InputError(
             f"{run.path}: kept no list of its photos, so nobody knows which were held out. Run it anew with this "
@@ -97,16 +163,6 @@ def _photos_of(run: RunFolder, provenance: dict[str, Any]) -> Photos:
         )
     added = str(run.observations) if spec.added and not Path(spec.added).exists() else spec.added
     return read_photos(replace(spec, keep=str(run.photos), added=added))
-
-
-def _resumed(output: RunFolder, asked: dict[str, Any]) -> Plan:
-    told = read_sealed(output.retrain)
-    differing = next((key for key in asked if told.get("asked", {}).get(key) != asked[key]), None)
-    if differing:
-        raise InputError(
-            f"{output.path}: holds a retraining with {_SAID[differing]}. Choose another --output, or remove the folder."
-        )
-    return Plan(told, told["teacher"]["kept"], told["teacher"]["why"], resumed=True)
 
 
 _SAID = {

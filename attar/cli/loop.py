@@ -1,0 +1,124 @@
+"""`attar loop`: what people say becomes a better model, and a worse one is held back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from attar.cli.app import Json, Set, app
+from attar.cli.run import QUICK, Quick
+from attar.cli.shown import show
+
+if TYPE_CHECKING:
+    from attar.deploy.loop.state import LoopFolder, Settings
+
+KEPT = "as before"
+
+
+@app.command()
+def loop(
+    folder: Annotated[Path, typer.Argument(help="The loop's folder; made at the first call.")],
+    run: Annotated[Path | None, typer.Option(help="The run to begin with.", show_default=KEPT)] = None,
+    observations: Annotated[
+        Path | None, typer.Option(help="Folder that `attar collect` keeps.", show_default=KEPT)
+    ] = None,
+    releases: Annotated[Path | None, typer.Option(help="The release folder.", show_default=KEPT)] = None,
+    key: Annotated[Path | None, typer.Option(help="The private key that signs.", show_default=KEPT)] = None,
+    least: Annotated[int | None, typer.Option(min=1, help="New observations that a round needs.")] = None,
+    without: Annotated[list[str] | None, typer.Option(metavar="ID", help="As of `attar retrain`. Repeatable.")] = None,
+    unreviewed: Annotated[
+        bool | None, typer.Option("--unreviewed/--only-reviewed", help="As of `attar retrain`.")
+    ] = None,
+    new_class: Annotated[int | None, typer.Option(min=2, help="As of `attar retrain`.")] = None,
+    share: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="As of `attar retrain`.")] = None,
+    teacher: Annotated[Literal["auto", "keep", "refit"] | None, typer.Option(help="As of `attar retrain`.")] = None,
+    target: Annotated[list[str] | None, typer.Option("--target", "-t", help="As of `attar gate`. Repeatable.")] = None,
+    margin: Annotated[float | None, typer.Option(min=0, max=50, help="As of `attar gate`, in points.")] = None,
+    max_flips: Annotated[float | None, typer.Option(min=0, max=100, help="As of `attar gate`, per cent.")] = None,
+    pinned: Annotated[Path | None, typer.Option(help="As of `attar gate`.")] = None,
+    slices: Annotated[Path | None, typer.Option(help="As of `attar gate`.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="As of `attar gate`.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    quick: Quick = False,
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
+    """One turn: retrain on new observations, ask the gate, and publish what is better.
+
+    The first call names everything; later ones need the folder alone. It does nothing where there is too little new, so
+    cron may call it every night. Interrupted, the same command goes on.
+
+    Exit code: 0 published or nothing to do, 1 held back.
+
+    Example: `attar loop plants-loop --run runs/plants-1 --observations plants --releases site/models --key plants.pem`
+    """
+    from attar.cli.retrain import lines_of, train_on
+    from attar.console import say
+    from attar.deploy.loop.state import LoopFolder, Outcome
+    from attar.deploy.loop.turn import turn
+
+    place = LoopFolder(folder)
+    sets = [*(QUICK if quick else []), *(overrides or [])]
+    given = {
+        "run": run,
+        "observations": observations,
+        "releases": releases,
+        "key": key,
+        "least": least,
+        "without": tuple(without) if without else None,
+        "unreviewed": unreviewed,
+        "new_class": new_class,
+        "share": share,
+        "teacher": teacher,
+        "sets": tuple(sets) if sets else None,
+        "targets": tuple(target) if target else None,
+        "margin": None if margin is None else margin / 100,
+        "max_flips": None if max_flips is None else max_flips / 100,
+        "pinned": pinned,
+        "slices": slices,
+        "seconds": seconds,
+    }
+    done = turn(place, _settings(place, given), train_on, dry_run=dry_run)
+    if done.plan is not None and dry_run:
+        for line in lines_of(done.plan):
+            say(line)
+    told = {
+        "sentence": done.sentence,
+        "round": _plain(done.round) if done.round else None,
+        "rounds": len(done.state.rounds),
+    }
+    show(told, as_json, None)
+    say(done.sentence)
+    if done.round is not None:
+        say(f"Round {done.round.number}: {place.page}")
+        if done.round.outcome is not Outcome.SHIPPED:
+            raise typer.Exit(1)
+
+
+def _settings(place: LoopFolder, given: dict[str, Any]) -> Settings:
+    """What was given, else what it was before, else the default; paths from the root on, since cron has a folder of its
+    own."""
+    from dataclasses import asdict
+
+    from attar.deploy.loop.state import Settings
+    from attar.errors import InputError
+
+    before = place.read()
+    values = asdict(before.settings) if before else {}
+    values |= {
+        name: str(value.resolve()) if isinstance(value, Path) else value
+        for name, value in given.items()
+        if value is not None
+    }
+    missing = [name for name in ("run", "observations", "releases", "key") if name not in values]
+    if missing:
+        raise InputError(f"{place.path}: no loop yet, so it needs {' and '.join(f'--{name}' for name in missing)}.")
+    return Settings(**values)
+
+
+def _plain(round: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(round), "outcome": round.outcome.value}
