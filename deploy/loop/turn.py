@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from attar.bundle import read_bundle
 from attar.console import say
 from attar.deploy.loop.page import write_page
 from attar.deploy.loop.state import LoopFolder, Outcome, Round, Settings, State, now
-from attar.deploy.release.folder import Release, ReleaseFolder
+from attar.deploy.release.folder import Release
 from attar.deploy.release.gate import gate
 from attar.deploy.release.gate_page import write_gate
-from attar.deploy.release.publish import STABLE, publish
+from attar.deploy.release.publish import publish, standing
 from attar.deploy.release.verdict import Limits
 from attar.deploy.retrain.gather import Gathered, Rules
 from attar.deploy.retrain.plan import NothingNew, Plan, ask_reviewers, look, photos_of_run, resumed, write_plan
@@ -58,7 +59,7 @@ def turn(folder: LoopFolder, settings: Settings, train: Train, *, dry_run: bool 
         InputError: settings that name nothing, an open round with other settings, or a release folder, a ledger or a
             key that refuses. The round stays open, and nothing is published.
     """
-    with folder.alone():
+    with nullcontext() if dry_run and not folder.path.exists() else folder.alone():
         state = replace(folder.read() or State(settings), settings=settings)
         current = state.rounds[-1] if state.rounds and state.rounds[-1].outcome is Outcome.OPEN else None
         champion = RunFolder(Path(current.champion)) if current else _champion(folder, state, dry_run)
@@ -69,6 +70,8 @@ def turn(folder: LoopFolder, settings: Settings, train: Train, *, dry_run: bool 
             found, made, sentence = _due(state, champion)
             if made is None and not dry_run:
                 ask_reviewers(found, Path(settings.observations))
+                folder.write(state)  # with the settings of now
+                write_page(folder, state)
             if made is None or dry_run:
                 return Turned(state, None, sentence, made)
             write_plan(made, Path(settings.observations), output)
@@ -88,8 +91,8 @@ def _champion(folder: LoopFolder, state: State, dry_run: bool) -> RunFolder:
     first = RunFolder(Path(settings.run))
     if not (first.exports / "manifest.json").is_file():
         raise InputError(f"{settings.run}: no finished run, it has no exports. Give --run one of `attar run`.")
-    standing = _standing(Path(settings.releases))
-    if standing is None:
+    found = standing(Path(settings.releases), Path(settings.key))
+    if found is None:
         if not dry_run:
             done = publish(first.exports, Path(settings.releases), Path(settings.key))
             folder.tell(0, "published", run=settings.run, number=done.pointer.number)
@@ -97,22 +100,16 @@ def _champion(folder: LoopFolder, state: State, dry_run: bool) -> RunFolder:
         return first
     shipped = [RunFolder(folder.run(each.number)) for each in state.rounds if each.outcome is Outcome.SHIPPED]
     for each in reversed([first, *shipped]):
-        if (each.student / "bundle.json").is_file() and _is(each, standing):
+        if (each.student / "bundle.json").is_file() and _is(each, found):
             return each
     raise InputError(
-        f"{settings.releases}: phones have {standing.model.name} ({standing.model.fingerprint[:8]}), which is no run "
+        f"{settings.releases}: phones have {found.model.name} ({found.model.fingerprint[:8]}), which is no run "
         "of this loop. Give its run as --run of a new loop."
     )
 
 
-def _standing(releases: Path) -> Release | None:
-    place = ReleaseFolder(releases)
-    chain = place.chain() if releases.is_dir() else []
-    return place.release(chain[-1].pointer.channels[STABLE].release) if chain else None
-
-
-def _is(run: RunFolder, standing: Release) -> bool:
-    return read_bundle(run.student, "student").fingerprint == standing.model.fingerprint
+def _is(run: RunFolder, release: Release) -> bool:
+    return read_bundle(run.student, "student").fingerprint == release.model.fingerprint
 
 
 def _rules(settings: Settings) -> Rules:
@@ -172,13 +169,9 @@ def _rest(
     current = replace(current, gate={**seen, "files": [_shown(each) for each in decision["files"]]})
     if not decision["ship"]:
         return replace(current, outcome=Outcome.HELD, ended=now(), sentence=decision["sentence"])
-    standing = _standing(Path(settings.releases))
-    done = publish(
-        output.exports,
-        Path(settings.releases),
-        Path(settings.key),
-        targets=sorted(standing.targets) if standing else (),
-    )
+    releases, key = Path(settings.releases), Path(settings.key)
+    had = standing(releases, key)
+    done = publish(output.exports, releases, key, targets=sorted(had.targets) if had else ())
     return replace(
         current, outcome=Outcome.SHIPPED, ended=now(), sentence=decision["sentence"], release=done.pointer.number
     )

@@ -116,6 +116,21 @@ def publish(
         return _put(found, Pointer(app, 1, "", "", keys, channels))
 
 
+def standing(folder: Path, key: Path) -> Release | None:
+    """What the channel stable has; None before the first release.
+
+    Raises:
+        InputError: what `publish` with this key would refuse: a key that is lost or not trusted, or a folder that was
+            changed by hand or belongs to somebody else.
+    """
+    if not folder.exists():
+        load(key)
+        return None
+    with _opened(folder, key, create=True) as found:
+        _refuse_lost(found, folder)
+        return found.place.release(found.before.channels[STABLE].release) if found.before else None
+
+
 def rollback(folder: Path, key: Path, *, channel: str = STABLE, to: int | None = None) -> Done:
     """Give a channel the release that it had before it first had the present one, or had at number `to`.
 
