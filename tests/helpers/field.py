@@ -17,6 +17,7 @@ from PIL import Image
 from attar.data.builtin import digits
 from attar.data.observations import Observation, Place, Verdict
 from attar.deploy.collect.store import Action, Store
+from attar.deploy.retrain.candidates import Candidate
 
 PEOPLE = ("Ana", "Ben", "Cleo", "Dan")
 
@@ -41,6 +42,11 @@ def as_sent(path: Path, quality: int = 90) -> bytes:
     stream = io.BytesIO()
     Image.open(path).convert("RGB").save(stream, "JPEG", quality=quality)
     return stream.getvalue()
+
+
+def candidate(number: int, who: str, place: tuple[float, float] | None = None) -> Candidate:
+    """An observation with a label, made up."""
+    return Candidate(f"id-{number}", f"{number:064x}", Path("photo.jpg"), "ash", who, place)
 
 
 @dataclass

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attar.deploy.retrain.candidates import Candidate
 from attar.deploy.retrain.sides import TRAIN, VAL, sides
-
-
-def candidate(number: int, who: str, place: tuple[float, float] | None = None) -> Candidate:
-    return Candidate(f"id-{number}", f"{number:064x}", Path("photo.jpg"), "ash", who, place)
+from helpers.field import candidate
 
 
 @st.composite
