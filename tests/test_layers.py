@@ -53,6 +53,7 @@ HEAVY = (
     "uvicorn",
     "segno",
     "h3",
+    "cleanlab",
 )
 
 FILES = sorted(path for name in FOLDERS for path in (ROOT / name).rglob("*.py"))
