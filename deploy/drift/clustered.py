@@ -202,7 +202,8 @@ def share_of(hits: np.ndarray, contributor: np.ndarray, level: float = 0.95) -> 
     worth, reach = min(worth, float(number)), float(t.ppf((1 + level) / 2, people - 1))
     middle = (share + reach**2 / (2 * worth)) / (1 + reach**2 / worth)
     half = reach / (1 + reach**2 / worth) * math.sqrt(share * (1 - share) / worth + reach**2 / (4 * worth**2))
-    return Share(share, max(0.0, middle - half), min(1.0, middle + half))
+    low, high = float(middle - half), float(middle + half)
+    return Share(share, max(0.0, low) if share > 0 else 0.0, min(1.0, high) if share < 1 else 1.0)
 
 
 @dataclass(frozen=True)
