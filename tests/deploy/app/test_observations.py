@@ -25,6 +25,8 @@ from attar.data.observations import COLUMNS, Observation, Verdict, read_metadata
 from attar.data.photos import DataSpec, read_photos
 from attar.deploy.app import site as sites
 from attar.deploy.collect.store import Store
+from attar.deploy.drift.report import report
+from attar.deploy.drift.versions import versions_of
 from attar.export.manifest import read_manifest
 from attar.export.web.assets import Assets
 from attar.files import sha256
@@ -140,6 +142,9 @@ def test_what_is_said_of_an_answer_arrives_once_and_whole(
         assert each.predicted == label and abs(each.probability - python.top[0][1]) < 0.02
         assert each.model == sha256(exports / "litert-int8.tflite") and each.place is None
         assert_measured(each, exports, photo)
+    field = report(found, versions=versions_of([exports]))
+    assert [each.version.name for each in field.versions] == [f"{exports.parent.name} litert:int8"]
+    assert not field.is_alarm and field.same.repeated == 1  # one photo, four answers, all alike
 
 
 def assert_measured(found: Observation, exports: Path, path: Path) -> None:
