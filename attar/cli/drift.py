@@ -54,6 +54,7 @@ def drift(
     """
     from attar.deploy.collect.store import opened
     from attar.deploy.drift.drift_page import terminal, write_report
+    from attar.deploy.drift.reading import observations_of
     from attar.deploy.drift.report import report
     from attar.deploy.drift.versions import versions_of
     from attar.deploy.drift.weeks import read_week
@@ -62,7 +63,7 @@ def drift(
     versions = versions_of(run or ())
     chosen = [read_week(each, "--reference") for each in reference or ()]
     with opened(folder) as store:
-        observations = [each.observation for each in store.observations()]
+        observations = observations_of(store)
     try:
         made = report(
             observations,

@@ -17,6 +17,9 @@ from attar.errors import InputError
 
 FIRST = 4
 """Weeks with observations that are a version's reference, unless it is told otherwise."""
+VERSIONS = 30
+"""Versions that are reported: those with a name first, then those with the most observations. Whoever was invited may
+send any number of hashes."""
 _NAMED = 3
 
 
@@ -49,6 +52,7 @@ class Report:
         same: the same photos.
         tolerance: how far one file's answers may be apart.
         since: observations before that day do not count.
+        left_out: versions beyond `VERSIONS`; their answers count for the alarm only.
     """
 
     observations: int
@@ -57,6 +61,7 @@ class Report:
     same: SamePhotos
     tolerance: float
     since: date | None
+    left_out: int = 0
 
     @property
     def is_alarm(self) -> bool:
@@ -65,7 +70,7 @@ class Report:
 
     def name(self, model: str) -> str:
         """What a version is called."""
-        return next((each.version.name for each in self.versions if each.version.sha256 == model), model)
+        return next((each.version.name for each in self.versions if each.version.sha256 == model), model[:SHORT])
 
     @property
     def drift(self) -> tuple[DriftTest, ...]:
@@ -124,6 +129,7 @@ class Report:
             "drift_sentence": self.drift_sentence,
             "observations": self.observations,
             "since": self.since and self.since.isoformat(),
+            "left_out": self.left_out,
             "versions": [asdict(each) for each in self.versions],
             "tests": [{**asdict(test), "drift": test.is_drift} for test in self.tests],
             "tolerance": self.tolerance,
@@ -178,14 +184,19 @@ def report(
     if absent := [week for week in reference if week not in seen]:
         raise InputError(f"--reference {absent[0]}: no observations in that week. There are {listed(sorted(seen))}.")
     described, sides = [], []
+    known = versions or {}
+    size = {model: sum(map(len, own.values())) for model, own in by_version.items()}
+    reported = set(sorted(by_version, key=lambda model: (model not in known, -size[model]))[:VERSIONS])
     for model, own in by_version.items():
-        version = (versions or {}).get(model) or unknown(model)
+        if model not in reported:
+            continue
+        version = known.get(model) or unknown(model)
         base = tuple(week for week in own if week in (reference or [*own][:FIRST]))
         shown = [*own][-weeks:] if weeks else [*own]
         described.append(
             OfVersion(
                 version,
-                sum(map(len, own.values())),
+                size[model],
                 len({each.contributor for week in own.values() for each in week}),
                 base,
                 tuple(summary(week, own[week], version) for week in shown),
@@ -193,7 +204,9 @@ def report(
         )
         before = tuple(each for week in base for each in own[week])
         sides += [Sides(model, week, tuple(own[week]), before) for week in shown if base and week not in base]
-    return Report(len(counted), tuple(described), compare(sides), same_photos(counted, tolerance), tolerance, since)
+    same = same_photos(counted, tolerance, reported)
+    left_out = len(by_version) - len(reported)
+    return Report(len(counted), tuple(described), compare(sides), same, tolerance, since, left_out)
 
 
 def said(each: Observation) -> str:

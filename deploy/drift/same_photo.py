@@ -7,7 +7,7 @@ the likeliest label and its probability, so two observations are held against ea
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -91,8 +91,16 @@ def _most_of_another(each: Observation) -> float:
     return min(left, each.probability) if each.with_geo is False else left
 
 
-def same_photos(observations: Sequence[Observation], tolerance: float = TOLERANCE) -> SamePhotos:
-    """Hold answers to the same photo against each other; observations are in the order of time."""
+def same_photos(
+    observations: Sequence[Observation], tolerance: float = TOLERANCE, models: Collection[str] | None = None
+) -> SamePhotos:
+    """Hold answers to the same photo against each other.
+
+    Args:
+        observations: in the order of time.
+        tolerance: how far one file's answers may be apart.
+        models: versions that are held against each other, by SHA-256; None: all.
+    """
     answers: defaultdict[tuple[str, str], list[Observation]] = defaultdict(list)
     for each in observations:
         answers[each.image, each.model].append(each)
@@ -101,20 +109,39 @@ def same_photos(observations: Sequence[Observation], tolerance: float = TOLERANC
     alarms = [pair for pair in farthest if pair.apart > tolerance]
     ties = [pair for pair in farthest if pair.apart <= tolerance and pair.one.predicted != pair.other.predicted]
     alarms.sort(key=lambda pair: -pair.apart)
-    return SamePhotos(len(repeated), tuple(alarms), tuple(ties), _churn(observations, answers))
+    return SamePhotos(len(repeated), tuple(alarms), tuple(ties), _churn(observations, answers, models))
 
 
 def _farthest(own: Sequence[Observation]) -> Pair:
-    """The two answers that are farthest apart; of equal ones, two with different labels."""
-    distinct = list({(each.predicted, each.probability, each.with_geo): each for each in reversed(own)}.values())[::-1]
-    pairs = combinations(distinct, 2) if len(distinct) > 1 else [(own[0], own[1])]
-    found = (Pair(one.image, one, other, apart(one, other)) for one, other in pairs)
+    """The two answers that are farthest apart; of equal ones, two with different labels.
+
+    Takes as many steps as there are answers: whoever was invited may send thousands about one photo.
+    """
+    by_label: defaultdict[str, list[int]] = defaultdict(list)
+    for number, each in enumerate(own):
+        by_label[each.predicted].append(number)
+    for numbers in by_label.values():
+        numbers.sort(key=lambda number: own[number].probability)
+    # Of one label the least and the most probable; of two, the most probable of another label beside each answer.
+    pairs = [(numbers[0], numbers[-1]) for numbers in by_label.values() if len(numbers) > 1]
+    heads = sorted((numbers[-1] for numbers in by_label.values()), key=lambda number: -own[number].probability)[:2]
+    for number, each in enumerate(own):
+        pairs += [(head, number) for head in heads if own[head].predicted != each.predicted][:1]
+    found = (_pair(own[min(pair)], own[max(pair)]) for pair in pairs)
     return max(found, key=lambda pair: (pair.apart, pair.one.predicted != pair.other.predicted))
 
 
-def _churn(observations: Sequence[Observation], answers: dict[tuple[str, str], list[Observation]]) -> tuple[Churn, ...]:
+def _pair(one: Observation, other: Observation) -> Pair:
+    return Pair(one.image, one, other, apart(one, other))
+
+
+def _churn(
+    observations: Sequence[Observation],
+    answers: dict[tuple[str, str], list[Observation]],
+    chosen: Collection[str] | None,
+) -> tuple[Churn, ...]:
     """Answers that took in place and season are left out: they may differ for the place."""
-    models = list(dict.fromkeys(each.model for each in observations))
+    models = list(dict.fromkeys(each.model for each in observations if chosen is None or each.model in chosen))
     own = {key: first for key, each in answers.items() if (first := _first_without_geo(each))}
     images: defaultdict[str, list[str]] = defaultdict(list)
     for image, model in own:

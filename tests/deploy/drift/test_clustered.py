@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, ks_2samp, permutation_test
 
@@ -24,6 +24,7 @@ from attar.deploy.drift.clustered import (
 counts = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=2, max_size=6)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(counts)
 def test_statistics_are_scipys(drawn: list[tuple[int, int]]) -> None:
     both = np.array(drawn, float).T + np.array([[1], [1]])  # scipy refuses empty classes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +15,7 @@ from attar.benchmarks.studies.drift import MODEL, made_field
 from attar.data.observations import Observation
 from attar.deploy.collect.store import opened
 from attar.deploy.drift.drift_page import markdown, write_report
+from attar.deploy.drift.reading import observations_of
 from attar.deploy.drift.report import report
 from attar.deploy.drift.versions import versions_of
 from attar.errors import InputError
@@ -65,12 +66,26 @@ def test_the_command_tells_an_alarm_first_writes_three_files_and_exits_by_it(tmp
     assert "Error" not in attar("drift", tmp_path / "bad", "--check", "-o", tmp_path / "out", code=1)
 
 
+def test_a_phone_whose_clock_is_wrong_counts_when_it_sent(tmp_path: Path) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    believable = (False, True, True, False)
+    moments = [datetime(1970, 1, 1, tzinfo=UTC), *(now + timedelta(days=days) for days in (-1, -180, 2))]
+    made = made_field(3, people=2, weeks=1)[: len(moments)]
+    sent = [each.model_copy(update={"time": moment}) for each, moment in zip(made, moments)]
+    keep(tmp_path, sent)
+    with opened(tmp_path) as store:
+        found = {each.id: each.time for each in observations_of(store)}
+    for each, believed in zip(sent, believable):
+        assert (found[each.id] == each.time) is believed
+        assert believed or abs(found[each.id] - now) < timedelta(minutes=10)
+
+
 def test_bad_input_is_one_clear_error_and_nothing_is_written(tmp_path: Path) -> None:
     keep(tmp_path / "field", made_field(3, people=2, weeks=1)[:3])
     (tmp_path / "empty").mkdir()
     for words, said in [
         ((tmp_path / "empty",), "no observations here"),
-        ((tmp_path / "field", "--since", "2030-01-01"), "no observations since 2030-01-01. Give an earlier day."),
+        ((tmp_path / "field", "--since", "2999-01-01"), "no observations since 2999-01-01. Give an earlier day."),
         ((tmp_path / "field", "--reference", "2030-W01"), "--reference 2030-W01: no observations in that week"),
         ((tmp_path / "field", "--reference", "first"), "--reference 'first': not an ISO week"),
         ((tmp_path / "field", "--run", tmp_path / "empty"), "no manifest.json"),

@@ -15,7 +15,7 @@ from scipy.stats import binom
 from attar.benchmarks.studies.drift import MODEL, MONDAY, found_of_single, made_field
 from attar.data.observations import CIRCUMSTANCES, Observation
 from attar.deploy.drift.comparison import LEVEL
-from attar.deploy.drift.report import report
+from attar.deploy.drift.report import VERSIONS, report
 from attar.deploy.drift.versions import Version
 from attar.deploy.drift.weeks import read_week, summary, week_of
 from attar.errors import InputError
@@ -124,6 +124,17 @@ def test_versions_are_apart_and_called_by_name() -> None:
     [churn] = made.same.churn
     assert churn.photos == len(field) and churn.differ.value == 0
     assert not made.is_alarm and "nothing could contradict" in made.sentence
+
+
+def test_versions_that_somebody_made_up_are_left_out_and_their_contradictions_are_not() -> None:
+    field = made_field(0, weeks=2)
+    made_up = [each.model_copy(update={"model": f"{number:064x}"}) for number, each in enumerate(field[:50])]
+    bad = made_up[7].model_copy(update={"predicted": "larch", "probability": 0.99})
+    named = {made_up[9].model: Version(made_up[9].model, "plants-2")}
+    made = report([*field, *made_up, bad], versions=named)
+    assert len(made.versions) == VERSIONS and made.left_out == 51 - VERSIONS
+    assert {"plants-2", MODEL[:8]} <= {each.version.name for each in made.versions}
+    assert made.is_alarm and len(made.same.churn) == VERSIONS - 1
 
 
 def test_a_contradiction_is_an_alarm_whose_sentence_names_it() -> None:

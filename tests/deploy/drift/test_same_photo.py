@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import combinations, count
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attar.data.observations import Observation, read_observation
@@ -19,8 +20,8 @@ NUMBERS = count()
 
 
 def said(label: str, probability: float, photo: bytes = b"photo", model: str = "a", **more: Any) -> Observation:
-    time = (datetime(2026, 5, 1, tzinfo=UTC) + timedelta(minutes=next(NUMBERS))).isoformat()
-    plain = observation_of(photo, predicted=label, probability=probability, model=64 * model, time=time)
+    moment = (datetime(2026, 5, 1, tzinfo=UTC) + timedelta(minutes=next(NUMBERS))).isoformat()
+    plain = observation_of(photo, predicted=label, probability=probability, model=64 * model, time=moment)
     return read_observation({**plain, "with_geo": False, "contributor": "Ana", **more}, "made")
 
 
@@ -70,6 +71,7 @@ def test_versions_that_differ_are_counted_and_no_alarm() -> None:
 probabilities = st.lists(st.floats(0.01, 1), min_size=3, max_size=5).map(lambda drawn: np.array(drawn) / sum(drawn))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(probabilities, st.lists(st.floats(-TOLERANCE / 2, TOLERANCE / 2), min_size=5, max_size=5), st.booleans())
 def test_answers_of_one_function_within_the_tolerance_are_never_an_alarm(
     truth: np.ndarray, noise: list[float], placed: bool
@@ -83,6 +85,7 @@ def test_answers_of_one_function_within_the_tolerance_are_never_an_alarm(
     assert apart(*pair) <= np.abs(truth - other).max() + 1e-9 and apart(*pair) == apart(*pair[::-1])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(0, 2**32 - 1))
 def test_order_changes_only_which_answer_is_first(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -94,3 +97,19 @@ def test_order_changes_only_which_answer_is_first(seed: int) -> None:
     one, other = same_photos(made), same_photos(shuffled)
     assert [pair.apart for pair in one.alarms] == [pair.apart for pair in other.alarms]
     assert {pair.image for pair in one.alarms} == {pair.image for pair in other.alarms}
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0, 1), st.booleans()), min_size=2, max_size=7))
+def test_no_two_answers_are_farther_apart_than_what_is_told(drawn: list[tuple[str, float, bool]]) -> None:
+    made = [said(label, share, with_geo=placed) for label, share, placed in drawn]
+    found = same_photos(made, tolerance=-1.0).alarms  # then everything is one
+    assert [pair.apart for pair in found] == [max(apart(*pair) for pair in combinations(made, 2))]
+
+
+def test_thousands_of_answers_to_one_photo_are_read_in_a_moment() -> None:
+    one = said("ash", 0.5)
+    made = [one.model_copy(update={"predicted": f"label {number}", "probability": 0.3}) for number in range(20_000)]
+    began = time.process_time()
+    same_photos([one, *made])
+    assert time.process_time() - began < 5
