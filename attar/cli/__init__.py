@@ -21,6 +21,7 @@ from attar.cli import geo as geo
 from attar.cli import phone as phone
 from attar.cli import sample as sample
 from attar.cli import collect as collect
+from attar.cli import drift as drift
 from attar.cli import retrain as retrain
 from attar.cli import release as release
 from attar.cli import loop as loop

@@ -24,8 +24,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -88,8 +90,17 @@ class Place(BaseModel):
         return round(value, PLACES) + 0.0  # no negative zero
 
 
+CIRCUMSTANCES = ("backend", "latency_ms", "familiarity", "brightness", "sharpness", "side", "with_geo")
+"""Fields of an observation that say how the answer came about. Earlier phones send none of them."""
+LARGEST_SIDE = 1280
+"""Pixels of the photo as the page sends it; its `side` says no more than the photo itself."""
+
+
 class Observation(BaseModel):
     """One photo, and what a person said of it.
+
+    The attributes from `backend` on are None where nobody measured them. They are about the photo and about how the
+    model ran, and name neither the device nor the browser.
 
     Attributes:
         id: made where the photo was taken; the same observation sent twice has the same.
@@ -103,6 +114,13 @@ class Observation(BaseModel):
         text: what it is, if the verdict is `other`.
         place: where, if the person let it be known.
         contributor: who sent it, as the invitation names them.
+        backend: how the model ran, such as `litert wasm 4 threads`.
+        latency_ms: how long this answer took the model, in milliseconds.
+        familiarity: the file's second output, in [0, 1].
+        brightness: of the square that the model saw, as `attar.quality` measures it.
+        sharpness: likewise.
+        side: pixels of the photo's shorter side; at most `LARGEST_SIDE`.
+        with_geo: whether `predicted` takes in place and season; `probability` never does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -118,6 +136,20 @@ class Observation(BaseModel):
     text: Line = ""
     place: Place | None = None
     contributor: Line = ""
+    backend: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9 .+-]{0,39}$")
+    latency_ms: float | None = Field(default=None, ge=0)
+    familiarity: float | None = Field(default=None, ge=0, le=1)
+    brightness: float | None = Field(default=None, ge=0, le=255)
+    sharpness: float | None = Field(default=None, ge=0)
+    side: int | None = Field(default=None, ge=1, le=LARGEST_SIDE)
+    with_geo: bool | None = None
+
+    @model_serializer(mode="wrap")
+    def _with_what_is_known(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without circumstances that are unknown: an earlier phone's observation is the same to the byte, and an
+        earlier attar reads it."""
+        plain: dict[str, Any] = handler(self)
+        return {name: value for name, value in plain.items() if value is not None or name not in CIRCUMSTANCES}
 
     @field_validator("time")
     @classmethod
@@ -156,7 +188,7 @@ def read_observation(value: Any, source: str) -> Observation:
         raise InputError(f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}.") from error
 
 
-COLUMNS = (
+_FIRST_COLUMNS = (
     "file_name",
     "label",
     "review",
@@ -174,6 +206,8 @@ COLUMNS = (
     "image",
     "model",
 )
+COLUMNS = (*_FIRST_COLUMNS, *CIRCUMSTANCES)
+"""Tables that an earlier attar or page wrote have the first of them only."""
 
 
 class Review(StrEnum):
@@ -220,7 +254,12 @@ def write_metadata(rows: Iterable[Row]) -> Iterator[str]:
         latitude, longitude = (each.place.latitude, each.place.longitude) if each.place else ("", "")
         values = [row.file_name, row.label, row.review.value, row.reviewer, each.verdict.value, each.said]
         values += [each.predicted, repr(each.probability), each.text, each.time.isoformat()]
-        yield _line([*values, latitude, longitude, each.contributor, each.id, each.image, each.model])
+        values += [str(latitude), str(longitude), each.contributor, str(each.id), each.image, each.model]
+        yield _line([*values, *(_cell(getattr(each, name)) for name in CIRCUMSTANCES)])
+
+
+def _cell(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else value
 
 
 def _line(values: Iterable[object]) -> str:
@@ -239,13 +278,13 @@ def read_metadata(lines: Iterable[str], source: str) -> Iterator[Row]:
     reader = csv.reader(lines, strict=True)
     try:
         header = next(reader, [])
-        if tuple(header) != COLUMNS:
+        if tuple(header) not in (COLUMNS, _FIRST_COLUMNS):
             raise InputError(f"{source}: not a table of observations; its columns are {', '.join(header)[:200]!r}.")
         for row in reader:
             where = f"{source}, line {reader.line_num}"
-            if len(row) != len(COLUMNS):
-                raise InputError(f"{where}: {len(row)} values for {len(COLUMNS)} columns.")
-            yield _from_cells(dict(zip(COLUMNS, row)), where)
+            if len(row) != len(header):
+                raise InputError(f"{where}: {len(row)} values for {len(header)} columns.")
+            yield _from_cells(dict(zip(header, row)), where)
     except csv.Error as error:
         raise InputError(f"{source}, line {reader.line_num}: {error}.") from error
 
@@ -259,7 +298,8 @@ def _from_cells(cells: dict[str, str], where: str) -> Row:
     label, review, reviewer = cells.pop("label"), cells.pop("review"), cells.pop("reviewer")
     place = {"latitude": latitude, "longitude": longitude} if latitude or longitude else None
     corrected = said if cells["verdict"] == Verdict.CORRECTED else ""
-    observation = read_observation({**cells, "label": corrected, "place": place}, where)
+    known = {key: value for key, value in cells.items() if value or key not in CIRCUMSTANCES}
+    observation = read_observation({**known, "label": corrected, "place": place}, where)
     if observation.said != said:
         raise InputError(f"{where}: said {said!r} does not go with the verdict {observation.verdict.value!r}.")
     if review not in set(Review):

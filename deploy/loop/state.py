@@ -188,7 +188,9 @@ class LoopFolder:
             raise InputError(f"{self.path}: another `attar loop` is running here. Wait for it to end.") from None
 
     def _others(self) -> Iterator[Path]:
-        return (item for item in self.path.iterdir() if item.name != ".lock" and not item.name.startswith(".tmp-"))
+        """What no call of the loop wrote. The first call may have been killed before it wrote the state."""
+        own = {path.name for path in (self.log, self.page, self.ledger, self.run(1).parent)}
+        return (item for item in self.path.iterdir() if item.name not in own and not item.name.startswith("."))
 
 
 def now() -> str:

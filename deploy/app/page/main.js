@@ -2,6 +2,7 @@
 
 import { openModel, seesAlike } from "./classify.js";
 import { watch } from "./camera.js";
+import { circumstancesOf } from "./circumstances.js";
 import { decide, isStrange } from "./decide.js";
 import { pixelsOfFile } from "./decode.js";
 import { Damaged, openSite } from "./files.js";
@@ -182,12 +183,16 @@ async function answer(file) {
 // Answer about pixels, and ask whether that is right.
 async function about(photo, found = (probabilities) => probabilities) {
   const square = squareOf(photo.data, photo.width, photo.height, 4);
+  const side = Math.min(photo.width, photo.height);
+  const begun = performance.now();
   const alone = await model.classify(square);
+  const latency = performance.now() - begun;
   const probabilities = found(alone);
   seen = { square, features: model.features() };
   at("seen").hidden = true;
-  at("heard").textContent = show(probabilities, square, Math.min(photo.width, photo.height));
-  observing?.ask(photo, probabilities, alone);
+  at("heard").textContent = show(probabilities, square, side);
+  const withGeo = probabilities !== alone;
+  observing?.ask(photo, probabilities, alone, circumstancesOf(model, square, { size: site.size, side, latency, withGeo }));
 }
 
 function picture(address) {

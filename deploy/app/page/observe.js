@@ -44,7 +44,7 @@ const rounded = (degrees) => Number(degrees.toFixed(DECIMALS)) + 0;
 // probabilities), hide() }.
 export function observer({ labels, model, trouble, done, busy }) {
   let find = null;
-  let about = null; // { photo: promise of the bytes, ranked: labels, probability }
+  let about = null; // { photo: promise of the bytes, ranked: labels, probability, circumstances }
   let last = null; // what was said last: { number, about }
 
   function hide() {
@@ -53,12 +53,12 @@ export function observer({ labels, model, trouble, done, busy }) {
   }
 
   // A picture is { data: RGBA, width, height }. probabilities may take in a place; alone are those of the photo, and what is
-  // sent of them says nothing of a place.
-  function ask({ data, width, height }, probabilities, alone = probabilities) {
+  // sent of them says nothing of a place. circumstances are those of circumstances.js.
+  function ask({ data, width, height }, probabilities, alone = probabilities, circumstances = {}) {
     const order = Array.from(probabilities.keys()).sort((a, b) => probabilities[b] - probabilities[a]);
     const photo = portable(data, width, height);
     photo.catch(() => {}); // told when it is needed
-    about = { photo, ranked: order.map((index) => labels[index]), probability: Math.min(1, alone[order[0]]) };
+    about = { photo, ranked: order.map((index) => labels[index]), probability: Math.min(1, alone[order[0]]), circumstances };
     last = null;
     at("with-place").checked = false;
     at("kept").hidden = true;
@@ -85,11 +85,11 @@ export function observer({ labels, model, trouble, done, busy }) {
     }
   }
 
-  async function made({ photo, ranked, probability }, verdict, more) {
+  async function made({ photo, ranked, probability, circumstances }, verdict, more) {
     const bytes = await photo;
     const observation = {
       id: crypto.randomUUID(), image: await sha256(bytes), time: new Date().toISOString(),
-      predicted: ranked[0], probability, model: model(), verdict, ...more,
+      predicted: ranked[0], probability, model: model(), verdict, ...more, ...circumstances,
     };
     return { id: observation.id, said: inWords(observation), text: JSON.stringify(observation), photo: bytes };
   }

@@ -1,6 +1,6 @@
 // A photo as it may leave the page: its pixels alone, made anew as a JPEG. No metadata of the file survives that.
 
-const LONGEST = 1280; // pixels of the longer side
+export const LONGEST = 1280; // pixels of the longer side
 const QUALITY = 0.9;
 
 // RGBA bytes -> the JPEG's bytes (ArrayBuffer).

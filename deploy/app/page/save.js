@@ -6,7 +6,8 @@ import * as kept from "./kept.js";
 const LARGEST = 1e9; // bytes of one archive: the rest goes into the next
 const COLUMNS = [
   "file_name", "label", "review", "reviewer", "verdict", "said", "predicted", "probability", "text", "time", "latitude",
-  "longitude", "contributor", "id", "image", "model",
+  "longitude", "contributor", "id", "image", "model", "backend", "latency_ms", "familiarity", "brightness", "sharpness",
+  "side", "with_geo",
 ];
 
 const cell = (value) => /[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attar.data.observations import (
+    CIRCUMSTANCES,
     COLUMNS,
     Observation,
     Review,
@@ -43,6 +45,20 @@ def plain(**changes: Any) -> dict[str, Any]:
 texts = st.text(st.characters(exclude_categories=["C", "Zl", "Zp", "Zs"]), min_size=1, max_size=30)
 
 
+circumstances = st.fixed_dictionaries(
+    {},
+    optional={
+        "backend": st.sampled_from(["litert wasm 4 threads", "onnx wasm 1 thread", "core-ml 8.3+ane"]),
+        "latency_ms": st.floats(0, 1e6),
+        "familiarity": st.floats(0, 1),
+        "brightness": st.floats(0, 255),
+        "sharpness": st.floats(0, 1e6),
+        "side": st.integers(1, 1280),
+        "with_geo": st.booleans(),
+    },
+)
+
+
 @st.composite
 def observations(draw: st.DrawFn) -> Observation:
     verdict = draw(st.sampled_from(Verdict))
@@ -61,6 +77,7 @@ def observations(draw: st.DrawFn) -> Observation:
             text=draw(texts) if verdict is Verdict.OTHER else "",
             place=draw(st.none() | st.just(place)),
             contributor=draw(st.just("") | texts),
+            **draw(circumstances),
         ),
         "drawn",
     )
@@ -73,6 +90,25 @@ def test_a_table_says_what_was_written(drawn: list[Observation]) -> None:
     assert list(read_metadata(io.StringIO(table), "table")) == rows
     read = list(csv.DictReader(io.StringIO(table)))  # as anyone else reads it
     assert [row["label"] for row in read] == [row.label for row in rows]
+
+
+@given(observations())
+def test_a_phone_that_measures_nothing_and_one_of_before_send_the_same(drawn: Observation) -> None:
+    before = {name: value for name, value in drawn.model_dump(mode="json").items() if name not in CIRCUMSTANCES}
+    read = read_observation(before, "before")
+    assert read == drawn.model_copy(update=dict.fromkeys(CIRCUMSTANCES))
+    assert read.model_dump(mode="json") == before and json.loads(read.model_dump_json()) == before
+    assert read_observation(drawn.model_dump(mode="json"), "again") == drawn
+
+
+@given(st.lists(observations(), max_size=3))
+def test_a_table_of_before_is_read(drawn: list[Observation]) -> None:
+    rows = [Row(f"photos/{number}.jpg", each, each.said) for number, each in enumerate(drawn)]
+    table = list(csv.reader(io.StringIO("".join(write_metadata(rows)))))
+    stream = io.StringIO()
+    csv.writer(stream).writerows(line[: COLUMNS.index("backend")] for line in table)
+    unmeasured = [each.model_copy(update=dict.fromkeys(CIRCUMSTANCES)) for each in drawn]
+    assert [row.observation for row in read_metadata(io.StringIO(stream.getvalue()), "table")] == unmeasured
 
 
 def reviewed(name: str, each: Observation) -> list[Row]:
@@ -117,6 +153,14 @@ def test_a_place_is_rounded_and_a_time_is_utc() -> None:
         ({"place": {"latitude": 1}}, "place.longitude"),
         ({"place": {"latitude": 1, "longitude": 1, "altitude": 1}}, "altitude"),
         ({"serial": "1"}, "serial"),
+        ({"backend": "Mozilla/5.0 (Linux; Android 15)"}, "backend"),
+        ({"backend": "a" * 41}, "backend"),
+        ({"latency_ms": -1}, "latency_ms"),
+        ({"familiarity": 1.01}, "familiarity"),
+        ({"brightness": 256}, "brightness"),
+        ({"sharpness": float("inf")}, "sharpness"),
+        ({"side": 4000}, "side"),
+        ({"with_geo": "perhaps"}, "with_geo"),
     ],
 )
 def test_what_is_no_observation_is_refused_in_words(changes: dict[str, Any], said: str) -> None:
@@ -146,7 +190,7 @@ def table(**changes: str) -> str:
     [
         ("", "not a table of observations"),
         ("file_name,label\na.jpg,b\n", "not a table of observations"),
-        (table() + "a,b\n", "line 3: 2 values for 16 columns"),
+        (table() + "a,b\n", "line 3: 2 values for 23 columns"),
         (table(file_name="../a.jpg"), "line 2: file_name"),
         (table(file_name="/a.jpg"), "line 2: file_name"),
         (table(file_name=""), "line 2: file_name"),
@@ -161,6 +205,8 @@ def table(**changes: str) -> str:
         (table(latitude="48.14"), "place.longitude"),
         (table(latitude="north", longitude="0"), "place.latitude"),
         (table(probability="high"), "probability"),
+        (table(latency_ms="soon"), "latency_ms"),
+        (table().replace(",with_geo", ""), "not a table of observations"),
     ],
 )
 def test_a_table_of_something_else_is_refused_by_its_line(text: str, said: str) -> None:

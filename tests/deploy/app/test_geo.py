@@ -184,7 +184,7 @@ def test_what_is_kept_of_an_answer_says_nothing_of_the_place(app: Callable, expo
     when(page, "!document.getElementById('kept').hidden")
     [number] = page.evaluate("import('./kept.js').then((kept) => kept.numbers())")
     record = json.loads(page.evaluate(f"import('./kept.js').then((kept) => kept.one({number}))")["text"])
-    assert record["predicted"] == rare and record["place"] is None
+    assert record["predicted"] == rare and record["place"] is None and record["with_geo"] is True
     assert record["probability"] < 0.99  # the photo's own
 
 

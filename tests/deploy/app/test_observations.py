@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import re
 import socket
 import zipfile
 from collections.abc import Callable
@@ -19,12 +20,18 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from attar.benchmarks.predict import predict
+from attar.data.images import use_rgb
 from attar.data.observations import COLUMNS, Observation, Verdict, read_metadata
 from attar.data.photos import DataSpec, read_photos
 from attar.deploy.app import site as sites
 from attar.deploy.collect.store import Store
+from attar.deploy.drift.report import report
+from attar.deploy.drift.versions import versions_of
+from attar.export.manifest import read_manifest
 from attar.export.web.assets import Assets
 from attar.files import sha256
+from attar.preprocessing import Preprocessing
+from attar.quality import quality_of
 from helpers.browser import faults, phone, visit, when
 from helpers.phone_app import READY, ask, isolated
 from helpers.pictures import SHAPES, draw
@@ -134,6 +141,21 @@ def test_what_is_said_of_an_answer_arrives_once_and_whole(
     for each in found:
         assert each.predicted == label and abs(each.probability - python.top[0][1]) < 0.02
         assert each.model == sha256(exports / "litert-int8.tflite") and each.place is None
+        assert_measured(each, exports, photo)
+    field = report(found, versions=versions_of([exports]))
+    assert [each.version.name for each in field.versions] == [f"{exports.parent.name} litert:int8"]
+    assert not field.is_alarm and field.same.repeated == 1  # one photo, four answers, all alike
+
+
+def assert_measured(found: Observation, exports: Path, path: Path) -> None:
+    """It says how the answer came about, and the photo's figures are Python's."""
+    preprocessing = Preprocessing.from_json(read_manifest(exports).preprocessing)
+    quality = use_rgb(lambda image: quality_of(preprocessing(image), min(image.size)), path)
+    assert found.backend and re.fullmatch(r"litert wasm \d threads?", found.backend)
+    assert found.latency_ms and 0 < found.latency_ms < 60_000
+    assert (found.familiarity, found.side, found.with_geo) == (None, quality.side, False)
+    assert found.brightness == pytest.approx(quality.brightness, abs=0.01)
+    assert found.sharpness == pytest.approx(quality.sharpness, abs=0.01)
 
 
 def test_while_the_server_is_away_all_is_kept_and_then_sent(
@@ -321,6 +343,7 @@ def test_without_a_server_observations_are_saved_as_an_image_folder(
     assert (rows[0].label, rows[0].observation.text) == ("", '=1+1, "a hat"') and len(rows) == 7
     for row in rows:
         assert sha256(folder / row.file_name) == row.observation.image
+        assert row.observation.backend and row.observation.latency_ms and row.observation.with_geo is False
     photos = read_photos(DataSpec(str(folder)))
     assert len(photos.train) + len(photos.val) == 6 and set(photos.labels) == set(SHAPES[:2])
     page.get_by_role("button", name="Delete what was saved here (7)").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from attar.benchmarks.predict import predict
 from attar.data.strange import pictures
 from attar.deploy.app import site as sites
 from attar.export.web.assets import Assets
-from helpers.browser import visit
+from helpers.browser import visit, when
 from helpers.familiar import familiar_exports
 from helpers.phone_app import ask, isolated
 from helpers.pictures import draw
@@ -39,7 +40,13 @@ def test_something_else_is_told(
     for name in photos:
         ask(page, tmp_path / name)
         told[name] = STRANGE in page.locator("#unsure").inner_text()
+    when(page, "!document.getElementById('verdict').hidden")
+    page.get_by_role("button", name="Yes", exact=True).click()
+    when(page, "!document.getElementById('kept').hidden")
+    record = page.evaluate("import(new URL('kept.js', location)).then((kept) => kept.oldest())")
     file = exports / f"{target.replace(':', '-')}.{'tflite' if 'litert' in target else 'onnx'}"
-    expected = {each.photo: each.strange for each in predict(file, [tmp_path / name for name in photos])}
+    answers = predict(file, [tmp_path / name for name in photos])
+    expected = {each.photo: each.strange for each in answers}
+    assert json.loads(record["text"])["familiarity"] == pytest.approx(answers[-1].familiarity, abs=0.02)
     assert {str(tmp_path / name): strange for name, strange in told.items()} == expected
     assert np.mean([told[name] for name in photos if name[0].isdigit()]) < 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from attar.data.observations import Observation, read_observation
 from attar.deploy.collect.store import NAME, Action, Decision, Kept, Refused, Store, in_force, opened
 from attar.errors import InputError
+from attar.files import digest_of
 from helpers.observed import jpeg, observation_of
 
 ROOT = Path(__file__).parents[3]
@@ -48,6 +50,20 @@ def test_an_observation_is_kept_with_its_photo_once(store: Store) -> None:
     assert list(store.observations(after=1)) == kept[1:]
     assert store.photo(kept[0].photo).read_bytes() == photo
     assert len(list((store.folder / "photos").glob("*/*.jpg"))) == 1
+
+
+def test_what_was_sent_to_an_earlier_attar_is_known_when_it_comes_again(store: Store) -> None:
+    photo = jpeg(1)
+    plain = observation_of(photo, contributor="Ana")
+    as_kept = plain | {"label": "", "text": "", "place": None}  # a row of before there were circumstances
+    row = (plain["id"], digest_of(as_kept), "0" * 64, "Ana", plain["time"], json.dumps(as_kept))
+    columns = "(id, digest, photo, contributor, received, content)"
+    with sqlite3.connect(store.folder / NAME) as connection:
+        connection.execute(f"INSERT INTO observations {columns} VALUES (?, ?, ?, ?, ?, ?)", row)
+    again = read_observation(plain, "again")
+    assert store.add(again, photo, again.image) is Kept.KNOWN
+    [kept] = store.observations()
+    assert kept.observation == again and again.backend is None
 
 
 def test_an_id_belongs_to_one_observation_and_a_hash_to_one_photo(store: Store) -> None:

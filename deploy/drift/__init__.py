@@ -1,0 +1,1 @@
+"""What the field does to a model, from observations alone: its answers by version and week, and an alarm."""
