@@ -34,7 +34,7 @@ test: lint
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 4 -m "not optional" --durations=40
 
 test-optional: $(OPTIONAL)/.ready
-	$(OPTIONAL)/bin/python -m pytest -m optional
+	$(OPTIONAL)/bin/python -m pytest -n 2 --dist loadfile -m optional --durations=10
 
 lint: $(READY)
 	$(BIN)/ruff check .
