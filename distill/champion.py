@@ -20,7 +20,7 @@ from torch.nn import functional
 from attar import students
 from attar.bundle import Bundle
 from attar.console import say
-from attar.distill.losses import LOSSES, DistillObjective, Weighted, loss_named
+from attar.distill.losses import LOSSES, DistillObjective, Weighted, loss_named, objective_of
 from attar.distill.losses.base import UNKNOWN, Loss
 from attar.errors import InputError
 from attar.inference import torch_device
@@ -137,8 +137,14 @@ def require_champion(spec: DistillSpec, champion: Bundle | None, labels: Sequenc
         raise InputError(f"{KEY}: {champion.path} {reason}, or set {KEY}=null.")
 
 
-def with_flips(spec: DistillSpec, champion: Bundle, labels: Sequence[str]) -> DistillSpec:
+def with_flips(spec: DistillSpec, champion: Bundle, labels: Sequence[str], *, taught: bool) -> DistillSpec:
     """The recipe with `auto` replaced by what it means beside this champion; says what is done.
+
+    Args:
+        spec: the challenger's.
+        champion: the student that is continued from.
+        labels: the challenger's classes.
+        taught: whether the challenger has a teacher, without which it always reads labels.
 
     Raises:
         InputError: as `require_champion`.
@@ -146,10 +152,12 @@ def with_flips(spec: DistillSpec, champion: Bundle, labels: Sequence[str]) -> Di
     require_champion(spec, champion, labels)
     if spec.flips == "auto":
         reason = _unlike(spec, champion, labels)
+        if taught and not objective_of(spec).labels:
+            reason = "cannot be told right from wrong, because this student reads no labels"
         if reason:
             say(f"Nothing is done against negative flips: {champion.path} {reason}.")
         spec = spec.model_copy(update={"flips": None if reason else DEFAULT})
-    if spec.flips is not None:
+    if isinstance(spec.flips, LossPart):
         say(
             f"Against negative flips: {spec.flips.name}, weight {spec.flips.weight:g}, for "
             f"{len(shared(labels, champion.labels))} of {len(labels)} classes."

@@ -73,7 +73,7 @@ def distill_student(
         check_score(spec.familiarity)
     require_champion(spec, start)
     if start is not None:
-        spec = with_flips(spec, start, photos.labels)
+        spec = with_flips(spec, start, photos.labels, taught=teacher is not None)
     spec = scheduled(spec, steps_of(spec, photos, teacher))
     task = Task(
         photos,

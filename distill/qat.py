@@ -193,7 +193,7 @@ def quantization_aware(
     preprocessing = parent.preprocessing
     require_champion(spec, champion)
     if champion is not None:
-        spec = with_flips(spec, champion, photos.labels)
+        spec = with_flips(spec, champion, photos.labels, taught=teacher is not None)
     spec = scheduled(spec, steps_of(spec, photos, teacher))
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
     task = Task(
@@ -219,7 +219,7 @@ def quantization_aware(
     TrainingSample(photos, preprocessing).remeasure(plain)
     fitted = fit(QuantizationAware(plain), task, remeasure=False)
     fitted = replace(fitted, student=fitted.student.plain())
-    about = {"quantization_aware": {"parent": {"name": parent.name, "fingerprint": parent.fingerprint}}}
+    about: dict[str, Any] = {"quantization_aware": {"parent": {"name": parent.name, "fingerprint": parent.fingerprint}}}
     about |= {"champion": about_start(champion)} if champion else {}
     bundle = save(fitted, task, output, about=about, steps=parent.metrics.get("steps"))
     discard(task.checkpoint)

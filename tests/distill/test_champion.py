@@ -204,11 +204,16 @@ def test_auto_is_the_default_loss_where_there_is_a_champion(
     photos: Photos, champion: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     auto = SPEC.model_copy(update={"flips": "auto"})
-    assert with_flips(auto, champion, photos.labels).flips == DEFAULT
+    assert with_flips(auto, champion, photos.labels, taught=True).flips == DEFAULT
     assert f"{DEFAULT.name}, weight {DEFAULT.weight:g}, for 2 of 3 classes" in capsys.readouterr().err
-    assert with_flips(auto, champion, ("x", "y")).flips is None
-    assert "Nothing is done against negative flips" in capsys.readouterr().err
-    assert with_flips(SPEC.model_copy(update={"flips": None}), champion, photos.labels).flips is None
+    blind = auto.model_copy(update={"label_weight": 0.0})
+    assert with_flips(blind, champion, photos.labels, taught=False).flips == DEFAULT
+    capsys.readouterr()
+    for spec, labels in ((auto, ("x", "y")), (blind, photos.labels), (auto.model_copy(update={"fit": "pad"}), "ab")):
+        assert with_flips(spec, champion, labels, taught=True).flips is None
+        assert "Nothing is done against negative flips" in capsys.readouterr().err
+    assert with_flips(SPEC.model_copy(update={"flips": None}), champion, photos.labels, taught=True).flips is None
+    assert not capsys.readouterr().err
     require_champion(auto, None)
 
 
@@ -243,9 +248,9 @@ def test_without_a_champion_or_with_one_unlike_the_recipe_it_is_refused(
     with pytest.raises(InputError, match=r"student\.flips: there is no earlier student.*--continue-from RUN"):
         distill_student(photos, SPEC, tmp_path / "s", views=VIEWS)
     with pytest.raises(InputError, match=r"student\.flips: .* has no class in common with the photos"):
-        with_flips(SPEC, champion, ("x", "y"))
+        with_flips(SPEC, champion, ("x", "y"), taught=True)
     with pytest.raises(InputError, match=r"fit: crop, and the recipe has fit: pad\. Set student\.fit=crop"):
-        with_flips(SPEC.model_copy(update={"fit": "pad"}), champion, photos.labels)
+        with_flips(SPEC.model_copy(update={"fit": "pad"}), champion, photos.labels, taught=True)
     compares = SPEC.model_copy(update={"flips": LossPart(name="dist"), "batch_size": 2})
     with pytest.raises(InputError, match="compares photos with each other"):
         distill_student(photos, compares, tmp_path / "s", views=VIEWS, start=champion)
