@@ -26,7 +26,7 @@ from attar.errors import InputError
 from attar.inference import torch_device
 from attar.recipe import DistillSpec, LossPart
 
-DEFAULT = LossPart(name="focal", weight=1.0)
+DEFAULT = LossPart(name="ldi", weight=0.3)
 """What `student.flips: auto` is where there is a champion; chosen by `attar.benchmarks.studies.flips`."""
 
 KEY = "student.flips"
