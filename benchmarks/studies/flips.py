@@ -257,7 +257,7 @@ def markdown(results: dict[str, Any]) -> str:
     """The tables, as docs/flips.md shows them."""
     photos, parts = results["photos"], []
     for case, rows in results["judged"].items():
-        parts += [f"**{case.capitalize()}**", "", *table(rows, "from scratch"), ""]
+        parts += [f"**{case.capitalize()}**", "", *table(rows, "from scratch"), "", *shares(rows), ""]
     seeds, tuned = (max(len(each["flips"]) for each in some) for some in (rows, results["tuned"]))
     parts += [
         f"{photos['validation']} validation photos, {seeds} seeds, fewer where a row has fewer. The champion has "
@@ -271,6 +271,23 @@ def markdown(results: dict[str, Any]) -> str:
         *table(results["tuned"], "warm start"),
     ]
     return "\n".join(parts) + "\n"
+
+
+def shares(rows: list[dict[str, Any]]) -> list[str]:
+    """Each loss's flips as shares of those of the two plain ways, over the seeds that both have."""
+    plain = {row["way"]: row["flips"] for row in rows if row["way"] in ("from scratch", "warm start")}
+    lines = []
+    for each in rows:
+        if each["way"] not in ("champion", *plain):
+            count = len(each["flips"])
+            parts = [
+                f"{sum(each['flips']) / max(1, sum(flips[:count])):.2f} of {name}'s" for name, flips in plain.items()
+            ]
+            half = "{:+.2f} points [{:+.2f}, {:+.2f}]".format(*_points(each["over_half"]))
+            lines.append(
+                f"- {each['way']}: flips are {' and '.join(parts)}; less half of from scratch's they are {half}."
+            )
+    return lines
 
 
 def table(rows: list[dict[str, Any]], against: str) -> list[str]:

@@ -38,7 +38,7 @@ VIT = FinetuneSpec(
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=3)
 CHALLENGER = {"epochs": 2, "drop_rate": 0.0, "flips": LossPart(name="ldi", weight=200.0)}
 """What differs in a student that goes on from another one: without dropout, whose numbers differ in each rank, and with
-a loss against flips that is half of the whole."""
+a loss against flips that is a large part of the whole."""
 
 
 class Tiny(nn.Module):
