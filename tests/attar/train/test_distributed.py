@@ -75,7 +75,7 @@ def test_ranks_build_the_cache_together_and_one_writes_the_student(outcome: dict
 
 
 def test_a_champions_right_answers_are_kept_as_by_one_process(outcome: dict, shapes: Path, tmp_path: Path) -> None:
-    """Rounding in another order moves the losses of a whole student by less than a tenth; the champion adds more than a third."""
+    """Rounding in another order moves a student's losses by less than a tenth; the champion adds more than a third."""
     found = outcome["challenger"]
     spec, champion = DistillSpec.model_validate(found["spec"]), read_bundle(Path(found["champion"]))
     alone = ranked.challenger(read_photos(DataSpec(str(shapes))), spec, tmp_path / "s", champion)
