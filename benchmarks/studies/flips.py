@@ -145,11 +145,11 @@ class Study:
         for way in ("champion", *ways):
             own = [seed for seed in seeds if not self.only_known or self._file(case, way, seed).is_file()]
             if own:  # the other two have those seeds too
-                stacks = [
+                right, champion, plain = (
                     np.stack([self.right(case, each, ways.get(each), seed) for seed in own])
                     for each in (way, "champion", against)
-                ]
-                rows.append(row(way, *stacks, old))
+                )
+                rows.append(row(way, right, champion, plain, old))
         return rows
 
     def _file(self, case: str, name: str, seed: int) -> Path:
