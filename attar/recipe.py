@@ -261,6 +261,17 @@ class LossPart(BaseModel):
         return dict(self.model_extra or {})
 
 
+def _form_of_flips(value: Any) -> str:
+    return "off" if value is None else "auto" if value == "auto" else "loss"
+
+
+Flips = Annotated[
+    Annotated[LossPart, Tag("loss")] | Annotated[Literal["auto"], Tag("auto")] | Annotated[None, Tag("off")],
+    Discriminator(_form_of_flips),
+]
+"""A loss against negative flips, the default one, or none."""
+
+
 class DistillSpec(TrainSpec):
     """Which student, and how to fit it: `attar.distill.distill`.
 
@@ -293,6 +304,15 @@ class DistillSpec(TrainSpec):
     compile_teacher: bool = Field(False, description="torch.compile for the teacher's passes, where it works")
     losses: tuple[LossPart, ...] = Field((), description="several losses instead of that one")
     label_weight: float | None = Field(None, ge=0, description="by default 1 - weight, or 1 beside several losses")
+    flips: Flips = Field(
+        "auto", description="with --continue-from, a loss that keeps that student's right answers: docs/flips.md"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_flips_by_default(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe that says nothing of flips is the one it was before there was such a key."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if key != "flips" or value != "auto"}
 
     @model_validator(mode="after")
     def _one_form(self) -> DistillSpec:
@@ -395,6 +415,8 @@ def _from(problem: Any, given: Collection[str]) -> str:
 def _place(problem: Any) -> list[str]:
     """The keys that lead to what is wrong; pydantic names the teacher's method among them, which is no key."""
     keys = [str(key) for key in problem["loc"]]
+    if keys[:2] == ["student", "flips"]:  # and the form of this key
+        return [*keys[:2], *keys[3:]]
     return [*keys[:1], *(keys[2:] if keys[:1] == ["teacher"] and keys[1:2] and keys[1] in TEACHERS else keys[1:])]
 
 

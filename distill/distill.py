@@ -12,6 +12,7 @@ from attar import students
 from attar.bundle import Bundle, as_bundle, read_bundle
 from attar.data.photos import Photos
 from attar.data.views import ViewPolicy
+from attar.distill.champion import require_champion, with_flips
 from attar.distill.fit import Fitted, Task, fit, steps_of
 from attar.distill.teacher_outputs import identity_of
 from attar.inference import torch_device
@@ -48,11 +49,12 @@ def distill_student(
         views: the view policy.
         cache: folder of the teacher cache; by default `<output>.teacher-cache`.
         seed: of the student's first weights, dropout and the order of photos.
-        start: an earlier student, whose weights this one begins with (`attar.train.warm_start`).
+        start: an earlier student, whose weights this one begins with (`attar.train.warm_start`), and whose right
+            answers it keeps as `spec.flips` says (`attar.distill.champion`).
 
     Raises:
         InputError: the teacher has other labels; unlabelled photos for a student that needs labels; a cache or
-            checkpoint of another run.
+            checkpoint of another run; a loss against negative flips without an earlier student.
     """
     views = views or ViewPolicy()
     output = Path(output)
@@ -69,6 +71,9 @@ def distill_student(
     check_head(spec.head)
     if spec.familiarity:
         check_score(spec.familiarity)
+    require_champion(spec, start)
+    if start is not None:
+        spec = with_flips(spec, start, photos.labels, taught=teacher is not None)
     spec = scheduled(spec, steps_of(spec, photos, teacher))
     task = Task(
         photos,
@@ -86,6 +91,7 @@ def distill_student(
             *([start.fingerprint] if start else []),
         ],
         title=f"Training {spec.name}",
+        champion=start if spec.flips else None,
     )
     fitted = fit(_begun(spec, photos, seed, start), task)
     with distributed.first_alone() as writes:

@@ -1,6 +1,7 @@
 """Training a student by labels and a teacher: the one way for distilling, for integers and for probing.
 
     loss = label weight · cross-entropy(labels) + sum of weight · distillation loss(teacher)
+           + weight · loss against negative flips(champion)
 
 on views that teacher and student share. The teacher runs once for every view of every photo, before training, and its
 outputs are read from the cache from then on: by every epoch, student and seed. Only then are the student's photos
@@ -24,6 +25,7 @@ from attar.bundle import Bundle
 from attar.data.photos import Photo, Photos, labels_of
 from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from attar.distill.cache import TeacherCache
+from attar.distill.champion import Champion, FlipLoss, objective_of_flips
 from attar.distill.checks import require_balance, require_comparisons, require_labels
 from attar.distill.losses import DistillObjective, objective_of
 from attar.distill.losses.base import UNKNOWN
@@ -32,7 +34,7 @@ from attar.distill.teacher_check import refuse_useless
 from attar.distill.teacher_outputs import fill_cache
 from attar.inference import to_device
 from attar.preprocessing import Preprocessing
-from attar.recipe import DistillSpec
+from attar.recipe import DistillSpec, LossPart
 from attar.train import distributed
 from attar.train.balance import LabelLoss, label_loss
 from attar.train.evaluation import TrainingSample, validator
@@ -55,6 +57,7 @@ class Task:
         identity: plain data; a checkpoint of another one is refused.
         title: for the progress bar.
         first: number of the first epoch, and so of its first view.
+        champion: the student whose right answers are kept, by the loss that `spec.flips` then is.
     """
 
     photos: Photos
@@ -68,6 +71,7 @@ class Task:
     identity: Any
     title: str
     first: int = 0
+    champion: Bundle | None = None
 
 
 @dataclass(frozen=True)
@@ -100,15 +104,16 @@ def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
     require_balance(spec, objective, taught=task.teacher is not None)
     require_comparisons(spec, objective, batch_size, taught=task.teacher is not None)
     cache = _cached_outputs(task, objective)
+    champion, flips = _champion(task, batch_size)
     loader = ViewLoader(
         PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=batch_size, seed=task.seed
     )
     sample = TrainingSample(photos, task.preprocessing)
     trained = train(
-        distillation_module(student, spec, cache, task.seed, label_loss(spec, photos)),
+        distillation_module(student, spec, cache, task.seed, label_loss(spec, photos), flips),
         spec,
         _From(loader, task.first),
-        loss_function(objective, cache),
+        loss_function(objective, cache, champion),
         seed=task.seed,
         checkpoint=task.checkpoint,
         identity=task.identity,
@@ -147,6 +152,16 @@ def _cached_outputs(task: Task, objective: DistillObjective) -> TeacherCache | N
     return cache
 
 
+def _champion(task: Task, batch_size: int) -> tuple[Champion | None, FlipLoss | None]:
+    """The champion, if there is one, and the loss against its answers."""
+    if task.champion is None:
+        return None, None
+    part, labels = task.spec.flips, task.photos.labels
+    assert isinstance(part, LossPart)
+    require_comparisons(task.spec, objective_of_flips(part), batch_size, taught=True)
+    return Champion(task.champion, labels), FlipLoss(part, labels, task.champion.labels)
+
+
 def training_set(
     photos: Photos, objective: DistillObjective, teacher: Bundle | None
 ) -> tuple[tuple[Photo, ...], np.ndarray]:
@@ -159,27 +174,35 @@ def training_set(
 
 
 def distillation_module(
-    student: nn.Module, spec: DistillSpec, cache: TeacherCache | None, seed: int, supervised: LabelLoss | None = None
+    student: nn.Module,
+    spec: DistillSpec,
+    cache: TeacherCache | None,
+    seed: int,
+    supervised: LabelLoss | None = None,
+    flips: FlipLoss | None = None,
 ) -> DistillationModule:
     """The student as it is trained, with what its losses learn beside it; `supervised` is by default not balanced."""
     torch.manual_seed(seed)  # projectors begin the same whether the teacher has just run or not
     objective = objective_of(spec) if cache is not None else None
     shapes = cache.shapes if cache is not None else {}
     supervised = supervised or LabelLoss(spec.label_smoothing)
-    return DistillationModule(student, objective, size=spec.size, teacher=shapes, supervised=supervised)
+    return DistillationModule(student, objective, size=spec.size, teacher=shapes, supervised=supervised, flips=flips)
 
 
 def loss_function(
-    objective: DistillObjective, cache: TeacherCache | None
+    objective: DistillObjective, cache: TeacherCache | None, champion: Champion | None = None
 ) -> Callable[[nn.Module, Batch], torch.Tensor]:
     """The loss as a function of (`DistillationModule`, batch), for `attar.train.loop.train`."""
 
-    def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
+    def taught(batch: Batch) -> dict[str, torch.Tensor] | None:
         if cache is None:
-            return model(batch.images, batch.labels)
+            return None
         stored = cache.outputs(batch.view, batch.index, objective.kinds)
-        soft = {kind: to_device(torch.from_numpy(output), batch.images.device) for kind, output in stored.items()}
-        return model(batch.images, batch.labels, soft)
+        return {kind: to_device(torch.from_numpy(output), batch.images.device) for kind, output in stored.items()}
+
+    def loss_of(model: nn.Module, batch: Batch) -> torch.Tensor:
+        kept = champion(batch.images) if champion else None
+        return model(batch.images, batch.labels, taught(batch), kept)
 
     return loss_of
 

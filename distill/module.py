@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from attar.distill.champion import FlipLoss
 from attar.distill.losses import DistillObjective
 from attar.distill.losses.base import Shapes
 from attar.train.balance import LabelLoss
@@ -26,6 +27,7 @@ class DistillationModule(nn.Module):
         size: side of its images, pixels.
         teacher: shapes of the teacher's outputs.
         supervised: the loss of the labels.
+        flips: the loss against a champion's answers, if there is one.
     """
 
     def __init__(
@@ -36,9 +38,11 @@ class DistillationModule(nn.Module):
         size: int,
         teacher: Shapes,
         supervised: LabelLoss | None = None,
+        flips: FlipLoss | None = None,
     ) -> None:
         super().__init__()
         self.student = student
+        self.flips = flips
         self.objective = objective
         self.supervised = supervised or LabelLoss()
         losses = objective.losses if objective else ()
@@ -51,6 +55,7 @@ class DistillationModule(nn.Module):
         images: torch.Tensor,
         labels: torch.Tensor | None = None,
         teacher: Mapping[str, torch.Tensor] | None = None,
+        champion: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The loss of a batch, a scalar; without labels the logits (N, C), so that it can be evaluated as a student.
 
@@ -58,22 +63,37 @@ class DistillationModule(nn.Module):
             images: uint8 (N, 3, S, S).
             labels: int64 (N,), -1 where there is none, or each class's share, float (N, C).
             teacher: its outputs of the kinds that the objective needs, float32.
+            champion: its logits of the classes that both know, float32 (N, shared classes).
         """
         if labels is None:
             return self.student(images)
         outputs = self.student.outputs(images) if self._look else {"logits": self.student(images)}  # type: ignore[operator]
         outputs = {kind: output.float() for kind, output in outputs.items()}
+        total = self._learned(outputs, labels, teacher)
+        if self.flips is not None and champion is not None:
+            with torch.autocast(images.device.type, enabled=False):
+                total = total + self.flips(outputs["logits"], champion, _classes(labels))
+        return total
+
+    def _learned(
+        self, outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, teacher: Mapping[str, torch.Tensor] | None
+    ) -> torch.Tensor:
+        """The loss of labels and teacher."""
         if self.objective is None or teacher is None:
             return self.supervised(outputs["logits"], labels)
         # Logarithms, norms and differences of half-precision numbers are no good.
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(labels.device.type, enabled=False):
             total = outputs["logits"].new_zeros(())
             if self.objective.labels:
                 total = self.objective.labels * self.supervised(outputs["logits"], labels)
-            classes = labels.argmax(1) if labels.is_floating_point() else labels
             for each, projector in zip(self.objective.losses, self.projectors):
-                total = total + each.weight * each.loss(outputs, teacher, classes, projector)
+                total = total + each.weight * each.loss(outputs, teacher, _classes(labels), projector)
         return total
+
+
+def _classes(labels: torch.Tensor) -> torch.Tensor:
+    """Class indices (N,): of shares of classes (N, C) the largest."""
+    return labels.argmax(1) if labels.is_floating_point() else labels
 
 
 @torch.no_grad()

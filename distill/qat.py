@@ -27,6 +27,7 @@ from attar import students
 from attar.bundle import Bundle, as_bundle
 from attar.data.photos import Photos
 from attar.data.views import ViewPolicy
+from attar.distill.champion import require_champion, with_flips
 from attar.distill.distill import cache_of, save
 from attar.distill.fit import Task, fit, steps_of
 from attar.distill.teacher_outputs import identity_of
@@ -38,6 +39,7 @@ from attar.train import distributed
 from attar.train.checkpoints import discard
 from attar.train.evaluation import TrainingSample
 from attar.train.loop import scheduled
+from attar.train.warm_start import about as about_start
 
 SHARE = 0.1
 """Of the recipe's epochs, and of its learning rate: the student has learned already."""
@@ -161,6 +163,7 @@ def quantization_aware(
     views: ViewPolicy | None = None,
     cache: Path | str | None = None,
     seed: int = 0,
+    champion: Bundle | Path | str | None = None,
 ) -> Bundle:
     """Train a student on for its integer file, and write the new one's bundle to `output`.
 
@@ -173,9 +176,11 @@ def quantization_aware(
         views: the view policy.
         cache: folder of the teacher cache; by default `<output>.teacher-cache`.
         seed: of dropout and the order of photos.
+        champion: an earlier student, whose right answers are kept as `spec.flips` says (`attar.distill.champion`).
 
     Raises:
-        InputError: the student or teacher has other labels; a cache or checkpoint of another run.
+        InputError: the student or teacher has other labels; a cache or checkpoint of another run; a loss against
+            negative flips without a champion.
     """
     views = views or ViewPolicy()
     parent, output = as_bundle(student, "student"), Path(output)
@@ -184,7 +189,11 @@ def quantization_aware(
         raise InputError("Training for integers runs in one process. Start it without torchrun.")
     if parent.labels != photos.labels:
         raise InputError(f"{parent.path}: its classes are not those of {photos.spec.path}. Give the student's photos.")
+    champion = as_bundle(champion, "student") if champion else None
     preprocessing = parent.preprocessing
+    require_champion(spec, champion)
+    if champion is not None:
+        spec = with_flips(spec, champion, photos.labels, taught=teacher is not None)
     spec = scheduled(spec, steps_of(spec, photos, teacher))
     schedule = {"epochs": max(1, round(SHARE * spec.epochs)), "lr": SHARE * spec.lr}
     task = Task(
@@ -196,14 +205,22 @@ def quantization_aware(
         Path(cache) if cache else cache_of(output),
         seed,
         checkpoint=output.with_name(f"{output.name}.training.pt"),
-        identity=[parent.fingerprint, identity_of(photos), views.to_json(), teacher.fingerprint if teacher else None],
+        identity=[
+            parent.fingerprint,
+            identity_of(photos),
+            views.to_json(),
+            teacher.fingerprint if teacher else None,
+            *([champion.fingerprint] if champion else []),
+        ],
         title=f"Training {parent.name} for integers",
+        champion=champion if spec.flips else None,
     )
     plain = students.load(parent)
     TrainingSample(photos, preprocessing).remeasure(plain)
     fitted = fit(QuantizationAware(plain), task, remeasure=False)
     fitted = replace(fitted, student=fitted.student.plain())
-    about = {"quantization_aware": {"parent": {"name": parent.name, "fingerprint": parent.fingerprint}}}
+    about: dict[str, Any] = {"quantization_aware": {"parent": {"name": parent.name, "fingerprint": parent.fingerprint}}}
+    about |= {"champion": about_start(champion)} if champion else {}
     bundle = save(fitted, task, output, about=about, steps=parent.metrics.get("steps"))
     discard(task.checkpoint)
     return bundle

@@ -21,6 +21,7 @@ from attar.data.builtin import photos_of, require_photos
 from attar.data.photolist import write_list
 from attar.data.photos import Photos
 from attar.distill import distill_student
+from attar.distill.champion import flip_loss, require_champion
 from attar.distill.checks import require_balance, require_comparisons, require_labels
 from attar.distill.losses import objective_of
 from attar.errors import GateError, InputError
@@ -29,7 +30,7 @@ from attar.export.manifest import read_manifest
 from attar.export.targets import choose_targets
 from attar.files import write_json, write_text
 from attar.provenance import provenance
-from attar.recipe import Recipe, TeacherPart, read_recipe, write_recipe
+from attar.recipe import LossPart, Recipe, TeacherPart, read_recipe, write_recipe
 from attar.runfolder import RunFolder
 from attar.students.create import check_name
 from attar.students.heads import check_head
@@ -62,6 +63,7 @@ def run(
     check(recipe)
     folder = RunFolder(output)
     earlier = None if continue_from is None else earlier_run(Path(continue_from), output)
+    require_champion(recipe.student, earlier.student if earlier else None)
     identity = {"schema": 1, "recipe": recipe.fingerprint}
     identity |= {"continues": earlier.student.fingerprint} if earlier else {}
     identity |= {"keeps": earlier.teacher.fingerprint} if earlier and earlier.teacher and keep_teacher else {}
@@ -75,6 +77,7 @@ def run(
         )
         if earlier is not None:
             earlier.tell(photos)
+            require_champion(recipe.student, earlier.student, photos.labels)
             # The run's own list says the same of all its photos, and stays when the earlier run is removed.
             photos = replace(photos, spec=replace(photos.spec, keep=str(folder.photos.resolve())))
         for made in (folder.teacher, folder.student):
@@ -108,6 +111,8 @@ def check(recipe: Recipe) -> None:
     require_balance(recipe.student, objective, taught=taught)
     require_comparisons(recipe.student, objective, recipe.student.batch_size, taught=taught)
     recipe.views.photos_in(recipe.student.batch_size)  # a teacher that is trained comes first, and finds its own
+    if isinstance(recipe.student.flips, LossPart):
+        flip_loss(recipe.student.flips)
     check_name(recipe.student.name)
     check_head(recipe.student.head)
     choose_targets(recipe.targets)

@@ -11,6 +11,7 @@ import typer
 from attar.cli.app import Data, Duplicates, Json, Output, RecipeFile, Seed, Set, app
 from attar.cli.inputs import photos_of_recipe, recipe_of, refuse_existing
 from attar.cli.shown import show, show_bundle
+from attar.errors import InputError
 
 if TYPE_CHECKING:
     pass
@@ -134,6 +135,10 @@ def distill(
         Path | None,
         typer.Option(help="Train this student's bundle on for its integer file instead.", show_default=False),
     ] = None,
+    champion: Annotated[
+        Path | None,
+        typer.Option(help="With --qat: an earlier student, whose right answers are kept.", show_default=False),
+    ] = None,
     allow_duplicates: Duplicates = False,
     overrides: Set = None,
     seed: Seed = None,
@@ -145,13 +150,18 @@ def distill(
     """
     from attar.distill import distill_student, quantization_aware
 
+    if champion is not None and qat is None:
+        raise InputError(
+            "--champion: is for --qat. To train a student that begins with an earlier one, use attar run "
+            "--continue-from RUN."
+        )
     made = recipe_of(recipe, data, overrides, allow_duplicates)
     refuse_existing(output)
     photos = photos_of_recipe(made, output)
     seed = made.seed if seed is None else seed
     how: Any = {"teacher": teacher, "views": made.views, "cache": cache, "seed": seed}
     if qat is not None:
-        bundle = quantization_aware(qat, photos, made.student, output, **how)
+        bundle = quantization_aware(qat, photos, made.student, output, champion=champion, **how)
     else:
         bundle = distill_student(photos, made.student, output, **how)
     show_bundle(bundle, as_json)

@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel
@@ -57,7 +57,8 @@ def page() -> str:
         if name == "teacher":
             parts += _methods()
         if name == "student":
-            parts += ["### `student.losses`\n", "One entry per loss; further keys are its own options.\n"]
+            entry = "An entry of `losses`, or `flips`; further keys are the loss's own options."
+            parts += ["### `student.losses` and `student.flips`\n", f"{entry}\n"]
             parts.append(_table(LossPart.model_fields))
         if name == "data":
             parts += [
@@ -122,6 +123,8 @@ def _values(field: FieldInfo) -> str:
 
 def _kind(annotation: Any) -> str:
     """A type in words."""
+    if get_origin(annotation) is Annotated:
+        return _kind(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{each}`" for each in get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):

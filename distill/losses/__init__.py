@@ -17,9 +17,11 @@ from attar.distill.losses.crd import CRD
 from attar.distill.losses.dist import DIST
 from attar.distill.losses.dkd import DKD
 from attar.distill.losses.feature import Feature
+from attar.distill.losses.focal import Focal
 from attar.distill.losses.hard import Hard
 from attar.distill.losses.hint import Hint
 from attar.distill.losses.kd import KD
+from attar.distill.losses.ldi import LDI
 from attar.distill.losses.rkd import RKD
 from attar.errors import InputError, did_you_mean
 from attar.plugins import classes
@@ -35,6 +37,8 @@ _OWN: dict[str, type[Loss]] = {
     "attention": Attention,
     "rkd": RKD,
     "crd": CRD,
+    "focal": Focal,
+    "ldi": LDI,
 }
 LOSSES = classes("attar.losses", Loss, _OWN)  # type: ignore[type-abstract]
 """Name -> loss."""

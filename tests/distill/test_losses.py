@@ -19,8 +19,10 @@ from attar.distill.losses.crd import crd
 from attar.distill.losses.dist import dist
 from attar.distill.losses.dkd import dkd
 from attar.distill.losses.feature import feature
+from attar.distill.losses.focal import focal
 from attar.distill.losses.hard import hard
 from attar.distill.losses.kd import kd
+from attar.distill.losses.ldi import ldi
 from attar.distill.losses.rkd import rkd
 from attar.errors import InputError
 from attar.recipe import DistillSpec
@@ -86,6 +88,58 @@ def test_hard() -> None:
     assert float(hard(tensor(S), tensor(T))) == pytest.approx(expected, rel=1e-9)
     smoothed = 0.9 * expected - 0.1 * np.log(softmax(S)).mean()
     assert float(hard(tensor(S), tensor(T), 0.1)) == pytest.approx(smoothed, rel=1e-9)
+
+
+@pytest.mark.parametrize("distance", ["kl", "logits"])
+@pytest.mark.parametrize(("alpha", "beta", "temperature"), [(1.0, 5.0, 3.0), (0.0, 1.0, 1.0), (2.0, 0.0, 10.0)])
+def test_focal(distance: str, alpha: float, beta: float, temperature: float) -> None:
+    labels = LABELS.copy()
+    labels[0], labels[1:3] = UNKNOWN, T.argmax(1)[1:3]  # one that cannot be right, two that are
+    expected = 0.0
+    for s, t, label in zip(S, T, labels):
+        p, q = softmax(t[None], temperature)[0], softmax(s[None], temperature)[0]
+        apart = temperature**2 * (p * np.log(p / q)).sum() if distance == "kl" else ((s - t) ** 2).mean()
+        expected += (alpha + (beta if t.argmax() == label else 0)) * apart / PHOTOS
+    ours = focal(tensor(S), tensor(T), tensor(labels), alpha, beta, distance, temperature)
+    assert float(ours) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_papers_temperature_is_half_the_variance_of_the_logits_differences() -> None:
+    gap = (S - T) - (S - T).mean(1, keepdims=True)
+    ours = focal(tensor(S), tensor(T), tensor(LABELS), 1.0, 0.0, temperature=1e4)
+    assert float(ours) == pytest.approx((gap**2).mean() / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize(("top", "margin"), [(1, 0.0), (2, 0.5), (3, 0.0), (10, 1.5)])
+def test_ldi(top: int, margin: float) -> None:
+    costs = []
+    for s, t in zip(S, T):
+        for likely in np.argsort(-t)[:top]:
+            costs.append(max(0.0, abs(s[likely] - t[likely]) - margin) ** 2)
+    assert float(ldi(tensor(S), tensor(T), top, margin)) == pytest.approx(np.mean(costs), rel=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 8), st.floats(0, 3), st.floats(-30, 30))
+def test_what_losses_against_flips_never_do(seed: int, photos: int, classes: int, margin: float, offset: float) -> None:
+    rng = np.random.default_rng(seed)
+    s, t = (torch.from_numpy(rng.normal(size=(photos, classes)) * 5) for _ in range(2))
+    labels = torch.from_numpy(rng.integers(-1, classes, photos))
+    everywhere, none = torch.full((photos,), UNKNOWN), torch.zeros(())
+    for distance in ("kl", "logits"):
+        assert focal(s, t, labels, distance=distance) >= -1e-9
+        assert focal(t, t, labels, distance=distance) == pytest.approx(0, abs=1e-9)
+        assert focal(s, t, everywhere, 0.0, 5.0, distance) == none, "a photo that cannot be right weighs alpha"
+        assert focal(s, t, t.argmax(1), 1.0, 5.0, distance) == pytest.approx(float(focal(s, t, labels, 6, 0, distance)))
+    torch.testing.assert_close(focal(s + offset, t, labels), focal(s, t, labels))
+    assert ldi(t, t, margin=margin) == none and ldi(s, t, margin=margin) <= ldi(s, t)
+    inside = t + margin * torch.from_numpy(rng.uniform(-1, 1, t.shape))
+    assert ldi(inside, t, margin=margin) == pytest.approx(0, abs=1e-12)
+    unlikely = t.argmin(1)
+    if classes > 1:  # what the least likely class does is free
+        moved = t.clone()
+        moved[torch.arange(photos), unlikely] += 100
+        assert ldi(moved, t, top=classes - 1) == none < ldi(moved, t, top=classes)
 
 
 def test_feature() -> None:
@@ -197,7 +251,7 @@ def test_the_gradient_reaches_the_student_and_what_is_learned(name: str, labels:
     assert all(weight.grad.abs().sum() > 0 for weight in weights)
 
 
-@pytest.mark.parametrize("name", ["kd", "dkd", "dist", "attention", "rkd"])
+@pytest.mark.parametrize("name", ["kd", "dkd", "dist", "attention", "rkd", "focal", "ldi"])
 def test_nothing_is_lost_where_the_student_is_the_teacher(name: str) -> None:
     loss, projector = learned_by(name)
     teacher = batch("teacher")

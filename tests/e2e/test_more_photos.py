@@ -63,6 +63,7 @@ def test_more_photos_and_a_new_class(tmp_path: Path) -> None:
     done = attar("run", recipe, "--output", new, "--continue-from", old, "--json")
     assert done.returncode == 0, done.stderr
     assert "New classes: cross" in done.stderr
+    assert "Against negative flips: ldi" in done.stderr and "for 2 of 3 classes" in done.stderr
     data = json.loads(done.stdout)["data"]
     assert data["photos_per_class"] == {"circle": 14, "square": 7, "cross": 8}
     before, now = ({e[3]: e[2] for e in read_list(each / "photos.json")} for each in (old, new))
@@ -71,6 +72,9 @@ def test_more_photos_and_a_new_class(tmp_path: Path) -> None:
         about = read_bundle(new / kind).provenance["continued_from"]
         assert about["fingerprint"] == read_bundle(old / kind).fingerprint
         assert read_bundle(new / kind).labels == ("circle", "cross", "square")
+
+    alone = attar("run", recipe, "--output", tmp_path / "alone", "--set", "student.flips={name: ldi}")
+    assert alone.returncode == 2 and "--continue-from RUN" in alone.stderr and not (tmp_path / "alone").exists()
 
     old.rename(tmp_path / "gone")
     new.rename(tmp_path / "moved")

@@ -14,12 +14,12 @@ from torch import nn
 from torch.nn import functional
 
 from attar import teachers
-from attar.bundle import Bundle
+from attar.bundle import Bundle, read_bundle
 from attar.data.photos import DataSpec, Photos, labels_of, read_photos
 from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
 from attar.distill import TeacherCache, distill_student
 from attar.errors import AttarError, InputError
-from attar.recipe import DistillSpec, FinetuneSpec, TrainSpec
+from attar.recipe import DistillSpec, FinetuneSpec, LossPart, TrainSpec
 from attar.train import distributed
 from attar.train.loop import train
 from attar.train.strategies import FSDP
@@ -36,6 +36,9 @@ VIT = FinetuneSpec(
     options={"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2},
 )
 VIEWS = ViewPolicy(crop_area=(0.7, 1.0), count=3)
+CHALLENGER = {"epochs": 2, "drop_rate": 0.0, "flips": LossPart(name="ldi", weight=200.0)}
+"""What differs in a student that goes on from another one: without dropout, whose numbers differ in each rank, and with
+a loss against flips that is a large part of the whole."""
 
 
 class Tiny(nn.Module):
@@ -148,6 +151,7 @@ def main(path: Path, folder: Path) -> None:
     outcome["teacher"]["top1"] = [taught[name].metrics["top1"] for name in ("replicated", "sharded")]
     outcome["held"] = held_by_a_rank()
     outcome["student"] = distilled(photos, student, folder, taught["replicated"])
+    outcome["challenger"] = challenger(photos, student, folder / "challenger", read_bundle(folder / "student"))
     if distributed.is_first():
         print(json.dumps(outcome))
     distributed.finish()
@@ -166,6 +170,13 @@ def distilled(photos: Photos, spec: DistillSpec, folder: Path, teacher: Bundle) 
     bundle = distill_student(photos, spec, folder / "student", teacher=teacher, views=VIEWS, cache=folder / "cache")
     views = sorted(json.loads((folder / "cache" / "cache.json").read_text())["shards"])
     return {"views": views, "built": distributed.exchange(built), "computed_on": bundle.provenance["computed_on"]}
+
+
+def challenger(photos: Photos, spec: DistillSpec, output: Path, champion: Bundle) -> dict[str, Any]:
+    """A student that keeps its champion's right answers: the loss of its epochs, and what it was made from."""
+    bundle = distill_student(photos, spec.model_copy(update=CHALLENGER), output, views=VIEWS, start=champion)
+    losses = [entry["loss"] for entry in bundle.metrics["history"]]
+    return {"losses": losses, "spec": spec.model_dump(mode="json"), "champion": str(champion.path)}
 
 
 def held_by_a_rank() -> dict[str, int]:

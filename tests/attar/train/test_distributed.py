@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from attar import teachers
+from attar.bundle import read_bundle
 from attar.data.photos import DataSpec, read_photos
+from attar.recipe import DistillSpec
 from helpers import ranked
 
 pytest.importorskip("lightning_fabric")
@@ -70,6 +72,14 @@ def test_ranks_build_the_cache_together_and_one_writes_the_student(outcome: dict
     assert outcome["student"]["views"] == [f"view-{view:05d}.npy" for view in range(3)]
     assert {"device": "cpu", "ranks": 2}.items() <= outcome["student"]["computed_on"].items()
     assert outcome["student"]["built"] == [[0, 2], [1]]
+
+
+def test_a_champions_right_answers_are_kept_as_by_one_process(outcome: dict, shapes: Path, tmp_path: Path) -> None:
+    """Rounding in another order moves a student's losses by less than a tenth; the champion adds more than a third."""
+    found = outcome["challenger"]
+    spec, champion = DistillSpec.model_validate(found["spec"]), read_bundle(Path(found["champion"]))
+    alone = ranked.challenger(read_photos(DataSpec(str(shapes))), spec, tmp_path / "s", champion)
+    assert found["losses"] == pytest.approx(alone["losses"], rel=0.1) and min(alone["losses"]) > 1.5
 
 
 def test_bad_input_is_one_error_in_every_rank(outcome: dict) -> None:
