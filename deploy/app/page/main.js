@@ -354,8 +354,9 @@ const told = (name, words = {}) => t(name, { ...words, reason: words.reason ? t(
 // The card of the model that answers, as plain text: nothing of a release is shown as anything else.
 async function card() {
   if (at("card").href.startsWith("blob:")) URL.revokeObjectURL(at("card").href);
-  at("card").href = !current.release ? "MODEL_CARD.md"
-    : URL.createObjectURL(new Blob([await current.bytes("MODEL_CARD.md")], { type: "text/plain;charset=utf-8" }));
+  const text = current.release && await current.bytes("MODEL_CARD.md").catch(() => null);
+  at("card").href = text ? URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" })) : "MODEL_CARD.md";
+  at("card").hidden = text === null && current.release !== null; // the app's own card is none of this model
 }
 
 async function ready() {

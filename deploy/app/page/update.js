@@ -62,7 +62,7 @@ async function sourceOf({ digest, number, files }) {
 export async function openUpdates(site) {
   const { address, ...pin } = site.releases;
   const change = (act) => kept.changeReleases((state) => act(begun(state, pin)));
-  let state = await change((known) => known);
+  let state = begun(await kept.releases(), pin);
 
   // Whether a release may be opened once more here.
   async function begin(digest) {
@@ -89,19 +89,19 @@ export async function openUpdates(site) {
   const sources = () => state.good.map((entry) => ({
     digest: entry.digest,
     async open() {
-      if (!await begin(entry.digest)) throw new Refused("failed");
+      if (!await begin(entry.digest).catch(() => true)) throw new Refused("failed"); // on a full disk nothing is counted
       return sourceOf(entry);
     },
   }));
 
   async function started(digest, works) {
-    if (works) state = await change((known) => ({ ...known, trial: null }));
-    else await failed(digest);
+    const noted = works ? change((known) => ({ ...known, trial: null })).then((known) => { state = known; }) : failed(digest);
+    await noted.catch(() => {});
   }
 
   // Its files are lost: it is loaded again.
   async function lost(digest) {
-    await good((entries) => entries.filter((each) => each.digest !== digest));
+    await good((entries) => entries.filter((each) => each.digest !== digest)).catch(() => {});
   }
 
   function watch(hooks) {

@@ -25,7 +25,7 @@ from attar.export.web.assets import Assets
 from attar.files import sha256
 from helpers.browser import visit, when
 from helpers.command import in_process
-from helpers.hostile import Folders, Maker, held, payload_of, release_of, with_file
+from helpers.hostile import Folders, Maker, held, payload_of, release_of, released, with_file
 from helpers.once import made_once
 from helpers.phone_app import READY, ask, isolated
 from helpers.pictures import SHAPES, draw
@@ -325,6 +325,14 @@ def test_a_release_that_kills_the_page_or_no_longer_runs_gives_way_to_the_one_be
     assert phone.answer(photo)[0] == first_answer(world, photo), "its files are damaged"
     phone.looked(1)
     assert phone.look() in ("updateTaken", "upToDate") and phone.answer(photo) == second_answer(world, photo)
+
+
+def test_a_release_without_a_card_works_without_one(phone: Phone, world: World, photo: Path) -> None:
+    release = release_of(world.states[3])
+    files = [each for each in release["files"] if each["name"] != "app/MODEL_CARD.md"]
+    assert phone.look(released(world.states[3], load(world.key), {**release, "files": files})) == "updateTaken"
+    phone.again()
+    assert phone.answer(photo) == second_answer(world, photo) and phone.page.locator("#card").is_hidden()
 
 
 def test_a_load_that_was_cut_off_goes_on(phone: Phone, world: World, photo: Path) -> None:
