@@ -199,6 +199,9 @@ class Maker:
                         }
                     ).encode()
                 ),
+                "ours, in an envelope of another kind": lambda: self._with(
+                    json_text({**after, "payloadType": "application/vnd.other+json"}).encode()
+                ),
                 "of the payload alone": lambda: signatures(forged(self._of.key.sign(payload))),
                 "of another length": lambda: signatures(
                     forged(self._of.key.sign(encoded(KIND, payload).replace(str(len(payload)).encode(), b"1")))
