@@ -26,6 +26,22 @@ def phone(
         str | None,
         typer.Option(metavar="URL", help="Address of the `attar collect` that observations go to.", show_default=False),
     ] = None,
+    releases: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Release folder (attar publish) that phones update from, absolute or relative to the page.",
+            show_default=False,
+        ),
+    ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="With --releases: who signs; that folder on this machine, or a public key. Repeatable.",
+            exists=True,
+            show_default=False,
+        ),
+    ] = None,
     geo: Annotated[
         Path | None,
         typer.Option(help="A prior of place and season (attar geo) for what the camera sees.", show_default=False),
@@ -59,7 +75,17 @@ def phone(
 
     if install:
         assets.installed()
-    site = write_site(exports_of(exports), output, name=name, target=target, collect=collect, space=space, geo=geo)
+    site = write_site(
+        exports_of(exports),
+        output,
+        name=name,
+        target=target,
+        collect=collect,
+        space=space,
+        geo=geo,
+        releases=releases,
+        trust=trust or (),
+    )
     for remark in site.remarks:
         say(f"Do not ship yet: {remark}")
     told = {"folder": str(site.folder), "models": list(site.models), "own": site.own, "bytes": site.total}

@@ -125,6 +125,9 @@ def publish(
     without_gate: Annotated[
         bool, typer.Option("--without-gate", help="Publish without a decision, or against it.")
     ] = False,
+    web: Annotated[
+        bool, typer.Option("--web/--no-web", help="With what the app of `attar app --releases` needs to update itself.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Put exported files into a release folder, signed, for phones to fetch.
@@ -132,7 +135,7 @@ def publish(
     Needs `attar gate`'s "Ship" against what the channel stable has. Everything is written before the one file that
     leads to it, current.json, is replaced: whoever reads sees the old release or the new one.
 
-    Example: `attar publish runs/plants-2 site/models --key ~/keys/plants.pem`
+    Example: `attar publish runs/plants-2 www/models --key ~/keys/plants.pem`
     """
     from attar.deploy.release.publish import publish as put
     from attar.runfolder import exports_of
@@ -148,6 +151,7 @@ def publish(
         also=also or (),
         gate=gate,
         without_gate=without_gate,
+        web=web,
     )
     _told(done, folder, as_json)
 
@@ -164,7 +168,7 @@ def rollback(
 ) -> None:
     """Give phones the release again that they had before. Its files are in the folder already.
 
-    Example: `attar rollback site/models --key ~/keys/plants.pem`
+    Example: `attar rollback www/models --key ~/keys/plants.pem`
     """
     from attar.deploy.release.publish import rollback as back
 
@@ -206,7 +210,7 @@ def releases(
 
     With --key also: trust another key, revoke one, or end a channel.
 
-    Example: `attar releases site/models`, or `attar releases site/models --key new.pem --revoke gfUs3K`
+    Example: `attar releases www/models`, or `attar releases www/models --key new.pem --revoke gfUs3K`
     """
     from attar.deploy.release.publish import change, status
     from attar.deploy.release.shown import releases_json, releases_table

@@ -43,6 +43,11 @@ def choose(manifest: Manifest, exports: Path, target: str | None = None) -> list
     return [first, *(entry for entry in best if _format(entry) != _format(first))]
 
 
+def runnable(manifest: Manifest) -> bool:
+    """Whether there is a file that a browser runs."""
+    return any(_format(entry) in FORMATS for entry in manifest.files)
+
+
 def _format(entry: FileEntry) -> str:
     return entry.target.partition(":")[0]
 

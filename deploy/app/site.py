@@ -1,9 +1,10 @@
 """The folder that `attar app` writes: a page, a service worker, the model, labels, golden photos and the runtimes.
 
-    index.html, *.js, app.css    the page (`page/`); `square.js` is the resize of this very model
+    index.html, *.js, app.css    the page (`page/`); `square.js` is the resize, whose parameters are data
     sw.js                        the service worker: keeps everything for offline, each file checked by its SHA-256
-    site.json                    what the app is: models, labels, the SHA-256 of every file
-    models/  golden/  vendor/    the exported files, photos with their answers, the runtimes
+    site.json                    what the app is: models, releases, the SHA-256 of every file
+    models/  golden/             the exported files, photos with their answers, and what explains them (`model`)
+    vendor/                      the runtimes
     geo/                         the weights of the prior of place and season, if there is one
     LICENSES.txt                 whose work all this is
 
@@ -20,35 +21,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from attar import __version__
 from attar.console import say
 from attar.deploy.app.choose import choose
-from attar.deploy.app.heat import mapped
 from attar.deploy.app.icons import icons
 from attar.deploy.app.licences import licences
-from attar.deploy.app.profiled import write_profiled
+from attar.deploy.app.model import put, write_model
+from attar.deploy.app.releases import ReleaseSource, open_source
 from attar.deploy.app.space import space_files
+from attar.deploy.release.folder import POINTER
 from attar.deploy.review.server import PAGE as REVIEW_PAGE
 from attar.errors import InputError
 from attar.export.guide import is_current
-from attar.export.manifest import CARD, GOLDEN, FileEntry, Manifest, read_manifest
+from attar.export.manifest import GOLDEN, FileEntry, Manifest, read_manifest
 from attar.export.snippets import square_module
 from attar.export.verify import changed_files
 from attar.export.web.assets import OPENER, Assets, find
 from attar.files import json_text, read_json, replacing, sha256
 from attar.geo.files import WEIGHTS
 from attar.geo.located import Located, open_located
-from attar.preprocessing import Preprocessing
 from attar.serving.addresses import server_of
 
 PAGE = Path(__file__).with_name("page")
 SITE, WORKER, INDEX = "site.json", "sw.js", "index.html"
-SCHEMA = 1
 GEO = "geo/model.safetensors"
-_LIKELIEST = 20
-"""Answers kept of each golden photo."""
 _RUNTIMES = {
     "litert": ("@litertjs/",),
     "onnx": ("onnxruntime-web/dist/ort.wasm.", "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"),
@@ -88,6 +84,8 @@ def write_site(
     collect: str | None = None,
     space: bool = False,
     geo: Path | None = None,
+    releases: str | None = None,
+    trust: Sequence[Path] = (),
 ) -> Site:
     """Write an app.
 
@@ -100,15 +98,19 @@ def write_site(
             connect to this address and its own host only.
         space: add what a static Hugging Face Space needs.
         geo: folder of a prior of place and season (`attar.geo.files`), which answers of the camera's pictures take in.
+        releases: address of the release folder that phones update themselves from, absolute or relative to the page.
+        trust: who signs releases: the release folder itself, or files of public keys (`attar.deploy.app.releases`).
 
     Raises:
-        InputError: no fit files, changed files, the runtimes are not installed, `output` holds something else, or
-            `collect` is no address that a page may send to.
+        InputError: no fit files, changed files, the runtimes are not installed, `output` holds something else,
+            `collect` or `releases` is no address that a page may use, or nobody is trusted to sign releases.
     """
     server = server_of(collect) if collect else ""
     if output.exists() and not _is_ours(output):
         raise InputError(f"{output}: there is something that is no app of attar's. Name a new folder.")
+    _refuse_releases(output)
     manifest = read_manifest(exports)
+    source = open_source(releases, trust, str(manifest.bundle["name"]))
     located = open_located(geo, manifest.bundle["labels"]) if geo else None
     if located and located.prior.combination.weight == 0:
         say(f"{geo}: counts nothing beside photos (weight 0), so the app goes without it.")
@@ -118,28 +120,38 @@ def write_site(
     assets = find()
     with replacing(output) as folder:
         folder.mkdir()
-        _copy_page(folder, manifest, name or manifest.bundle["name"])
+        _copy_page(folder, name or manifest.bundle["name"])
         _copy_runtimes(folder, assets, entries)
-        maps = _copy_models(exports, folder, entries)
-        _put(folder / "labels.json", json_text(manifest.bundle["labels"]).encode())
-        shutil.copyfile(exports / CARD, folder / CARD)
+        model = write_model(exports, folder, manifest, entries)
         if geo and located:
-            _put(folder / GEO, (geo / WEIGHTS).read_bytes())
-        golden = _golden(exports, folder, entries)
-        about = _about(folder, manifest, entries, golden, name or manifest.bundle["name"])
-        about["collect"] = server
-        about["geo"] = _geo(located) if located else None
-        for model in about["models"]:
-            model["map"] = maps[model["target"]]
-        _put(folder / SITE, json_text(about).encode())
+            put(folder / GEO, (geo / WEIGHTS).read_bytes())
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        about = {
+            **model,
+            "attar": __version__,
+            "name": name or manifest.bundle["name"],
+            "collect": server,
+            "geo": _geo(located) if located else None,
+            "releases": source.to_json() if source else None,
+            "files": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
+        }
+        put(folder / SITE, json_text(about).encode())
         for file in (WORKER, INDEX):  # these two name the digest of all others
-            text = _index(server) if file == INDEX else (PAGE / file).read_text(encoding="utf-8")
-            _put(folder / file, text.replace("__SITE__", sha256(folder / SITE)).encode())
+            text = _index(server, source) if file == INDEX else (PAGE / file).read_text(encoding="utf-8")
+            put(folder / file, text.replace("__SITE__", sha256(folder / SITE)).encode())
         for file, text in (space_files(about["name"]) if space else {}).items():
-            _put(folder / file, text.encode())
+            put(folder / file, text.encode())
         own = sum(path.stat().st_size for path in folder.iterdir() if path.suffix in (".js", ".html", ".css"))
         total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Site(output, tuple(entry.target for entry in entries), own, total, manifest.readiness.reasons)
+
+
+def _refuse_releases(folder: Path) -> None:
+    """An app is replaced as a whole: a release folder inside it would be gone."""
+    for path in folder.glob(f"*/**/{POINTER}"):
+        raise InputError(
+            f"{path.parent}: a release folder, which would be removed with the app. Move it beside {folder}."
+        )
 
 
 def _is_ours(folder: Path) -> bool:
@@ -162,24 +174,26 @@ def _refuse_changed(exports: Path, manifest: Manifest, entries: Sequence[FileEnt
         )
 
 
-def _copy_page(folder: Path, manifest: Manifest, name: str) -> None:
+def _copy_page(folder: Path, name: str) -> None:
     for path in PAGE.iterdir():
         if path.name not in (WORKER, INDEX):
             shutil.copyfile(path, folder / path.name)
     for path in _SHARED:
         shutil.copyfile(path, folder / path.name)
-    _put(folder / "square.js", square_module(Preprocessing.from_json(manifest.preprocessing)).encode())
+    put(folder / "square.js", square_module().encode())
     for file, content in icons().items():
-        _put(folder / file, content)
-    _put(folder / "app.webmanifest", json_text(_installable(name)).encode())
+        put(folder / file, content)
+    put(folder / "app.webmanifest", json_text(_installable(name)).encode())
 
 
-def _index(server: str) -> str:
-    """The page. Its Content-Security-Policy gets the hash of its import map, and where it may send observations."""
+def _index(server: str, source: ReleaseSource | None) -> str:
+    """The page. Its Content-Security-Policy gets the hash of its import map, and the addresses that it connects to."""
     page = (PAGE / INDEX).read_text(encoding="utf-8")
     inline = page.partition('<script type="importmap">')[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
-    return page.replace("__IMPORTMAP__", digest).replace("__COLLECT__", f" {server}/" if server else "")
+    elsewhere = [server, source.elsewhere if source else ""]
+    allowed = "".join(f" {each}/" for each in dict.fromkeys(elsewhere) if each)
+    return page.replace("__IMPORTMAP__", digest).replace("__ELSEWHERE__", allowed)
 
 
 def _installable(name: str) -> dict[str, Any]:
@@ -207,40 +221,9 @@ def _copy_runtimes(folder: Path, assets: Assets, entries: Sequence[FileEntry]) -
     beginnings = tuple(f"vendor/{each}" for each in wanted)
     for name, path in assets.table().items():
         if name.startswith(beginnings):
-            _put(folder / name, path.read_bytes())
+            put(folder / name, path.read_bytes())
     copied = [name for name in assets.versions if (folder / "vendor" / name).is_dir()]
-    _put(folder / "LICENSES.txt", licences(assets, copied).encode())
-
-
-def _copy_models(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> dict[str, dict[str, Any] | None]:
-    """The exported files, with their feature maps as outputs -> target: where its activation map is."""
-    golden = [exports / GOLDEN / each["file"] for each in read_json(exports / GOLDEN / "golden.json")["images"]]
-    maps = {}
-    for entry in entries:
-        content, maps[entry.target] = mapped(exports / entry.file, entry, golden)
-        _put(folder / "models" / entry.file, content)
-    return maps
-
-
-def _golden(exports: Path, folder: Path, entries: Sequence[FileEntry]) -> dict[str, Any]:
-    """What the page tests itself with.
-
-    `golden`: photos as the files take them, and of each file the likeliest answers as [class, probability]. `photos`:
-    whole photos, and the pixels that become of them. `webp`: a WebP file with a colour profile, and its colour.
-    """
-    told = read_json(exports / GOLDEN / "golden.json")
-
-    def put(file: str) -> str:
-        _put(folder / GOLDEN / file, (exports / GOLDEN / file).read_bytes())
-        return f"{GOLDEN}/{file}"
-
-    golden = []
-    for number, image in enumerate(told["images"]):
-        answers = {entry.file: _likeliest(told["files"][entry.file]["probabilities"][number]) for entry in entries}
-        golden.append({"file": put(image["file"]), "answers": answers})
-    whole = [{"file": put(each["file"]), "pixels": put(each["pixels"])} for each in told.get("photos", [])]
-    webp = f"{GOLDEN}/profile.webp"
-    return {"golden": golden, "photos": whole, "webp": {"file": webp, "levels": write_profiled(folder / webp)}}
+    put(folder / "LICENSES.txt", licences(assets, copied).encode())
 
 
 def _geo(located: Located) -> dict[str, Any]:
@@ -253,49 +236,3 @@ def _geo(located: Located) -> dict[str, Any]:
         "observed": located.observed.tolist(),
         **prior.combination.to_json(),
     }
-
-
-def _likeliest(row: Sequence[float]) -> list[list[float]]:
-    best = np.argsort(-np.asarray(row), kind="stable")[:_LIKELIEST]
-    return [[int(each), row[each]] for each in best]
-
-
-def _about(
-    folder: Path, manifest: Manifest, entries: Sequence[FileEntry], golden: dict[str, Any], name: str
-) -> dict[str, Any]:
-    how = Preprocessing.from_json(manifest.preprocessing)
-    models = [
-        {
-            "target": entry.target,
-            "format": entry.target.partition(":")[0],
-            "file": f"models/{entry.file}",
-            "name": entry.file,
-            "sha256": entry.sha256,
-            "bytes": entry.bytes,
-            "input": entry.signature["input"]["name"],
-            "output": entry.signature["output"]["name"],
-            "float": entry.target.partition(":")[2] in ("fp32", "fp16"),
-            "decision": entry.decision,
-        }
-        for entry in entries
-    ]
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        "attar": __version__,
-        "schema": SCHEMA,
-        "name": name,
-        "size": how.size,
-        "preprocessing": how.in_words(),
-        "models": models,
-        **golden,
-        "notReady": list(manifest.readiness.reasons),
-        "common": manifest.data.get("common"),
-        "quality": manifest.data.get("quality"),
-        "levels": manifest.data.get("hierarchy", []),
-        "files": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
-    }
-
-
-def _put(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)

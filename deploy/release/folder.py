@@ -150,6 +150,11 @@ class Signed:
         """SHA-256 of the file."""
         return _sha256(self.content).hexdigest()
 
+    @property
+    def payload(self) -> bytes:
+        """What was signed."""
+        return base64.b64decode(json.loads(self.content)["payload"])
+
 
 class ReleaseFolder:
     """A release folder, locked for one publisher; see `locked`."""

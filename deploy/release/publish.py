@@ -12,6 +12,8 @@ from hashlib import sha256 as _sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from attar.deploy.app.choose import choose, runnable
+from attar.deploy.app.model import write_model
 from attar.deploy.release.folder import (
     CHANNEL,
     Channel,
@@ -29,6 +31,7 @@ from attar.deploy.release.folder import (
 from attar.deploy.release.keys import PrivateKey, PublicKey, load
 from attar.deploy.release.seen import Seen, place_of, read_seen, remember
 from attar.errors import GateError, InputError, did_you_mean
+from attar.export.guide import is_current
 from attar.export.manifest import CARD, GOLDEN, LABELS, NAME, Manifest, read_manifest
 from attar.files import inside, read_object, sha256
 
@@ -37,6 +40,9 @@ STABLE = "stable"
 
 GATE = "gate/gate.json"
 """Where `attar gate` leaves its decision, beside an exports folder."""
+
+WEB = "app"
+"""The folder of a release that the phone's web app reads (`attar.deploy.app.model`)."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ def publish(
     also: Sequence[Path] = (),
     gate: Path | None = None,
     without_gate: bool = False,
+    web: bool = True,
 ) -> Done:
     """Publish files into a release folder.
 
@@ -87,13 +94,14 @@ def publish(
         also: public keys that phones are to trust besides, chosen at the first release: a spare outlives a lost key.
         gate: the decision of `attar gate`; by default `gate/gate.json` beside the exports folder.
         without_gate: publish without one.
+        web: add what the phone's web app needs to run a LiteRT or ONNX file, if there is one.
 
     Raises:
         GateError: the gate holds these files back, or was asked about others.
         InputError: a file that changed since it was verified, a key that phones do not trust, a release folder that
             was changed by hand, or another app's.
     """
-    with _copied(exports, targets) as (made, contents), _opened(folder, key, create=True) as found:
+    with _copied(exports, targets, web) as (made, contents), _opened(folder, key, create=True) as found:
         before = found.before
         if before and app not in (None, before.app):
             raise InputError(f"{folder}: the releases of {before.app!r}, not of {app!r}. Publish into another folder.")
@@ -229,7 +237,7 @@ def releases_of(folder: Path, pointer: Pointer) -> dict[str, Release]:
 
 
 @contextmanager
-def _copied(exports: Path, targets: Sequence[str]) -> Iterator[tuple[Release, dict[str, Path]]]:
+def _copied(exports: Path, targets: Sequence[str], web: bool) -> Iterator[tuple[Release, dict[str, Path]]]:
     """A release of an app that is called as the student, and its files by name: copies, held against the manifest.
 
     What was verified is then what is published, whatever happens to the exports folder meanwhile.
@@ -252,6 +260,8 @@ def _copied(exports: Path, targets: Sequence[str]) -> Iterator[tuple[Release, di
             _copy(inside(exports, name, exports / NAME), copy / name)
             if digest and sha256(copy / name) != digest:
                 raise InputError(f"{exports / name}: changed since it was verified. Export it again.")
+        if web:
+            _write_web(manifest, exports, copy, tuple(chosen))
         contents = {each.relative_to(copy).as_posix(): each for each in copy.rglob("*") if each.is_file()}
         files = [File(name, sha256(path), path.stat().st_size) for name, path in sorted(contents.items())]
         name = str(manifest.bundle.get("name") or exports.resolve().parent.name)
@@ -262,6 +272,19 @@ def _copied(exports: Path, targets: Sequence[str]) -> Iterator[tuple[Release, di
 def _guide(manifest: Manifest, exports: Path) -> dict[str, str]:
     """What explains the files, with its SHA-256 where the manifest has one."""
     return {name: manifest.guide.get(name, "") for name in (LABELS, GOLDEN, CARD) if (exports / name).exists()}
+
+
+def _write_web(manifest: Manifest, exports: Path, copy: Path, targets: Sequence[str]) -> None:
+    """Add what the web app needs, if a browser runs one of the files: the fastest or smallest of them, as in an app."""
+    published = replace(manifest, files=tuple(each for each in manifest.files if each.target in targets))
+    if not runnable(published):
+        return
+    if not {GOLDEN, CARD} <= {*manifest.guide} or not is_current(manifest, exports):
+        raise InputError(
+            f"{exports / GOLDEN}: the photos with the files' answers are missing or of other files, and the web app "
+            "tests itself with them. Export again, or publish with --no-web."
+        )
+    write_model(copy, copy / WEB, published, choose(published, exports))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -27,7 +27,7 @@ def releases_json(pointer: Pointer, releases: Mapping[str, Release]) -> dict[str
                 "share": pointer.channels[name].share,
                 "model": asdict(release.model),
                 "targets": {target: each.file for target, each in release.targets.items()},
-                "bytes": sum(file.bytes for file in release.files),
+                "bytes": _bytes(release),
             }
             for name, release in releases.items()
         },
@@ -47,10 +47,15 @@ def releases_table(pointer: Pointer, releases: Mapping[str, Release]) -> Table:
         view.add_column(title, overflow="fold", justify="right" if title in ("Phones", "Size") else "left")
     for name, release in releases.items():
         share = percent(pointer.channels[name].share) if name != "stable" else "the others"
-        size = megabytes(sum(file.bytes for file in release.files))
+        size = megabytes(_bytes(release))
         texts = (name, share, release.model.name, ", ".join(release.targets), size)
         view.add_row(*(Text(in_line(text)) for text in texts))
     return view
+
+
+def _bytes(release: Release) -> int:
+    """What it takes: files of the same content are stored once."""
+    return sum({file.sha256: file.bytes for file in release.files}.values())
 
 
 def _ids(pointer: Pointer) -> list[str]:

@@ -39,9 +39,16 @@ def loaders() -> dict[str, list[str]]:
     return {name: sorted(keys, key=lambda key: FORMATS[key].snippets[name]) for name, keys in loading.items()}
 
 
-def square_module(how: Preprocessing) -> str:
-    """A JavaScript module with `SIZE` and `squareOf(pixels, width, height, channels)`, for one preprocessing."""
-    return f"export const SIZE = {how.size};\nconst RESIZED = {how.resized};\n\n{code(how, 'square.js')}"
+def square_module() -> str:
+    """A JavaScript module with `squaring(how) -> squareOf(pixels, width, height, channels)`.
+
+    One module for every preprocessing: `how` is data, as `square.parameters` gives it. It is the snippet's own code.
+    """
+    text = _template("square.js").replace("export function", "function")
+    for word, value in square.GENERAL_JS.items():
+        text = text.replace(f"<<{word}>>", value)
+    sizes = "const SIZE = how.size, RESIZED = how.resized;"
+    return f"export function squaring(how) {{\n{sizes}\n\n{text}\nreturn squareOf;\n}}\n"
 
 
 def code(how: Preprocessing, part: str) -> str:

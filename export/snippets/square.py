@@ -6,6 +6,8 @@ arithmetic (its resampling in 8 bits: `Resample.c`), so that a phone's pixels ar
 
 from __future__ import annotations
 
+from typing import Any
+
 from attar.preprocessing import Preprocessing
 
 
@@ -30,6 +32,17 @@ def words(how: Preprocessing) -> dict[str, str]:
         "FILL": f"({colour})",
         "FILL_NUMBERS": colour,
         "HOW": how.in_words(),
+    }
+
+
+def parameters(how: Preprocessing) -> dict[str, Any]:
+    """A preprocessing as the data that `square_module`'s code takes."""
+    return {
+        "size": how.size,
+        "resized": how.resized,
+        "fit": "old" if how.geometry == 1 else how.fit,
+        "interpolation": how.interpolation,
+        "fill": list(how.fill),
     }
 
 
@@ -93,3 +106,25 @@ _BEGINS = {
         "else": "Int((Double(length - size) / 2).rounded(.toNearestOrEven))",
     },
 }
+
+
+def _chosen(by: str, choices: dict[str, str]) -> str:
+    """JavaScript that is worth what one of the choices is worth; an unknown one throws."""
+    cases = ", ".join(f"{name}: () => {value}" for name, value in choices.items())
+    return f"({{ {cases} }})[{by}]()"
+
+
+GENERAL_JS = {
+    "HOW": "as `how` says",
+    "SIDES_JS": _chosen("how.fit", {name.lower(): code for name, code in _JAVASCRIPT.items()}),
+    "OFFSET_JS": _chosen(
+        "how.fit", {name.lower(): _BEGINS["JS"].get(name, _BEGINS["JS"]["else"]) for name in _JAVASCRIPT}
+    ),
+    "FILTER_JS": '  if (how.interpolation === "bilinear") {\n'
+    + _filter("bilinear", ";", "if (x < {}) ")
+    + "\n  }\n"
+    + _filter("bicubic", ";", "if (x < {}) "),
+    "REACH": _chosen("how.interpolation", {"bilinear": "1.0", "bicubic": "2.0"}),
+    "FILL_NUMBERS": "...how.fill",
+}
+"""Word -> JavaScript for any preprocessing."""

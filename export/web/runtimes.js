@@ -33,8 +33,9 @@ function liteRt(threads) {
 
 // Forget LiteRT.js, so that it can be loaded once more in another way.
 export async function unload() {
-  (await loaded.litert)?.unloadLiteRt();
-  delete loaded.litert;
+  const core = loaded.litert;
+  delete loaded.litert; // also one that could not be loaded, such as a build that is not kept for use without a network
+  (await core)?.unloadLiteRt();
 }
 
 async function openLiteRt(job, bytes, shape, threads) {

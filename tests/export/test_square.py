@@ -68,6 +68,8 @@ JAVASCRIPT = """
 import { createInterface } from "node:readline";
 const modules = [];
 for (let i = 0; i < Number(process.argv[2]); i++) modules.push(await import(`./square-${i}.mjs`));
+const { squaring } = await import("./square.mjs");
+for (const how of JSON.parse(process.argv[3])) modules.push({ squareOf: squaring(how) });
 for await (const line of createInterface({ input: process.stdin })) {
   const [number, width, height, channels, hex] = JSON.parse(line);
   const pixels = Uint8Array.from(Buffer.from(hex, "hex"));
@@ -92,7 +94,7 @@ fun main() {
 
 
 class Program:
-    """A program that squares one photo a line."""
+    """A program that squares one photo a line. Numbers from `len(RECIPES)` on are those of the module for all."""
 
     def __init__(self, command: list[str], folder: Path, line: Callable[[int, np.ndarray], str]) -> None:
         self._line = line
@@ -103,7 +105,7 @@ class Program:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(self._line(number, pixels) + "\n")
         self._process.stdin.flush()
-        size = RECIPES[number].size
+        size = RECIPES[number % len(RECIPES)].size
         return np.frombuffer(bytes.fromhex(self._process.stdout.readline().strip()), np.uint8).reshape(size, size, 3)
 
     def close(self) -> None:
@@ -118,12 +120,14 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     for number, how in enumerate(RECIPES):
         sizes = f"const SIZE = {how.size}, RESIZED = {how.resized};\n"
         (folder / f"square-{number}.mjs").write_text(sizes + filled("square.js", how))
+    (folder / "square.mjs").write_text(snippets.square_module())
     (folder / "main.mjs").write_text(JAVASCRIPT)
+    told = json.dumps([square.parameters(how) for how in RECIPES])
 
     def line(number: int, pixels: np.ndarray) -> str:
         return json.dumps([number, pixels.shape[1], pixels.shape[0], pixels.shape[2], pixels.tobytes().hex()])
 
-    program = Program(["node", "main.mjs", str(len(RECIPES))], folder, line)
+    program = Program(["node", "main.mjs", str(len(RECIPES)), told], folder, line)
     yield program
     program.close()
 
@@ -167,6 +171,7 @@ MANY = settings(max_examples=1000, deadline=None, suppress_health_check=list(Hea
 def test_javascript_squares_a_photo_bit_for_bit(node: Program, number: int, pixels: np.ndarray) -> None:
     wanted = RECIPES[number](Image.fromarray(np.ascontiguousarray(pixels[..., :3])))
     np.testing.assert_array_equal(node(number, pixels), wanted)
+    np.testing.assert_array_equal(node(number + len(RECIPES), pixels), wanted)
 
 
 @pytest.mark.slow

@@ -3,13 +3,13 @@
 import { openModel } from "./classify.js";
 import { pixelsOfFile } from "./decode.js";
 import { openSite } from "./files.js";
-import { squareOf } from "./square.js";
+import { squaring } from "./square.js";
 
 const TYPES = { jpg: "image/jpeg", png: "image/png", webp: "image/webp" };
 const tell = (what, value) => fetch(`told/${what}`, { method: "POST", body: JSON.stringify(value) });
 const base64 = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 
-async function photo(name, model) {
+async function photo(name, model, squareOf) {
   const bytes = await (await fetch(`photos/${name}`)).arrayBuffer();
   const file = new File([bytes], name, { type: TYPES[name.split(".").at(-1)] }); // as a person would choose it
   const { data, width, height } = await pixelsOfFile(file);
@@ -23,7 +23,7 @@ async function all() {
   const model = await openModel(about, bytes, (event, words = {}) => said.push([event, words.way ?? words.reason ?? ""]));
   await tell("begun", { agent: navigator.userAgent, runtime: model?.title ?? null, file: model?.model.name ?? null, said });
   for (const name of await (await fetch("photos.json")).json()) {
-    await tell("photo", await photo(name, model).catch((error) => ({ name, error: `${error.name}: ${error.message}` })));
+    await tell("photo", await photo(name, model, squaring(about.square)).catch((error) => ({ name, error: `${error.name}: ${error.message}` })));
   }
 }
 

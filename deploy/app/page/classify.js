@@ -27,7 +27,8 @@ function ways(site) {
 // like what the model knows, from 0 to 1; each undefined where the file gives none.
 // site is what site.json says, bytes(name) reads one of its files.
 // tell(event, words) says what goes on: "loading", "testing", "disagrees", "fails", "tooOld".
-export async function openModel(site, bytes, tell) {
+// beside: another model runs, so that the runtime is not loaded anew.
+export async function openModel(site, bytes, tell, beside = false) {
   if (!hasSimd) {
     tell("tooOld");
     return null;
@@ -50,7 +51,7 @@ export async function openModel(site, bytes, tell) {
       if (error instanceof Damaged) throw error;
       reason = error.message;
     }
-    if (way.model.format === "litert") await unload().catch(() => {});
+    if (way.model.format === "litert" && !beside) await unload().catch(() => {});
   }
   tell("fails", { reason });
   return null;

@@ -78,3 +78,12 @@ export const counts = () => reading(async (store, settings) => ({
 export const invitation = () => reading((_, settings) => settings.get("invitation"));
 
 export const setInvitation = (value) => writing((_, settings) => value ? settings.put(value, "invitation") : settings.delete("invitation"));
+
+// What is known of releases (update.js), or undefined. act(state) returns what it is from now on, without waiting.
+export const releases = () => reading((_, settings) => settings.get("releases"));
+
+export const changeReleases = (act) => writing(async (_, settings) => {
+  const state = act(await settings.get("releases"));
+  await settings.put(state, "releases");
+  return state;
+});

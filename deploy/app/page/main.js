@@ -1,6 +1,6 @@
 // The page: start, look, answer.
 
-import { openModel, seesAlike } from "./classify.js";
+import { fits, openAnswerer } from "./answerer.js";
 import { watch } from "./camera.js";
 import { circumstancesOf } from "./circumstances.js";
 import { decide, isStrange } from "./decide.js";
@@ -12,18 +12,22 @@ import { mine, tokenOf } from "./mine.js";
 import { observer } from "./observe.js";
 import { beyond, qualityOf } from "./quality.js";
 import { sender } from "./send.js";
-import { squareOf } from "./square.js";
 import { NAMES, megabytes, percent, speak, t } from "./texts.js";
+import { openUpdates } from "./update.js";
 
 const at = (id) => document.getElementById(id);
 const SHOWN = 3;
 const FEW = 4; // labels that are named where the answer is not sure, at most
 const REGRET = 5000; // ms in which an answer can be changed before it is sent
 
-let site, bytes, labels, model, camera, observing, collected;
-let geo = null; // the prior of place and season, if the app has one
+let site, bytes, camera, observing, collected;
+let current = null; // who answers (answerer.js): the app's own model, or a later one
+let updates = null; // where later ones come from, if the app names a place
+let news = ["notLooked"]; // what came of looking there: a text and its words
+let wrong = false; // this device's GPU answered wrong
+let geo = null; // the prior of place and season, if the app has one, with its labels
 let here = null; // where this device is; null where that is not known, or is to be ignored
-let seen = null; // what was answered about last: { square, features }; features are undefined where the file gives none
+let seen = null; // what was answered about last: { square, features, by }; features are undefined where the file gives none
 
 // --- language --------------------------------------------------------------------------------------
 
@@ -41,7 +45,7 @@ at("language").value = speak(remembered("language") ?? navigator.language.slice(
 at("language").addEventListener("change", async () => {
   remembered("language", at("language").value);
   speak(at("language").value);
-  if (model) await ready();
+  if (current) await ready();
   await collected?.show();
 });
 
@@ -92,15 +96,37 @@ async function keep() {
 
 // --- answering -------------------------------------------------------------------------------------
 
+// One model gives a whole answer: another takes its place only while nothing is answered and the camera is off.
+let working = 0;
+const waiting = [];
+
+async function within(act) {
+  working++;
+  try {
+    return await act(current);
+  } finally {
+    rest();
+  }
+}
+
+function rest() {
+  working--;
+  if (!working) for (const go of waiting.splice(0)) go();
+}
+
+async function quiet() {
+  while (working) await new Promise((go) => waiting.push(go));
+}
+
 // With a photo, each answer is a button that shows where the model looked for it.
-function show(probabilities, square, side) {
+function show(by, probabilities, square, side) {
   const best = Array.from(probabilities, (share, index) => [share, index]).sort((a, b) => b[0] - a[0]).slice(0, SHOWN);
   at("answers").replaceChildren(...best.map(([share, index]) => {
     const item = document.createElement("li");
     const row = seen?.features ? item.appendChild(document.createElement("button")) : item;
     if (row !== item) Object.assign(row, { type: "button", title: t("look"), onclick: () => look(row, index) });
     if (row !== item) row.setAttribute("aria-pressed", "false");
-    for (const [name, text] of [["label", labels[index]], ["share", percent(share)]]) {
+    for (const [name, text] of [["label", by.labels[index]], ["share", percent(share)]]) {
       const part = row.appendChild(document.createElement("span"));
       part.className = name;
       part.dir = "auto";
@@ -108,21 +134,26 @@ function show(probabilities, square, side) {
     }
     return item;
   }));
-  const words = doubt(probabilities, qualityOf(square, site.size, side));
+  const words = doubt(by, probabilities, qualityOf(square, by.about.size, side));
   at("unsure").textContent = words;
   at("unsure").hidden = !words;
-  return [t("heard", { label: labels[best[0][1]], percent: percent(best[0][0]) }), words].filter(Boolean).join(" ");
+  return [t("heard", { label: by.labels[best[0][1]], percent: percent(best[0][0]) }), words].filter(Boolean).join(" ");
 }
 
 // Answers with what place and season say, where the place is known: of what the camera sees, never of files.
-function placed(probabilities) {
-  return here ? geo.joined(probabilities, here, dayOf(new Date())) : probabilities;
+function placed(by, probabilities) {
+  return here && knowsPlaces(by) ? geo.joined(probabilities, here, dayOf(new Date())) : probabilities;
+}
+
+// The prior is one of the app's own labels.
+function knowsPlaces({ labels }) {
+  return geo !== null && geo.labels.length === labels.length && geo.labels.every((label, index) => label === labels[index]);
 }
 
 // Ask the browser where this device is, unless that is to be ignored. Nothing here sends it anywhere.
 async function locate() {
   here = null;
-  if (!geo || at("ignore-place").checked) return placing("");
+  if (!knowsPlaces(current) || at("ignore-place").checked) return placing("");
   try {
     const place = await placeNow();
     if (!at("ignore-place").checked) here = place; // ticked while the browser asked
@@ -139,9 +170,9 @@ function placing(text) {
 
 // What speaks against an answer: something else than the model knows, a photo unlike those that it learned from, or too
 // little confidence.
-function doubt(probabilities, quality) {
-  const words = beyond(quality, site.quality).map((name) => t(name));
-  const { sure, among, group } = decide(probabilities, model.model.decision, site.common, site.levels);
+function doubt({ about, labels, model }, probabilities, quality) {
+  const words = beyond(quality, about.quality).map((name) => t(name));
+  const { sure, among, group } = decide(probabilities, model.model.decision, about.common, about.levels);
   if (isStrange(model.familiarity(), model.model.decision)) words.unshift(t("strange"));
   else if (group) words.push(t("group", { label: group.name, percent: percent(group.share) }));
   else if (sure === false) {
@@ -157,11 +188,13 @@ async function look(button, index) {
   for (const each of at("answers").querySelectorAll("button")) each.setAttribute("aria-pressed", String(on && each === button));
   at("seen").hidden = !on;
   if (!on) return;
-  const { map, file } = model.model;
-  const { square, features } = seen; // the camera may be begun while the file is read
-  const cells = activation(features, weightsOf(await bytes(file), map, index), map);
-  const [x, y] = draw(at("seen"), square, site.size, cells, map);
-  const words = t("looked", { label: labels[index], x: percent(x), y: percent(y) });
+  const { square, features, by } = seen; // the camera may be begun while the file is read
+  const { map, file } = by.model.model;
+  const content = await by.bytes(file).catch(() => null); // a later model took its place on the disk
+  if (!content) return at("seen").hidden = true;
+  const cells = activation(features, weightsOf(content, map, index), map);
+  const [x, y] = draw(at("seen"), square, by.about.size, cells, map);
+  const words = t("looked", { label: by.labels[index], x: percent(x), y: percent(y) });
   at("seen").setAttribute("aria-label", words);
   at("heard").textContent = words;
 }
@@ -171,28 +204,31 @@ async function answer(file) {
   observing?.hide();
   stop();
   try {
-    const { data, width, height } = await pixelsOfFile(file);
-    picture(URL.createObjectURL(file));
-    placing(geo && !at("ignore-place").checked ? t("fileWithoutPlace") : "");
-    await about({ data, width, height });
+    await within(async (by) => {
+      const { data, width, height } = await pixelsOfFile(file);
+      picture(URL.createObjectURL(file));
+      placing(knowsPlaces(by) && !at("ignore-place").checked ? t("fileWithoutPlace") : "");
+      await about(by, { data, width, height });
+    });
   } catch (error) {
     trouble(error.words || error.name === "unreadable" ? t(error.name, error.words) : String(error.message));
   }
 }
 
 // Answer about pixels, and ask whether that is right.
-async function about(photo, found = (probabilities) => probabilities) {
-  const square = squareOf(photo.data, photo.width, photo.height, 4);
+async function about(by, photo, found = (_, probabilities) => probabilities) {
+  const square = by.squareOf(photo.data, photo.width, photo.height, 4);
   const side = Math.min(photo.width, photo.height);
   const begun = performance.now();
-  const alone = await model.classify(square);
+  const alone = await by.model.classify(square);
   const latency = performance.now() - begun;
-  const probabilities = found(alone);
-  seen = { square, features: model.features() };
+  const probabilities = found(by, alone);
+  seen = { square, features: by.model.features(), by };
   at("seen").hidden = true;
-  at("heard").textContent = show(probabilities, square, side);
-  const withGeo = probabilities !== alone;
-  observing?.ask(photo, probabilities, alone, circumstancesOf(model, square, { size: site.size, side, latency, withGeo }));
+  at("heard").textContent = show(by, probabilities, square, side);
+  const how = { size: by.about.size, side, latency, withGeo: probabilities !== alone };
+  const who = { labels: by.labels, sha256: by.model.model.sha256 };
+  observing?.ask(photo, who, probabilities, alone, circumstancesOf(by.model, square, how));
 }
 
 function picture(address) {
@@ -205,6 +241,7 @@ function picture(address) {
 }
 
 function stop() {
+  if (camera) rest();
   camera?.stop();
   camera = null;
   at("camera").hidden = true;
@@ -217,11 +254,18 @@ async function begin() {
   seen = null;
   at("seen").hidden = true;
   observing?.hide();
+  at("watch").disabled = true; // while the browser asks
+  working++;
+  const by = current;
   try {
-    camera = await watch(at("camera"), model, squareOf, { each: (known, ...rest) => show(placed(known), ...rest), failed: again });
+    const each = (known, ...frame) => show(by, placed(by, known), ...frame);
+    camera = await watch(at("camera"), by.model, by.squareOf, { each, failed: again });
     locate();
   } catch (error) {
+    rest();
     return trouble(t("noCamera", { reason: error.message }));
+  } finally {
+    at("watch").disabled = false;
   }
   at("photo").hidden = true;
   at("camera").hidden = false;
@@ -236,16 +280,18 @@ async function take() {
   Object.assign(canvas, { width, height });
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
   stop();
-  await about({ data, width, height }, placed);
+  await within((by) => about(by, { data, width, height }, placed));
   canvas.toBlob((blob) => picture(URL.createObjectURL(blob)), "image/png");
 }
 
 // The model's answers became wrong (drivers of GPUs do that): the next way, from the start.
 async function again() {
   stop();
-  await model.close();
-  site.models = site.models.map((each) => ({ ...each, float: false }));
-  await start();
+  wrong = true;
+  await within(async (by) => {
+    await by.model.close();
+    await start();
+  });
 }
 
 // --- observations ----------------------------------------------------------------------------------
@@ -265,7 +311,7 @@ async function collect() {
     return trouble(t("keepsNothing", { reason: error.message }));
   }
   observing = observer({
-    labels, model: () => model.model.sha256, trouble, busy: () => queue?.sending(),
+    trouble, busy: () => queue?.sending(),
     done: () => {
       queue?.wake(REGRET);
       changed();
@@ -291,10 +337,12 @@ async function invited() {
 async function facts() {
   const used = await navigator.storage?.estimate?.() ?? {};
   const kept = Boolean(navigator.serviceWorker?.controller);
+  const { model, about, release } = current;
   const rows = [
     ["model", `${model.model.name} (${megabytes(model.model.bytes)} MB)`],
     ["runtime", model.title],
-    ["input", site.preprocessing],
+    ["input", about.preprocessing],
+    ...(updates ? [["release", `${released(release)} ${told(...news)}`]] : []),
     ["version", `${site.version.slice(0, 12)}, attar ${site.attar}`],
     ["offline", kept ? t("kept", { megabytes: megabytes(used.usage ?? 0) }) : t("notKept")],
   ];
@@ -306,19 +354,92 @@ async function facts() {
   }));
 }
 
+const released = (release) => release ? t("released", { number: release.number, digest: release.digest.slice(0, 12) }) : t("asWritten");
+const told = (name, words = {}) => t(name, { ...words, reason: words.reason ? t(words.reason) : "" });
+
+// The card of the model that answers, as plain text: nothing of a release is shown as anything else.
+async function card() {
+  if (at("card").href.startsWith("blob:")) URL.revokeObjectURL(at("card").href);
+  const text = current.release && await current.bytes("MODEL_CARD.md").catch(() => null);
+  at("card").href = text ? URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" })) : "MODEL_CARD.md";
+  at("card").hidden = text === null && current.release !== null; // the app's own card is none of this model
+}
+
 async function ready() {
   for (const id of ["watch", "choose"]) at(id).disabled = false;
   if (!camera && at("photo").hidden) hint(t("ready"));
-  at("doubt").hidden = !site.notReady.length;
-  at("doubt").textContent = t("notReady", { reasons: site.notReady.join(" ") });
+  const { notReady } = current.about;
+  at("doubt").hidden = !notReady.length;
+  at("doubt").textContent = t("notReady", { reasons: notReady.join(" ") });
+  at("ignoring").hidden = !knowsPlaces(current);
   await facts();
 }
 
+// The best model that works here: the last release that did, the one before, or the app's own.
 async function start() {
-  model = await openModel(site, bytes, tell);
-  if (!model) return hint("");
-  if (!await seesAlike(site, bytes, squareOf)) trouble(t("seesOtherwise"));
+  current = null;
+  for (const id of ["watch", "choose"]) at(id).disabled = true;
+  for (const { digest, open } of updates?.sources() ?? []) {
+    try {
+      current = await openAnswerer(usable(await open()), (event, words) => progress.has(event) && tell(event, words));
+      await updates.started(digest, current !== null);
+    } catch (error) {
+      await (error instanceof Damaged ? updates.lost(digest) : updates.started(digest, false));
+    }
+    if (current) break;
+  }
+  current ??= await openAnswerer(usable(own()), tell);
+  if (!current) return hint("");
+  if (!current.alike) trouble(t("seesOtherwise"));
+  await card();
   await ready();
+}
+
+const progress = new Set(["loading", "testing"]);
+const own = () => ({ about: site, bytes, release: null });
+
+// Where the GPU answered wrong, no model is run on it.
+function usable(from) {
+  return wrong ? { ...from, about: { ...from.about, models: from.about.models.map((each) => ({ ...each, float: false })) } } : from;
+}
+
+// --- later models ----------------------------------------------------------------------------------
+
+// A later model, opened and tested beside the one that answers; null if it is not to be used here.
+async function open(from) {
+  const next = await openAnswerer(usable(from), () => {}, true);
+  if (next && await fits(next) && (next.alike || !current?.alike)) return next;
+  await next?.model.close();
+  return null;
+}
+
+// From the next answer on.
+async function adopt(next) {
+  await quiet();
+  const before = current;
+  current = next;
+  await before?.model.close();
+  await card();
+  await ready();
+}
+
+// A model that failed may have taken the runtime with it.
+async function recover() {
+  await quiet();
+  if (current && !await current.model.test().catch(() => false)) await again();
+}
+
+function watchReleases() {
+  let looks = 0;
+  updates.watch({
+    current: () => current, own: own(), open, adopt, quiet, recover,
+    async told(name, words) {
+      news = [name, words];
+      if (current) await facts();
+      Object.assign(at("facts").dataset, { news: name, detail: words?.detail ?? "" });
+      if (name !== "updating") at("facts").dataset.looks = ++looks;
+    },
+  });
 }
 
 async function load() {
@@ -327,13 +448,13 @@ async function load() {
   const version = document.querySelector("meta[name=site]").content;
   ({ about: site, bytes } = await openSite(version));
   site.version = version;
-  labels = JSON.parse(new TextDecoder().decode(await bytes("labels.json")));
   document.title = at("name").textContent = site.name;
-  if (site.geo) geo = openGeo(site.geo, await bytes(site.geo.file));
-  at("ignoring").hidden = !geo;
+  if (site.geo) geo = { ...openGeo(site.geo, await bytes(site.geo.file)), labels: JSON.parse(new TextDecoder().decode(await bytes("labels.json"))) };
   at("ignore-place").checked = remembered("ignore place") === "yes";
   if (self.isSecureContext) await collect();
+  if (self.isSecureContext && site.releases) updates = await openUpdates(site).catch(() => null); // a browser that keeps nothing
   await start();
+  if (updates) watchReleases();
 }
 
 at("choose").addEventListener("click", () => at("file").click());
@@ -354,12 +475,12 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
     at("stage").classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && model && event.dataTransfer.files[0]) answer(event.dataTransfer.files[0]);
+    if (kind === "drop" && current && event.dataTransfer.files[0]) answer(event.dataTransfer.files[0]);
   });
 }
 document.addEventListener("paste", (event) => {
   const file = Array.from(event.clipboardData?.files ?? []).find((each) => each.type.startsWith("image/"));
-  if (file && model) answer(file);
+  if (file && current) answer(file);
 });
 
 load().catch((error) => {

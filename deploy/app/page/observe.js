@@ -39,12 +39,12 @@ function located() {
 
 const rounded = (degrees) => Number(degrees.toFixed(DECIMALS)) + 0;
 
-// labels are all of the model's, model the SHA-256 of its file. trouble(text) tells what went wrong, done() that something
-// was kept or taken back, busy() returns the number of the record that is being sent. Returns { ask(picture,
-// probabilities), hide() }.
-export function observer({ labels, model, trouble, done, busy }) {
+// trouble(text) tells what went wrong, done() that something was kept or taken back, busy() returns the number of the record
+// that is being sent. Returns { ask(picture, by, probabilities, alone, circumstances), hide() }.
+export function observer({ trouble, done, busy }) {
   let find = null;
-  let about = null; // { photo: promise of the bytes, ranked: labels, probability, circumstances }
+  let searched = null; // the labels that it finds
+  let about = null; // { photo: promise of the bytes, labels, model, ranked: labels, probability, circumstances }
   let last = null; // what was said last: { number, about }
 
   function hide() {
@@ -52,13 +52,15 @@ export function observer({ labels, model, trouble, done, busy }) {
     about = last = null;
   }
 
-  // A picture is { data: RGBA, width, height }. probabilities may take in a place; alone are those of the photo, and what is
-  // sent of them says nothing of a place. circumstances are those of circumstances.js.
-  function ask({ data, width, height }, probabilities, alone = probabilities, circumstances = {}) {
+  // A picture is { data: RGBA, width, height }. by is who answered: { labels, sha256 }, all labels of the model and the SHA-256
+  // of its file. probabilities may take in a place; alone are those of the photo, and what is sent of them says nothing of a
+  // place. circumstances are those of circumstances.js.
+  function ask({ data, width, height }, { labels, sha256: model }, probabilities, alone = probabilities, circumstances = {}) {
     const order = Array.from(probabilities.keys()).sort((a, b) => probabilities[b] - probabilities[a]);
     const photo = portable(data, width, height);
     photo.catch(() => {}); // told when it is needed
-    about = { photo, ranked: order.map((index) => labels[index]), probability: Math.min(1, alone[order[0]]), circumstances };
+    const ranked = order.map((index) => labels[index]);
+    about = { photo, labels, model, ranked, probability: Math.min(1, alone[order[0]]), circumstances };
     last = null;
     at("with-place").checked = false;
     at("kept").hidden = true;
@@ -85,11 +87,11 @@ export function observer({ labels, model, trouble, done, busy }) {
     }
   }
 
-  async function made({ photo, ranked, probability, circumstances }, verdict, more) {
+  async function made({ photo, model, ranked, probability, circumstances }, verdict, more) {
     const bytes = await photo;
     const observation = {
       id: crypto.randomUUID(), image: await sha256(bytes), time: new Date().toISOString(),
-      predicted: ranked[0], probability, model: model(), verdict, ...more, ...circumstances,
+      predicted: ranked[0], probability, model, verdict, ...more, ...circumstances,
     };
     return { id: observation.id, said: inWords(observation), text: JSON.stringify(observation), photo: bytes };
   }
@@ -146,7 +148,7 @@ export function observer({ labels, model, trouble, done, busy }) {
   });
 
   function choose() {
-    find ??= searchOf(labels);
+    if (searched !== about.labels) find = searchOf(searched = about.labels);
     at("query").value = "";
     at("choosing").showModal();
     at("query").focus();

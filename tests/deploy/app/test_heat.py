@@ -136,11 +136,11 @@ def test_an_answer_that_is_tapped_shows_pythons_map(
           const { openSite } = await import(new URL("files.js", location));
           const { openModel } = await import(new URL("classify.js", location));
           const { pixelsOfFile } = await import(new URL("decode.js", location));
-          const { squareOf } = await import(new URL("square.js", location));
+          const { squaring } = await import(new URL("square.js", location));
           const { about, bytes } = await openSite(document.querySelector("meta[name=site]").content);
           const model = await openModel(about, bytes, () => {});
           const { data, width, height } = await pixelsOfFile(await (await fetch("golden/0.png")).blob());
-          await model.classify(squareOf(data, width, height, 4));
+          await model.classify(squaring(about.square)(data, width, height, 4));
           const file = await bytes(about.models[0].file);
           return Array.from(activation(model.features(), weightsOf(file, map, 1), map));
         }""",

@@ -28,12 +28,13 @@ MOST, MEAN = 2, 0.2
 
 TENSOR = """async (url) => {
   const { pixelsOfFile } = await import(new URL("decode.js", location));
-  const { squareOf } = await import(new URL("square.js", location));
+  const { squaring } = await import(new URL("square.js", location));
+  const squareOf = squaring((await (await fetch("site.json")).json()).square);
   const { data, width, height } = await pixelsOfFile(await (await fetch(url)).blob());
   return btoa(String.fromCharCode(...squareOf(data, width, height, 4)));
 }"""
 WRONG = """async (url) => {
-  const { SIZE } = await import(new URL("square.js", location));
+  const { size: SIZE } = await (await fetch("site.json")).json();
   const bitmap = await createImageBitmap(await (await fetch(url)).blob());
   const pen = new OffscreenCanvas(SIZE, SIZE).getContext("2d");
   pen.imageSmoothingEnabled = SMOOTH;
@@ -110,7 +111,8 @@ def test_a_frame_of_the_camera_is_resized_like_a_photo(page: Page, exports: Path
           const video = Object.assign(document.createElement("video"), { srcObject: stream, muted: true });
           await video.play();
           const { pixelsOf } = await import(new URL("decode.js", location));
-          const { squareOf } = await import(new URL("square.js", location));
+          const { squaring } = await import(new URL("square.js", location));
+          const squareOf = squaring((await (await fetch("site.json")).json()).square);
           const { data, width, height } = pixelsOf(video, video.videoWidth, video.videoHeight);
           stream.getTracks().forEach((track) => track.stop());
           const canvas = new OffscreenCanvas(width, height);

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,17 @@ import pytest
 from attar.deploy.release.envelope import opened, signed
 from attar.deploy.release.folder import POINTER, ReleaseFolder
 from attar.deploy.release.keys import PrivateKey, PublicKey, create
-from attar.deploy.release.publish import change, publish, rollback, status
+from attar.deploy.release.publish import change, rollback, status
+from attar.deploy.release.publish import publish as publish_all
 from attar.errors import GateError, InputError
 from attar.files import sha256
 from helpers import warm
 from helpers.published import decide, exports, seen
 
 KILLS = 50
+
+publish = partial(publish_all, web=False)
+"""The files of these tests are no models that a browser could run; tests/deploy/app/test_updates.py has such ones."""
 
 
 @pytest.fixture
@@ -522,13 +527,24 @@ def test_the_commands(first: Path, second: Path, folder: Path, tmp_path: Path):
     made = json.loads(attar("keys", key, "--json").stdout)
     assert made["public"] == str(key.with_suffix(".json"))
     attar("keys", spare)
-    done = attar("publish", first.parent, folder, "--key", key, "--app", "garden", "--also", spare.with_suffix(".json"))
+    done = attar(
+        "publish",
+        first.parent,
+        folder,
+        "--no-web",
+        "--key",
+        key,
+        "--app",
+        "garden",
+        "--also",
+        spare.with_suffix(".json"),
+    )
     assert done.returncode == 0 and "Number 1" in done.stderr, done.stderr
-    refused = attar("publish", second, folder, "--key", key)
+    refused = attar("publish", second, folder, "--no-web", "--key", key)
     assert refused.returncode == 1 and "no decision" in refused.stderr
-    told = json.loads(attar("publish", second, folder, "--key", key, "--without-gate", "--json").stdout)
+    told = json.loads(attar("publish", second, folder, "--no-web", "--key", key, "--without-gate", "--json").stdout)
     assert (told["number"], told["new"], told["app"]) == (2, True, "garden")
-    again = attar("publish", second, folder, "--key", key, "--without-gate")
+    again = attar("publish", second, folder, "--no-web", "--key", key, "--without-gate")
     assert again.returncode == 0 and "Nothing changed" in again.stderr
     assert attar("rollback", folder, "--key", key).returncode == 0
     assert seen(folder) == (3, {"stable": ONE})
