@@ -138,7 +138,7 @@ def permutation_test(
     Args:
         units: what is relabelled.
         statistic: how different they are, for the p-value.
-        effect: what is told of the difference; a relabelling's 95% quantile is returned.
+        effect: what is said of the difference; a relabelling's 95% quantile is returned.
         most: relabellings at most; fewer if it is clear early that nothing differs.
         rng: random numbers.
     """
