@@ -27,8 +27,11 @@ from filelock import FileLock, Timeout
 from attar.errors import AttarError, InputError
 from attar.files import make_folder, read_json, write_json
 
-_BOOKKEEPING = ("run.json", "recipe.yaml", "provenance.json", "photos.json", "retrain.json", ".lock")
+_BOOKKEEPING = ("run.json", "recipe.yaml", "provenance.json", "photos.json", ".lock")
 """What a run writes before it has computed anything."""
+
+_BEFORE = ("data", "retrain.json")
+"""What stands here before a run begins: photos, and what they were chosen by."""
 
 _KEYS = {"continues": "--continue-from"}
 
@@ -128,7 +131,7 @@ class RunFolder:
     def _has_results(self) -> bool:
         """Whether anything stands here but what a run writes before it has computed anything."""
         return self.path.is_dir() and any(
-            item.name not in (*_BOOKKEEPING, "data") and not item.name.startswith(".tmp-")
+            item.name not in (*_BOOKKEEPING, *_BEFORE) and not item.name.startswith(".tmp-")
             for item in self.path.iterdir()
         )
 

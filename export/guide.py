@@ -50,7 +50,8 @@ def write_guide(manifest: Manifest, output: Path, student: Bundle, photos: Photo
         manifest: the good files, which lie in `output`.
         output: the exports folder.
         student: the bundle that they were made from.
-        photos: the student's photos; golden vectors are validation ones.
+        photos: the student's photos; golden vectors are validation ones. Those that were added are never taken: they
+            may be people's, and everybody who has the files can see golden photos.
 
     Returns the manifest to write.
     """
@@ -59,6 +60,7 @@ def write_guide(manifest: Manifest, output: Path, student: Bundle, photos: Photo
         return replace(manifest, guide={})
     if is_current(manifest, output):
         return manifest
+    photos = replace(photos, val=tuple(each for each in photos.val if not photos.is_added(each)))
     reference = student_reference(student, photos, GOLDEN_PHOTOS)
     with replacing(output / GOLDEN) as folder:
         folder.mkdir()

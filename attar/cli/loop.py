@@ -59,7 +59,7 @@ def loop(
     from attar.deploy.loop.state import LoopFolder, Outcome
     from attar.deploy.loop.turn import turn
 
-    place = LoopFolder(folder)
+    place = LoopFolder(folder.resolve())  # cron has a folder of its own
     sets = [*(QUICK if quick else []), *(overrides or [])]
     given = {
         "run": run,
@@ -107,6 +107,8 @@ def _settings(place: LoopFolder, given: dict[str, Any]) -> Settings:
 
     before = place.read()
     values = asdict(before.settings) if before else {}
+    if given["without"]:  # what was withdrawn stays so
+        given = {**given, "without": tuple(sorted({*given["without"], *values.get("without", ())}))}
     values |= {
         name: str(value.resolve()) if isinstance(value, Path) else value
         for name, value in given.items()

@@ -52,7 +52,7 @@ def retrain(
     from attar.deploy.retrain.plan import plan
     from attar.runfolder import RunFolder
 
-    before, folder = RunFolder(run), RunFolder(output)
+    before, folder = RunFolder(run), RunFolder(output.resolve())
     rules = Rules(tuple(without or ()), unreviewed, new_class, share)
     made = plan(before, observations, folder, rules, teacher=teacher, dry_run=dry_run)
     for line in lines_of(made):
@@ -73,7 +73,8 @@ def train_on(run: RunFolder, made: Plan, output: RunFolder, sets: list[str]) -> 
     from attar.cli.pipeline import run as run_recipe
     from attar.recipe import read_recipe
 
-    recipe = read_recipe(run.recipe, sets, {"added": str(output.observations), **_base(run)})
+    added = str(output.observations.resolve()) if made.ids else None
+    recipe = read_recipe(run.recipe, sets, {"added": added, **_base(run)})
     return run_recipe(recipe, output.path, run.path, keep_teacher=made.keep_teacher)
 
 
@@ -98,6 +99,8 @@ def lines_of(made: Plan) -> list[str]:
         f"Observations: {new['train']:,} new ones to learn from, {new['val']:,} new ones held out; "
         f"{every:,} in all{' (as when this run began)' if made.found is None else ''}."
     ]
+    if told["relabelled"]:
+        lines.append(f"  {len(told['relabelled']):,} of the earlier run have another label now.")
     if told["gone"]:
         lines.append(f"  {len(told['gone']):,} of the earlier run are left out now.")
     reasons = Counter(each["reason"] for each in told["left_out"])

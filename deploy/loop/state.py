@@ -36,7 +36,7 @@ class Outcome(StrEnum):
     HELD = "held"
     """The gate held it back."""
     FAILED = "failed"
-    """A file did not pass its verification."""
+    """A file did not pass its verification, or the round came to an end before the gate."""
 
 
 @with_config(STRICT)
@@ -87,7 +87,9 @@ class Round:
         number: from 1.
         began, ended: when, ISO 8601; `ended` is empty while it is open.
         champion: the folder of the run that it goes on from.
-        used: ids of the observations that were learned from or held out.
+        used: ids of the observations that were learned from or held out, and the label of each.
+        gone: ids of those that the champion had and that were left out.
+        settings: digest of the settings.
         told: what `attar retrain` says of them (`retrain.json`), without the ids.
         sentence: what became of it.
         gate: what the gate decided, without its details; empty before.
@@ -99,7 +101,9 @@ class Round:
     champion: str
     outcome: Outcome = Outcome.OPEN
     ended: str = ""
-    used: tuple[str, ...] = ()
+    used: dict[str, str] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+    settings: str = ""
     told: dict[str, Any] = field(default_factory=dict)
     sentence: str = ""
     gate: dict[str, Any] = field(default_factory=dict)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from attar.deploy.loop.state import LoopFolder, Outcome, Round, Settings, State,
 from attar.deploy.release.folder import Release
 from attar.deploy.release.gate import gate
 from attar.deploy.release.gate_page import write_gate
-from attar.deploy.release.publish import publish, standing
+from attar.deploy.release.ledger import UsedUp
+from attar.deploy.release.publish import number_of, publish, standing
 from attar.deploy.release.verdict import Limits
 from attar.deploy.retrain.gather import Gathered, Rules
 from attar.deploy.retrain.plan import NothingNew, Plan, ask_reviewers, look, photos_of_run, resumed, write_plan
 from attar.errors import GateError, InputError
 from attar.export.manifest import read_manifest
-from attar.files import read_object
+from attar.files import digest_of, read_object, remove
 from attar.runfolder import RunFolder
 
 Train = Callable[[RunFolder, Plan, RunFolder, list[str]], Any]
@@ -61,28 +62,87 @@ def turn(folder: LoopFolder, settings: Settings, train: Train, *, dry_run: bool 
     """
     with nullcontext() if dry_run and not folder.path.exists() else folder.alone():
         state = replace(folder.read() or State(settings), settings=settings)
-        current = state.rounds[-1] if state.rounds and state.rounds[-1].outcome is Outcome.OPEN else None
-        champion = RunFolder(Path(current.champion)) if current else _champion(folder, state, dry_run)
-        number = current.number if current else len(state.rounds) + 1
-        output = RunFolder(folder.run(number))
-        made = resumed(champion, Path(settings.observations), output, _rules(settings), teacher=settings.teacher)
-        if made is None:
-            found, made, sentence = _due(state, champion)
-            if made is None and not dry_run:
-                ask_reviewers(found, Path(settings.observations))
-                folder.write(state)  # with the settings of now
-                write_page(folder, state)
-            if made is None or dry_run:
-                return Turned(state, None, sentence, made)
-            write_plan(made, Path(settings.observations), output)
-        elif dry_run:
-            return Turned(state, None, f"Round {number} was interrupted; the next call goes on with it.", made)
-        if current is None:
-            current = Round(number, now(), str(champion.path), used=tuple(made.ids), told=_summary(made))
-            state = _remember(folder, state, current, "began", champion=str(champion.path))
-        ended = _rest(folder, state, current, champion, made, output, train)
-        state = _remember(folder, state, ended, ended.outcome.value, sentence=ended.sentence)
-        return Turned(state, ended, ended.sentence, made)
+        champion = _champion(folder, state, dry_run)
+        if not dry_run:
+            state = _closed(folder, state, champion)
+        current = _open(state)
+        if current is not None:
+            return _gone_on(folder, state, current, train, dry_run)
+        found, made, sentence = _due(state, champion)
+        if made is None and not dry_run:
+            ask_reviewers(found, Path(settings.observations))
+            folder.write(state)  # with the settings of now
+            write_page(folder, state)
+        if made is None or dry_run:
+            return Turned(state, None, sentence, made)
+        current = _begun(len(state.rounds) + 1, settings, champion, made)
+        output = RunFolder(folder.run(current.number))
+        remove(output.path)  # of a call that was killed before it wrote that the round began
+        write_plan(made, Path(settings.observations), output)
+        state = _remember(folder, state, current, "began", champion=current.champion)
+        return _ended(folder, state, current, made, train)
+
+
+def _gone_on(folder: LoopFolder, state: State, current: Round, train: Train, dry_run: bool) -> Turned:
+    """Go on with the round that was interrupted, by the settings of now if its plan allows them."""
+    settings, output = state.settings, RunFolder(folder.run(current.number))
+    if dry_run:
+        return Turned(state, None, f"Round {current.number} was interrupted; the next call goes on with it.")
+    before = RunFolder(Path(current.champion))
+    made = resumed(before, Path(settings.observations), output, _rules(settings), teacher=settings.teacher)
+    assert made is not None  # `_closed` has looked
+    return _ended(folder, state, current, made, train)
+
+
+def _ended(folder: LoopFolder, state: State, current: Round, made: Plan, train: Train) -> Turned:
+    ended = _rest(folder, state.settings, current, made, train)
+    state = _remember(folder, state, ended, ended.outcome.value, sentence=ended.sentence)
+    return Turned(state, ended, ended.sentence, made)
+
+
+def _open(state: State) -> Round | None:
+    """The round that was interrupted."""
+    return state.rounds[-1] if state.rounds and state.rounds[-1].outcome is Outcome.OPEN else None
+
+
+def _closed(folder: LoopFolder, state: State, champion: RunFolder) -> State:
+    """End a round that cannot go on: somebody removed its folder, or phones have another model by now."""
+    current = _open(state)
+    if current is None:
+        return state
+    output = RunFolder(folder.run(current.number))
+    if not output.retrain.is_file():
+        sentence = "Hold: its folder was removed."
+    elif champion.path.resolve() not in (Path(current.champion).resolve(), output.path.resolve()):
+        sentence = "Hold: phones had another model before it ended."
+    else:
+        return state
+    # Without its settings, so that its observations are tried again.
+    ended = replace(current, outcome=Outcome.FAILED, ended=now(), sentence=sentence, settings="")
+    return _remember(folder, state, ended, ended.outcome.value, sentence=sentence)
+
+
+def _begun(number: int, settings: Settings, champion: RunFolder, made: Plan) -> Round:
+    return Round(
+        number,
+        now(),
+        str(champion.path.resolve()),
+        used=_labels(made),
+        gone=tuple(made.told["gone"]),
+        settings=_digest(settings),
+        told=_summary(made),
+    )
+
+
+def _labels(made: Plan) -> dict[str, str]:
+    """The observations that are learned from or held out, and the label of each."""
+    assert made.found is not None
+    return {each.candidate.id: each.candidate.label for each in made.found.used}
+
+
+def _digest(settings: Settings) -> str:
+    """What makes another round of the same observations: how it is trained and judged."""
+    return digest_of({**asdict(settings), "least": 0, "key": "", "releases": "", "observations": ""})
 
 
 def _champion(folder: LoopFolder, state: State, dry_run: bool) -> RunFolder:
@@ -94,12 +154,15 @@ def _champion(folder: LoopFolder, state: State, dry_run: bool) -> RunFolder:
     found = standing(Path(settings.releases), Path(settings.key))
     if found is None:
         if not dry_run:
-            done = publish(first.exports, Path(settings.releases), Path(settings.key))
+            targets = settings.targets
+            done = publish(first.exports, Path(settings.releases), Path(settings.key), targets=targets)
             folder.tell(0, "published", run=settings.run, number=done.pointer.number)
             say(f"Published {settings.run} as the first release: number {done.pointer.number}.")
         return first
-    shipped = [RunFolder(folder.run(each.number)) for each in state.rounds if each.outcome is Outcome.SHIPPED]
-    for each in reversed([first, *shipped]):
+    if settings.targets and (left := sorted({*found.targets} - {*settings.targets})):
+        raise InputError(f"--target: phones have {', '.join(left)} too, and would lose it. Name all that they have.")
+    rounds = [each.number for each in state.rounds if each.outcome in (Outcome.SHIPPED, Outcome.OPEN)]
+    for each in reversed([first, *(RunFolder(folder.run(number)) for number in rounds)]):
         if (each.student / "bundle.json").is_file() and _is(each, found):
             return each
     raise InputError(
@@ -123,20 +186,19 @@ def _due(state: State, champion: RunFolder) -> tuple[Gathered, Plan | None, str]
         made = look(champion, Path(settings.observations), _rules(settings), teacher=settings.teacher)
     except NothingNew as nothing:
         return nothing.found, None, str(nothing)
-    last = state.rounds[-1] if state.rounds else None
-    tried = set(last.used) if last else set()
     assert made.found is not None
-    fresh = made.found.new - tried
-    if last and tried == set(made.ids):
+    last = state.rounds[-1] if state.rounds else None
+    tried = last.used if last else {}
+    changed = made.found.new | made.found.relabelled
+    fresh = {id for id, label in _labels(made).items() if id in changed and tried.get(id) != label}
+    gone = made.found.gone - set(last.gone if last else ())
+    otherwise = last is not None and last.settings != _digest(settings)
+    if last and not (fresh or gone or otherwise):
         return made.found, None, f"Nothing new since round {last.number}, which was {last.outcome.value}."
-    gone = made.found.gone | (tried - set(made.ids))
-    if len(fresh) < settings.least and not gone:
+    if len(fresh) < settings.least and not (gone or otherwise):
         return made.found, None, f"{len(fresh):,} new observations so far, and a round needs {settings.least:,}."
-    return (
-        made.found,
-        made,
-        f"A round is due: {len(fresh):,} new observations, and {len(made.found.gone):,} to leave out.",
-    )
+    due = f"A round is due: {len(fresh):,} observations are new or have another label, {len(gone):,} were taken back"
+    return made.found, made, due + (", and the settings are others." if otherwise else ".")
 
 
 def _summary(made: Plan) -> dict[str, Any]:
@@ -155,40 +217,60 @@ def _summary(made: Plan) -> dict[str, Any]:
     }
 
 
-def _rest(
-    folder: LoopFolder, state: State, current: Round, champion: RunFolder, made: Plan, output: RunFolder, train: Train
-) -> Round:
+def _rest(folder: LoopFolder, settings: Settings, current: Round, made: Plan, train: Train) -> Round:
     """Train, ask the gate, and publish what it lets through."""
-    settings = state.settings
+    champion, output = RunFolder(Path(current.champion)), RunFolder(folder.run(current.number))
+    releases, key = Path(settings.releases), Path(settings.key)
+    if number := _published(releases, output):
+        # An earlier call was killed after it had published. Who has rolled that back since does not want it again.
+        decision = read_object(_gate_of(output))
+        ended = replace(current, gate=_told(decision), sentence=str(decision["sentence"]), ended=now())
+        return replace(ended, outcome=Outcome.SHIPPED, release=number)
     try:
         train(champion, made, output, list(settings.sets))
-    except GateError as error:
+        had = standing(releases, key)
+        targets = settings.targets or tuple(sorted(had.targets if had else ()))
+        decision = _decided(settings, folder, champion, output, targets)
+        current = replace(current, gate=_told(decision), sentence=str(decision["sentence"]))
+        if not decision["ship"]:
+            return replace(current, outcome=Outcome.HELD, ended=now())
+        done = publish(output.exports, releases, key, targets=targets)
+    except (GateError, UsedUp) as error:
         return replace(current, outcome=Outcome.FAILED, ended=now(), sentence=f"Hold: {error}")
-    decision = _decided(settings, folder, champion, output)
+    return replace(current, outcome=Outcome.SHIPPED, ended=now(), release=done.pointer.number)
+
+
+def _published(releases: Path, output: RunFolder) -> int | None:
+    """The number at which a round's model was published, if it was."""
+    if not (output.student / "bundle.json").is_file() or not _gate_of(output).is_file():
+        return None
+    return number_of(releases, read_bundle(output.student, "student").fingerprint)
+
+
+def _gate_of(output: RunFolder) -> Path:
+    """Where `publish` looks for the decision."""
+    return output.path / "gate" / "gate.json"
+
+
+def _told(decision: dict[str, Any]) -> dict[str, Any]:
+    """What is remembered of a decision; gate.json has all of it."""
     seen = {key: decision[key] for key in ("ship", "sentence", "look", "looks", "new_classes")}
-    current = replace(current, gate={**seen, "files": [_shown(each) for each in decision["files"]]})
-    if not decision["ship"]:
-        return replace(current, outcome=Outcome.HELD, ended=now(), sentence=decision["sentence"])
-    releases, key = Path(settings.releases), Path(settings.key)
-    had = standing(releases, key)
-    done = publish(output.exports, releases, key, targets=sorted(had.targets) if had else ())
-    return replace(
-        current, outcome=Outcome.SHIPPED, ended=now(), sentence=decision["sentence"], release=done.pointer.number
-    )
+    return {**seen, "files": [_shown(each) for each in decision["files"]]}
 
 
-def _decided(settings: Settings, folder: LoopFolder, champion: RunFolder, output: RunFolder) -> dict[str, Any]:
+def _decided(
+    settings: Settings, folder: LoopFolder, champion: RunFolder, output: RunFolder, targets: Sequence[str]
+) -> dict[str, Any]:
     """The gate's decision. One that was written down before stands: what was published by it must not be held now."""
-    path = output.path / "gate" / "gate.json"
+    path = _gate_of(output)
     if not path.is_file() or not _is_about(read_object(path), champion, output):
-        limits = Limits(settings.margin, flips=settings.max_flips)
         made = gate(
             champion.exports,
             output.exports,
             photos_of_run(output),
             ledger=folder.ledger,
-            targets=settings.targets,
-            limits=limits,
+            targets=targets,
+            limits=Limits(settings.margin, flips=settings.max_flips),
             slices=Path(settings.slices) if settings.slices else None,
             pinned=Path(settings.pinned) if settings.pinned else None,
             seconds=settings.seconds,

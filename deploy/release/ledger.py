@@ -60,6 +60,10 @@ class Look:
     ship: bool
 
 
+class UsedUp(InputError):
+    """Photos that have decided as often as they may."""
+
+
 class Ledger:
     """An opened ledger, see `opened`."""
 
@@ -81,7 +85,7 @@ class Ledger:
         if pair in pairs:
             return pairs.index(pair) + 1
         if len(pairs) >= LOOKS:
-            raise InputError(
+            raise UsedUp(
                 f"{self.path}: these photos have decided {LOOKS} times, and one more could promote a model by luck. "
                 "Take new validation photos."
             )

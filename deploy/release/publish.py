@@ -139,6 +139,15 @@ def standing(folder: Path, key: Path) -> Release | None:
         return found.place.release(found.before.channels[STABLE].release) if found.before else None
 
 
+def number_of(folder: Path, fingerprint: str) -> int | None:
+    """The last number at which the channel stable had a model, by its fingerprint; None if it never had."""
+    place = ReleaseFolder(folder)
+    for signed in reversed(place.chain() if folder.is_dir() else []):
+        if place.release(signed.pointer.channels[STABLE].release).model.fingerprint == fingerprint:
+            return signed.pointer.number
+    return None
+
+
 def rollback(folder: Path, key: Path, *, channel: str = STABLE, to: int | None = None) -> Done:
     """Give a channel the release that it had before it first had the present one, or had at number `to`.
 

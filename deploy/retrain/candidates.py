@@ -137,11 +137,14 @@ def _refused(
     return Reason.DOUBTED if doubted else None
 
 
-def proposals(observations: Iterable[Reviewed], photos: int, contributors: int = 2) -> list[Proposal]:
+def proposals(
+    observations: Iterable[Reviewed], labels: Collection[str], photos: int, contributors: int = 2
+) -> list[Proposal]:
     """Classes that people name under "something else" and that reviewers may add, the most frequent first.
 
     Args:
         observations: with what reviewers decided; only those without a decision count.
+        labels: the model's, which are not proposed.
         photos: at least so many different ones must show it.
         contributors: at least so many people must say so.
     """
@@ -151,16 +154,22 @@ def proposals(observations: Iterable[Reviewed], photos: int, contributors: int =
     for each in observations:
         said = each.stored.observation
         if said.verdict is Verdict.OTHER and each.review is Review.NONE:
-            key = " ".join(unicodedata.normalize("NFKC", said.text).casefold().split())
+            key = _folded(said.text)
             texts[key][said.text] += 1
             seen[key].add(each.stored.photo)
             people[key].add(said.contributor)
+    known = set(map(_folded, labels))
     found = [
         Proposal(texts[key].most_common(1)[0][0], len(seen[key]), len(people[key]))
         for key in texts
-        if len(seen[key]) >= photos and len(people[key]) >= contributors
+        if len(seen[key]) >= photos and len(people[key]) >= contributors and key not in known
     ]
     return sorted(found, key=lambda each: (-each.photos, each.name))
+
+
+def _folded(text: str) -> str:
+    """Texts that differ in capitals, spaces or Unicode forms alone are one."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def of_new_classes(kept: Sequence[Candidate], labels: Collection[str], photos: int) -> list[LeftOut]:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from attar.data.photos import Photos, looks_of
-from attar.deploy.collect.reviewed import reviewed
+from attar.deploy.collect.reviewed import Reviewed, reviewed
 from attar.deploy.collect.store import Store
 from attar.deploy.retrain.candidates import Candidate, LeftOut, Proposal, Reason, candidates, of_new_classes, proposals
 from attar.deploy.retrain.looks import near, seen
@@ -29,12 +29,14 @@ class Rules:
         unreviewed: also learn from what nobody has reviewed.
         new_class: least number of photos of a new class.
         share: of all photos: so many one contributor may bring, at most.
+        before: those of `without` that an earlier round left out already.
     """
 
     without: tuple[str, ...] = ()
     unreviewed: bool = False
     new_class: int = 10
     share: float = 0.1
+    before: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -57,6 +59,7 @@ class Gathered:
         opinion: what the run's model says of the new labels; None if there is nothing new to ask it about.
         new: ids of those that the earlier run did not have.
         gone: ids of those that it had and that are not used any more.
+        relabelled: ids of those that it had with another label.
         by_place: whether whole places are on one side of the split.
     """
 
@@ -66,6 +69,7 @@ class Gathered:
     opinion: Opinion | None
     new: frozenset[str]
     gone: frozenset[str]
+    relabelled: frozenset[str]
     by_place: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -76,7 +80,16 @@ class Gathered:
             "val": sorted(each.candidate.id for each in self.used if each.side == VAL),
             "new": {side: counts[side, True] for side in (TRAIN, VAL)},
             "gone": sorted(self.gone),
-            "left_out": [{"id": each.id, "reason": each.reason.value, "detail": each.detail} for each in self.left],
+            "relabelled": sorted(self.relabelled),
+            "left_out": [
+                {
+                    "id": each.id,
+                    "reason": each.reason.value,
+                    # That of a doubt may name a contributor.
+                    "detail": "" if each.reason is Reason.DOUBTED else each.detail,
+                }
+                for each in self.left
+            ],
             "proposals": [vars(each) for each in self.proposals],
             "split_by_place": self.by_place,
         }
@@ -112,10 +125,10 @@ def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fr
     """
     every = list(reviewed(store))
     had = {each.candidate.id: each for each in read_snapshot(run.observations)}
-    _refuse_unknown(store, {str(each.stored.observation.id) for each in every} | set(had), rules.without)
+    _refuse_unknown(store, {str(each.stored.observation.id) for each in every} | set(had), rules)
     labels = photos.labels
     kept, left = candidates(store, labels, without=rules.without, unreviewed=rules.unreviewed)
-    _refuse_others(store, kept, left, labels)
+    _refuse_others(store, every, labels)
     here = {each.id for each in kept} | {each.id for each in left}
     # What another folder brought to an earlier round stays.
     kept += [each.candidate for id, each in had.items() if id not in here and id not in rules.without]
@@ -128,7 +141,7 @@ def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fr
     fresh = {each.id: looks[each.id] for each in sieve.kept if each.id not in before}
     sieve.take_out(near(fresh, others[VAL], Reason.NEAR_VALIDATION))
     sieve.take_out(of_new_classes(sieve.kept, labels, rules.new_class))
-    found = _asked(run, photos, [each for each in sieve.kept if each.id not in before])
+    found = _asked(run, photos, [each for each in sieve.kept if each.id not in before], _doubted(every, left))
     if found:
         sieve.take_out([LeftOut(id, Reason.DOUBTED, reason) for id, reason in found.doubts.items()])
         sieve.take_out(found.renamed)
@@ -136,32 +149,32 @@ def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fr
     side, elsewhere, by_place = sides(sieve.kept, before, val_fraction=val_fraction, seed=seed)
     sieve.take_out(elsewhere)
     sieve.take_out(_between(sieve.kept, side, before, looks, others[TRAIN]))
+    sieve.take_out(of_new_classes(sieve.kept, labels, rules.new_class))
     sieve.take_out(_held_out_only(sieve.kept, side, labels))
     used = tuple(Used(each, side[each.id]) for each in sieve.kept)
     ids = {each.id for each in sieve.kept}
     return Gathered(
         used,
         tuple(sieve.left),
-        tuple(proposals(every, rules.new_class)),
+        tuple(proposals(every, labels, rules.new_class)),
         found,
         frozenset(ids - set(had)),
         frozenset(set(had) - ids),
+        frozenset(each.id for each in sieve.kept if each.id in had and each.label != had[each.id].candidate.label),
         by_place,
     )
 
 
-def _refuse_unknown(store: Store, known: set[str], without: Sequence[str]) -> None:
-    unknown = [id for id in without if id not in known]
+def _refuse_unknown(store: Store, known: set[str], rules: Rules) -> None:
+    unknown = [id for id in rules.without if id not in known and id not in rules.before]
     if unknown:
         raise InputError(f"--without {unknown[0]}: no observation of {store.folder} or of the run has this id.")
 
 
-def _refuse_others(store: Store, kept: Sequence[Candidate], left: Sequence[LeftOut], labels: Sequence[str]) -> None:
+def _refuse_others(store: Store, every: Sequence[Reviewed], labels: Sequence[str]) -> None:
     """Observations about another model's labels would teach this one nothing that is true."""
-    if not kept and any(each.reason is Reason.OTHER_LABELS for each in left):
-        first = next(each for each in left if each.reason is Reason.OTHER_LABELS)
-        stored = store.one(first.id)
-        answered = stored.observation.predicted if stored else ""
+    if every and not any(each.stored.observation.predicted in labels for each in every):
+        answered = every[0].stored.observation.predicted
         raise InputError(
             f"{store.folder}: its observations are about another model, which answered {answered!r}; the run's labels "
             f"are {', '.join(labels[:3])}{' ...' if len(labels) > 3 else ''}. Give the run whose files people used."
@@ -178,12 +191,23 @@ def _copies(kept: Sequence[Candidate], before: Mapping[str, str], known: set[str
         had = [each for each in group if each.id in before]
         if photo in known and not had:
             left += [LeftOut(each.id, Reason.KNOWN) for each in group]
-        elif len({each.label for each in group}) > 1:
-            left += [LeftOut(each.id, Reason.TWO_LABELS) for each in group]
-        else:
-            stays = (had or group)[0]
-            left += [LeftOut(each.id, Reason.KNOWN, stays.id) for each in group if each is not stays]
+            continue
+        # Who only sends a photo again, with another label, takes nothing away that was learned from or reviewed.
+        trusted = had or [each for each in group if each.reviewed] or group
+        stays = trusted[0] if len({each.label for each in trusted}) == 1 else None
+        for each in group:
+            if stays is None or each.label != stays.label:
+                left.append(LeftOut(each.id, Reason.TWO_LABELS))
+            elif each is not stays:
+                left.append(LeftOut(each.id, Reason.KNOWN, stays.id))
     return left
+
+
+def _doubted(every: Sequence[Reviewed], left: Sequence[LeftOut]) -> Counter[str]:
+    """Contributor -> how many of their labels wait for a reviewer because they are doubted."""
+    waiting = {each.id for each in left if each.reason is Reason.DOUBTED}
+    said = [each.stored.observation for each in every]
+    return Counter(each.contributor for each in said if str(each.id) in waiting and each.contributor)
 
 
 def _looks(photos: Photos) -> dict[str, dict[str, str]]:
@@ -196,8 +220,8 @@ def _looks(photos: Photos) -> dict[str, dict[str, str]]:
     return by_side
 
 
-def _asked(run: RunFolder, photos: Photos, new: Sequence[Candidate]) -> Opinion | None:
-    return opinion(run, photos, new) if new else None
+def _asked(run: RunFolder, photos: Photos, new: Sequence[Candidate], earlier: Mapping[str, int]) -> Opinion | None:
+    return opinion(run, photos, new, earlier) if new else None
 
 
 def _between(

@@ -49,13 +49,16 @@ class Opinion:
     held_asked: int
 
 
-def opinion(run: RunFolder, photos: Photos, kept: Sequence[Candidate]) -> Opinion:
+def opinion(
+    run: RunFolder, photos: Photos, kept: Sequence[Candidate], earlier: Mapping[str, int] | None = None
+) -> Opinion:
     """Ask the run's teacher, or its student where it has none.
 
     Args:
         run: whose model is asked.
         photos: the run's own; the validation photos among them say how confident the model usually is.
         kept: the new photos.
+        earlier: contributor -> how many of their labels were doubted before and wait for a reviewer.
     """
     taught = (run.teacher / "bundle.json").is_file()
     model = open_model(run.teacher if taught else run.student)
@@ -71,7 +74,7 @@ def opinion(run: RunFolder, photos: Photos, kept: Sequence[Candidate]) -> Opinio
         each, instead = kept[known[found.index]], model.labels[found.instead]
         reason = f"the {name} says {instead} ({found.confidence:.0%}), and {found.given:.0%} that it is {each.label}"
         doubts[each.id] = reason
-    doubts |= of_contributors(kept, doubts)
+    doubts |= of_contributors(kept, doubts, earlier or {})
     doubts = {each.id: doubts[each.id] for each in kept if each.id in doubts and not each.settled}
     right = shares[known].argmax(1) == labels if known else np.zeros(0, bool)
     return Opinion(
@@ -84,15 +87,17 @@ def opinion(run: RunFolder, photos: Photos, kept: Sequence[Candidate]) -> Opinio
     )
 
 
-def of_contributors(kept: Sequence[Candidate], doubts: Collection[str]) -> dict[str, str]:
+def of_contributors(kept: Sequence[Candidate], doubts: Collection[str], earlier: Mapping[str, int]) -> dict[str, str]:
     """Doubts about all labels of those people most of whose labels are doubted: id -> why.
 
     Args:
         kept: the new photos.
         doubts: ids whose own label is doubted.
+        earlier: contributor -> how many of their labels were doubted before and wait for a reviewer.
     """
-    sent = Counter(each.contributor for each in kept if each.contributor)
-    wrong = Counter(each.contributor for each in kept if each.contributor and each.id in doubts)
+    sent, wrong = Counter(earlier), Counter(earlier)
+    sent.update(each.contributor for each in kept if each.contributor)
+    wrong.update(each.contributor for each in kept if each.contributor and each.id in doubts)
     bad = {who for who, count in wrong.items() if sent[who] >= FEW and count >= MOSTLY_WRONG * sent[who]}
     return {
         each.id: f"{wrong[each.contributor]} of {sent[each.contributor]} labels of {each.contributor} are doubted"
@@ -131,7 +136,7 @@ def _renamed(kept: Sequence[Candidate], shares: np.ndarray, model: Model) -> lis
     ]
 
 
-def keeps_teacher(found: Opinion, same_labels: bool) -> tuple[bool, str]:
+def keeps_teacher(found: Opinion | None, same_labels: bool) -> tuple[bool, str]:
     """Whether the teacher is as good on the new photos as on its own, and a sentence that says so.
 
     It is fitted anew where there are new classes, or where it is right on fewer of the new photos than on its
@@ -139,7 +144,7 @@ def keeps_teacher(found: Opinion, same_labels: bool) -> tuple[bool, str]:
     """
     from scipy.stats import fisher_exact
 
-    if not same_labels:
+    if found is None or not same_labels:
         return False, "The teacher is fitted anew: there are new classes."
     table = [[found.right, found.asked - found.right], [found.held_right, found.held_asked - found.held_right]]
     p = float(fisher_exact(table, alternative="less").pvalue)

@@ -13,6 +13,7 @@ from attar.data.photos import Photos, read_photos
 from attar.deploy.collect.store import opened
 from attar.deploy.retrain.gather import Gathered, Rules, gather
 from attar.deploy.retrain.opinion import keeps_teacher
+from attar.deploy.retrain.sides import TRAIN
 from attar.deploy.retrain.snapshot import write_snapshot
 from attar.errors import InputError
 from attar.files import make_folder, read_sealed, write_sealed
@@ -93,10 +94,12 @@ def plan(
 def look(run: RunFolder, observations: Path, rules: Rules, *, teacher: TeacherChoice = "auto") -> Plan:
     """As `plan`, but nothing is written; see `write_plan`."""
     photos = photos_of_run(run)
+    rules = _inherited(run, rules)
     with opened(observations) as store:
         spec = photos.spec
         found = gather(store, run, photos, rules, val_fraction=spec.val_fraction, seed=spec.seed)
-    if not found.new and not found.gone:
+    _refuse_loss(run, photos, found)
+    if not (found.new or found.gone or found.relabelled):
         raise NothingNew(f"{observations}: nothing new to learn from{_reasons(found)}.", found)
     keep, why = _teacher(run, photos, found, teacher)
     told = {
@@ -117,7 +120,7 @@ def resumed(
     """
     if not output.retrain.is_file():
         return None
-    told, asked = read_sealed(output.retrain), _asked(run, observations, rules, teacher)
+    told, asked = read_sealed(output.retrain), _asked(run, observations, _inherited(run, rules), teacher)
     differing = next((key for key in asked if told.get("asked", {}).get(key) != asked[key]), None)
     if differing:
         raise InputError(
@@ -136,8 +139,13 @@ def write_plan(made: Plan, observations: Path, output: RunFolder) -> None:
 def ask_reviewers(found: Gathered, observations: Path) -> None:
     """Write the labels that are doubted into the store, for `attar review`."""
     with opened(observations) as store:
-        for id, reason in (found.opinion.doubts if found.opinion else {}).items():
+        if found.opinion is None:
+            return
+        for id, reason in found.opinion.doubts.items():
             store.doubt(id, reason)
+        for each in found.opinion.renamed:
+            new, _, known = each.detail.partition(": ")
+            store.doubt(each.id, f"the new class {new} looks like {known}, which the model has")
 
 
 def _asked(run: RunFolder, observations: Path, rules: Rules, teacher: TeacherChoice) -> dict[str, Any]:
@@ -176,16 +184,41 @@ _SAID = {
 def _teacher(run: RunFolder, photos: Photos, found: Gathered, choice: TeacherChoice) -> tuple[bool, str]:
     if not (run.teacher / "bundle.json").is_file():
         return False, ""
-    same = {each.candidate.label for each in found.used} <= set(photos.labels)
+    same = _labels(photos, found) == set(photos.labels)
     if choice == "refit":
         return False, "The teacher is fitted anew, as asked."
     if choice == "keep":
         if not same:
             raise InputError("--teacher keep: there are new classes, which the teacher does not know. Leave it out.")
         return True, "The teacher is kept, as asked."
-    if found.opinion is None:
+    if found.opinion is None and same:
         return True, "The teacher is kept: there are no new photos."
     return keeps_teacher(found.opinion, same)
+
+
+def _labels(photos: Photos, found: Gathered) -> set[str]:
+    """The classes that a training photo will show: of the run's own photos, and of people's."""
+    own = {photos.labels[each.label] for each in photos.train if not photos.is_added(each)}
+    return own | {each.candidate.label for each in found.used if each.side == TRAIN}
+
+
+def _refuse_loss(run: RunFolder, photos: Photos, found: Gathered) -> None:
+    """A class that phones know may not go because its observations were taken back."""
+    lost = sorted(set(photos.labels) - _labels(photos, found))
+    if lost:
+        raise InputError(
+            f"{run.path}: no training photo of its class {lost[0]!r} would be left"
+            f"{f' (likewise of {len(lost) - 1} more)' if len(lost) > 1 else ''}. Go on from a run before it had the "
+            "class, after `attar rollback` if it was published; or accept some of the observations again."
+        )
+
+
+def _inherited(run: RunFolder, rules: Rules) -> Rules:
+    """The rules, and what was withdrawn in earlier rounds: it stays withdrawn."""
+    if not run.retrain.is_file():
+        return rules
+    before = tuple(read_sealed(run.retrain)["asked"]["rules"]["without"])
+    return replace(rules, without=tuple(sorted({*rules.without, *before})), before=before)
 
 
 def _reasons(found: Gathered) -> str:

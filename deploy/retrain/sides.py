@@ -20,9 +20,9 @@ def sides(
 ) -> tuple[dict[str, str], list[LeftOut], bool]:
     """`train` or `val` for each candidate, by id.
 
-    People and places that a person's photos connect stay together. Where that is everybody, such as when all live in
-    one town, people stay together and places do not. What an earlier round decided stands: of its photos, and of
-    further photos by the same people.
+    People and places that a person's photos connect stay together. Where that is nearly everybody, such as when most
+    live in one town, people stay together and places do not. What an earlier round decided stands: of its photos, and
+    of further photos by the same people.
 
     Args:
         kept: candidates.
@@ -34,10 +34,10 @@ def sides(
         The sides; those left out, because others' photos of their place are on the other side; and whether places
         stay together.
     """
-    groups = _connected(kept, places=True)
-    together = len(groups) > 1 or len(_connected(kept, places=False)) == 1
-    if not together:
-        groups = _connected(kept, places=False)
+    groups, people_alone = _connected(kept, places=True), _connected(kept, places=False)
+    largest = max(map(len, groups), default=0)
+    together = largest <= (1 - val_fraction) * len(kept) or len(people_alone) == 1
+    groups = groups if together else people_alone
     side = {each.id: before[each.id] for each in kept if each.id in before}
     people = _people(kept, side)
     target, held = val_fraction * len(kept), sum(of == VAL for of in side.values())
@@ -100,13 +100,19 @@ def _connected(kept: Sequence[Candidate], places: bool) -> list[list[Candidate]]
 def _at_places_of_the_other(
     kept: Sequence[Candidate], side: Mapping[str, str], before: Mapping[str, str]
 ) -> list[LeftOut]:
-    """New photos of places that have photos on the other side; where both are new, the held-out ones go."""
+    """New photos of places that have photos on the other side; where both are new, the held-out ones go.
+
+    A place that an earlier round had on both sides tells nothing any more.
+    """
     at: defaultdict[tuple[float, float], set[str]] = defaultdict(set)
+    had: defaultdict[tuple[float, float], set[str]] = defaultdict(set)
     for each in kept:
         if each.place and (each.id in before or side[each.id] == TRAIN):
             at[each.place].add(side[each.id])
+        if each.place and each.id in before:
+            had[each.place].add(side[each.id])
     return [
         LeftOut(each.id, Reason.OTHER_SIDE)
         for each in kept
-        if each.place and each.id not in before and at[each.place] - {side[each.id]}
+        if each.place and each.id not in before and at[each.place] - {side[each.id]} and len(had[each.place]) < 2
     ]

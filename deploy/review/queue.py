@@ -55,9 +55,9 @@ class _Entry:
 
     @property
     def doubted(self) -> str:
-        """Why its label is doubted, unless somebody has decided since."""
-        last = self.decisions[-1].number if self.decisions else 0
-        return self.doubt.reason if self.doubt and self.doubt.seen >= last else ""
+        """Why its label is doubted, unless somebody has decided since and has not taken that back."""
+        now = in_force(self.decisions)
+        return self.doubt.reason if self.doubt and self.doubt.seen >= (now.number if now else 0) else ""
 
     @property
     def state(self) -> State:

@@ -15,20 +15,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from attar.bundle import read_bundle
 from attar.cli.pipeline import run
 from attar.data.observations import Place
 from attar.data.photolist import read_list
+from attar.data.photos import load_pixels, read_photos
 from attar.deploy.collect.store import Action, opened
 from attar.deploy.loop.state import LoopFolder, Outcome, Settings
 from attar.deploy.loop.turn import Turned, turn
 from attar.deploy.release.keys import create
 from attar.deploy.release.publish import rollback, standing, status
 from attar.deploy.retrain.gather import Rules
-from attar.deploy.retrain.plan import plan
+from attar.deploy.retrain.plan import _inherited, plan
 from attar.errors import GateError, InputError
+from attar.files import write_sealed
+from attar.provenance import data_of
 from attar.recipe import Recipe
 from attar.runfolder import RunFolder
 from helpers.collecting import ENVIRONMENT, ROOT, attar
@@ -148,6 +153,26 @@ def test_people_are_on_one_side_and_the_classifier_is_widened(world: World, seco
     assert student.provenance["continued_from"]["fingerprint"] == read_bundle(world.run / "student").fingerprint
     ids = {Path(name).stem for name in student.provenance["data"]["added_photos"]}
     assert ids == {*found["train"], *found["val"]}
+
+
+def test_nobodys_photo_becomes_a_golden_one(second: Path) -> None:
+    """Everybody who has the files can see golden photos."""
+    student = read_bundle(second / "student", "student")
+    photos = read_photos(data_of(student.provenance))
+    own = [each for each in photos.val if not photos.is_added(each)]
+    assert len(own) < len(photos.val)
+    known = {each.tobytes() for each in load_pixels(own, student.preprocessing)}
+    golden = sorted((second / "exports" / "golden").glob("[0-9]*.png"))
+    assert len(golden) == 6 and all(np.asarray(Image.open(each)).tobytes() in known for each in golden)
+    for pixels in (second / "exports" / "golden").glob("photo-*-pixels.png"):
+        assert np.asarray(Image.open(pixels)).tobytes() in known
+
+
+def test_what_was_withdrawn_stays_so_in_later_rounds(tmp_path: Path) -> None:
+    write_sealed(tmp_path / "retrain.json", {"asked": {"rules": {"without": ["a"]}}})
+    found = _inherited(RunFolder(tmp_path), Rules(without=("b",)))
+    assert (found.without, found.before) == (("a", "b"), ("a",))
+    assert _inherited(RunFolder(tmp_path / "none"), Rules()) == Rules()
 
 
 def test_a_run_that_began_goes_on_with_the_same_photos(world: World, second: Path) -> None:
@@ -282,7 +307,7 @@ def test_what_is_no_better_or_fails_is_held_and_not_tried_again(copied: Copy) ->
     assert "does not show a gain" in held.sentence
     assert copied.turn(margin=0.0).sentence == "Nothing new since round 1, which was held."
     with opened(Path(copied.settings.observations)) as store:
-        id = held.round.used[0]
+        id = next(iter(held.round.used))
         store.decide(id, "Rev", Action.REJECT, "", store.decisions(id)[-1].number)
 
     def failing(*_: Any) -> None:
@@ -293,6 +318,66 @@ def test_what_is_no_better_or_fails_is_held_and_not_tried_again(copied: Copy) ->
     assert done.round.number == 2
     found = standing(Path(copied.settings.releases), Path(copied.settings.key))
     assert found and found.model.fingerprint == read_bundle(Path(copied.settings.run) / "student").fingerprint
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_round_that_cannot_go_on_is_ended_and_its_observations_are_tried_again(copied: Copy) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        turn(copied.folder, copied.settings, interrupted)
+    shutil.rmtree(copied.folder.run(1))
+    done = copied.turn()
+    state = copied.folder.read()
+    assert state and [each.outcome for each in state.rounds] == [Outcome.FAILED, Outcome.SHIPPED]
+    assert state.rounds[0].sentence == "Hold: its folder was removed."
+    assert done.round and done.round.number == 2 and published(copied) == fingerprint(copied.made)
+
+
+def test_an_open_round_ends_where_phones_have_another_model_by_now(copied: Copy) -> None:
+    copied.turn()
+    with opened(Path(copied.settings.observations)) as store:
+        state = copied.folder.read()
+        assert state
+        id = next(iter(state.rounds[0].used))
+        store.decide(id, "Rev", Action.REJECT, "", store.decisions(id)[-1].number)
+    with pytest.raises(KeyboardInterrupt):
+        turn(copied.folder, copied.settings, interrupted)
+    rollback(Path(copied.settings.releases), Path(copied.settings.key))
+    copied.turn()
+    state = copied.folder.read()
+    assert state and state.rounds[1].sentence == "Hold: phones had another model before it ended."
+    assert state.rounds[2].champion == copied.settings.run
+
+
+def test_what_was_published_and_rolled_back_is_not_published_again(copied: Copy) -> None:
+    """As if the first call had been killed right after it published."""
+    done = copied.turn()
+    assert done.round
+    copied.folder.write(
+        replace(done.state, rounds=(replace(done.round, outcome=Outcome.OPEN, ended="", release=None),))
+    )
+    rollback(Path(copied.settings.releases), Path(copied.settings.key))
+    again = copied.turn()
+    assert again.round and (again.round.outcome, again.round.release) == (Outcome.SHIPPED, 2)
+    assert published(copied) == fingerprint(copied.settings.run)
+
+
+def test_a_class_that_phones_know_does_not_go_with_its_observations(copied: Copy) -> None:
+    copied.turn()
+    with opened(Path(copied.settings.observations)) as store:
+        for id, decision in list(store.decided()):
+            if decision.action is Action.RELABEL:
+                store.decide(id, "Rev", Action.REJECT, "", store.decisions(id)[-1].number)
+    with pytest.raises(InputError, match="no training photo of its class '4' would be left"):
+        copied.turn()
+
+
+def test_a_target_that_phones_have_is_not_left_out(copied: Copy) -> None:
+    copied.turn()
+    with pytest.raises(InputError, match="phones have onnx:fp32 too"):
+        copied.turn(targets=("litert:fp32",))
 
 
 def test_bad_input_publishes_nothing(copied: Copy, second: Path, tmp_path: Path) -> None:

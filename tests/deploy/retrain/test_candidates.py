@@ -10,6 +10,7 @@ import pytest
 from attar.deploy.collect.reviewed import reviewed
 from attar.deploy.collect.store import Action, opened
 from attar.deploy.retrain.candidates import LeftOut, Reason, candidates, of_new_classes, proposals
+from attar.deploy.review.queue import Queue, State
 from helpers.field import Field
 from helpers.observed import jpeg
 
@@ -74,14 +75,27 @@ def test_a_doubt_stands_until_a_reviewer_decides_again(field: Field) -> None:
     assert [each.settled for each in kept] == [True]
 
 
+def test_an_answer_to_a_doubt_that_is_taken_back_is_none(field: Field) -> None:
+    id = field.send(jpeg(1), "Ana", "ash")
+    field.accept(id)
+    field.store.doubt(id, "the teacher says elm")
+    field.store.decide(id, "Rev", Action.REJECT, seen=1)
+    field.store.decide(id, "Rev", Action.UNDO, seen=2)
+    assert reasons(candidates(field.store, LABELS)[1]) == {id: Reason.DOUBTED}
+    queue = Queue(field.store)
+    queue.refresh()
+    assert [each["doubt"] for each in queue.page(State.OPEN, 9)] == ["the teacher says elm"]
+
+
 def test_classes_that_people_name_are_proposed_and_no_vandal_proposes_one_alone(field: Field) -> None:
     for n in range(4):
         field.send(jpeg(n), "Ana" if n % 2 else "Ben", "A  Fern" if n else "a fern")
         field.send(jpeg(20 + n), "Ben", "nonsense")
     field.send(jpeg(0), "Ana", "a fern")  # the same photo counts once
-    (found,) = proposals(reviewed(field.store), photos=4)
+    (found,) = proposals(reviewed(field.store), LABELS, photos=4)
     assert (found.name, found.photos, found.contributors) == ("A  Fern", 4, 2)
-    assert not proposals(reviewed(field.store), photos=5)
+    assert not proposals(reviewed(field.store), LABELS, photos=5)
+    assert not proposals(reviewed(field.store), [*LABELS, "A fern"], photos=4), "the model has it by now"
 
 
 def test_a_new_class_needs_photos(field: Field) -> None:

@@ -1,12 +1,15 @@
-"""Nobody brings more than a share of all photos."""
+"""What one person can do to the photos: no more than a share of them, and nothing to those of others."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attar.deploy.retrain.candidates import Reason
-from attar.deploy.retrain.gather import _beyond, _most
+from attar.deploy.retrain.gather import _beyond, _copies, _most
+from attar.deploy.retrain.opinion import of_contributors
 from helpers.field import candidate
 
 
@@ -34,3 +37,23 @@ def test_what_an_earlier_round_used_stays_and_the_rest_is_drawn_the_same_way_eac
     assert _beyond(kept[::-1], before, others=60, share=0.1) != [] and gone == {
         each.id for each in _beyond(kept[::-1], before, others=60, share=0.1)
     }
+
+
+def test_who_sends_a_photo_again_with_another_label_takes_nothing_away() -> None:
+    used, again = candidate(1, "Ana"), replace(candidate(1, "Vandal"), id="again", label="elm", reviewed=False)
+    left = {each.id: each.reason for each in _copies([used, again], {used.id: "val"}, {used.photo})}
+    assert left == {"again": Reason.TWO_LABELS}
+    reviewed = candidate(1, "Ana")
+    assert {each.id for each in _copies([reviewed, again], {}, set())} == {"again"}
+    both = replace(again, reviewed=True)
+    assert {each.id for each in _copies([reviewed, both], {}, set())} == {"again", reviewed.id}
+    same = replace(again, label=reviewed.label)
+    assert {each.id: each.reason for each in _copies([reviewed, same], {}, set())} == {"again": Reason.KNOWN}
+    assert {each.id for each in _copies([reviewed], {}, {reviewed.photo})} == {reviewed.id}
+
+
+def test_doubts_of_earlier_nights_count_against_who_sent_them() -> None:
+    few = [candidate(n, "Vandal") for n in range(4)] + [candidate(n, "Ana") for n in range(10, 20)]
+    assert of_contributors(few, {"id-0", "id-1", "id-10"}, {}) == {}
+    found = of_contributors(few, {"id-0", "id-1", "id-10"}, {"Vandal": 6})
+    assert set(found) == {"id-2", "id-3"} and found["id-2"] == "8 of 10 labels of Vandal are doubted"

@@ -67,3 +67,21 @@ def test_where_one_town_connects_everybody_people_are_divided_and_places_are_not
 def test_one_person_alone_is_trained_on() -> None:
     side, _, _ = sides([candidate(n, "Ana") for n in range(9)], {}, val_fraction=0.5, seed=0)
     assert set(side.values()) == {TRAIN}
+
+
+def test_one_photo_from_elsewhere_does_not_undo_the_split_of_a_town() -> None:
+    town = [candidate(n, f"person {n % 8}", (50.0, 8.0)) for n in range(200)]
+    kept = [*town, candidate(500, "tourist", (1.0, 1.0))]
+    side, left, by_place = sides(kept, {}, val_fraction=0.25, seed=0)
+    assert not by_place and not left
+    assert 30 <= list(side.values()).count(VAL) <= 70
+
+
+def test_a_place_that_is_on_both_sides_already_holds_nothing_back() -> None:
+    town = [candidate(n, f"person {n % 4}", (50.0, 8.0)) for n in range(40)]
+    before, _, _ = sides(town, {}, val_fraction=0.25, seed=0)
+    more = [candidate(100 + n, f"person {n % 4}", (50.0, 8.0)) for n in range(4)]
+    far = [candidate(200 + n, f"traveller {n}", (float(n), 1.0)) for n in range(40)]
+    side, left, _ = sides([*town, *more, *far], before, val_fraction=0.25, seed=0)
+    assert not left
+    assert all(side[each.id] == before[f"id-{int(each.id[3:]) % 4}"] for each in more)
