@@ -52,7 +52,7 @@ def loop(
 
     Exit code: 0 published or nothing to do, 1 held back.
 
-    Example: `attar loop plants-loop --run runs/plants-1 --observations plants --releases site/models --key plants.pem`
+    Example: `attar loop plants-loop --run runs/plants-1 --observations plants --releases www/models --key plants.pem`
     """
     from attar.cli.retrain import lines_of, train_on
     from attar.console import say
