@@ -2,11 +2,12 @@
 
     python -m attar.benchmarks.studies.loop --output /tmp/loop-study [--record docs/results/loop.json]
 
-Handwritten digits. A run is trained on 12 photos of each class. In each round ten people send 12 new photos each and
-say what they show, wrong one time in ten, and a vandal sends 12, all of which are called by the next digit's name. Nobody
+Handwritten digits. A run begins with 30 photos of each class, of which half are held out. In each round ten people send
+10 new photos each and say what they show, wrong one time in ten, and a vandal sends 10, all of them by the next digit's
+name. Nobody
 reviews (`--unreviewed`). After each round the file that phones have is asked about 600 photos that no round has seen.
 Beside it, the student is trained from scratch on the same photos by what people said, without the loop's choices: plain
-retraining. Then two rounds are poisoned: three vandals send 12 photos each, and a reviewer renames a class.
+retraining. Then two rounds are poisoned: three vandals send 10 photos each, and a reviewer renames a class.
 
 Each command is attar's own, in a process of its own. What the people do is drawn, in the store's own functions: no
 browser takes part.
@@ -46,10 +47,10 @@ from attar.files import write_json
 from attar.metrics import paired_interval
 
 CLASSES = tuple("0123456789")
-OWN, TEST = 12, 60
+OWN, TEST = 30, 60
 """Photos of each class that the run begins with, and that judge."""
 PEOPLE = tuple(f"person {number}" for number in range(10))
-EACH, WRONG = 12, 0.1
+EACH, WRONG = 10, 0.1
 ROUNDS = 5
 RECIPE = {
     "views": {"crop_area": [0.7, 1.0], "aspect": 1.2, "horizontal_flip": False, "rotate": 8, "color": 0.2, "count": 8},
@@ -118,7 +119,7 @@ def begin(folder: Path) -> World:
         world.judge += [(path, name) for path in photos[OWN : OWN + TEST]]
         world.rest += [(path, name) for path in photos[OWN + TEST :]]
     world.draw.shuffle(world.rest)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": {"path": str(base)}}))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": {"path": str(base), "val_fraction": 0.5}}))
     attar("run", folder / "recipe.yaml", "--output", world.first)
     attar("keys", folder / "key.pem")
     with opened(world.store, create=True) as store:
