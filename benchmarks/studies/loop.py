@@ -2,11 +2,12 @@
 
     python -m attar.benchmarks.studies.loop --output loop-study [--record docs/results/loop.json]
 
-Handwritten digits. A run begins with 30 photos of each class, of which half are held out. In each round ten people send
-10 new photos each and say what they show, wrong one time in ten, and a vandal sends 10, all of them by the next digit's
-name. Nobody reviews (`--unreviewed`). After each round the file that phones have is asked about 600 photos that no round
-has seen. Beside it, the student is trained from scratch on the same photos by what people said, without the loop's
-choices: plain retraining. Then two rounds are poisoned: three vandals send 10 photos each, and a reviewer renames a class.
+Handwritten digits. A run begins with 30 photos of each class, of which half are held out. In each round ten people
+send 10 new photos each and say what they show, wrong one time in ten, and a vandal sends 10, all of them by the next
+digit's name. Nobody reviews (`--unreviewed`). After each round the file that phones have is asked about 600 photos that
+no round has seen. Beside it, the student is trained from scratch on the same photos by what people said, without the
+loop's choices: plain retraining. Then two rounds are poisoned: three vandals send 10 photos each, and a reviewer renames
+a class.
 
 Each command is attar's own, in a process of its own. What the people do is drawn, in the store's own functions: no
 browser takes part.
