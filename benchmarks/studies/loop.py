@@ -6,8 +6,8 @@ Handwritten digits. A run begins with 30 photos of each class, of which half are
 send 10 new photos each and say what they show, wrong one time in ten, and a vandal sends 10, all of them by the next
 digit's name. Nobody reviews (`--unreviewed`). After each round the file that phones have is asked about 600 photos that
 no round has seen. Beside it, the student is trained from scratch on the same photos by what people said, without the
-loop's choices: plain retraining. Then two rounds are poisoned: three vandals send 10 photos each, and a reviewer renames
-a class.
+loop's choices: plain retraining. Then two rounds are poisoned: three vandals send 10 photos each, and a reviewer
+renames a class.
 
 Each command is attar's own, in a process of its own. What the people do is drawn, in the store's own functions: no
 browser takes part.
@@ -37,12 +37,14 @@ import yaml
 from PIL import Image
 
 from attar.benchmarks.predict import open_model
+from attar.benchmarks.units import percent, points
 from attar.children import environment
 from attar.data.builtin import digits
 from attar.data.images import use_rgb
 from attar.data.observations import Observation, Verdict
 from attar.data.photolist import read_list
 from attar.deploy.collect.store import Action, Store, opened
+from attar.export.card import table
 from attar.files import write_json
 from attar.metrics import paired_interval
 
@@ -213,10 +215,10 @@ def plain(world: World, number: int) -> Path:
     with opened(world.store) as store:
         for each in store.observations():
             rows.append((str(store.photo(each.photo)), each.observation.said, "train"))
-    table = world.folder / f"plain-{number}.csv"
-    with table.open("w", newline="") as stream:
+    listed = world.folder / f"plain-{number}.csv"
+    with listed.open("w", newline="") as stream:
         csv.writer(stream).writerows([("path", "label", "split"), *rows])
-    attar("run", world.folder / "recipe.yaml", "--data", table, "--output", output, "--quick")
+    attar("run", world.folder / "recipe.yaml", "--data", listed, "--output", output, "--quick")
     return output
 
 
@@ -270,6 +272,42 @@ def study(folder: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def table_of(result: dict[str, Any]) -> str:
+    """The rounds as Markdown, and what came of all of them."""
+    names = [
+        "round",
+        "poisoned by",
+        "outcome",
+        "learned from",
+        "doubted",
+        "top-1 of what phones have",
+        "negative flips",
+    ]
+    rows = [[*names, "plain retraining: top-1", "negative flips"]]
+    for each in result["rounds"]:
+        doubts = sum(count for reason, count in each["left_out"].items() if reason.startswith("its label is doubted"))
+        alone = each.get("plain")
+        rows.append(
+            [
+                str(each["round"]),
+                each["poison"],
+                each["outcome"],
+                str(each["used"]),
+                str(doubts),
+                percent(each["top1"]),
+                str(each["flips"]),
+                percent(alone["top1"]) if alone else "",
+                str(alone["flips"]) if alone else "",
+            ]
+        )
+    gain, (low, high) = result["gain"]["points"], result["gain"]["interval"]
+    said = (
+        f"Before the first round phones had {percent(result['first'])}. All rounds together: {points(gain)} points "
+        f"[{points(low)}, {points(high)}] on {result['photos']} photos."
+    )
+    return f"{table(rows)}\n\n{said}"
+
+
 def main() -> None:
     """Run the study and print it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -281,7 +319,7 @@ def main() -> None:
     result = study(options.output.resolve(), options.rounds)
     if options.record:
         write_json(options.record, result)
-    print(json.dumps(result, indent=2))
+    print(table_of(result))
 
 
 if __name__ == "__main__":
