@@ -1,6 +1,6 @@
 """Five rounds of `attar loop` with made-up people, and two poisoned ones: the table in docs/loop.md.
 
-    python -m attar.benchmarks.studies.loop --output loop-study [--record docs/results/loop.json]
+    python -m attar.benchmarks.studies.loop --output loop-study [--record]
 
 Handwritten digits. A run begins with 30 photos of each class, of which half are held out. In each round ten people
 send 10 new photos each and say what they show, wrong one time in ten, and a vandal sends 10, all of them by the next
@@ -45,9 +45,12 @@ from attar.data.observations import Observation, Verdict
 from attar.data.photolist import read_list
 from attar.deploy.collect.store import Action, Store, opened
 from attar.export.card import table
-from attar.files import write_json
+from attar.files import write_json, write_text
 from attar.metrics import paired_interval
 
+ROOT = Path(__file__).parents[2]
+PAGE, RESULTS = ROOT / "docs" / "loop.md", ROOT / "docs" / "results" / "loop.json"
+BEGIN, END = "<!-- the study's table begins -->\n", "\n<!-- and ends -->"
 CLASSES = tuple("0123456789")
 OWN, TEST = 30, 60
 """Photos of each class that the run begins with, and that judge."""
@@ -308,17 +311,26 @@ def table_of(result: dict[str, Any]) -> str:
     return f"{table(rows)}\n\n{said}"
 
 
+def page(text: str, result: dict[str, Any]) -> str:
+    """The page with the table of this result."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}{table_of(result)}{END}{rest.split(END)[1]}"
+
+
 def main() -> None:
     """Run the study and print it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--record", type=Path, help="write the result here")
+    parser.add_argument(
+        "--record", action="store_true", help="write docs/results/loop.json, and its table in docs/loop.md"
+    )
     options = parser.parse_args()
     options.output.mkdir(parents=True)
     result = study(options.output.resolve(), options.rounds)
     if options.record:
-        write_json(options.record, result)
+        write_json(RESULTS, result)
+        write_text(PAGE, page(PAGE.read_text(encoding="utf-8"), result))
     print(table_of(result))
 
 

@@ -76,7 +76,8 @@ def test_four_convolutions_of_one_size_take_a_quarter_each(tmp_path: Path) -> No
     path.write_bytes(convolutions(integer=True))
     session = litert.load(str(path), 1)
     session.set_input(some_image(session.shape).view(np.int8))
-    for _ in range(5):  # on a busy machine an operator now and then takes as long as several
+    for attempt in range(20):  # on a busy machine an operator now and then takes as long as several
+        time.sleep(0 if attempt < 3 else 1)  # what disturbs it may end
         profile = profile_of("litert", path, 1)
         assert profile.runs == RUNS and len(profile.operators) == LAYERS
         taken = []
@@ -85,8 +86,8 @@ def test_four_convolutions_of_one_size_take_a_quarter_each(tmp_path: Path) -> No
             session.infer()
             taken.append(time.perf_counter_ns() - start)
         total = sum(each["nanoseconds"] for each in profile.operators)
-        # The interpreter takes as long as the profiler tells.
-        even = all(0.15 < share < 0.35 for share in shares(profile.operators)) and total <= profile.inference
+        # The interpreter takes as long as the profiler tells. Medians of operators may add up to more than that of all.
+        even = all(0.15 < share < 0.35 for share in shares(profile.operators)) and total <= 1.2 * profile.inference
         if even and 0.5 * min(taken) < total < 2 * median(taken):
             return
     pytest.fail(f"shares {[*shares(profile.operators)]}, {total} ns of {median(taken)}")
