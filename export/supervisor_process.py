@@ -160,10 +160,12 @@ def resident(group: int) -> int:
         listed = subprocess.run(["ps", "-axo", "pgid=,rss="], capture_output=True, text=True).stdout
         return 1024 * sum(int(rss) for pgid, rss in map(str.split, listed.splitlines()) if int(pgid) == group)
     pages = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").iterdir():  # `glob` fails where a process ends while it looks
+        if not process.name.isdecimal():
+            continue
         try:
             # proc(5): the second field is the program's name in parentheses, which may hold anything.
-            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            fields = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
         if int(fields[2]) == group:

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +85,24 @@ def test_memory_of_a_group_counts_children():
         process.stdout.close()
 
 
+def test_a_process_that_ends_while_memory_is_measured_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading of it fails with ESRCH where it was there a moment before, which `Path.glob` does not expect."""
+    group = os.getpgid(0)
+    ended = Path("/proc/1/stat")
+
+    def without(real: Callable[..., Any]) -> Callable[..., Any]:
+        def read(path: Path, *words: Any, **more: Any) -> Any:
+            if path == ended:
+                raise ProcessLookupError
+            return real(path, *words, **more)
+
+        return read
+
+    for name in ("read_text", "stat"):
+        monkeypatch.setattr(Path, name, without(getattr(Path, name)))
+    assert resident(group) > 0
+
+
 EXPORTER = """
 import signal, sys
 from helpers import misbehaving
@@ -98,10 +118,10 @@ export_student(bundle, ["bad:sleep"], output, photos=read_photos(DataSpec(data))
 
 def descendants(pid: int) -> set[int]:
     parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").iterdir():
         try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):  # it ended meanwhile, or is no process
             pass
     pids, new = set(), {pid}
     while new:
