@@ -27,7 +27,7 @@ from attar.files import sha256
 from helpers import warm
 from helpers.published import decide, exports, seen
 
-KILLS = 50
+KILLS = int(os.environ.get("ATTAR_DEATHS", "12"))
 
 publish = partial(publish_all, web=False)
 """The files of these tests are no models that a browser could run; tests/deploy/app/test_updates.py has such ones."""
