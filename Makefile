@@ -40,6 +40,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory types
+	$(BIN)/pytest --quiet tests/test_layers.py
 
 # mypy finds modules by their place in the file system, so it is shown a tree like the installed one. The tree goes
 # afterwards: tools that follow links would find every file twice.

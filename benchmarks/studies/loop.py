@@ -34,13 +34,12 @@ from uuid import UUID
 
 import numpy as np
 import yaml
-from PIL import Image
 
 from attar.benchmarks.predict import open_model
 from attar.benchmarks.units import percent, points
 from attar.children import environment
 from attar.data.builtin import digits
-from attar.data.images import use_rgb
+from attar.data.images import read_rgb, use_rgb
 from attar.data.observations import Observation, Verdict
 from attar.data.photolist import read_list
 from attar.deploy.collect.store import Action, Store, opened
@@ -163,7 +162,7 @@ def people(world: World, vandals: Sequence[str]) -> None:
 def send(world: World, store: Store, path: Path, who: str, predicted: str, probability: float, said: str) -> str:
     """One observation -> its id."""
     stream = io.BytesIO()
-    Image.open(path).convert("RGB").save(stream, "JPEG", quality=90)
+    read_rgb(path).save(stream, "JPEG", quality=90)
     photo = stream.getvalue()
     world.sent += 1
     id = UUID(bytes=sha256(f"observation {world.sent}".encode()).digest()[:16])

@@ -324,18 +324,6 @@ def test_other_formats_of_pillow_are_no_photos(format: str, tmp_path: Path) -> N
         read_rgb(path)
 
 
-def test_no_other_place_opens_images() -> None:
-    root = Path(__file__).parents[3]
-    folders = ("attar", "teachers", "students", "distill", "export", "benchmarks", "deploy")
-    places = {
-        path.relative_to(root).as_posix()
-        for folder in folders
-        for path in (root / folder).rglob("*.py")
-        if "Image.open(" in path.read_text(encoding="utf-8")
-    }
-    assert places == {"attar/data/images.py"}
-
-
 def test_sound_pixels_with_damaged_exif_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 4), (10, 20, 30)).save(path, exif=b"Exif\0\0MM\0*\xff\xff\xff\xffgarbage")
