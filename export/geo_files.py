@@ -22,6 +22,7 @@ from attar.files import replacing, sha256, size
 from attar.geo.files import Prior, PriorFile, describe, load
 from attar.geo.fit import predict
 from attar.geo.prior import INPUTS
+from attar.geo.snippets import write_snippets
 
 PLACES = 1_000
 """Places that a file is asked about, beside `CORNERS`."""
@@ -59,6 +60,7 @@ def export_prior(folder: Path | str, formats: Sequence[str]) -> Prior:
         others = tuple(each for each in prior.files if each.format != kind)
         prior = replace(prior, files=tuple(sorted((*others, entry), key=lambda each: list(FORMATS).index(each.format))))
         describe(prior, folder)
+        write_snippets(folder)  # an earlier version's folder has none
         say(f"{entry.file}: {entry.bytes / 1e3:.0f} kB, within {entry.verification['max_abs_error']:.4f} of the prior")
     return prior
 

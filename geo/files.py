@@ -1,4 +1,4 @@
-"""A prior on disk, as a folder: model.safetensors, and prior.json with its labels and what is known of it.
+"""A prior on disk, as a folder: model.safetensors, prior.json with its labels and what is known of it, and snippets.
 
 Files for phones (`attar.export.geo_files`) lie in the same folder. `prior.json` lists them, and says how their answers
 join a photo's, so it is all that an app needs to know.
@@ -16,6 +16,7 @@ from attar.errors import InputError
 from attar.files import inside, read_sealed, replacing, sha256, write_sealed
 from attar.geo.combine import Combination
 from attar.geo.prior import INPUTS, GeoPrior
+from attar.geo.snippets import write_snippets
 
 SCHEMA = 1
 ABOUT, WEIGHTS = "prior.json", "model.safetensors"
@@ -87,6 +88,7 @@ def save(prior: Prior, path: Path) -> None:
         folder.mkdir()
         save_file({name: tensor.contiguous() for name, tensor in prior.model.state_dict().items()}, folder / WEIGHTS)
         describe(replace(prior, weights_sha256=sha256(folder / WEIGHTS), files=()), folder)
+        write_snippets(folder)
 
 
 def describe(prior: Prior, path: Path) -> None:

@@ -40,6 +40,7 @@ from attar.export.web.assets import OPENER, Assets, find
 from attar.files import json_text, read_json, replacing, sha256
 from attar.geo.files import WEIGHTS
 from attar.geo.located import Located, open_located
+from attar.geo.snippets import JAVASCRIPT
 from attar.serving.addresses import server_of
 
 PAGE = Path(__file__).with_name("page")
@@ -181,6 +182,7 @@ def _copy_page(folder: Path, name: str) -> None:
     for path in _SHARED:
         shutil.copyfile(path, folder / path.name)
     put(folder / "square.js", square_module().encode())
+    shutil.copyfile(JAVASCRIPT, folder / "geo_prior.js")
     for file, content in icons().items():
         put(folder / file, content)
     put(folder / "app.webmanifest", json_text(_installable(name)).encode())

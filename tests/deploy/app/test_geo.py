@@ -15,34 +15,24 @@ import torch
 from playwright.sync_api import Browser, Page
 
 from attar.deploy.app import site as sites
-from attar.deploy.app.site import GEO, PAGE, SITE, write_site
+from attar.deploy.app.site import GEO, SITE, write_site
 from attar.errors import InputError
 from attar.export.manifest import read_manifest
 from attar.geo.combine import Combination
-from attar.geo.files import WEIGHTS, Prior, save
+from attar.geo.files import ABOUT, WEIGHTS, Prior, save
 from attar.geo.located import open_located
 from attar.geo.places import Place
 from attar.geo.prior import GeoPrior
+from attar.geo.snippets import JAVASCRIPT
 from helpers.browser import accessible, visit, when
 from helpers.phone_app import ask, isolated
+from helpers.priors import random_prior
 
 pytestmark = pytest.mark.slow
 
 HERE = {"latitude": 48.137154, "longitude": 11.576124}
 PLACED = "!document.getElementById('placed').hidden"
 ANSWERED = "document.querySelector('#answers .label')"
-
-
-def random_prior(folder: Path, labels: tuple[str, ...], how: Combination, seed: int = 0) -> Path:
-    """A prior with something to say everywhere, and a label that was never met."""
-    torch.manual_seed(seed)
-    model = GeoPrior(len(labels), width=24, blocks=2).eval()
-    with torch.no_grad():
-        for weights in model.parameters():
-            weights.mul_(2)
-    counts = np.arange(len(labels))[::-1].copy()
-    save(Prior(model, labels, counts, combination=how), folder)
-    return folder
 
 
 def sure_prior(folder: Path, labels: tuple[str, ...], label: str) -> Path:
@@ -57,15 +47,17 @@ def sure_prior(folder: Path, labels: tuple[str, ...], label: str) -> Path:
 
 SCRIPT = """
 import { readFileSync } from "node:fs";
-const { openGeo, dayOf } = await import(process.argv[2]);
-const { about, weights, asked, days } = JSON.parse(readFileSync(0));
+const { aboutOf, openGeo, dayOf } = await import(process.argv[2]);
+const { about, file, labels, weights, asked, days } = JSON.parse(readFileSync(0));
 const geo = openGeo(about, new Uint8Array(readFileSync(weights)));
 const photo = (row) => Float32Array.from(row);
 const answers = asked.map(({ place, day, row }) => Array.from(geo.joined(photo(row), place, day)));
 const likely = asked.map(({ place, day }) => place && Array.from(geo.likely(place, day)));
+const described = aboutOf(JSON.parse(readFileSync(file)), labels);
 const row = photo(asked[0].row);
 const same = geo.joined(row, null, 0) === row;
-console.log(JSON.stringify({ answers, likely, same, days: days.map(([y, m, d, h]) => dayOf(new Date(y, m, d, h))) }));
+const dated = days.map(([y, m, d, h]) => dayOf(new Date(y, m, d, h)));
+console.log(JSON.stringify({ answers, likely, same, described, days: dated }));
 """
 
 
@@ -88,10 +80,12 @@ def test_the_pages_numbers_are_pythons(tmp_path: Path, how: Combination) -> None
     asked.append({"place": None, "day": 100, "row": rows[0].tolist()})
     days = [[2024, 0, 1, 0], [2024, 1, 29, 12], [2023, 11, 31, 23], [2024, 11, 31, 1]]
     given = {"about": sites._geo(located), "weights": str(prior / WEIGHTS), "asked": asked, "days": days}
+    given |= {"file": str(prior / ABOUT), "labels": names[::-1]}
     (tmp_path / "run.mjs").write_text(SCRIPT)
-    command = ["node", str(tmp_path / "run.mjs"), str(PAGE / "geo.js")]
+    command = ["node", str(tmp_path / "run.mjs"), str(JAVASCRIPT)]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=True)
     told = json.loads(done.stdout)
+    assert {**told["described"], "file": GEO} == given["about"]
     assert told["same"] and told["days"] == [1, 60, 365, 366]
     np.testing.assert_allclose(told["answers"][:-1], located(rows, places), atol=1e-6)
     assert told["answers"][-1] == rows[0].tolist()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
 from attar.data.photos import DataSpec, read_photos
 from attar.deploy.sample.write import PLATFORMS, write_sample
@@ -18,10 +19,16 @@ from attar.errors import InputError
 from attar.export.export import export_student
 from attar.export.manifest import read_manifest
 from attar.files import sha256
+from attar.geo.combine import Combination
+from attar.geo.files import WEIGHTS
+from attar.geo.located import open_located
+from attar.geo.places import Place
+from attar.geo.snippets import HERE as SNIPPETS
 from attar.preprocessing import Preprocessing
 from helpers.command import in_process
 from helpers.once import made_once
 from helpers.pictures import draw
+from helpers.priors import random_prior
 from helpers.small import DROP, make_student
 
 pytestmark = pytest.mark.slow
@@ -108,6 +115,20 @@ fun main() {
     val smoothed = Smoothed()
     smoothed.add(floatArrayOf(1f, 0f, 0f))
     println(ranked(listOf("a", "b", "c"), smoothed.add(floatArrayOf(0f, 1f, 0f))))
+
+    val (floor, weight) = readLine()!!.split(" ").map { it.toDouble() }
+    val order = readLine()!!.split(" ").map { it.toInt() }.toIntArray()
+    val observed = readLine()!!.split(" ").map { it == "True" }.toBooleanArray()
+    val arrays = List(readLine()!!.toInt()) {
+        val (name, numbers) = readLine()!!.split(" ", limit = 2)
+        name to numbers.split(" ").map { it.toFloat() }.toFloatArray()
+    }
+    val prior = GeoPrior(arrays.toMap(), 2, order, observed, floor, weight)
+    generateSequence { readLine() }.forEach { line ->
+        val (latitude, longitude, day, photo) = line.split(" ", limit = 4)
+        val row = photo.split(" ").map { it.toFloat() }.toFloatArray()
+        println(prior.joined(row, latitude.toDouble(), longitude.toDouble(), day.toInt()).joinToString(" "))
+    }
 }
 """
 
@@ -118,16 +139,45 @@ def test_the_plain_kotlin_compiles_and_computes_what_python_does(exports: Path, 
     write_sample(exports, tmp_path / "android", "android")
     sources = tmp_path / "android" / "app" / "src" / "main" / "java" / "org" / "example" / "classifier"
     (tmp_path / "Main.kt").write_text(MAIN)
-    files = [sources / "Square.kt", sources / "Answers.kt", tmp_path / "Main.kt"]
+    # The Kotlin of the prior of place and season is of no sample, and is compiled here to compile once.
+    snippet = (SNIPPETS / "GeoPrior.kt").read_text(encoding="utf-8")
+    (tmp_path / "GeoPrior.kt").write_text(f"package org.example.classifier\n{snippet}")
+    files = [sources / "Square.kt", sources / "Answers.kt", tmp_path / "GeoPrior.kt", tmp_path / "Main.kt"]
     jar = tmp_path / "main.jar"
     subprocess.run(["kotlinc", *map(str, files), "-include-runtime", "-d", str(jar)], check=True, capture_output=True)
     photo = draw("cross", 5).convert("RGB").resize((150, 97))
-    line = f"{photo.width} {photo.height} {photo.tobytes().hex()}\n"
+    asked, expected = places(tmp_path / "geo")
+    line = f"{photo.width} {photo.height} {photo.tobytes().hex()}\n{asked}"
     done = subprocess.run(
         ["java", "-cp", jar, "org.example.classifier.MainKt"], input=line, capture_output=True, text=True, check=True
     )
-    pixels, answers = done.stdout.splitlines()
+    pixels, answers, *joined = done.stdout.splitlines()
     how = Preprocessing.from_json(read_manifest(exports).preprocessing)
     found = np.frombuffer(bytes.fromhex(pixels), np.uint8).reshape(how.size, how.size, 3)
     np.testing.assert_array_equal(found, how(photo))
     assert answers == "[(a, 0.7), (b, 0.3), (c, 0.0)]"
+    np.testing.assert_allclose([[float(each) for each in row.split()] for row in joined], expected, atol=1e-6)
+
+
+def places(folder: Path) -> tuple[str, np.ndarray]:
+    """A prior and questions, as lines for MAIN, and attar's answers, float (questions, labels)."""
+    labels = tuple("gfedcba")
+    located = open_located(random_prior(folder, tuple("abcdefg"), Combination(0.01, 1.5)), labels)
+    draw = np.random.default_rng(1)
+    rows = draw.dirichlet(np.full(7, 0.4), 30).astype(np.float32)
+    asked = [Place(*draw.uniform([-90, -180], [90, 180]).tolist(), day=int(draw.integers(0, 367))) for _ in rows]
+    asked[:3] = [Place(90, 0, 0), Place(-90, 180, 366), Place(0, -180, 1)]
+    arrays = {name: array.ravel() for name, array in load_file(folder / WEIGHTS).items()}
+    lines = [
+        f"{located.prior.combination.floor} {located.prior.combination.weight}",
+        words(located.order),
+        words(located.observed),
+        str(len(arrays)),
+        *(f"{name} {words(array)}" for name, array in arrays.items()),
+        *(f"{each.latitude} {each.longitude} {each.day} {words(row)}" for each, row in zip(asked, rows)),
+    ]
+    return "\n".join(lines) + "\n", located(rows, asked)
+
+
+def words(numbers: np.ndarray) -> str:
+    return " ".join(str(each) for each in numbers.tolist())

@@ -1,11 +1,12 @@
-// The prior of place and season (attar.geo): how likely each label is met there and then, and how that joins an answer.
-// It runs here from its weights, in double precision. A place is { latitude, longitude } in degrees; it leaves this page
-// for nothing that is done here.
+// The prior of place and season that `attar geo` fitted: how likely each label is met there and then, and how that joins
+// a photo's answer. It is computed from model.safetensors, in double precision. A place is { latitude, longitude } in
+// degrees; nothing here sends it anywhere.
+//     const about = aboutOf(await (await fetch("prior.json")).json(), labels); // labels of the model, in its order
+//     const geo = openGeo(about, new Uint8Array(await (await fetch("model.safetensors")).arrayBuffer()));
+//     const answer = geo.joined(probabilities, { latitude: 48.14, longitude: 11.58 }, dayOf(new Date()));
 
 const RADIANS = Math.PI / 180;
 const YEAR = 365.25; // days
-const FRESH = 10 * 60e3; // ms for which a place is taken for the present one
-const PATIENCE = 15e3; // ms
 
 // The arrays of a safetensors file, by name.
 export function tensorsOf(bytes) {
@@ -47,8 +48,15 @@ export function dayOf(date) {
   return Math.round((Date.UTC(date.getFullYear(), date.getMonth(), date.getDate()) - Date.UTC(date.getFullYear(), 0, 1)) / 864e5) + 1;
 }
 
-// about is what site.json says of the prior: { blocks, order, observed, floor, weight }, where order has the prior's number
-// of each label of the model, and observed says of each whether it was ever met. bytes are of its safetensors file.
+// What openGeo needs of prior.json, for a model with these labels.
+export function aboutOf({ architecture: { blocks }, labels: known, counts, combination: { floor, weight } }, labels) {
+  const order = labels.map((label) => known.indexOf(label));
+  if (order.includes(-1) || known.length !== labels.length) throw new Error("the prior has other labels than the model");
+  return { blocks, order, observed: order.map((number) => counts[number] > 0), floor, weight };
+}
+
+// about: { blocks, order, observed, floor, weight }, where order has the prior's number of each label of the model, and
+// observed says of each whether it was ever met. bytes are of model.safetensors.
 // Returns { likely(place, day), joined(probabilities, place, day) }; day is of the year, 0 where it is not known.
 export function openGeo(about, bytes) {
   const of = tensorsOf(bytes);
@@ -77,16 +85,4 @@ export function openGeo(about, bytes) {
   }
 
   return { likely, joined };
-}
-
-// Where this device is. Returns { latitude, longitude }; throws what the browser says against it.
-export function placeNow() {
-  return new Promise((resolve, reject) => {
-    if (!navigator.geolocation) return reject(new Error("?"));
-    navigator.geolocation.getCurrentPosition(
-      ({ coords: { latitude, longitude } }) => resolve({ latitude, longitude }),
-      ({ message }) => reject(new Error(message)),
-      { timeout: PATIENCE, maximumAge: FRESH },
-    );
-  });
 }
