@@ -128,6 +128,7 @@ def publish(
     web: Annotated[
         bool, typer.Option("--web/--no-web", help="With what the app of `attar app --releases` needs to update itself.")
     ] = True,
+    space: Annotated[bool, typer.Option("--space", help="Add what a static Hugging Face Space needs.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put exported files into a release folder, signed, for phones to fetch.
@@ -152,6 +153,7 @@ def publish(
         gate=gate,
         without_gate=without_gate,
         web=web,
+        space=space,
     )
     _told(done, folder, as_json)
 

@@ -272,6 +272,12 @@ class ReleaseFolder:
         write_bytes(place, content)
         return place.stem
 
+    def add(self, texts: Mapping[str, str]) -> None:
+        """Write files that are no part of any release, by their names, unless something has that name already."""
+        for name, text in texts.items():
+            if not _exists(self.path / name):
+                write_bytes(self.path / name, text.encode())
+
     def point(self, pointer: Pointer, key: PrivateKey) -> bytes:
         """Make a pointer the current one; returns what was written."""
         current = self.path / POINTER

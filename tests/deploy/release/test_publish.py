@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
 from attar.deploy.release.envelope import opened, signed
 from attar.deploy.release.folder import POINTER, ReleaseFolder
@@ -186,6 +187,38 @@ def test_a_beta_for_some_phones(first: Path, second: Path, folder: Path, key: Pa
             publish(second, folder, key, channel=name, share=0.1)
     with pytest.raises(InputError, match="stable"):
         publish(second, folder, key, share=0.5)
+
+
+def test_a_folder_is_a_space_and_stays_a_release_folder(first: Path, second: Path, folder: Path, key: Path):
+    publish(first, folder, key, app='"Plants": <b>', space=True)
+    _, head, _ = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    about = yaml.safe_load(head)
+    assert (about["title"], about["sdk"], about["app_file"]) == ('"Plants": <b>', "static", "index.html")
+    assert about["custom_headers"] == {"cross-origin-resource-policy": "cross-origin"}
+    assert "&lt;b&gt;" in (folder / "index.html").read_text(encoding="utf-8")
+    for name in ("README.md", "index.html", ".gitattributes"):
+        (folder / name).write_text((folder / name).read_text(encoding="utf-8") + "\n# mine\n", encoding="utf-8")
+    (folder / ".gitignore").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert not publish(first, folder, key, space=True).new
+    for path, content in before.items():
+        assert path.read_bytes() == content, f"{path}: somebody's changes are gone"
+    assert publish(second, folder, key, without_gate=True).new and rollback(folder, key).new
+    assert status(folder)[0].number == 3
+
+
+def test_git_keeps_the_contents_of_a_space_as_large_files_and_no_line_end_changes(first: Path, folder: Path, key: Path):
+    publish(first, folder, key, space=True)
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    stored = [path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts]
+    names = [path.relative_to(folder).as_posix() for path in stored]
+    asked = ["git", "-C", folder, "check-attr", "filter", "text", "--", *names]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in names:
+        assert f"{name}: text: unset" in told
+        assert (f"{name}: filter: lfs" in told) == name.startswith("files/"), name
+    ignored = subprocess.run(["git", "-C", folder, "check-ignore", *names], capture_output=True, text=True).stdout
+    assert ignored.split() == [".lock"]
 
 
 # --- keys ----------------------------------------------------------------------------------------
