@@ -41,6 +41,13 @@ def loop(
     slices: Annotated[Path | None, typer.Option(help="As of `attar gate`.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="As of `attar gate`.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    summary: Annotated[
+        Path | None, typer.Option(help="File that gets what was done as Markdown, at its end.", show_default=False)
+    ] = None,
+    workflow: Annotated[
+        Literal["github"] | None,
+        typer.Option(help="Write a workflow that takes the turns into this repository, and do nothing else."),
+    ] = None,
     quick: Quick = False,
     overrides: Set = None,
     as_json: Json = False,
@@ -56,6 +63,7 @@ def loop(
     """
     from attar.cli.retrain import lines_of, train_on
     from attar.console import say
+    from attar.deploy.loop.page import summary as markdown
     from attar.deploy.loop.state import LoopFolder, Outcome
     from attar.deploy.loop.turn import turn
 
@@ -80,6 +88,9 @@ def loop(
         "slices": slices,
         "seconds": seconds,
     }
+    if workflow:
+        _write_workflow(place, given)
+        return
     done = turn(place, _settings(place, given), train_on, dry_run=dry_run)
     if done.plan is not None and dry_run:
         for line in lines_of(done.plan):
@@ -91,10 +102,34 @@ def loop(
     }
     show(told, as_json, None)
     say(done.sentence)
+    if summary is not None:
+        _append(summary, markdown(place, done.sentence, done.round.number if done.round else None))
     if done.round is not None:
         say(f"Round {done.round.number}: {place.page}")
         if done.round.outcome is not Outcome.SHIPPED:
             raise typer.Exit(1)
+
+
+def _write_workflow(place: LoopFolder, given: dict[str, Any]) -> None:
+    from attar.console import say
+    from attar.deploy.loop.workflow import write_workflow
+    from attar.errors import InputError
+
+    if any(value is not None for value in given.values()):
+        raise InputError("--workflow: it takes the settings that the loop has. Change them in a call without it.")
+    repository = Path.cwd()
+    if not (repository / ".git").exists():
+        raise InputError(f"{repository}: not the top of a Git repository. Change to the one that runs the workflow.")
+    say(
+        f"Written: {write_workflow(place, repository)}. Commit it, and see docs/loop.md for the runner and the secrets."
+    )
+
+
+def _append(path: Path, text: str) -> None:
+    from attar.files import writing
+
+    with writing(path), path.open("a", encoding="utf-8") as stream:
+        stream.write(text)
 
 
 def _settings(place: LoopFolder, given: dict[str, Any]) -> Settings:

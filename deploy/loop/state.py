@@ -5,6 +5,7 @@ loop.log              a line of JSON per event
 rounds/001/           each round's run, as `attar retrain` makes it
 gate-ledger.jsonl     how often the validation photos have decided (`attar.deploy.release.ledger`)
 index.html            the page
+.key/                 what a workflow's key remembers (`attar.deploy.loop.workflow`)
 """
 
 from __future__ import annotations
@@ -145,6 +146,11 @@ class LoopFolder:
     def page(self) -> Path:
         """What happened, for a person."""
         return self.path / "index.html"
+
+    @property
+    def workflow_key(self) -> Path:
+        """Where a workflow writes the private key for a turn; what the key remembers stays beside it."""
+        return self.path / ".key" / "loop.pem"
 
     def run(self, number: int) -> Path:
         """The run of a round."""
