@@ -37,6 +37,9 @@ def loop(
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="As of `attar gate`. Repeatable.")] = None,
     margin: Annotated[float | None, typer.Option(min=0, max=50, help="As of `attar gate`, in points.")] = None,
     max_flips: Annotated[float | None, typer.Option(min=0, max=100, help="As of `attar gate`, per cent.")] = None,
+    calibration_error: Annotated[
+        float | None, typer.Option(min=0, max=100, help="As of `attar gate`, in points.")
+    ] = None,
     pinned: Annotated[Path | None, typer.Option(help="As of `attar gate`.")] = None,
     slices: Annotated[Path | None, typer.Option(help="As of `attar gate`.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="As of `attar gate`.")] = None,
@@ -84,6 +87,7 @@ def loop(
         "targets": tuple(target) if target else None,
         "margin": None if margin is None else margin / 100,
         "max_flips": None if max_flips is None else max_flips / 100,
+        "calibration_error": None if calibration_error is None else calibration_error / 100,
         "pinned": pinned,
         "slices": slices,
         "seconds": seconds,

@@ -55,7 +55,7 @@ class Settings:
         teacher: of `attar retrain`.
         sets: recipe keys of `--set`.
         targets: files that the gate is asked about; none: all that phones have.
-        margin, max_flips: of `attar gate`, as shares in [0, 1].
+        margin, max_flips, calibration_error: of `attar gate`, as shares in [0, 1].
         pinned, slices: of `attar gate`.
         seconds: for latency of each pair of files; 0: not measured.
     """
@@ -74,6 +74,7 @@ class Settings:
     targets: tuple[str, ...] = ()
     margin: float = 0.0
     max_flips: float | None = None
+    calibration_error: float = 0.02
     pinned: str | None = None
     slices: str | None = None
     seconds: float = 5.0
