@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,23 @@ if TYPE_CHECKING:
     from attar.deploy.loop.state import LoopFolder, Settings
 
 KEPT = "as before"
+
+RESET = {
+    "least": "least",
+    "unreviewed": "unreviewed",
+    "new-class": "new_class",
+    "share": "share",
+    "teacher": "teacher",
+    "set": "sets",
+    "target": "targets",
+    "margin": "margin",
+    "max-flips": "max_flips",
+    "calibration-error": "calibration_error",
+    "pinned": "pinned",
+    "slices": "slices",
+    "seconds": "seconds",
+}
+"""Options that `--reset` names -> settings. What a loop is about has no default, and what was withdrawn stays so."""
 
 
 @app.command()
@@ -43,6 +61,10 @@ def loop(
     pinned: Annotated[Path | None, typer.Option(help="As of `attar gate`.")] = None,
     slices: Annotated[Path | None, typer.Option(help="As of `attar gate`.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="As of `attar gate`.")] = None,
+    reset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OPTION", help="Give an option its default again, such as set or max-flips. Repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     summary: Annotated[
         Path | None, typer.Option(help="File that gets what was done as Markdown, at its end.", show_default=False)
@@ -93,9 +115,9 @@ def loop(
         "seconds": seconds,
     }
     if workflow:
-        _write_workflow(place, given)
+        _write_workflow(place, given, reset or ())
         return
-    done = turn(place, _settings(place, given), train_on, dry_run=dry_run)
+    done = turn(place, _settings(place, given, reset or ()), train_on, dry_run=dry_run)
     if done.plan is not None and dry_run:
         for line in lines_of(done.plan):
             say(line)
@@ -114,12 +136,12 @@ def loop(
             raise typer.Exit(1)
 
 
-def _write_workflow(place: LoopFolder, given: dict[str, Any]) -> None:
+def _write_workflow(place: LoopFolder, given: dict[str, Any], reset: Sequence[str]) -> None:
     from attar.console import say
     from attar.deploy.loop.workflow import write_workflow
     from attar.errors import InputError
 
-    if any(value is not None for value in given.values()):
+    if reset or any(value is not None for value in given.values()):
         raise InputError("--workflow: it takes the settings that the loop has. Change them in a call without it.")
     repository = Path.cwd()
     if not (repository / ".git").exists():
@@ -136,16 +158,20 @@ def _append(path: Path, text: str) -> None:
         stream.write(text)
 
 
-def _settings(place: LoopFolder, given: dict[str, Any]) -> Settings:
-    """What was given, else what it was before, else the default; paths from the root on, since cron has a folder of its
-    own."""
+def _settings(place: LoopFolder, given: dict[str, Any], reset: Sequence[str] = ()) -> Settings:
+    """What was given, else what it was before unless it is reset, else the default; paths from the root on, since cron
+    has a folder of its own."""
     from dataclasses import asdict
 
     from attar.deploy.loop.state import Settings
-    from attar.errors import InputError
+    from attar.errors import InputError, did_you_mean
 
     before = place.read()
     values = asdict(before.settings) if before else {}
+    for name in reset:
+        if name not in RESET:
+            raise InputError(f"--reset {name}: no option that has a default.{did_you_mean(name, RESET)}")
+        values.pop(RESET[name], None)
     if given["without"]:  # what was withdrawn stays so
         given = {**given, "without": tuple(sorted({*given["without"], *values.get("without", ())}))}
     values |= {
