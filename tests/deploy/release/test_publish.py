@@ -11,6 +11,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -530,6 +531,39 @@ def test_killed_at_any_moment_phones_see_the_old_release_or_the_new_one(tmp_path
         number, now = number + 1, following
         assert seen(folder)[0] == number and status(folder)[0].number == number
     assert not list(folder.rglob(".tmp-*")), "what the killed ones left behind is gone"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says which file is flushed")
+def test_a_power_cut_leaves_no_pointer_to_what_is_gone(
+    first: Path, second: Path, folder: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It may undo a rename until the folder is flushed. What is recorded here is really done."""
+    done: list[tuple[str, Path]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flushing(descriptor: int) -> None:
+        done.append(("flushed", Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
+        fsync(descriptor)
+
+    def renaming(path: Path, target: Path) -> Path:
+        done.append(("renamed", target))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushing)
+    monkeypatch.setattr(Path, "replace", renaming)
+    for release in (first, second):
+        done.clear()
+        publish(release, folder, key, without_gate=True)
+        pointer = done.index(("renamed", folder / POINTER))
+        memory = done.index(("renamed", key.with_suffix(".seen.json")))
+        assert ("flushed", folder) in done[pointer:memory], "the key remembers what the folder may lose"
+        assert ("flushed", folder) in done[:pointer]
+        stored = {each.parent for what, each in done[:pointer] if what == "renamed"}
+        assert stored == {folder / name for name in ("files", "releases", "history") if (folder / name).is_dir()}
+        for place in stored:
+            last = max(number for number, each in enumerate(done) if each[0] == "renamed" and each[1].parent == place)
+            assert ("flushed", place) in done[last:pointer]
+    assert (folder / "history").is_dir()
 
 
 def test_two_publishers_at_once_write_one_after_the_other(
