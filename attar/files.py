@@ -184,6 +184,24 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def flush_names(folder: Path) -> None:
+    """Put onto the disk which files a folder has: after a power cut, a rename before this may be undone, none after it.
+
+    Nothing happens where the system does not open folders (Windows), or the disk or its rights do not allow it.
+    """
+    if os.name == "nt":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM):
+            raise _explained(error, folder) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically. Bytes of a file name that are no text are written as `\\udcXX`."""
     with replacing(path) as temporary:

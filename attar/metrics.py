@@ -54,11 +54,16 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -
 def reliability_of(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[Bin, ...]:
     """The same of the confidence in each answer, float (images,), and whether it is right, bool (images,)."""
     confidence = confidence.astype(np.float64)
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    bin_of = _bin_of(confidence, bins)
     return tuple(
         Bin(int(inside.sum()), float(confidence[inside].mean()), float(right[inside].mean()))
         for inside in (bin_of == b for b in np.unique(bin_of))
     )
+
+
+def _bin_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of each confidence -> int, of its shape."""
+    return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
@@ -70,6 +75,39 @@ def error_of_confidence(confidence: np.ndarray, right: np.ndarray, bins: int = 1
     """The same of the confidence in each answer, float (images,), and whether it is right, bool (images,)."""
     gaps = (each.images * abs(each.accuracy - each.confidence) for each in reliability_of(confidence, right, bins))
     return float(sum(gaps)) / len(right)
+
+
+def calibration_change(
+    confidence: np.ndarray, right: np.ndarray, level: float, bins: int = 15, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """How much larger a second model's expected calibration error is than a first one's on the same images.
+
+    The interval is a paired percentile bootstrap: both models are resampled together. A resample makes the error of a
+    well calibrated model larger than that of a badly calibrated one, so the interval lies rather too near to zero.
+
+    Args:
+        confidence: of both in their answers, float (2, images).
+        right: whether these are right, bool (2, images).
+        level: how often the interval is to hold the truth.
+
+    Returns:
+        The change, and the ends of its interval, shares in [-1, 1].
+    """
+    confidence = confidence.astype(np.float64)
+    images = confidence.shape[1]
+    bin_of, gaps = _bin_of(confidence, bins), right - confidence
+
+    def change(chosen: np.ndarray) -> float:
+        before, now = (
+            np.abs(np.bincount(of[chosen], gap[chosen], minlength=bins)).sum() for of, gap in zip(bin_of, gaps)
+        )
+        return float(now - before) / images
+
+    rng = np.random.default_rng(seed)
+    low, high = np.quantile(
+        [change(rng.integers(0, images, (images,))) for _ in range(resamples)], [(1 - level) / 2, (1 + level) / 2]
+    )
+    return change(np.arange(images)), float(low), float(high)
 
 
 def auroc(own: np.ndarray, other: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,23 @@ if TYPE_CHECKING:
     from attar.deploy.loop.state import LoopFolder, Settings
 
 KEPT = "as before"
+
+RESET = {
+    "least": "least",
+    "unreviewed": "unreviewed",
+    "new-class": "new_class",
+    "share": "share",
+    "teacher": "teacher",
+    "set": "sets",
+    "target": "targets",
+    "margin": "margin",
+    "max-flips": "max_flips",
+    "calibration-error": "calibration_error",
+    "pinned": "pinned",
+    "slices": "slices",
+    "seconds": "seconds",
+}
+"""Options that `--reset` names -> settings. What a loop is about has no default, and what was withdrawn stays so."""
 
 
 @app.command()
@@ -37,10 +55,24 @@ def loop(
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="As of `attar gate`. Repeatable.")] = None,
     margin: Annotated[float | None, typer.Option(min=0, max=50, help="As of `attar gate`, in points.")] = None,
     max_flips: Annotated[float | None, typer.Option(min=0, max=100, help="As of `attar gate`, per cent.")] = None,
+    calibration_error: Annotated[
+        float | None, typer.Option(min=0, max=100, help="As of `attar gate`, in points.")
+    ] = None,
     pinned: Annotated[Path | None, typer.Option(help="As of `attar gate`.")] = None,
     slices: Annotated[Path | None, typer.Option(help="As of `attar gate`.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="As of `attar gate`.")] = None,
+    reset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OPTION", help="Give an option its default again, such as set or max-flips. Repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    summary: Annotated[
+        Path | None, typer.Option(help="File that gets what was done as Markdown, at its end.", show_default=False)
+    ] = None,
+    workflow: Annotated[
+        Literal["github"] | None,
+        typer.Option(help="Write a workflow that takes the turns into this repository, and do nothing else."),
+    ] = None,
     quick: Quick = False,
     overrides: Set = None,
     as_json: Json = False,
@@ -56,6 +88,7 @@ def loop(
     """
     from attar.cli.retrain import lines_of, train_on
     from attar.console import say
+    from attar.deploy.loop.page import summary as markdown
     from attar.deploy.loop.state import LoopFolder, Outcome
     from attar.deploy.loop.turn import turn
 
@@ -76,11 +109,15 @@ def loop(
         "targets": tuple(target) if target else None,
         "margin": None if margin is None else margin / 100,
         "max_flips": None if max_flips is None else max_flips / 100,
+        "calibration_error": None if calibration_error is None else calibration_error / 100,
         "pinned": pinned,
         "slices": slices,
         "seconds": seconds,
     }
-    done = turn(place, _settings(place, given), train_on, dry_run=dry_run)
+    if workflow:
+        _write_workflow(place, given, reset or ())
+        return
+    done = turn(place, _settings(place, given, reset or ()), train_on, dry_run=dry_run)
     if done.plan is not None and dry_run:
         for line in lines_of(done.plan):
             say(line)
@@ -91,22 +128,50 @@ def loop(
     }
     show(told, as_json, None)
     say(done.sentence)
+    if summary is not None:
+        _append(summary, markdown(place, done.sentence, done.round.number if done.round else None))
     if done.round is not None:
         say(f"Round {done.round.number}: {place.page}")
         if done.round.outcome is not Outcome.SHIPPED:
             raise typer.Exit(1)
 
 
-def _settings(place: LoopFolder, given: dict[str, Any]) -> Settings:
-    """What was given, else what it was before, else the default; paths from the root on, since cron has a folder of its
-    own."""
+def _write_workflow(place: LoopFolder, given: dict[str, Any], reset: Sequence[str]) -> None:
+    from attar.console import say
+    from attar.deploy.loop.workflow import write_workflow
+    from attar.errors import InputError
+
+    if reset or any(value is not None for value in given.values()):
+        raise InputError("--workflow: it takes the settings that the loop has. Change them in a call without it.")
+    repository = Path.cwd()
+    if not (repository / ".git").exists():
+        raise InputError(f"{repository}: not the top of a Git repository. Change to the one that runs the workflow.")
+    say(
+        f"Written: {write_workflow(place, repository)}. Commit it, and see docs/loop.md for the runner and the secrets."
+    )
+
+
+def _append(path: Path, text: str) -> None:
+    from attar.files import writing
+
+    with writing(path), path.open("a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _settings(place: LoopFolder, given: dict[str, Any], reset: Sequence[str] = ()) -> Settings:
+    """What was given, else what it was before unless it is reset, else the default; paths from the root on, since cron
+    has a folder of its own."""
     from dataclasses import asdict
 
     from attar.deploy.loop.state import Settings
-    from attar.errors import InputError
+    from attar.errors import InputError, did_you_mean
 
     before = place.read()
     values = asdict(before.settings) if before else {}
+    for name in reset:
+        if name not in RESET:
+            raise InputError(f"--reset {name}: no option that has a default.{did_you_mean(name, RESET)}")
+        values.pop(RESET[name], None)
     if given["without"]:  # what was withdrawn stays so
         given = {**given, "without": tuple(sorted({*given["without"], *values.get("without", ())}))}
     values |= {

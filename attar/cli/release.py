@@ -33,6 +33,9 @@ def gate(
     ] = None,
     max_larger: Annotated[float, typer.Option(help="Times the champion's bytes that a file may have.", min=0)] = 1.1,
     max_slower: Annotated[float, typer.Option(help="Times the champion's latency on this machine.", min=0)] = 1.1,
+    calibration_error: Annotated[
+        float, typer.Option(help="Points by which its calibration error may be larger.", min=0, max=100)
+    ] = 2.0,
     slices: Annotated[
         Path | None, typer.Option(help="CSV of photo,slice: groups that must not get worse.", show_default=False)
     ] = None,
@@ -59,8 +62,8 @@ def gate(
     """Whether a challenger's exported files may replace the champion's, by the same validation photos.
 
     Each file has to be better beyond chance, must lose no class or slice, and break no pinned photo; it is held to
-    limits of size and latency, and to what it promises of its answers. Photos that were right and are now wrong are
-    named. A ledger counts the looks at the photos, so that many rounds promote no model by luck.
+    limits of calibration error, size and latency, and to what it promises of its answers. Photos that were right and
+    are now wrong are named. A ledger counts the looks at the photos, so that many rounds promote no model by luck.
 
     Exit code: 0 ship, 1 hold.
 
@@ -82,7 +85,12 @@ def gate(
         ledger=ledger or folder.parent.parent / "gate-ledger.jsonl",
         targets=target or (),
         limits=Limits(
-            margin / 100, detect / 100, None if max_flips is None else max_flips / 100, max_larger, max_slower
+            margin / 100,
+            detect / 100,
+            None if max_flips is None else max_flips / 100,
+            max_larger,
+            max_slower,
+            calibration_error / 100,
         ),
         slices=slices,
         pinned=pinned,
@@ -128,6 +136,7 @@ def publish(
     web: Annotated[
         bool, typer.Option("--web/--no-web", help="With what the app of `attar app --releases` needs to update itself.")
     ] = True,
+    space: Annotated[bool, typer.Option("--space", help="Add what a static Hugging Face Space needs.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put exported files into a release folder, signed, for phones to fetch.
@@ -152,6 +161,7 @@ def publish(
         gate=gate,
         without_gate=without_gate,
         web=web,
+        space=space,
     )
     _told(done, folder, as_json)
 

@@ -5,6 +5,7 @@ loop.log              a line of JSON per event
 rounds/001/           each round's run, as `attar retrain` makes it
 gate-ledger.jsonl     how often the validation photos have decided (`attar.deploy.release.ledger`)
 index.html            the page
+.key/                 what a workflow's key remembers (`attar.deploy.loop.workflow`)
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Settings:
         teacher: of `attar retrain`.
         sets: recipe keys of `--set`.
         targets: files that the gate is asked about; none: all that phones have.
-        margin, max_flips: of `attar gate`, as shares in [0, 1].
+        margin, max_flips, calibration_error: of `attar gate`, as shares in [0, 1].
         pinned, slices: of `attar gate`.
         seconds: for latency of each pair of files; 0: not measured.
     """
@@ -73,6 +74,7 @@ class Settings:
     targets: tuple[str, ...] = ()
     margin: float = 0.0
     max_flips: float | None = None
+    calibration_error: float = 0.02
     pinned: str | None = None
     slices: str | None = None
     seconds: float = 5.0
@@ -145,6 +147,11 @@ class LoopFolder:
     def page(self) -> Path:
         """What happened, for a person."""
         return self.path / "index.html"
+
+    @property
+    def workflow_key(self) -> Path:
+        """Where a workflow writes the private key for a turn; what the key remembers stays beside it."""
+        return self.path / ".key" / "loop.pem"
 
     def run(self, number: int) -> Path:
         """The run of a round."""

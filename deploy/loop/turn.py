@@ -270,7 +270,7 @@ def _decided(
             photos_of_run(output),
             ledger=folder.ledger,
             targets=targets,
-            limits=Limits(settings.margin, flips=settings.max_flips),
+            limits=Limits(settings.margin, flips=settings.max_flips, calibration=settings.calibration_error),
             slices=Path(settings.slices) if settings.slices else None,
             pinned=Path(settings.pinned) if settings.pinned else None,
             seconds=settings.seconds,

@@ -29,7 +29,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from attar.deploy.release.envelope import Forged, opened, signed
 from attar.deploy.release.keys import PrivateKey, PublicKey
 from attar.errors import InputError
-from attar.files import json_text, make_folder, sha256, write_bytes
+from attar.files import flush_names, json_text, make_folder, sha256, write_bytes
 
 POINTER = "current.json"
 RELEASES, FILES, HISTORY, LOCK = "releases", "files", "history", ".lock"
@@ -272,14 +272,29 @@ class ReleaseFolder:
         write_bytes(place, content)
         return place.stem
 
+    def add(self, texts: Mapping[str, str]) -> None:
+        """Write files that are no part of any release, by their names, unless something has that name already."""
+        for name, text in texts.items():
+            if not _exists(self.path / name):
+                write_bytes(self.path / name, text.encode())
+
     def point(self, pointer: Pointer, key: PrivateKey) -> bytes:
-        """Make a pointer the current one; returns what was written."""
+        """Make a pointer the current one; returns what was written.
+
+        Also after a power cut, what it leads to is there if it is, and it is there once this has returned.
+        """
         current = self.path / POINTER
         if current.exists():  # the one before this goes to the history, if a killed publisher did not put it there
             before = _read_pointer(current)
             write_bytes(self.path / HISTORY / f"{before.pointer.number}.json", before.content)
         content = json_text(signed(json.dumps(asdict(pointer), ensure_ascii=False).encode(), key)).encode()
+        for name in (FILES, RELEASES, HISTORY):
+            if (self.path / name).is_dir():
+                flush_names(self.path / name)
+        flush_names(self.path)
         write_bytes(current, content)
+        flush_names(self.path)
+        flush_names(self.path.resolve().parent)  # the first release made the folder
         return content
 
 

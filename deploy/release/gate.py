@@ -22,7 +22,17 @@ from attar.benchmarks.predict import BATCH, Model, open_model
 from attar.benchmarks.runtimes import chosen
 from attar.data.photos import Photo, Photos, load_pixels
 from attar.deploy.release import ledger as ledgers
-from attar.deploy.release.verdict import Check, Limits, Paired, Verdict, judge, labels_check, latency_check, size_check
+from attar.deploy.release.verdict import (
+    Check,
+    Limits,
+    Paired,
+    Verdict,
+    calibration_of,
+    judge,
+    labels_check,
+    latency_check,
+    size_check,
+)
 from attar.errors import GateError, InputError, did_you_mean
 from attar.export import familiar
 from attar.export.decision import prove
@@ -281,7 +291,8 @@ def _decide(
         *_latency(files, limits, seconds),
     ]
     new = [answer == label for answer, label, is_old in zip(answered, shown, old) if not is_old]
-    verdict = judge(now.target, paired, limits, level, slices=slices, pinned=pinned, more=more)
+    calibration = calibration_of(paired, first.max(1), second[here].max(1))
+    verdict = judge(now.target, paired, limits, level, slices=slices, pinned=pinned, calibration=calibration, more=more)
     return verdict, (len(new), sum(new))
 
 

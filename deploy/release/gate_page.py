@@ -61,14 +61,22 @@ def markdown(gate: Gate) -> str:
 
 
 def _files(gate: Gate) -> str:
-    rows = [["file", "champion", "challenger", "gain", "right now", "wrong now", "p", "decision"]]
+    titles = ["file", "champion", "challenger", "gain", "right now", "wrong now", "p", "calibration error", "decision"]
+    rows = [titles]
     for each in gate.verdicts:
         value, low, high = each.gain
         gain = f"{points(value)} [{points(low)}, {points(high)}]"
         decision = "ship" if each.ship else "hold"
         before, now = map(percent, each.top1)
-        rows.append([plain(each.target), before, now, gain, str(each.won), str(each.lost), f"{each.p:.2g}", decision])
+        counts = [str(each.won), str(each.lost), f"{each.p:.2g}"]
+        rows.append([plain(each.target), before, now, gain, *counts, _calibration(each), decision])
     return table(rows)
+
+
+def _calibration(verdict: Verdict) -> str:
+    """The champion's calibration error and the challenger's, in points."""
+    both = verdict.calibration
+    return f"{100 * both.champion:.1f}, now {100 * both.challenger:.1f}" if both else ""
 
 
 def _flips(verdict: Verdict) -> str:

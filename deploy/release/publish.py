@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from attar.deploy.app.choose import choose, runnable
 from attar.deploy.app.model import write_model
+from attar.deploy.app.space import release_space_files
 from attar.deploy.release.folder import (
     CHANNEL,
     Channel,
@@ -80,6 +81,7 @@ def publish(
     gate: Path | None = None,
     without_gate: bool = False,
     web: bool = True,
+    space: bool = False,
 ) -> Done:
     """Publish files into a release folder.
 
@@ -95,6 +97,7 @@ def publish(
         gate: the decision of `attar gate`; by default `gate/gate.json` beside the exports folder.
         without_gate: publish without one.
         web: add what the phone's web app needs to run a LiteRT or ONNX file, if there is one.
+        space: add what a static Hugging Face Space needs. What is there already under these names stays as it is.
 
     Raises:
         GateError: the gate holds these files back, or was asked about others.
@@ -121,7 +124,10 @@ def publish(
         channels[channel] = Channel(wanted, share)
         keys = before.keys if before else _first_keys(found.key, also)
         found.place.store(release, contents)
-        return _put(found, Pointer(app, 1, "", "", keys, channels))
+        done = _put(found, Pointer(app, 1, "", "", keys, channels))
+        if space:  # after the pointer: a folder without one that has other files is taken for somebody else's
+            found.place.add(release_space_files(app))
+        return done
 
 
 def standing(folder: Path, key: Path) -> Release | None:

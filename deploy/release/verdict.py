@@ -2,7 +2,7 @@
 
 Every check has a sentence, and the verdict is theirs together: one that fails holds the challenger back. The gain is
 decided at the level of one look at the photos (`attar.deploy.release.ledger`). Classes and slices are guards, which one
-challenger in twenty that is no worse may fail by chance (`GUARD`), all of them together.
+challenger in twenty that is no worse may fail by chance (`GUARD`), all of them together. Calibration is another one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from attar.benchmarks.units import listed, megabytes, percent, points
 from attar.deploy.release.paired import interval, not_worse
 from attar.deploy.release.power import POWER, images_needed, power
 from attar.errors import InputError
-from attar.metrics import holm, one_sided
+from attar.metrics import calibration_change, error_of_confidence, holm, one_sided
 
 GUARD = 0.05
-"""How often a challenger that is worse nowhere fails the classes and slices, all tests together."""
+"""How often a challenger that is worse nowhere fails the classes and slices, all tests together. One whose calibration
+error is larger by just what it may be fails that limit as often, or less."""
 
 NAMED = 3
 """Classes, slices or photos that a sentence names."""
@@ -38,6 +39,7 @@ class Limits:
         flips: share of all photos that may be right before and wrong now; None: any.
         larger: times the champion's bytes.
         slower: times the champion's latency.
+        calibration: by how much its expected calibration error may be larger than the champion's, a share.
     """
 
     margin: float = 0.0
@@ -45,6 +47,7 @@ class Limits:
     flips: float | None = None
     larger: float = 1.1
     slower: float = 1.1
+    calibration: float = 0.02
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -72,6 +75,20 @@ class Paired:
         """Whether the champion and the challenger are right, bool (photos,) each."""
         labels = np.array(self.labels, object)
         return np.array(self.champion, object) == labels, np.array(self.challenger, object) == labels
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far confidence is from the share that is right, on the same photos (`attar.metrics`).
+
+    Attributes:
+        champion, challenger: expected calibration errors, shares.
+        change: how much larger the challenger's is, with its paired bootstrap interval at `1 - 2 * GUARD`.
+    """
+
+    champion: float
+    challenger: float
+    change: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,7 @@ class Verdict:
         checks: all conditions.
         flips: photos that were right and are wrong now.
         parts: classes and slices.
+        calibration: of both; None if their confidence is not known.
     """
 
     target: str
@@ -141,6 +159,7 @@ class Verdict:
     checks: tuple[Check, ...]
     flips: tuple[Flip, ...]
     parts: tuple[Part, ...]
+    calibration: Calibration | None = None
 
     @property
     def ship(self) -> bool:
@@ -168,6 +187,7 @@ def judge(
     *,
     slices: Mapping[str, Sequence[str]] | None = None,
     pinned: Sequence[str] = (),
+    calibration: Calibration | None = None,
     more: Sequence[Check] = (),
 ) -> Verdict:
     """Decide about one file.
@@ -179,6 +199,7 @@ def judge(
         level: of the one-sided test of the gain.
         slices: names of slices, and of the photos in each.
         pinned: names of photos that must stay right.
+        calibration: of both files.
         more: conditions that do not come from the answers.
     """
     before, now = paired.right
@@ -199,10 +220,21 @@ def judge(
         _flips(flips, len(before), limits),
         _of_parts(parts),
         _pinned(flips, pinned),
+        *([_calibration(calibration, limits)] if calibration else []),
         *more,
     )
     top1 = float(before.mean()), float(now.mean())
-    return Verdict(target, len(before), top1, gain, confidence, won, lost, p, level, needed, checks, flips, parts)
+    return Verdict(
+        target, len(before), top1, gain, confidence, won, lost, p, level, needed, checks, flips, parts, calibration
+    )
+
+
+def calibration_of(paired: Paired, champion: np.ndarray, challenger: np.ndarray) -> Calibration:
+    """Calibration errors of both files, whose confidence in their answers is given, float (photos,) each."""
+    right = paired.right
+    errors = [error_of_confidence(confidence, hit) for confidence, hit in zip((champion, challenger), right)]
+    change = calibration_change(np.stack([champion, challenger]), np.stack(right), 1 - 2 * GUARD)
+    return Calibration(errors[0], errors[1], change)
 
 
 def size_check(champion: int, challenger: int, limits: Limits) -> Check:
@@ -304,6 +336,19 @@ def _pinned(flips: Sequence[Flip], pinned: Sequence[str]) -> Check:
     if broken:
         return Check("pinned", False, f"it breaks {_named('pinned photo', 'pinned photos', broken)}")
     return Check("pinned", True, f"no pinned photo of {len(pinned)} is broken" if pinned else "no photo is pinned")
+
+
+def _calibration(it: Calibration, limits: Limits) -> Check:
+    """What is worse beyond chance is refused, at the level of the guards."""
+    value, low, high = it.change
+    words = (
+        f"its calibration error is {100 * it.challenger:.1f} points, the champion's {100 * it.champion:.1f} "
+        f"({points(value)} [{points(low)}, {points(high)}])"
+    )
+    if low <= limits.calibration:
+        return Check("calibration", True, words)
+    allowed = 100 * limits.calibration
+    return Check("calibration", False, f"{words}: more than {allowed:g} {_plural(allowed, 'point', 'points')} worse")
 
 
 def _plural(count: float, one: str, many: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attar.deploy.loop.page import page, write_page
+from attar.deploy.loop.page import page, summary, write_page
 from attar.deploy.loop.state import LoopFolder, Outcome, Round, Settings, State
 from attar.errors import InputError
 from helpers.browser import browsing, chromium, faults, phone, visit
@@ -61,6 +61,18 @@ def test_the_page_says_what_became_of_each_round() -> None:
     assert "61: its label is doubted" in text and "3 photos that were right are now wrong" in text
     assert HOSTILE not in text and "&lt;img src=x" in text
     assert "Phones have the first model." in page(LoopFolder(Path("loop")), State(SETTINGS))
+
+
+def test_a_summary_has_the_gates_tables_and_says_what_came_of_it(tmp_path: Path) -> None:
+    folder = LoopFolder(tmp_path / "loop")
+    assert summary(folder, "Nothing new <b>.", None) == "### attar loop\n\nNothing new \\<b\\>.\n"
+    gate = folder.run(1) / "gate"
+    gate.mkdir(parents=True)
+    assert summary(folder, "Hold: broken.", 1) == "### attar loop, round 1\n\nHold: broken.\n"
+    (gate / "gate.md").write_text("**Ship: better.**\n\n| file |\n| --- |\n")
+    assert summary(folder, "Ship: better.", 1).count("Ship: better.") == 1
+    failed = summary(folder, "Hold: no key.", 1)
+    assert failed.index("Hold: no key.\n\n") < failed.index("**Ship: better.**") < failed.index("| file |")
 
 
 @pytest.mark.slow

@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 
 from attar.bundle import read_bundle
-from attar.data.photos import DataSpec, Photos, read_photos
+from attar.data.photos import DataSpec, Photos, labels_of, read_photos
 from attar.deploy.release.gate import gate
+from attar.deploy.release.gate_page import markdown
+from attar.deploy.release.gate_page import page as page_of
 from attar.deploy.release.keys import create
 from attar.deploy.release.ledger import LOOKS, Look, level, opened
 from attar.deploy.release.publish import publish, status
 from attar.errors import GateError, InputError
 from attar.export.export import export_student
 from attar.export.runners import open_runner
+from attar.metrics import expected_calibration_error
 from helpers import warm
 from helpers.browser import browsing, chromium, faults
 from helpers.once import made_once
@@ -64,14 +67,22 @@ def runs(shared: Path) -> Runs:
     return Runs(folder, read_photos(DataSpec(str(folder / "photos"))))
 
 
-def right(exports: Path, photos: Photos) -> np.ndarray:
-    """Whether the ONNX file is right about each validation photo, asked without the gate."""
-    from attar.data.photos import labels_of, load_pixels
+def asked(exports: Path, photos: Photos) -> np.ndarray:
+    """The ONNX file's probabilities of each validation photo, asked without the gate."""
+    from attar.data.photos import load_pixels
     from attar.preprocessing import Preprocessing
 
     runner = open_runner(exports / "onnx-fp32.onnx")
-    pixels = load_pixels(photos.val, Preprocessing.from_json(runner.preprocessing))
-    return runner.predict(pixels).argmax(1) == labels_of(photos.val)
+    return runner.predict(load_pixels(photos.val, Preprocessing.from_json(runner.preprocessing)))
+
+
+def right(exports: Path, photos: Photos) -> np.ndarray:
+    """Whether the ONNX file is right about each validation photo."""
+    return asked(exports, photos).argmax(1) == labels_of(photos.val)
+
+
+def calibration_error(exports: Path, photos: Photos) -> float:
+    return expected_calibration_error(asked(exports, photos), labels_of(photos.val))
 
 
 def test_the_better_files_ship_and_the_figures_are_the_files_own(runs: Runs, tmp_path: Path) -> None:
@@ -86,9 +97,13 @@ def test_the_better_files_ship_and_the_figures_are_the_files_own(runs: Runs, tmp
         runs.photos.name(photo) for photo, lost in zip(runs.photos.val, before & ~now) if lost
     ]
     names = {each.name for each in first.checks}
-    assert names == {"gain", "flips", "classes", "pinned", "labels", "promises", "size", "latency"}
+    assert names == {"gain", "flips", "classes", "pinned", "labels", "calibration", "promises", "size", "latency"}
     assert made.ship and made.sentence.startswith("Ship: onnx:fp32: ")
     assert made.sentence.endswith("; 1 more file passes.")
+    assert first.calibration and first.calibration.champion == pytest.approx(calibration_error(runs.poor, runs.photos))
+    assert first.calibration.challenger == pytest.approx(calibration_error(runs.good, runs.photos))
+    assert f"{100 * first.calibration.challenger:.1f}" in markdown(made)
+    assert f"{100 * first.calibration.challenger:.1f}% now." in page_of(made)
     measured = next(each.words for each in first.checks if each.name == "latency")
     assert "times as long" in measured
     assert made.look == 1

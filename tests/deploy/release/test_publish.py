@@ -11,11 +11,13 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
 from attar.deploy.release.envelope import opened, signed
 from attar.deploy.release.folder import POINTER, ReleaseFolder
@@ -186,6 +188,38 @@ def test_a_beta_for_some_phones(first: Path, second: Path, folder: Path, key: Pa
             publish(second, folder, key, channel=name, share=0.1)
     with pytest.raises(InputError, match="stable"):
         publish(second, folder, key, share=0.5)
+
+
+def test_a_folder_is_a_space_and_stays_a_release_folder(first: Path, second: Path, folder: Path, key: Path):
+    publish(first, folder, key, app='"Plants": <b>', space=True)
+    _, head, _ = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    about = yaml.safe_load(head)
+    assert (about["title"], about["sdk"], about["app_file"]) == ('"Plants": <b>', "static", "index.html")
+    assert about["custom_headers"] == {"cross-origin-resource-policy": "cross-origin"}
+    assert "&lt;b&gt;" in (folder / "index.html").read_text(encoding="utf-8")
+    for name in ("README.md", "index.html", ".gitattributes"):
+        (folder / name).write_text((folder / name).read_text(encoding="utf-8") + "\n# mine\n", encoding="utf-8")
+    (folder / ".gitignore").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert not publish(first, folder, key, space=True).new
+    for path, content in before.items():
+        assert path.read_bytes() == content, f"{path}: somebody's changes are gone"
+    assert publish(second, folder, key, without_gate=True).new and rollback(folder, key).new
+    assert status(folder)[0].number == 3
+
+
+def test_git_keeps_the_contents_of_a_space_as_large_files_and_no_line_end_changes(first: Path, folder: Path, key: Path):
+    publish(first, folder, key, space=True)
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    stored = [path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts]
+    names = [path.relative_to(folder).as_posix() for path in stored]
+    asked = ["git", "-C", folder, "check-attr", "filter", "text", "--", *names]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in names:
+        assert f"{name}: text: unset" in told
+        assert (f"{name}: filter: lfs" in told) == name.startswith("files/"), name
+    ignored = subprocess.run(["git", "-C", folder, "check-ignore", *names], capture_output=True, text=True).stdout
+    assert ignored.split() == [".lock"]
 
 
 # --- keys ----------------------------------------------------------------------------------------
@@ -497,6 +531,39 @@ def test_killed_at_any_moment_phones_see_the_old_release_or_the_new_one(tmp_path
         number, now = number + 1, following
         assert seen(folder)[0] == number and status(folder)[0].number == number
     assert not list(folder.rglob(".tmp-*")), "what the killed ones left behind is gone"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says which file is flushed")
+def test_a_power_cut_leaves_no_pointer_to_what_is_gone(
+    first: Path, second: Path, folder: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It may undo a rename until the folder is flushed. What is recorded here is really done."""
+    done: list[tuple[str, Path]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flushing(descriptor: int) -> None:
+        done.append(("flushed", Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
+        fsync(descriptor)
+
+    def renaming(path: Path, target: Path) -> Path:
+        done.append(("renamed", target))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushing)
+    monkeypatch.setattr(Path, "replace", renaming)
+    for release in (first, second):
+        done.clear()
+        publish(release, folder, key, without_gate=True)
+        pointer = done.index(("renamed", folder / POINTER))
+        memory = done.index(("renamed", key.with_suffix(".seen.json")))
+        assert ("flushed", folder) in done[pointer:memory], "the key remembers what the folder may lose"
+        assert ("flushed", folder) in done[:pointer]
+        stored = {each.parent for what, each in done[:pointer] if what == "renamed"}
+        assert stored == {folder / name for name in ("files", "releases", "history") if (folder / name).is_dir()}
+        for place in stored:
+            last = max(number for number, each in enumerate(done) if each[0] == "renamed" and each[1].parent == place)
+            assert ("flushed", place) in done[last:pointer]
+    assert (folder / "history").is_dir()
 
 
 def test_two_publishers_at_once_write_one_after_the_other(

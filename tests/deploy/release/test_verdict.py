@@ -6,8 +6,20 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from attar.deploy.release.verdict import Limits, Paired, Verdict, judge, labels_check, latency_check, size_check
+from attar.deploy.release.verdict import (
+    GUARD,
+    Calibration,
+    Limits,
+    Paired,
+    Verdict,
+    calibration_of,
+    judge,
+    labels_check,
+    latency_check,
+    size_check,
+)
 from attar.errors import InputError
+from attar.metrics import calibration_change, error_of_confidence
 
 LEVEL = 0.0025
 
@@ -124,6 +136,56 @@ def test_a_pinned_photo_that_was_wrong_before_is_not_broken():
     assert judge("f", answers, Limits(), LEVEL, pinned=["ash/601.jpg"]).ship
 
 
+def confidences(right: np.ndarray, sure: float, seed: int = 0) -> np.ndarray:
+    """Confidence in answers of which these are right: as often as they are if `sure` is 0, near one if it is 1."""
+    draw = np.random.default_rng(seed)
+    calibrated = np.clip(right.mean() + draw.normal(0, 0.02, len(right)), 0, 1)
+    return calibrated + sure * (0.99 - calibrated)
+
+
+def test_the_same_answers_with_too_much_confidence_are_held():
+    answers = together(paired(both=800, won=80, lost=20, neither=100), paired(both=100, label="elm"))
+    before, now = answers.right
+    champion = confidences(before, 0)
+    good = calibration_of(answers, champion, confidences(now, 0, seed=1))
+    assert judge("f", answers, Limits(), LEVEL, calibration=good).ship
+    sure = calibration_of(answers, champion, confidences(now, 0.9))
+    held = judge("f", answers, Limits(), LEVEL, calibration=sure)
+    passed, words = found(held, "calibration")
+    assert not held.ship and not passed and held.sentence == f"Hold: {words}."
+    assert sure.challenger == pytest.approx(error_of_confidence(confidences(now, 0.9), now))
+    assert sure.change[0] == pytest.approx(sure.challenger - sure.champion)
+    assert words.startswith(f"its calibration error is {100 * sure.challenger:.1f} points")
+    assert words.endswith("]): more than 2 points worse")
+    assert held.to_json()["calibration"]["champion"] == sure.champion
+    assert judge("f", answers, Limits(calibration=0.2), LEVEL, calibration=sure).ship
+
+
+def test_the_champion_against_itself_has_no_change_of_calibration():
+    answers = paired(both=80, neither=20)
+    same = confidences(answers.right[0], 0.9)
+    itself = calibration_of(answers, same, same)
+    assert itself.change == (0, 0, 0) and itself.champion > 0.1
+    assert found(judge("f", answers, Limits(calibration=0), LEVEL, calibration=itself), "calibration")[0]
+
+
+def test_what_may_be_chance_does_not_hold():
+    answers = paired(both=500, won=100)
+    for low, passed in ((0.019, True), (0.021, False)):
+        change = Calibration(0.05, 0.08, (0.03, low, 0.04))
+        assert judge("f", answers, Limits(), LEVEL, calibration=change).ship == passed
+
+
+def test_few_photos_are_not_held_by_chance():
+    """Two models that are calibrated alike, at a limit of no change: the guard's level, and rather less."""
+    draw, held = np.random.default_rng(0), 0
+    for _ in range(100):
+        sure = np.clip(draw.normal(0.8, 0.1, (2, 60)), 0.05, 1)
+        change = calibration_change(sure, draw.random((2, 60)) < sure, 1 - 2 * GUARD, resamples=400)
+        held += change[1] > 0
+    assert held <= 10
+
+
 def test_size_latency_and_labels():
     assert size_check(1_000_000, 1_100_000, Limits()).passed
     refused = size_check(1_000_000, 1_100_001, Limits())
@@ -136,7 +198,7 @@ def test_size_latency_and_labels():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["margin", "detect", "flips", "larger", "slower"])
+@pytest.mark.parametrize("name", ["margin", "detect", "flips", "larger", "slower", "calibration"])
 def test_limits_are_numbers(name, value):
     with pytest.raises(InputError, match=name):
         Limits(**{name: value})
