@@ -27,6 +27,7 @@ def provenance(photos: Photos, seed: int, recipe: Mapping[str, Any], **more: Any
             **photos.spec.to_json(),
             "path": absolute(photos.spec.path),
             **_added(photos),
+            **_added_unlabelled(photos),
             "fingerprint": photos.fingerprint,
             **photos.to_json(),
             "unlabelled": _unlabelled(photos),
@@ -68,10 +69,19 @@ def _added(photos: Photos) -> dict[str, Any]:
     return {"added": absolute(photos.spec.added), "added_photos": sorted(names)}
 
 
+def _added_unlabelled(photos: Photos) -> dict[str, Any]:
+    """Likewise of those without labels."""
+    if not photos.spec.added_unlabelled:
+        return {}
+    place = absolute(photos.spec.added_unlabelled)
+    names = [photos.name(photo) for photo in photos.unlabelled if photo.path.is_relative_to(place)]
+    return {"added_unlabelled": place, "added_unlabelled_photos": sorted(names)}
+
+
 def _unlabelled(photos: Photos) -> dict[str, Any] | None:
     if not photos.unlabelled:
         return None
-    path = absolute(photos.spec.unlabelled or "")
+    path = absolute(photos.spec.unlabelled) if photos.spec.unlabelled else None
     return {"path": path, "photos": len(photos.unlabelled), "fingerprint": photos.unlabelled_fingerprint}
 
 

@@ -51,6 +51,7 @@ class DataPart(_Strict):
     options: dict[str, int | bool] | None = Field(None, description="of source han: docs/han.md")
     unlabelled: str | None = Field(None, description="photos for a student that reads no labels, laid out likewise")
     added: str | None = Field(None, description="further labelled photos, for training unless their list has a split")
+    added_unlabelled: str | None = Field(None, description="further photos without labels, as unlabelled")
     val_fraction: float = Field(0.25, gt=0, lt=1, description="share held out, where the photos have no split")
     seed: int = Field(0, ge=0, lt=1 << 63, description="of that split")
     classes: Literal["outer", "inner"] = Field("outer", description="inner: the folder that a photo lies in names it")
@@ -68,7 +69,8 @@ class DataPart(_Strict):
     def _without_no_options(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A recipe without options or added photos is the one it was before there were any."""
         values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if key not in ("options", "added") or value is not None}
+        later = ("options", "added", "added_unlabelled")
+        return {key: value for key, value in values.items() if key not in later or value is not None}
 
     def spec(self, path: Path | str) -> DataSpec:
         """What `attar.data.photos.read_photos` takes, for the photos at `path`."""
@@ -80,6 +82,7 @@ class DataPart(_Strict):
             self.classes,
             self.allow_duplicates,
             added=self.added,
+            added_unlabelled=self.added_unlabelled,
         )
 
 

@@ -4,7 +4,8 @@ recipe.yaml            the resolved recipe
 provenance.json        what else it takes to repeat the run: photos, versions, seed, machine, command
 photos.json            its photos: name, label, split, SHA-256
 run.json               what the run is: its recipe by fingerprint
-data/                  photos that a source wrote; in observations/ those that `attar retrain` took from people
+data/                  photos that a source wrote; in observations/ those that `attar retrain` took from people, in
+                       unlabelled/ those that it took without their labels
 retrain.json           what `attar retrain` learned from, and what it left out and why
 teacher/  student/     bundles; beside them, while they are made, <name>.training.pt, and <name>.logs/ if asked for
 teacher-cache/         the teacher's stored answers
@@ -66,6 +67,11 @@ class RunFolder:
     def observations(self) -> Path:
         """People's photos that were learned from."""
         return self.data / "observations"
+
+    @property
+    def unlabelled(self) -> Path:
+        """People's photos that the student was shown without labels."""
+        return self.data / "unlabelled"
 
     @property
     def retrain(self) -> Path:

@@ -166,7 +166,7 @@ def training_set(
     photos: Photos, objective: DistillObjective, teacher: Bundle | None
 ) -> tuple[tuple[Photo, ...], np.ndarray]:
     """The photos a student is shown, and their labels int64 (photos,), all `UNKNOWN` where they have no weight."""
-    require_labels(photos.spec.unlabelled, objective, taught=teacher is not None)
+    require_labels(photos.spec.without_labels, objective, taught=teacher is not None)
     if teacher is None or objective.labels:
         return photos.train, labels_of(photos.train)
     seen = photos.train + photos.unlabelled

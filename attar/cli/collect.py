@@ -48,6 +48,22 @@ def collect(
         Path | None,
         typer.Option(help="Take decisions from what Label Studio exported as JSON.", exists=True, show_default=False),
     ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            metavar="PHOTOS",
+            help="Take a folder of class/photo.jpg, or a CSV of path,label, as what a person sent.",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="With --import: who.", show_default=False)] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --import: a run or an exported file, which is asked about the photos.", show_default=False
+        ),
+    ] = None,
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8750,
     address: Annotated[
@@ -68,10 +84,18 @@ def collect(
     from attar.deploy.collect.label_studio import take_annotations
     from attar.deploy.collect.store import opened
 
-    _refuse_together(invite=invite, revoke=revoke, invitations=invitations, export=export, annotations=annotations)
-    _refuse_without(export, only_reviewed=only_reviewed, label_studio=label_studio, darwin_core=darwin_core)
-    if not any((invite, revoke, invitations, export, annotations)):
+    given = {"invite": invite, "revoke": revoke, "invitations": invitations, "export": export}
+    given |= {"annotations": annotations, "import": photos}
+    _refuse_together(**given)
+    _refuse_without(
+        export, "--export FOLDER", only_reviewed=only_reviewed, label_studio=label_studio, darwin_core=darwin_core
+    )
+    _refuse_without(photos, "--import PHOTOS", by=by, model=model)
+    if not any(given.values()):
         serve.serve(folder, host=host, port=port, address=address, page=page, certificate=certificate, key=key)
+        return
+    if photos:
+        _import(folder, photos, by, model, as_json)
         return
     with opened(folder, create=invite is not None) as store:
         if invite:
@@ -136,9 +160,25 @@ def _refuse_together(**given: object) -> None:
         raise InputError(f"Give one of {' and '.join(named)}: each does one thing and ends.")
 
 
-def _refuse_without(export: Path | None, **given: bool) -> None:
+def _refuse_without(what: Path | None, option: str, **given: object) -> None:
     from attar.errors import InputError
 
     named = next((name for name, value in given.items() if value), None)
-    if named and export is None:
-        raise InputError(f"--{named.replace('_', '-')}: belongs to --export FOLDER.")
+    if named and what is None:
+        raise InputError(f"--{named.replace('_', '-')}: belongs to {option}.")
+
+
+def _import(folder: Path, photos: Path, by: str | None, model: Path | None, as_json: bool) -> None:
+    from attar.deploy.collect.imports import import_photos
+    from attar.errors import InputError, in_line
+
+    if not by or model is None:
+        raise InputError("--import: needs --by NAME, who sent the photos, and --model RUN, which is asked about them.")
+    done = import_photos(folder, photos, by, model)
+    left = [{"photo": str(each.path), "reason": each.reason} for each in done.left_out]
+    named = "".join(f"\n  left out: {in_line(each['photo'])}: {each['reason']}" for each in left[:5])
+    _tell(
+        {"new": done.new, "known": done.known, "left_out": left},
+        as_json,
+        f"{done.new:,} new observations by {by}, {done.known:,} known ones, {len(left):,} photos left out.{named}",
+    )

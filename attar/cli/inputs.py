@@ -39,7 +39,10 @@ def photos_of_bundle(student: Any, data: str | None, unlabelled: bool = False) -
     made_here = bool(student.provenance.get("data"))  # saved by a script, a bundle does not say
     spec = DataSpec(str(data)) if data and not made_here else data_of(student.provenance)
     if unlabelled and made_here and (more := student.provenance["data"].get("unlabelled")):
-        spec = replace(spec, unlabelled=more["path"])
+        added = student.provenance["data"].get("added_unlabelled")
+        if added and not Path(added).exists():
+            added = str(RunFolder(student.path.parent).unlabelled)
+        spec = replace(spec, unlabelled=more["path"], added_unlabelled=added)
     bundle = student.path
     if spec.keep and not Path(spec.keep).is_file():  # the run's folder was moved
         spec = replace(spec, keep=str(bundle.parent / "photos.json"))

@@ -20,6 +20,7 @@ KEPT = "as before"
 RESET = {
     "least": "least",
     "unreviewed": "unreviewed",
+    "unlabelled": "unlabelled",
     "new-class": "new_class",
     "share": "share",
     "teacher": "teacher",
@@ -49,6 +50,9 @@ def loop(
     unreviewed: Annotated[
         bool | None, typer.Option("--unreviewed/--only-reviewed", help="As of `attar retrain`.")
     ] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="As of `attar retrain`; --only-reviewed ends it.")
+    ] = False,
     new_class: Annotated[int | None, typer.Option(min=2, help="As of `attar retrain`.")] = None,
     share: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="As of `attar retrain`.")] = None,
     teacher: Annotated[Literal["auto", "keep", "refit"] | None, typer.Option(help="As of `attar retrain`.")] = None,
@@ -101,7 +105,7 @@ def loop(
         "key": key,
         "least": least,
         "without": tuple(without) if without else None,
-        "unreviewed": unreviewed,
+        **_unreviewed(unreviewed, unlabelled),
         "new_class": new_class,
         "share": share,
         "teacher": teacher,
@@ -156,6 +160,18 @@ def _append(path: Path, text: str) -> None:
 
     with writing(path), path.open("a", encoding="utf-8") as stream:
         stream.write(text)
+
+
+def _unreviewed(unreviewed: bool | None, unlabelled: bool) -> dict[str, bool | None]:
+    """What becomes of what nobody has reviewed: one of the two settings ends the other."""
+    from attar.errors import InputError
+
+    if unreviewed is not None and unlabelled:
+        other = "--unreviewed" if unreviewed else "--only-reviewed"
+        raise InputError(f"--unlabelled and {other}: give one.")
+    if unlabelled:
+        return {"unreviewed": False, "unlabelled": True}
+    return {"unreviewed": unreviewed, "unlabelled": None if unreviewed is None else False}
 
 
 def _settings(place: LoopFolder, given: dict[str, Any], reset: Sequence[str] = ()) -> Settings:

@@ -107,7 +107,7 @@ def run(
 def check(recipe: Recipe) -> None:
     """Find what would fail late, such as an unknown target or a missing package, before anything starts."""
     objective, taught = objective_of(recipe.student), recipe.teacher is not None
-    require_labels(recipe.data.unlabelled, objective, taught=taught)
+    require_labels(recipe.data.unlabelled or recipe.data.added_unlabelled, objective, taught=taught)
     require_balance(recipe.student, objective, taught=taught)
     require_comparisons(recipe.student, objective, recipe.student.batch_size, taught=taught)
     recipe.views.photos_in(recipe.student.batch_size)  # a teacher that is trained comes first, and finds its own

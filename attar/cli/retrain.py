@@ -27,6 +27,9 @@ def retrain(
         typer.Option(metavar="ID", help="An observation that was withdrawn; once for each.", show_default=False),
     ] = None,
     unreviewed: Annotated[bool, typer.Option("--unreviewed", help="Also learn from what nobody has reviewed.")] = False,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Show what nobody has reviewed to the student, without labels.")
+    ] = False,
     new_class: Annotated[int, typer.Option(min=2, help="Least number of photos of a new class.")] = 10,
     share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Of all photos: so many one person may bring, at most.")
@@ -53,14 +56,15 @@ def retrain(
     from attar.runfolder import RunFolder
 
     before, folder = RunFolder(run), RunFolder(output.resolve())
-    rules = Rules(tuple(without or ()), unreviewed, new_class, share)
-    made = plan(before, observations, folder, rules, teacher=teacher, dry_run=dry_run)
+    rules = Rules(tuple(without or ()), unreviewed, new_class, share, unlabelled)
+    sets = [*(QUICK if quick else []), *(overrides or [])]
+    made = plan(before, observations, folder, rules, teacher=teacher, sets=sets, dry_run=dry_run)
     for line in lines_of(made):
         say(line)
     if dry_run:
         show(made.told, as_json, None)
         return
-    comparison = train_on(before, made, folder, [*(QUICK if quick else []), *(overrides or [])])
+    comparison = train_on(before, made, folder, sets)
     if comparison is not None:
         from attar.benchmarks.report.report import terminal_table
 
@@ -74,7 +78,8 @@ def train_on(run: RunFolder, made: Plan, output: RunFolder, sets: list[str]) -> 
     from attar.recipe import read_recipe
 
     added = str(output.observations.resolve()) if made.ids else None
-    recipe = read_recipe(run.recipe, sets, {"added": added, **_base(run)})
+    unlabelled = str(output.unlabelled.resolve()) if made.unlabelled else None
+    recipe = read_recipe(run.recipe, sets, {"added": added, "added_unlabelled": unlabelled, **_base(run)})
     return run_recipe(recipe, output.path, run.path, keep_teacher=made.keep_teacher)
 
 
@@ -99,6 +104,8 @@ def lines_of(made: Plan) -> list[str]:
         f"Observations: {new['train']:,} new ones to learn from, {new['val']:,} new ones held out; "
         f"{every:,} in all{' (as when this run began)' if made.found is None else ''}."
     ]
+    if count := len(told.get("unlabelled", ())):
+        lines.append(f"  {count:,} unreviewed ones are shown to the student without their labels.")
     if told["relabelled"]:
         lines.append(f"  {len(told['relabelled']):,} of the earlier run have another label now.")
     if told["gone"]:

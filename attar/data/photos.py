@@ -71,6 +71,7 @@ class DataSpec:
         allow_duplicates: leave copies of photos where they are.
         keep: a `photos.json` of a run, whose photos stay on their sides.
         added: a place of further labelled photos.
+        added_unlabelled: a place of further photos without labels.
     """
 
     path: str
@@ -81,6 +82,12 @@ class DataSpec:
     allow_duplicates: bool = False
     keep: str | None = None
     added: str | None = None
+    added_unlabelled: str | None = None
+
+    @property
+    def without_labels(self) -> str | None:
+        """A place of photos without labels, if there is any."""
+        return self.unlabelled or self.added_unlabelled
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -134,9 +141,9 @@ class Photos:
 
     def name(self, photo: Photo) -> str:
         """What the data set calls a photo, wherever it lies on this machine."""
-        if self.is_added(photo):
-            added = _root(self.spec.added or "")
-            return _added_name(added, photo.shown.relative_to(added).as_posix())
+        for place in (self.spec.added, self.spec.added_unlabelled):
+            if place and photo.path.is_relative_to(added := _root(place)):
+                return _added_name(added, photo.shown.relative_to(added).as_posix())
         root = self.root
         return photo.shown.relative_to(root).as_posix() if photo.shown.is_relative_to(root) else str(photo.shown)
 
@@ -263,7 +270,9 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
     if spec.added:
         photos = _with_added(photos, _fetched(spec.added), kept or {}, thorough)
     taken = {*digests.values(), *(digest for *_, digest in photos.listing)}
-    return photos if unlabelled is None else _with_unlabelled(photos, unlabelled, taken, thorough)
+    places = [unlabelled] if unlabelled else []
+    places += [_fetched(spec.added_unlabelled)] if spec.added_unlabelled else []
+    return _with_unlabelled(photos, places, taken, thorough) if places else photos
 
 
 def _fetched(place: str) -> Path:
@@ -482,27 +491,39 @@ def _added_name(root: Path, name: str) -> str:
     return f"{root.name}/{name}"
 
 
-def _with_unlabelled(photos: Photos, place: Path, taken: set[str], thorough: bool) -> Photos:
-    """Add the photos at `place`, but for those of the labelled data: no validation photo may be trained on."""
+def _with_unlabelled(photos: Photos, places: Sequence[Path], taken: set[str], thorough: bool) -> Photos:
+    """Add the photos at `places`, but for those of the labelled data: no validation photo may be trained on."""
+    used: list[Photo] = []
+    entries: list[list[str]] = []
+    aside: list[SetAside] = []
+    for place in places:
+        found, digests, left = _unlabelled_at(place, taken, thorough)
+        aside += left
+        if not found:
+            raise InputError(f"{place}: no photo that can be used as an unlabelled one ({len(left)} set aside).")
+        used += [Photo(item.path, -1, item.part) for item in found]
+        entries += [[item.name, digests[item.name]] for item in found]
+        taken = taken | {digests[item.name] for item in found}
+    return replace(
+        photos, unlabelled=tuple(used), unlabelled_fingerprint=digest_of(entries), set_aside=(*photos.set_aside, *aside)
+    )
+
+
+def _unlabelled_at(
+    place: Path, taken: set[str], thorough: bool
+) -> tuple[list[Sample], Mapping[str, str], list[SetAside]]:
+    """The photos at a place that are not `taken`, the SHA-256 of each by name, and what cannot be used."""
     if not place.is_dir() and not is_packed(place):
         raise InputError(f"{place}: no such folder. data.unlabelled names a folder of photos without labels.")
     files = scan(place).all_photos() if place.is_dir() else []
     samples = [Sample(path, path.relative_to(place).as_posix(), "", None) for path in files]
     samples = samples or in_packed(place, labelled=False)
     checked = check(place, samples, thorough)
-    digests, set_aside = checked.digests, list(checked.bad)
-    fresh = [item for item in samples if digests.get(item.name, "") not in taken]
-    copies = [item for item in samples if digests.get(item.name, "") in taken]
-    set_aside += [SetAside(item.shown, "the same photo is among the labelled ones") for item in copies]
-    used = [item for item in fresh if item.name in digests]
-    if not used:
-        raise InputError(f"{place}: no photo that can be used as an unlabelled one ({len(set_aside)} set aside).")
-    return replace(
-        photos,
-        unlabelled=tuple(Photo(item.path, -1, item.part) for item in used),
-        unlabelled_fingerprint=digest_of([[item.name, digests[item.name]] for item in used]),
-        set_aside=(*photos.set_aside, *set_aside),
-    )
+    digests = checked.digests
+    good = [item for item in samples if item.name in digests]
+    copies = [item for item in good if digests[item.name] in taken]
+    left = [*checked.bad, *(SetAside(item.shown, "the same photo is among the other ones") for item in copies)]
+    return [item for item in good if digests[item.name] not in taken], digests, left
 
 
 def load_pixels(photos: Sequence[Photo], preprocessing: Preprocessing, title: str | None = None) -> np.ndarray:

@@ -233,13 +233,14 @@ class Store:
 
     # --- observations ----------------------------------------------------------------------------
 
-    def add(self, observation: Observation, photo: bytes, sent: str) -> Kept:
+    def add(self, observation: Observation, photo: bytes, sent: str, *, invited: bool = True) -> Kept:
         """Keep an observation with its photo. When this returns, both are on the disk.
 
         Args:
             observation: with the contributor that the invitation names.
             photo: a JPEG without metadata.
             sent: SHA-256 of the photo's file as it arrived.
+            invited: whether it came by an invitation, which has to allow it.
 
         Raises:
             Refused: the photo is not the one that the observation names, or the id was used for another observation.
@@ -254,7 +255,8 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             if known := self._known(observation, digest):
                 return known
-            self._allow(observation.contributor)
+            if invited:
+                self._allow(observation.contributor)
             path = self.photo(name)
             if not path.exists():
                 write_bytes(path, photo)

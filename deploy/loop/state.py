@@ -51,7 +51,7 @@ class Settings:
         releases: the release folder.
         key: the private key that signs releases.
         least: new observations that a round needs.
-        without, unreviewed, new_class, share: of `attar retrain`.
+        without, unreviewed, unlabelled, new_class, share: of `attar retrain`.
         teacher: of `attar retrain`.
         sets: recipe keys of `--set`.
         targets: files that the gate is asked about; none: all that phones have.
@@ -67,6 +67,7 @@ class Settings:
     least: int = 20
     without: tuple[str, ...] = ()
     unreviewed: bool = False
+    unlabelled: bool = False
     new_class: int = 10
     share: float = 0.1
     teacher: Literal["auto", "keep", "refit"] = "auto"
@@ -89,7 +90,8 @@ class Round:
         number: from 1.
         began, ended: when, ISO 8601; `ended` is empty while it is open.
         champion: the folder of the run that it goes on from.
-        used: ids of the observations that were learned from or held out, and the label of each.
+        used: ids of the observations that were learned from or held out, and the label of each; empty for those that
+            were shown without it.
         gone: ids of those that the champion had and that were left out.
         settings: digest of the settings.
         told: what `attar retrain` says of them (`retrain.json`), without the ids.

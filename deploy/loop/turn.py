@@ -20,6 +20,7 @@ from attar.deploy.release.publish import number_of, publish, standing
 from attar.deploy.release.verdict import Limits
 from attar.deploy.retrain.gather import Gathered, Rules
 from attar.deploy.retrain.plan import NothingNew, Plan, ask_reviewers, look, photos_of_run, resumed, write_plan
+from attar.deploy.retrain.unlabelled import require_teacher_alone
 from attar.errors import GateError, InputError
 from attar.export.manifest import read_manifest
 from attar.files import digest_of, read_object, remove
@@ -135,9 +136,10 @@ def _begun(number: int, settings: Settings, champion: RunFolder, made: Plan) -> 
 
 
 def _labels(made: Plan) -> dict[str, str]:
-    """The observations that are learned from or held out, and the label of each."""
+    """The observations that are learned from or held out, and the label of each; empty where it is not used."""
     assert made.found is not None
-    return {each.candidate.id: each.candidate.label for each in made.found.used}
+    labelled = {each.candidate.id: each.candidate.label for each in made.found.used}
+    return {**labelled, **{each.id: "" for each in made.found.unlabelled}}
 
 
 def _digest(settings: Settings) -> str:
@@ -151,6 +153,8 @@ def _champion(folder: LoopFolder, state: State, dry_run: bool) -> RunFolder:
     first = RunFolder(Path(settings.run))
     if not (first.exports / "manifest.json").is_file():
         raise InputError(f"{settings.run}: no finished run, it has no exports. Give --run one of `attar run`.")
+    if settings.unlabelled:
+        require_teacher_alone(first, settings.sets)  # before the first release is published
     found = standing(Path(settings.releases), Path(settings.key))
     if found is None:
         if not dry_run:
@@ -176,14 +180,15 @@ def _is(run: RunFolder, release: Release) -> bool:
 
 
 def _rules(settings: Settings) -> Rules:
-    return Rules(settings.without, settings.unreviewed, settings.new_class, settings.share)
+    return Rules(settings.without, settings.unreviewed, settings.new_class, settings.share, settings.unlabelled)
 
 
 def _due(state: State, champion: RunFolder) -> tuple[Gathered, Plan | None, str]:
     """What was found; what a round would learn from it, if one is due; and a sentence."""
     settings = state.settings
     try:
-        made = look(champion, Path(settings.observations), _rules(settings), teacher=settings.teacher)
+        observations = Path(settings.observations)
+        made = look(champion, observations, _rules(settings), teacher=settings.teacher, sets=settings.sets)
     except NothingNew as nothing:
         return nothing.found, None, str(nothing)
     assert made.found is not None
@@ -209,6 +214,7 @@ def _summary(made: Plan) -> dict[str, Any]:
     return {
         "train": len(made.told["train"]),
         "val": len(made.told["val"]),
+        "unlabelled": len(made.unlabelled),
         "new": made.told["new"],
         "gone": len(made.told["gone"]),
         "left_out": reasons,

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     NEAR_VALIDATION = "looks like a validation photo"
     NEAR_TRAINING = "would be held out, and looks like a training photo"
     OTHER_SIDE = "its place has photos on the other side of the split"
+    HELD_OUT_PERSON = "without a label, and its sender's photos are held out"
     TOO_MANY = "beyond a contributor's share"
 
 

@@ -16,6 +16,7 @@ from attar.deploy.retrain.looks import near, seen
 from attar.deploy.retrain.opinion import Opinion, opinion
 from attar.deploy.retrain.sides import TRAIN, VAL, sides
 from attar.deploy.retrain.snapshot import Used, read_snapshot
+from attar.deploy.retrain.unlabelled import beside_held_out, beyond_share, copies, nameless
 from attar.errors import InputError
 from attar.runfolder import RunFolder
 
@@ -29,6 +30,7 @@ class Rules:
         unreviewed: also learn from what nobody has reviewed.
         new_class: least number of photos of a new class.
         share: of all photos: so many one contributor may bring, at most.
+        unlabelled: show what nobody has reviewed to the student, without its label.
         before: those of `without` that an earlier round left out already.
     """
 
@@ -36,6 +38,7 @@ class Rules:
     unreviewed: bool = False
     new_class: int = 10
     share: float = 0.1
+    unlabelled: bool = False
     before: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -45,6 +48,7 @@ class Rules:
             "unreviewed": self.unreviewed,
             "new_class": self.new_class,
             "share": self.share,
+            **({"unlabelled": True} if self.unlabelled else {}),
         }
 
 
@@ -61,6 +65,7 @@ class Gathered:
         gone: ids of those that it had and that are not used any more.
         relabelled: ids of those that it had with another label.
         by_place: whether whole places are on one side of the split.
+        unlabelled: what the student is shown without labels.
     """
 
     used: tuple[Used, ...]
@@ -71,6 +76,7 @@ class Gathered:
     gone: frozenset[str]
     relabelled: frozenset[str]
     by_place: bool
+    unlabelled: tuple[Candidate, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; ids, and nobody's name or place."""
@@ -78,7 +84,11 @@ class Gathered:
         return {
             "train": sorted(each.candidate.id for each in self.used if each.side == TRAIN),
             "val": sorted(each.candidate.id for each in self.used if each.side == VAL),
-            "new": {side: counts[side, True] for side in (TRAIN, VAL)},
+            "unlabelled": sorted(each.id for each in self.unlabelled),
+            "new": {
+                **{side: counts[side, True] for side in (TRAIN, VAL)},
+                "unlabelled": sum(each.id in self.new for each in self.unlabelled),
+            },
             "gone": sorted(self.gone),
             "relabelled": sorted(self.relabelled),
             "left_out": [
@@ -123,9 +133,12 @@ def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fr
     Raises:
         InputError: all observations are of another label set, or an id that is withdrawn is unknown.
     """
+    if rules.unreviewed and rules.unlabelled:
+        raise InputError("--unreviewed and --unlabelled: give one. With the one, unreviewed photos keep their labels.")
     every = list(reviewed(store))
     had = {each.candidate.id: each for each in read_snapshot(run.observations)}
-    _refuse_unknown(store, {str(each.stored.observation.id) for each in every} | set(had), rules)
+    shown = {each.candidate.id: each for each in read_snapshot(run.unlabelled)}
+    _refuse_unknown(store, {str(each.stored.observation.id) for each in every} | set(had) | set(shown), rules)
     labels = photos.labels
     kept, left = candidates(store, labels, without=rules.without, unreviewed=rules.unreviewed)
     _refuse_others(store, every, labels)
@@ -146,23 +159,65 @@ def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fr
         sieve.take_out([LeftOut(id, Reason.DOUBTED, reason) for id, reason in found.doubts.items()])
         sieve.take_out(found.renamed)
     sieve.take_out(_beyond(sieve.kept, before, len(photos.listing) - len(had), rules.share))
-    side, elsewhere, by_place = sides(sieve.kept, before, val_fraction=val_fraction, seed=seed)
+    # What the student was shown without a label is not held out once it has one.
+    trained = [each.candidate for each in shown.values()]
+    decided = before | {each.id: TRAIN for each in sieve.kept if each.id in shown and each.id not in before}
+    side, elsewhere, by_place = sides(sieve.kept, decided, val_fraction=val_fraction, seed=seed, trained=trained)
     sieve.take_out(elsewhere)
-    sieve.take_out(_between(sieve.kept, side, before, looks, others[TRAIN]))
+    seen_before = others[TRAIN] | seen(trained)[0]
+    sieve.take_out(_between(sieve.kept, side, decided, looks, seen_before))
     sieve.take_out(of_new_classes(sieve.kept, labels, rules.new_class))
     sieve.take_out(_held_out_only(sieve.kept, side, labels))
     used = tuple(Used(each, side[each.id]) for each in sieve.kept)
-    ids = {each.id for each in sieve.kept}
+    more = _Sieve([], sieve.left)
+    if rules.unlabelled:
+        more = _without_labels(store, every, sieve.left, used, had, shown, rules, photos, others, by_place)
+    labelled = {each.id: each.label for each in (*sieve.kept, *more.kept)}
+    known = {**dict.fromkeys(shown, ""), **{id: each.candidate.label for id, each in had.items()}}
     return Gathered(
         used,
-        tuple(sieve.left),
+        tuple(more.left),
         tuple(proposals(every, labels, rules.new_class)),
         found,
-        frozenset(ids - set(had)),
-        frozenset(set(had) - ids),
-        frozenset(each.id for each in sieve.kept if each.id in had and each.label != had[each.id].candidate.label),
+        frozenset(set(labelled) - set(known)) | {each.id for each in sieve.kept if each.id in set(shown) - set(had)},
+        frozenset(set(known) - set(labelled)),
+        frozenset(id for id, label in labelled.items() if id in had and label != had[id].candidate.label),
         by_place,
+        tuple(more.kept),
     )
+
+
+def _without_labels(
+    store: Store,
+    every: Sequence[Reviewed],
+    left: Sequence[LeftOut],
+    used: Sequence[Used],
+    had: Mapping[str, Used],
+    shown: Mapping[str, Used],
+    rules: Rules,
+    photos: Photos,
+    others: Mapping[str, Mapping[str, str]],
+    by_place: bool,
+) -> _Sieve:
+    """What nobody has reviewed, by the rules of labelled photos; what else is `left` stays so."""
+    waiting = {each.id for each in left if each.reason is Reason.NOT_REVIEWED}
+    here = {each.id for each in left} | {each.candidate.id for each in used}
+    # What another folder brought to an earlier round stays, as with labels.
+    elsewhere = [each.candidate for id, each in shown.items() if id not in here and id not in rules.without]
+    kept = sorted([*nameless(store, every, waiting), *elsewhere], key=lambda each: each.id not in shown)
+    sieve = _Sieve(kept, [each for each in left if each.id not in waiting])
+    labelled = [each.candidate for each in used]
+    listed = {digest for *_, digest in photos.listing}
+    sieve.take_out(copies(sieve.kept, {*listed, *(each.photo for each in labelled)}))
+    looks, unreadable = seen(sieve.kept)
+    sieve.take_out(unreadable)
+    held, _ = seen([each.candidate for each in used if each.side == VAL])
+    sieve.take_out(near(looks, {**others[VAL], **held}, Reason.NEAR_VALIDATION))
+    sieve.take_out(beside_held_out(sieve.kept, used, list(had.values()), by_place=by_place))
+    counts = Counter(each.contributor for each in (*labelled, *sieve.kept) if each.contributor)
+    most = _most(list(counts.values()), len(photos.listing) - len(had), rules.share)
+    sieve.take_out(beyond_share(sieve.kept, labelled, shown, most))
+    return sieve
 
 
 def _refuse_unknown(store: Store, known: set[str], rules: Rules) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,8 @@ from attar.deploy.collect.store import opened
 from attar.deploy.retrain.gather import Gathered, Rules, gather
 from attar.deploy.retrain.opinion import keeps_teacher
 from attar.deploy.retrain.sides import TRAIN
-from attar.deploy.retrain.snapshot import write_snapshot
+from attar.deploy.retrain.snapshot import Used, write_snapshot
+from attar.deploy.retrain.unlabelled import require_teacher_alone
 from attar.errors import InputError
 from attar.files import make_folder, read_sealed, write_sealed
 from attar.provenance import data_of
@@ -52,6 +54,11 @@ class Plan:
         """The observations that are learned from or held out."""
         return sorted([*self.told["train"], *self.told["val"]])
 
+    @property
+    def unlabelled(self) -> list[str]:
+        """The observations that the student is shown without labels."""
+        return list(self.told.get("unlabelled", ()))
+
 
 def plan(
     run: RunFolder,
@@ -60,6 +67,7 @@ def plan(
     rules: Rules,
     *,
     teacher: TeacherChoice = "auto",
+    sets: Sequence[str] = (),
     dry_run: bool = False,
 ) -> Plan:
     """Choose what is learned from, ask reviewers about what is doubted, and write the photos into `output`.
@@ -70,6 +78,7 @@ def plan(
         output: the new run's folder.
         rules: what may be learned from.
         teacher: whether the run's teacher is kept; `auto`: by how well it answers the new photos.
+        sets: recipe keys that are set for the new run.
         dry_run: write nothing, neither the photos nor the doubts.
 
     Raises:
@@ -81,7 +90,7 @@ def plan(
     if output.path.resolve() == run.path.resolve() or (output.path / "run.json").is_file():
         raise InputError(f"{output.path}: holds another run. Choose another --output.")
     try:
-        made = look(run, observations, rules, teacher=teacher)
+        made = look(run, observations, rules, teacher=teacher, sets=sets)
     except NothingNew as nothing:
         if not dry_run:
             ask_reviewers(nothing.found, observations)
@@ -91,8 +100,12 @@ def plan(
     return made
 
 
-def look(run: RunFolder, observations: Path, rules: Rules, *, teacher: TeacherChoice = "auto") -> Plan:
+def look(
+    run: RunFolder, observations: Path, rules: Rules, *, teacher: TeacherChoice = "auto", sets: Sequence[str] = ()
+) -> Plan:
     """As `plan`, but nothing is written; see `write_plan`."""
+    if rules.unlabelled:
+        require_teacher_alone(run, sets)
     photos = photos_of_run(run)
     rules = _inherited(run, rules)
     with opened(observations) as store:
@@ -176,7 +189,7 @@ def photos_of_run(run: RunFolder) -> Photos:
 _SAID = {
     "run": "another earlier run",
     "observations": "other observations",
-    "rules": "other rules (--without, --unreviewed, --new-class or --share)",
+    "rules": "other rules (--without, --unreviewed, --unlabelled, --new-class or --share)",
     "teacher": "another --teacher",
 }
 
@@ -236,6 +249,8 @@ def _write(output: RunFolder, found: Gathered, told: dict[str, Any]) -> None:
             if output.retrain.is_file() or (output.path / "run.json").is_file():
                 raise InputError(f"{output.path}: another attar has just begun a run here. Choose another --output.")
             write_snapshot(output.observations, found.used)
+            if found.unlabelled:
+                write_snapshot(output.unlabelled, [Used(each, TRAIN) for each in found.unlabelled])
             write_sealed(output.retrain, told)
     except Timeout:
         raise InputError(f"{output.path}: another attar is running in this folder. Wait for it to end.") from None

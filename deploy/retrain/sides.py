@@ -16,7 +16,12 @@ TRAIN, VAL = "train", "val"
 
 
 def sides(
-    kept: Sequence[Candidate], before: Mapping[str, str], *, val_fraction: float, seed: int
+    kept: Sequence[Candidate],
+    before: Mapping[str, str],
+    *,
+    val_fraction: float,
+    seed: int,
+    trained: Sequence[Candidate] = (),
 ) -> tuple[dict[str, str], list[LeftOut], bool]:
     """`train` or `val` for each candidate, by id.
 
@@ -29,6 +34,7 @@ def sides(
         before: id -> side in the run that is gone on from.
         val_fraction: share of the photos to hold out, about.
         seed: of the order in which groups are held out.
+        trained: photos that the run has trained on without labels; what resembles them is not held out.
 
     Returns:
         The sides; those left out, because others' photos of their place are on the other side; and whether places
@@ -39,7 +45,7 @@ def sides(
     together = largest <= (1 - val_fraction) * len(kept) or len(people_alone) == 1
     groups = groups if together else people_alone
     side = {each.id: before[each.id] for each in kept if each.id in before}
-    people = _people(kept, side)
+    people = _people(kept, side) | {_person(each): TRAIN for each in trained}
     target, held = val_fraction * len(kept), sum(of == VAL for of in side.values())
     order = sorted(groups, key=lambda group: min(each.id for each in group))
     random.Random(seed).shuffle(order)
@@ -53,7 +59,7 @@ def sides(
             if each.id not in side:
                 side[each.id] = people.get(_person(each)) or fallback
                 held += side[each.id] == VAL
-    left = _at_places_of_the_other(kept, side, before) if together else []
+    left = _at_places_of_the_other(kept, side, before, trained) if together else []
     for gone in left:
         del side[gone.id]
     return side, left, together
@@ -98,7 +104,7 @@ def _connected(kept: Sequence[Candidate], places: bool) -> list[list[Candidate]]
 
 
 def _at_places_of_the_other(
-    kept: Sequence[Candidate], side: Mapping[str, str], before: Mapping[str, str]
+    kept: Sequence[Candidate], side: Mapping[str, str], before: Mapping[str, str], trained: Sequence[Candidate]
 ) -> list[LeftOut]:
     """New photos of places that have photos on the other side; where both are new, the held-out ones go.
 
@@ -106,6 +112,10 @@ def _at_places_of_the_other(
     """
     at: defaultdict[tuple[float, float], set[str]] = defaultdict(set)
     had: defaultdict[tuple[float, float], set[str]] = defaultdict(set)
+    for each in trained:
+        if each.place:
+            at[each.place].add(TRAIN)
+            had[each.place].add(TRAIN)
     for each in kept:
         if each.place and (each.id in before or side[each.id] == TRAIN):
             at[each.place].add(side[each.id])
