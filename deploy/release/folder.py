@@ -357,7 +357,7 @@ def locked(path: Path, create: bool = False) -> Iterator[ReleaseFolder]:
         make_folder(path)
     elif not (path / POINTER).exists():
         raise InputError(f"{path}: nothing was published here. `attar publish` does.")
-    for part in (path / POINTER, path / LOCK, path / PRUNED, *(path / name for name in (RELEASES, FILES, HISTORY))):
+    for part in (path / POINTER, path / LOCK, *(path / name for name in (RELEASES, FILES, HISTORY))):
         _refuse_link(part)
     with FileLock(path / LOCK):
         yield ReleaseFolder(path)
