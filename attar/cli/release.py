@@ -214,26 +214,44 @@ def releases(
     trust: Annotated[list[Path] | None, typer.Option(help="Public key to trust from now on. Repeatable.")] = None,
     revoke: Annotated[list[str] | None, typer.Option(help="Id of a key to trust no longer. Repeatable.")] = None,
     end: Annotated[str | None, typer.Option(help="A channel to end; its phones take stable again.")] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove contents of old releases, which nobody gets any more.")
+    ] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(help="With --prune: states, and rollbacks of each channel, that stay.", min=1, show_default="5"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --prune: only say what would go.")] = False,
     as_json: Json = False,
 ) -> None:
     """What a release folder has: every file is held against its name, every pointer against its signature.
 
-    With --key also: trust another key, revoke one, or end a channel.
+    With --key also: trust another key, revoke one, or end a channel. With --prune: remove what is old.
 
     Example: `attar releases www/models`, or `attar releases www/models --key new.pem --revoke gfUs3K`
     """
+    from attar.console import say
+    from attar.deploy.release import prune as pruning
     from attar.deploy.release.publish import change, status
-    from attar.deploy.release.shown import releases_json, releases_table
+    from attar.deploy.release.shown import pruned_json, pruned_words, releases_json, releases_table
     from attar.errors import InputError
 
     if (trust or revoke or end) and key is None:
         raise InputError("--trust, --revoke and --end are signed: give --key.")
     if key is not None and not (trust or revoke or end):
         raise InputError("--key: nothing to change. Give --trust, --revoke or --end with it.")
+    if (keep is not None or dry_run) and not prune:
+        raise InputError("--keep and --dry-run: for --prune.")
+    if dry_run and key is not None:
+        raise InputError("--dry-run: with --prune alone; --trust, --revoke and --end are done.")
     if key is not None:
         change(folder, key, trust=trust or (), revoke=revoke or (), end=end)
+    made = pruning.prune(folder, keep or pruning.KEEP, dry_run=dry_run) if prune else None
     found = status(folder)
-    show(releases_json(*found), as_json, lambda: releases_table(*found))
+    more = {"pruned": pruned_json(made, dry_run)} if made else {}
+    show({**releases_json(*found), **more}, as_json, lambda: releases_table(*found))
+    if made:
+        say(pruned_words(made, dry_run))
 
 
 def _told(done: Any, folder: Path, as_json: bool) -> None:

@@ -195,8 +195,9 @@ def turn(world: World) -> dict[str, Any]:
     """One turn of the loop -> what became of it."""
     first = () if (world.loop / "loop.json").is_file() else ("--quick",)
     where = ("--run", world.first, "--observations", world.store, "--releases", world.folder / "releases")
-    how = ("--key", world.folder / "key.pem", "--unreviewed", "--margin", MARGIN, "--seconds", 0, *first)
-    return attar("loop", world.loop, *where, *how, codes=(0, 1))
+    how = ("--key", world.folder / "key.pem", "--unreviewed", "--seconds", 0, *first)
+    limits = ("--margin", MARGIN, "--calibration-error", 100)  # the record is older than that limit
+    return attar("loop", world.loop, *where, *how, *limits, codes=(0, 1))
 
 
 def right(world: World, run: Path) -> np.ndarray:

@@ -4,11 +4,12 @@
     releases/SHA256.json   a release: its files' names, contents and sizes
     files/SHA256           their contents
     history/NUMBER.json    earlier pointers, for `attar rollback`
+    pruned.json            which releases lack contents, because nobody gets them any more (`prune`)
 
-Only `current.json` is ever replaced, by a rename, after everything that it leads to is on the disk. All else is named
-by its content and never changes. So a phone sees the old release or the new one, whenever a publisher is killed. Each
-pointer has a higher number than the one before, and phones take none that is not higher than theirs. A pointer is
-signed by a key that the pointer before lists, and that it lists itself, and it names that pointer by its SHA-256.
+`current.json` is replaced by a rename, after everything that it leads to is on the disk. All that is named by its
+content and never changes. So a phone sees the old release or the new one, whenever a publisher is killed. Each pointer
+has a higher number than the one before, and phones take none that is not higher than theirs. A pointer is signed by a
+key that the pointer before lists, and that it lists itself, and it names that pointer by its SHA-256.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256 as _sha256
@@ -33,6 +34,7 @@ from attar.files import flush_names, json_text, make_folder, sha256, write_bytes
 
 POINTER = "current.json"
 RELEASES, FILES, HISTORY, LOCK = "releases", "files", "history", ".lock"
+PRUNED = "pruned.json"
 
 _MAX_BYTES = 4_000_000
 """Of a pointer or a release."""
@@ -138,6 +140,15 @@ class Pointer:
     schema: Literal[1] = 1
 
 
+@with_config(STRICT)
+@dataclass(frozen=True)
+class Partial:
+    """Releases, by their SHA-256, whose contents may be missing. Nobody signs that: no channel may have one of them."""
+
+    releases: tuple[Digest, ...]
+    schema: Literal[1] = 1
+
+
 @dataclass(frozen=True)
 class Signed:
     """A pointer, and the bytes of the file that it came from."""
@@ -161,7 +172,7 @@ class ReleaseFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._checked: set[str] = set()
+        self._checked: set[tuple[str, bool]] = set()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -224,14 +235,19 @@ class ReleaseFolder:
         found: Release = _parsed(Release, content, path)
         return found
 
-    def check(self, pointer: Pointer) -> None:
+    def check(self, pointer: Pointer, *, old: bool = False) -> None:
         """Hold all files of all channels against what was published.
+
+        Args:
+            pointer: which channels.
+            old: whether contents may be missing that were pruned.
 
         Raises:
             InputError: one is missing or changed; it is named.
         """
+        pruned = self.pruned()
         for channel in pointer.channels.values():
-            if channel.release in self._checked:
+            if {(channel.release, False), (channel.release, old)} & self._checked:
                 continue
             release = self.release(channel.release)
             if release.app != pointer.app:
@@ -239,11 +255,32 @@ class ReleaseFolder:
             for file in release.files:
                 path = self.path / FILES / file.sha256
                 _refuse_link(path)
+                if not _exists(path) and channel.release in pruned:
+                    if old:
+                        continue
+                    raise InputError(
+                        f"{path}: {file.name} of the release was removed by `attar releases --prune`. Publish that "
+                        "again."
+                    )
                 if not path.is_file():
                     raise _changed(path, f"{file.name} of the release is missing")
                 if path.stat().st_size != file.bytes or sha256(path) != file.sha256:
                     raise _changed(path, f"the content of {file.name} is not what its name says")
-            self._checked.add(channel.release)
+            self._checked.add((channel.release, old))
+
+    def pruned(self) -> frozenset[str]:
+        """The releases of which contents were removed, by their SHA-256.
+
+        Raises:
+            InputError: the list of them is damaged.
+        """
+        path = self.path / PRUNED
+        return frozenset(_parsed(Partial, _content(path), path).releases) if _exists(path) else frozenset()
+
+    def write_pruned(self, releases: Collection[str]) -> None:
+        """Write down that contents of these releases will be missing."""
+        write_bytes(self.path / PRUNED, json_text(asdict(Partial(tuple(sorted(releases))))).encode())
+        flush_names(self.path)
 
     def _strangers(self) -> str:
         """What a first publisher that was killed does not leave behind."""

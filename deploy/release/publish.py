@@ -170,7 +170,7 @@ def rollback(folder: Path, key: Path, *, channel: str = STABLE, to: int | None =
         earlier = [each.pointer for each in found.chain[:-1]]
         if to is not None and to not in [each.number for each in earlier if channel in each.channels]:
             raise InputError(f"{folder}: the channel {channel} had nothing at number {to} before {before.number}.")
-        had = _before(earlier, channel, now.release, to)
+        had = _at(earlier, channel, to) if to is not None else release_before(earlier, channel, now.release)
         if had is None:
             raise InputError(
                 f"{folder}: what the channel {channel} has is the first that it had. --to NUMBER takes another "
@@ -180,14 +180,17 @@ def rollback(folder: Path, key: Path, *, channel: str = STABLE, to: int | None =
         return _put(found, replace(before, channels=wanted))
 
 
-def _before(earlier: Sequence[Pointer], channel: str, release: str, to: int | None) -> Channel | None:
-    """What a channel had at a number, or before it first had a release: going back twice goes further back."""
-    had = [(each.number, each.channels[channel]) for each in earlier if channel in each.channels]
-    if to is not None:
-        return next((each for number, each in had if number == to), None)
-    releases = [each.release for _, each in had]
+def _at(earlier: Sequence[Pointer], channel: str, number: int) -> Channel:
+    """What a channel had at a number."""
+    return next(each.channels[channel] for each in earlier if each.number == number)
+
+
+def release_before(earlier: Sequence[Pointer], channel: str, release: str) -> Channel | None:
+    """What a channel had before it first had a release: going back twice goes further back."""
+    had = [each.channels[channel] for each in earlier if channel in each.channels]
+    releases = [each.release for each in had]
     first = releases.index(release) if release in releases else len(releases)
-    return had[first - 1][1] if first else None
+    return had[first - 1] if first else None
 
 
 def change(
@@ -231,6 +234,8 @@ def change(
 def status(folder: Path) -> tuple[Pointer, dict[str, Release]]:
     """What a release folder has. Every file is held against its name, and every pointer against the one before.
 
+    Contents that `attar.deploy.release.prune` removed are missed only if a channel has them now.
+
     Raises:
         InputError: nothing was published, or something was changed.
     """
@@ -238,8 +243,9 @@ def status(folder: Path) -> tuple[Pointer, dict[str, Release]]:
     chain = place.chain() if folder.is_dir() else []
     if not chain:
         raise InputError(f"{folder}: nothing was published here. `attar publish` does.")
+    place.check(chain[-1].pointer)
     for each in chain:
-        place.check(each.pointer)
+        place.check(each.pointer, old=True)
     return chain[-1].pointer, releases_of(folder, chain[-1].pointer)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attar.benchmarks.units import megabytes, percent
 from attar.deploy.release.folder import POINTER, Pointer, Release, keys_of
+from attar.deploy.release.prune import Pruned
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,6 +52,21 @@ def releases_table(pointer: Pointer, releases: Mapping[str, Release]) -> Table:
         texts = (name, share, release.model.name, ", ".join(release.targets), size)
         view.add_row(*(Text(in_line(text)) for text in texts))
     return view
+
+
+def pruned_json(made: Pruned, dry_run: bool) -> dict[str, Any]:
+    """As plain data."""
+    return {"dry_run": dry_run, **asdict(made)}
+
+
+def pruned_words(made: Pruned, dry_run: bool) -> str:
+    """In a sentence."""
+    if not made.files:
+        return "No content is old enough to be removed."
+    what = f"{len(made.files):,} contents, {megabytes(made.bytes)}"
+    return (
+        f"{'Would remove' if dry_run else 'Removed'} {what}; {len(made.releases):,} more releases are not whole then."
+    )
 
 
 def _bytes(release: Release) -> int:

@@ -20,10 +20,12 @@ from attar.deploy.release.gate_page import page as page_of
 from attar.deploy.release.keys import create
 from attar.deploy.release.ledger import LOOKS, Look, level, opened
 from attar.deploy.release.publish import publish, status
+from attar.deploy.release.verdict import Limits
 from attar.errors import GateError, InputError
 from attar.export.export import export_student
 from attar.export.runners import open_runner
 from attar.metrics import expected_calibration_error
+from attar.students import divide_logits, load, save
 from helpers import warm
 from helpers.browser import browsing, chromium, faults
 from helpers.once import made_once
@@ -120,6 +122,30 @@ def test_files_against_themselves_do_not_ship(runs: Runs, tmp_path: Path) -> Non
     verdict = made.verdicts[0]
     assert not made.ship and (verdict.won, verdict.lost, verdict.p) == (0, 0, 1.0)
     assert [each.name for each in verdict.checks if not each.passed] == ["gain"]
+
+
+def test_the_same_answers_with_too_much_confidence_are_held_and_the_file_itself_is_not(
+    runs: Runs, tmp_path: Path
+) -> None:
+    before = read_bundle(runs.folder / "poor" / "student")
+    student = load(before)
+    assert divide_logits(student, 0.05, before.preprocessing.size)
+    save(student, tmp_path / "student", labels=before.labels, preprocessing=before.preprocessing)
+    sure = tmp_path / "exports"
+    export_student(read_bundle(tmp_path / "student"), TARGETS[:1], sure, photos=runs.photos, max_drop=100.0)
+    assert (asked(sure, runs.photos).argmax(1) == asked(runs.poor, runs.photos).argmax(1)).all()
+
+    def decided(challenger: Path) -> Any:
+        limits = Limits(margin=0.3)
+        ledger = tmp_path / "ledger.jsonl"
+        made = gate(runs.poor, challenger, runs.photos, ledger=ledger, targets=TARGETS[:1], limits=limits, seconds=0)
+        return made.verdicts[0]
+
+    assert decided(runs.poor).ship
+    held = decided(sure)
+    assert [each.name for each in held.checks if not each.passed] == ["calibration"]
+    assert held.calibration.challenger == pytest.approx(calibration_error(sure, runs.photos))
+    assert held.sentence.startswith("Hold: its calibration error is ")
 
 
 def test_a_set_of_photos_wears_out_whatever_the_training_photos_are(runs: Runs, tmp_path: Path) -> None:

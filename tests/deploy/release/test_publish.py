@@ -542,7 +542,7 @@ def test_a_power_cut_leaves_no_pointer_to_what_is_gone(
     fsync, replace = os.fsync, Path.replace
 
     def flushing(descriptor: int) -> None:
-        done.append(("flushed", Path(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        done.append(("flushed", Path(f"/proc/self/fd/{descriptor}").readlink()))
         fsync(descriptor)
 
     def renaming(path: Path, target: Path) -> Path:
