@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Host:
         states: what the release folder may be.
         offered: what it is.
         asked: names of the release folder that were asked for, in their order.
+        sent: bytes of each of these that were sent.
         away: whether the release folder cannot be reached.
     """
 
@@ -56,6 +58,7 @@ class Host:
     states: list[State] = field(default_factory=list)
     offered: State = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)
     away: bool = False
     url: str = ""
 
@@ -80,9 +83,12 @@ def hosting(host: Host) -> Iterator[Host]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer, kind = host.answer(self.path.partition("?")[0])
+            path = self.path.partition("?")[0]
+            answer, kind = host.answer(path)
             with suppress(ConnectionError):
                 self.say(answer, kind)
+            if path.startswith("/models/") and isinstance(answer, bytes):
+                host.sent[path.removeprefix("/models/")] += len(answer)
 
         def say(self, answer: Answer, kind: str) -> None:
             if answer is None:
