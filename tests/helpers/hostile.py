@@ -145,7 +145,7 @@ def offered(old: bytes, new: bytes, other: bytes) -> dict[str, Offered]:
         "without end": Offered.of(old, new, good, Endless(good)),
         "another size than promised": replace(Offered.of(old, new, good), size=len(good) - 1),
         "larger than the file": replace(Offered.of(old, new, good), size=size),
-        "a bomb": Offered.of(old, new, packed([(size, 0)], bytes(20_000_000))),
+        "a bomb": Offered.of(old, new, packed([(size, 0)], bytes(10_000_000))),
         "a byte too few": Offered.of(old, new, packed([(size - 1, 0)], bytes(size - 1))),
         "a byte too many": Offered.of(old, new, packed([(size + 1, 0)], bytes(size + 1))),
         "segments that are too short": Offered.of(old, new, packed([(size - 1, 0)], bytes(size))),

@@ -50,7 +50,7 @@ class Host:
         states: what the release folder may be.
         offered: what it is.
         asked: names of the release folder that were asked for, in their order.
-        sent: bytes of each of these that were sent.
+        sent: bytes of each of these that were sent whole.
         away: whether the release folder cannot be reached.
     """
 
@@ -70,7 +70,9 @@ class Host:
             return b"", "text/plain"
         if place == "models":
             self.asked.append(name)
-            return (None if self.away else self.offered.get(name)), "application/octet-stream"
+            answer = None if self.away else self.offered.get(name)
+            self.sent[name] += len(answer) if isinstance(answer, bytes) else 0
+            return answer, "application/octet-stream"
         file = self.site / (name or "index.html")
         if place != "site" or not file.is_file():
             return None, ""
@@ -83,12 +85,9 @@ def hosting(host: Host) -> Iterator[Host]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            answer, kind = host.answer(path)
+            answer, kind = host.answer(self.path.partition("?")[0])
             with suppress(ConnectionError):
                 self.say(answer, kind)
-            if path.startswith("/models/") and isinstance(answer, bytes):
-                host.sent[path.removeprefix("/models/")] += len(answer)
 
         def say(self, answer: Answer, kind: str) -> None:
             if answer is None:
