@@ -6,6 +6,9 @@
     history/NUMBER.json    earlier pointers, for `attar rollback`
     pruned.json            which releases lack contents, because nobody gets them any more (`prune`)
 
+A file of a release that is called `deltas/SHA256/SHA256` is a delta (`attar.deploy.release.delta`): it makes the second
+content of the first one. To a page that knows no deltas it is one more file that it does not load.
+
 `current.json` is replaced by a rename, after everything that it leads to is on the disk. All that is named by its
 content and never changes. So a phone sees the old release or the new one, whenever a publisher is killed. Each pointer
 has a higher number than the one before, and phones take none that is not higher than theirs. A pointer is signed by a
@@ -27,6 +30,7 @@ from typing import Annotated, Any, Literal
 from filelock import FileLock
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
+from attar.deploy.release.delta import Unfit, applied
 from attar.deploy.release.envelope import Forged, opened, signed
 from attar.deploy.release.keys import PrivateKey, PublicKey
 from attar.errors import InputError
@@ -35,6 +39,11 @@ from attar.files import flush_names, json_text, make_folder, sha256, write_bytes
 POINTER = "current.json"
 RELEASES, FILES, HISTORY, LOCK = "releases", "files", "history", ".lock"
 PRUNED = "pruned.json"
+
+DELTAS = "deltas"
+"""Where the deltas of a release are by their names."""
+
+_DELTA = re.compile(rf"{DELTAS}/([0-9a-f]{{64}})/([0-9a-f]{{64}})")
 
 _MAX_BYTES = 4_000_000
 """Of a pointer or a release."""
@@ -89,6 +98,20 @@ class Model:
     fingerprint: Digest
 
 
+@dataclass(frozen=True)
+class Delta:
+    """What makes one content of another, each by its SHA-256."""
+
+    old: str
+    new: str
+    file: File
+
+    @staticmethod
+    def name(old: str, new: str) -> str:
+        """What its file is called in a release."""
+        return f"{DELTAS}/{old}/{new}"
+
+
 @with_config(STRICT)
 @dataclass(frozen=True)
 class Release:
@@ -98,7 +121,7 @@ class Release:
         app: which app it is for; phones take no other app's.
         model: the student.
         targets: the exported files.
-        files: all files, with what explains them: labels, golden photos, the manifest.
+        files: all files, with what explains them: labels, golden photos, the manifest; and deltas.
     """
 
     app: Short
@@ -106,6 +129,17 @@ class Release:
     targets: dict[str, Exported]
     files: tuple[File, ...]
     schema: Literal[1] = 1
+
+    @property
+    def contents(self) -> tuple[File, ...]:
+        """The files without the deltas."""
+        return tuple(each for each in self.files if not _DELTA.fullmatch(each.name))
+
+    @property
+    def deltas(self) -> tuple[Delta, ...]:
+        """The deltas among the files."""
+        found = ((_DELTA.fullmatch(each.name), each) for each in self.files)
+        return tuple(Delta(match[1], match[2], file) for match, file in found if match)
 
 
 @with_config(STRICT)
@@ -266,6 +300,7 @@ class ReleaseFolder:
                     raise _changed(path, f"{file.name} of the release is missing")
                 if path.stat().st_size != file.bytes or sha256(path) != file.sha256:
                     raise _changed(path, f"the content of {file.name} is not what its name says")
+            self._check_deltas(release)
             self._checked.add((channel.release, old))
 
     def pruned(self) -> frozenset[str]:
@@ -281,6 +316,23 @@ class ReleaseFolder:
         """Write down that contents of these releases will be missing."""
         write_bytes(self.path / PRUNED, json_text(asdict(Partial(tuple(sorted(releases))))).encode())
         flush_names(self.path)
+
+    def _check_deltas(self, release: Release) -> None:
+        """Hold what each delta makes against its name. Where it or the file to begin with was pruned, nobody uses it."""
+        sizes = {each.sha256: each.bytes for each in release.contents}
+        for delta in release.deltas:
+            path, old = (self.path / FILES / each for each in (delta.file.sha256, delta.old))
+            if delta.new not in sizes:
+                raise _changed(path, "a delta to a file that the release does not have")
+            _refuse_link(old)
+            if not old.is_file() or not path.is_file():
+                continue
+            try:
+                made = applied(old.read_bytes(), path.read_bytes(), sizes[delta.new])
+            except Unfit as error:
+                raise _changed(path, f"no delta ({error})") from None
+            if _sha256(made).hexdigest() != delta.new:
+                raise _changed(path, f"a delta that does not make {delta.new[:12]} of {delta.old[:12]}")
 
     def _strangers(self) -> str:
         """What a first publisher that was killed does not leave behind."""

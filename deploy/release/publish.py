@@ -15,9 +15,12 @@ from tempfile import TemporaryDirectory
 from attar.deploy.app.choose import choose, runnable
 from attar.deploy.app.model import write_model
 from attar.deploy.app.space import release_space_files
+from attar.deploy.release.delta import delta_of
 from attar.deploy.release.folder import (
     CHANNEL,
+    FILES,
     Channel,
+    Delta,
     Exported,
     File,
     Model,
@@ -44,6 +47,13 @@ GATE = "gate/gate.json"
 
 WEB = "app"
 """The folder of a release that the phone's web app reads (`attar.deploy.app.model`)."""
+
+
+WORTH = 0.5
+"""The share of a file that its delta may have at most: what saves less is not kept."""
+
+_LEAST = 32_768
+"""Bytes of a file from which on a delta is looked for."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +124,9 @@ def publish(
             raise InputError(f"{folder}: the first release goes to the channel {STABLE}.")
         app = before.app if before else app or made.app
         _refuse_lost(found, folder)
-        release = replace(made, app=app)
-        wanted = _sha256(release_bytes(release)).hexdigest()
         channels = dict(before.channels) if before else {}
+        release = _with_deltas(found, replace(made, app=app), contents, channel)
+        wanted = _sha256(release_bytes(release)).hexdigest()
         standing = channels.get(STABLE)
         share = _share(channel, share, channels)
         if standing and standing.release != wanted and not without_gate:
@@ -306,6 +316,39 @@ def _write_web(manifest: Manifest, exports: Path, copy: Path, targets: Sequence[
             "tests itself with them. Export again, or publish with --no-web."
         )
     write_model(copy, copy / WEB, published, choose(published, exports))
+
+
+def _with_deltas(found: _Opened, made: Release, contents: dict[str, Path], channel: str) -> Release:
+    """A release with deltas from what the phones of its channel have, and those of stable; adds them to `contents`.
+
+    What a channel has already keeps the deltas that it has: the same files again are the same release.
+    """
+    standing = releases_of(found.place.path, found.before) if found.before else {}
+    same = [each for each in standing.values() if replace(each, files=each.contents) == made]
+    deltas = {delta.file.name: delta.file for each in same for delta in each.deltas}
+    stored = found.place.path / FILES
+    contents |= {name: stored / file.sha256 for name, file in deltas.items()}
+    for had in [standing[name] for name in (STABLE, channel) if name in standing]:
+        for old, new in _pairs(had, made):
+            name = Delta.name(old.sha256, new.sha256)
+            if name in deltas:
+                continue
+            path = contents[new.name]
+            delta = delta_of((stored / old.sha256).read_bytes(), path.read_bytes())
+            if len(delta) <= WORTH * new.bytes:
+                contents[name] = path.with_name(f".delta-{old.sha256}-{path.name}")
+                contents[name].write_bytes(delta)
+                deltas[name] = File(name, sha256(contents[name]), len(delta))
+    return replace(made, files=(*made.files, *(deltas[name] for name in sorted(deltas))))
+
+
+def _pairs(had: Release, made: Release) -> Iterator[tuple[File, File]]:
+    """What the web app has of a release and loads of another one, under the same name, if it is large and changed."""
+    before = {file.name: file for file in had.contents}
+    for new in made.files:
+        old = before.get(new.name, new)
+        if new.name.startswith(f"{WEB}/") and new.bytes >= _LEAST and old.sha256 != new.sha256:
+            yield old, new
 
 
 def _copy(source: Path, target: Path) -> None:

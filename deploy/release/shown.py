@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from attar.benchmarks.units import megabytes, percent
-from attar.deploy.release.folder import POINTER, Pointer, Release, keys_of
+from attar.deploy.release.folder import POINTER, Delta, Pointer, Release, keys_of
 from attar.deploy.release.prune import Pruned
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def releases_json(pointer: Pointer, releases: Mapping[str, Release]) -> dict[str
                 "model": asdict(release.model),
                 "targets": {target: each.file for target, each in release.targets.items()},
                 "bytes": _bytes(release),
+                "deltas": [
+                    {"file": each, "from": delta.old, "bytes": delta.file.bytes} for each, delta in _deltas(release)
+                ],
             }
             for name, release in releases.items()
         },
@@ -44,12 +47,13 @@ def releases_table(pointer: Pointer, releases: Mapping[str, Release]) -> Table:
 
     about = f"{in_line(pointer.app)}, number {pointer.number}, {pointer.made}. Trusted keys: {', '.join(_ids(pointer))}"
     view = Table(header_style="bold", caption=Text(about), caption_justify="left")
-    for title in ("Channel", "Phones", "Model", "Files", "Size"):
+    for title in ("Channel", "Phones", "Model", "Files", "Size", "Deltas"):
         view.add_column(title, overflow="fold", justify="right" if title in ("Phones", "Size") else "left")
     for name, release in releases.items():
         share = percent(pointer.channels[name].share) if name != "stable" else "the others"
         size = megabytes(_bytes(release))
-        texts = (name, share, release.model.name, ", ".join(release.targets), size)
+        deltas = ", ".join(f"{PurePath(each).name} {megabytes(delta.file.bytes)}" for each, delta in _deltas(release))
+        texts = (name, share, release.model.name, ", ".join(release.targets), size, deltas)
         view.add_row(*(Text(in_line(text)) for text in texts))
     return view
 
@@ -70,8 +74,14 @@ def pruned_words(made: Pruned, dry_run: bool) -> str:
 
 
 def _bytes(release: Release) -> int:
-    """What it takes: files of the same content are stored once."""
-    return sum({file.sha256: file.bytes for file in release.files}.values())
+    """What it takes without deltas: files of the same content are stored once."""
+    return sum({file.sha256: file.bytes for file in release.contents}.values())
+
+
+def _deltas(release: Release) -> list[tuple[str, Delta]]:
+    """Each delta with the name of the file that it makes."""
+    names = {file.sha256: file.name for file in release.contents}
+    return [(names[each.new], each) for each in release.deltas]
 
 
 def _ids(pointer: Pointer) -> list[str]:

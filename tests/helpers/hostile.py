@@ -6,13 +6,17 @@ import base64
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
+from attar.deploy.release.delta import delta_of
 from attar.deploy.release.envelope import KIND, encoded, signed
 from attar.deploy.release.keys import PrivateKey
 from attar.files import json_text
+from helpers.deltas import packed
 from helpers.releasing import Answer, Cut, Endless, State
 
 POINTER = "current.json"
@@ -95,6 +99,68 @@ def with_file(state: State, key: PrivateKey, name: str, content: bytes) -> dict[
     return released(state, key, {**release, "files": [*files, file]}, **{f"files/{file['sha256']}": content})
 
 
+def followed(state: State, key: PrivateKey, files: Mapping[str, bytes], deltas: Iterable[Offered]) -> dict[str, Answer]:
+    """The next number of a folder, whose release has more files for the page, and deltas."""
+    before = held(state, POINTER)
+    number = payload_of(before)["number"]
+    release = release_of(state)
+    entries = [each for each in release["files"] if each["name"] not in files]
+    entries += [{"name": name, "sha256": sha256(each), "bytes": len(each)} for name, each in files.items()]
+    entries += [{"name": f"deltas/{each.old}/{each.new}", "sha256": each.digest, "bytes": each.size} for each in deltas]
+    answers: dict[str, Answer] = {f"files/{sha256(each)}": each for each in files.values()}
+    answers |= {f"files/{each.digest}": each.answer for each in deltas}
+    body = json_text({**release, "files": entries}).encode()
+    payload = {**payload_of(before), "number": number + 1, "previous": sha256(before)}
+    payload["channels"]["stable"]["release"] = sha256(body)
+    answers |= {f"history/{number}.json": before, f"releases/{sha256(body)}.json": body, POINTER: pointed(payload, key)}
+    return {**state, **answers}
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A delta as a release names it, by what it begins with and makes, and what the host says when it is asked."""
+
+    old: str
+    new: str
+    digest: str
+    size: int
+    answer: Answer
+
+    @classmethod
+    def of(cls, old: bytes, new: bytes, delta: bytes, answer: Answer = b"") -> Offered:
+        """A delta that is sent as it is, unless the host says something else."""
+        return cls(sha256(old), sha256(new), sha256(delta), len(delta), delta if answer == b"" else answer)
+
+
+@cache
+def offered(old: bytes, new: bytes, other: bytes) -> dict[str, Offered]:
+    """Deltas from a content to another one of the same size, and what is wrong with each; `other` is unlike both."""
+    size, good = len(new), delta_of(old, new)
+    third = bytes(size)
+    return {
+        "nothing": Offered.of(old, new, good),
+        "changed": Offered.of(old, new, good, good[:50] + bytes([good[50] ^ 1]) + good[51:]),
+        "gone": Offered.of(old, new, good, None),
+        "cut in transit": Offered.of(old, new, good, Cut(good)),
+        "without end": Offered.of(old, new, good, Endless(good)),
+        "another size than promised": replace(Offered.of(old, new, good), size=len(good) - 1),
+        "larger than the file": replace(Offered.of(old, new, good), size=size),
+        "a bomb": Offered.of(old, new, packed([(size, 0)], bytes(10_000_000))),
+        "a byte too few": Offered.of(old, new, packed([(size - 1, 0)], bytes(size - 1))),
+        "a byte too many": Offered.of(old, new, packed([(size + 1, 0)], bytes(size + 1))),
+        "segments that are too short": Offered.of(old, new, packed([(size - 1, 0)], bytes(size))),
+        "segments that are too long": Offered.of(old, new, packed([(2**32 - 1, 0), (size + 1, 0)], bytes(size))),
+        "too many segments": Offered.of(old, new, packed([*[(0, 0)] * 5000, (size, 0)], bytes(size))),
+        "truncated": Offered.of(old, new, good[:-5]),
+        "longer": Offered.of(old, new, good + b"more"),
+        "noise": Offered.of(old, new, random.Random(0).randbytes(1000)),
+        "nothing in it": Offered.of(old, new, b""),
+        "no header": Offered.of(old, new, zlib.compress(b"abc")),
+        "of another file": Offered.of(old, new, delta_of(other, new)),
+        "makes another file": Offered.of(old, new, delta_of(old, third)),
+    }
+
+
 class Maker:
     """Draws hostile folders."""
 
@@ -125,6 +191,7 @@ class Maker:
             self._release_bytes,
             self._release_forms,
             self._file_bytes,
+            self._deltas,
         ]
         for number in range(count):
             yield makers[number % len(makers)]()
@@ -418,3 +485,23 @@ class Maker:
             "updateRefused",
             "updateUnreached",
         )
+
+    def _deltas(self) -> Hostile:
+        """One of a file that is not there as a whole; the page has what it begins with."""
+        name = "app/MODEL_CARD.md"
+        release = release_of(self._of.after)
+        old, new = (
+            held(state, f"files/{each['sha256']}")
+            for state in (self._of.before, self._of.after)
+            for each in release_of(state)["files"]
+            if each["name"] == name
+        )
+
+        def ours(delta: Offered) -> State:
+            called = {"name": f"deltas/{delta.old}/{delta.new}", "sha256": delta.digest, "bytes": delta.size}
+            more = {f"files/{delta.digest}": delta.answer, f"files/{delta.new}": None}
+            return released(self._of.after, self._of.key, {**release, "files": [*release["files"], called]}, **more)
+
+        made = offered(old, new, bytes(reversed(old)))
+        choices = {kind: partial(ours, each) for kind, each in made.items() if kind != "nothing"}
+        return self._pick("a delta", choices, "updateUnreached")

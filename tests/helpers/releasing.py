@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Host:
         states: what the release folder may be.
         offered: what it is.
         asked: names of the release folder that were asked for, in their order.
+        sent: bytes of each of these that were sent whole.
         away: whether the release folder cannot be reached.
     """
 
@@ -56,6 +58,7 @@ class Host:
     states: list[State] = field(default_factory=list)
     offered: State = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)
     away: bool = False
     url: str = ""
 
@@ -67,7 +70,9 @@ class Host:
             return b"", "text/plain"
         if place == "models":
             self.asked.append(name)
-            return (None if self.away else self.offered.get(name)), "application/octet-stream"
+            answer = None if self.away else self.offered.get(name)
+            self.sent[name] += len(answer) if isinstance(answer, bytes) else 0
+            return answer, "application/octet-stream"
         file = self.site / (name or "index.html")
         if place != "site" or not file.is_file():
             return None, ""

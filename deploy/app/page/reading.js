@@ -37,7 +37,8 @@ export function reader(address) {
   };
 }
 
-async function bounded(stream, name, most, each) {
+// The bytes of a stream, at most so many; each() is called for every part.
+export async function bounded(stream, name, most, each) {
   const parts = [];
   let size = 0;
   for (;;) {

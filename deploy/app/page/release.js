@@ -17,6 +17,7 @@ const WEB = "app/"; // what a release has for this page
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256" };
 
 const HEX = /^[0-9a-f]{64}$/;
+const DELTA = /^deltas\/([0-9a-f]{64})\/([0-9a-f]{64})$/; // what a file is called that makes the second content of the first
 const CHANNEL = /^[a-z][a-z0-9-]{0,30}$/;
 const COORDINATE = /^[A-Za-z0-9_-]{43}$/;
 const NAME = /^(?!.{401})(?:(?!\.\.?(?:\/|$))[^/\\\x00-\x1f]{1,200})(?:\/(?!\.\.?(?:\/|$))[^/\\\x00-\x1f]{1,200})*$/s;
@@ -190,8 +191,9 @@ export function channelOf({ channels }, draw) {
 
 // --- releases --------------------------------------------------------------------------------------
 
-// What a release has for this page: its files by name, { sha256, bytes }; null if it has nothing.
-export async function filesOf(read, digest, app) {
+// What a release has for this page: { files, deltas }, or null if it has nothing. `files` are by name, { sha256, bytes };
+// `deltas` are { old, made, sha256, bytes }, where `old` and `made` are SHA-256 of what one begins with and makes.
+export async function releaseOf(read, digest, app) {
   const name = `releases/${digest}.json`;
   const bytes = await read(name, LARGEST);
   if (await sha256(bytes) !== digest) throw new Refused("changed", name);
@@ -201,5 +203,12 @@ export async function filesOf(read, digest, app) {
   const files = release.files.filter((file) => file.name.startsWith(WEB));
   if (files.reduce((sum, file) => sum + file.bytes, 0) > LARGEST_MODEL) throw new Refused("tooMuch", name);
   if (!files.length) return null;
-  return Object.fromEntries(files.map((file) => [file.name.slice(WEB.length), { sha256: file.sha256, bytes: file.bytes }]));
+  const deltas = release.files.flatMap((file) => {
+    const [, old, made] = DELTA.exec(file.name) ?? [];
+    return made ? [{ old, made, sha256: file.sha256, bytes: file.bytes }] : [];
+  });
+  return {
+    files: Object.fromEntries(files.map((file) => [file.name.slice(WEB.length), { sha256: file.sha256, bytes: file.bytes }])),
+    deltas,
+  };
 }

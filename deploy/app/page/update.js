@@ -6,10 +6,11 @@
 // version of the app it failed; `trial` is the release that is being opened, and how often that was begun: one that kills
 // the page is not opened for ever.
 
+import { applied, decodes } from "./delta.js";
 import { Damaged, sha256 } from "./files.js";
 import * as kept from "./kept.js";
 import { Refused, Unreached, reader } from "./reading.js";
-import { channelOf, filesOf, newest } from "./release.js";
+import { channelOf, newest, releaseOf } from "./release.js";
 
 const CACHE = `attar-releases ${new URL("./", location).pathname}`; // the service worker leaves it alone
 const GOOD = 2; // releases that are kept
@@ -135,11 +136,11 @@ export async function openUpdates(site) {
     const { release: digest } = pointer.channels[channelOf(pointer, state.draw)];
     if (hooks.current()?.release?.digest === digest) return ["upToDate"];
     if (state.failed[digest] === site.version) return ["updateFailed", { number }];
-    const files = await filesOf(read, digest, pin.app);
+    const { files, deltas } = await releaseOf(read, digest, pin.app) ?? {};
     if (!files?.["model.json"]) throw new Refused("unfit");
     if (isOwn(files)) return own(hooks, number);
     hooks.told("updating", { number });
-    await load(read, files);
+    await load(read, files, deltas, hooks.own);
     return tried(hooks, { digest, number, files });
   }
 
@@ -161,15 +162,44 @@ export async function openUpdates(site) {
   }
 
   // What is here already is not loaded again, so that a load that was cut off goes on.
-  async function load(read, files) {
+  async function load(read, files, deltas, own) {
     const cache = await caches.open(CACHE);
     const wanted = new Map(Object.values(files).map((file) => [file.sha256, file.bytes]));
     for (const [digest, size] of wanted) {
       if (await keptFile(digest)) continue;
-      const bytes = await read(`files/${digest}`, size);
-      if (bytes.length !== size || await sha256(bytes) !== digest) throw new Refused("changed", digest);
+      const bytes = await ownFile(digest, own) ?? await made(read, digest, size, deltas, own) ?? await exact(read, digest, size);
       await cache.put(addressOf(digest), new Response(bytes));
     }
+  }
+
+  // A file of the app itself; null if it has none with this content.
+  async function ownFile(digest, own) {
+    const name = Object.keys(site.files).find((each) => site.files[each] === digest);
+    return name ? own.bytes(name).catch(() => null) : null;
+  }
+
+  // A file of the release folder, if it is the right one.
+  async function exact(read, digest, size) {
+    const bytes = await read(`files/${digest}`, size);
+    if (bytes.length !== size || await sha256(bytes) !== digest) throw new Refused("changed", digest);
+    return bytes;
+  }
+
+  // A file that the smallest delta from one that is here makes. Null if there is none, or if anything is wrong with it: then
+  // the whole file is loaded.
+  async function made(read, digest, size, deltas, own) {
+    const fitting = decodes ? deltas.filter((delta) => delta.made === digest && delta.bytes < size) : [];
+    for (const delta of fitting.sort((a, b) => a.bytes - b.bytes)) {
+      const old = await keptFile(delta.old) ?? await ownFile(delta.old, own);
+      if (!old) continue;
+      try {
+        const bytes = await applied(old, await exact(read, delta.sha256, delta.bytes), size);
+        return await sha256(bytes) === digest ? bytes : null;
+      } catch {
+        return null;
+      }
+    }
+    return null;
   }
 
   // Whatever goes wrong with the new model, the one that answers stays.

@@ -20,7 +20,7 @@ from attar.export.web.assets import Assets
 from attar.serving.http import make_server
 from helpers.browser import browsing, chromium
 from helpers.once import made_once
-from helpers.small import DROP, make_student
+from helpers.small import DROP, make_student, train_on
 
 FLAGS = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
@@ -36,6 +36,18 @@ def exports(shapes: Path, shared: Path) -> Path:
         export_student(student, targets, folder / "exports", photos=photos, max_drop=DROP)
 
     return made_once(shared / "app", make) / "exports"
+
+
+@pytest.fixture(scope="session")
+def tuned(exports: Path, shapes: Path, shared: Path) -> Path:
+    """`litert:int8` of that student after three more steps of training."""
+
+    def make(folder: Path) -> None:
+        photos = read_photos(DataSpec(str(shapes)))
+        student = train_on(exports.parent / "student", photos, folder / "student")
+        export_student(student, ["litert:int8"], folder / "exports", photos=photos, max_drop=DROP)
+
+    return made_once(shared / "tuned", make) / "exports"
 
 
 @pytest.fixture

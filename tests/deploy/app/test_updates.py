@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from attar.export.web.assets import Assets
 from attar.files import sha256
 from helpers.browser import visit, when
 from helpers.command import in_process
-from helpers.hostile import Folders, Maker, held, payload_of, release_of, released, with_file
+from helpers.hostile import Folders, Maker, followed, held, offered, payload_of, release_of, released, with_file
 from helpers.once import made_once
 from helpers.phone_app import READY, ask, isolated
 from helpers.pictures import SHAPES, draw
@@ -406,17 +407,22 @@ def test_the_camera_keeps_its_model_until_it_is_off(phone: Phone, world: World, 
     assert phone.answer(photo) == second_answer(world, photo)
 
 
+def begun(world: World, place: Path) -> tuple[Path, Path]:
+    """The release folder as it was at number 2, to go on from, and a key."""
+    folder, key = place / "models", place / "keys" / "one.pem"  # without what the key saw of the other folder
+    for name in world.states[2]:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(held(world.states[2], name))
+    key.parent.mkdir()
+    shutil.copyfile(world.key, key)
+    return folder, key
+
+
 def test_a_channel_goes_to_its_share_of_the_phones(
     browser: Browser, host: Host, world: World, photo: Path, tmp_path: Path
 ) -> None:
-    folder = Path(shutil.copytree(world.folder, tmp_path / "models"))
-    for path in folder.rglob("*"):
-        if path.is_file() and path.relative_to(folder).as_posix() not in world.states[2]:
-            path.unlink()
-    (folder / "current.json").write_bytes(held(world.states[2], "current.json"))
-    key = tmp_path / "keys" / "one.pem"  # without what it saw of the other folder
-    key.parent.mkdir()
-    shutil.copyfile(world.key, key)
+    folder, key = begun(world, tmp_path)
     publish(world.second, folder, key, channel="beta", share=0.25, without_gate=True)
     drawn = []
     phones = [Phone(browser, host) for _ in range(2)]
@@ -442,6 +448,118 @@ def test_a_channel_goes_to_its_share_of_the_phones(
     change(folder, key, end="beta")
     assert [phone.look(state_of(folder)) for phone in phones] == ["updateTaken", "upToDate"]
     assert phones[0].answer(photo)[0] == first_answer(world, photo)
+
+
+# --- deltas --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gentle(world: World, tuned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of number 2 with the same student as number 3, trained a little further."""
+    folder, key = begun(world, tmp_path_factory.mktemp("gentle"))
+    publish(tuned, folder, key, without_gate=True)
+    return folder
+
+
+def changes(folder: Path, world: World) -> dict[str, dict[str, Any]]:
+    """The files that the page loads of a folder and that a phone does not have, by name."""
+    had = {each["sha256"] for each in release_of(world.states[2])["files"]}
+    return {
+        each["name"]: each
+        for each in release_of(state_of(folder))["files"]
+        if each["name"].startswith("app/") and each["sha256"] not in had
+    }
+
+
+def test_a_student_that_was_trained_on_is_loaded_by_a_delta(
+    phone: Phone, world: World, gentle: Path, tuned: Path, photo: Path
+) -> None:
+    phone.host.sent.clear()
+    assert phone.look(state_of(gentle)) == "updateTaken"
+    assert phone.answer(photo) == python(tuned, photo, "litert-int8.tflite") and "Number 3 (" in phone.facts
+    new = changes(gentle, world)
+    loaded = {name: size for name, size in phone.host.sent.items() if name.startswith("files/")}
+    whole = sum(each["bytes"] for each in new.values())
+    print(f"{sum(loaded.values()):,} of {whole:,} bytes")
+    assert sum(loaded.values()) < whole / 2
+    model = new["app/models/litert-int8.tflite"]["sha256"]
+    [delta] = [each for each in release_of(state_of(gentle))["files"] if each["name"].endswith(f"/{model}")]
+    assert f"files/{delta['sha256']}" in loaded and f"files/{model}" not in loaded
+    assert not phone.complaints
+
+
+def test_a_delta_that_fails_gives_way_to_the_whole_file(phone: Phone, world: World) -> None:
+    chance = random.Random(1)
+    kinds = offered(chance.randbytes(1000), chance.randbytes(1000), bytes(9))
+    old = {name: chance.randbytes(40_000) for name in kinds}
+    new = {name: bytes(each ^ (chance.random() < 0.1) for each in content) for name, content in old.items()}
+    deltas = {name: offered(old[name], new[name], bytes(40_000))[name] for name in old}
+    key = load(world.key)
+    first = followed(world.states[2], key, {f"app/more/{name}": each for name, each in old.items()}, ())
+    second = followed(first, key, {f"app/more/{name}": each for name, each in new.items()}, deltas.values())
+    assert phone.look(first) == "updateTaken"
+    phone.page.evaluate(COUNTING)
+    phone.host.asked.clear()
+    assert phone.look(second) == "updateTaken"
+    files, asked = phone.kept()["good"][0]["files"], phone.host.asked
+    for name, delta in deltas.items():
+        assert files[f"more/{name}"]["sha256"] == delta.new
+        assert (f"files/{delta.digest}" in asked) == (name != "larger than the file"), name
+        assert (f"files/{delta.new}" in asked) == (name != "nothing"), name
+    grown = phone.page.evaluate("self.grown")
+    assert len(grown) > 10 and max(grown) < 5_000_000, "of a bomb of ten million bytes"
+    phone.again()
+    assert phone.kept()["good"][0]["number"] == 4 and "Number 4 (" in phone.facts, "all files are the right ones"
+
+
+COUNTING = """() => {
+  self.grown = [];
+  const Real = DecompressionStream;
+  self.DecompressionStream = class {
+    constructor(format) {
+      const at = self.grown.push(0) - 1;
+      const real = new Real(format);
+      const count = new TransformStream({
+        transform(part, control) { self.grown[at] += part.length; control.enqueue(part); },
+      }, undefined, { highWaterMark: 0 });
+      Object.assign(this, { writable: real.writable, readable: real.readable.pipeThrough(count) });
+    }
+  };
+}"""
+"""Write down what each stream gives."""
+
+
+def test_deltas_are_signed_checked_and_the_same_again(
+    world: World, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, key = begun(world, tmp_path)
+    publish(tuned, folder, key, channel="beta", share=0.5, without_gate=True)
+    _, releases = status(folder)
+    [delta] = releases["beta"].deltas
+    had, new = (
+        next(each for each in releases[name].files if each.name == "app/models/litert-int8.tflite")
+        for name in ("stable", "beta")
+    )
+    assert (delta.old, delta.new) == (had.sha256, new.sha256) and delta.file.bytes <= new.bytes / 2
+    written = json.loads((folder / "releases" / f"{status(folder)[0].channels['beta'].release}.json").read_text())
+    assert {*written} == {"app", "model", "targets", "files", "schema"}, "a page that knows no deltas wants these"
+    assert all({*each} == {"name", "sha256", "bytes"} for each in written["files"])
+    assert not publish(tuned, folder, key, channel="beta").new
+    publish(tuned, folder, key, without_gate=True)
+    pointer, _ = status(folder)
+    assert pointer.channels["stable"].release == pointer.channels["beta"].release
+    attar = in_process(monkeypatch, capfd)
+    code, out, err = attar("releases", folder, "--json")
+    [told] = json.loads(out)["channels"]["stable"]["deltas"]
+    assert code == 0 and told == {"file": new.name, "from": had.sha256, "bytes": delta.file.bytes}, err
+    code, out, err = attar("releases", folder)
+    assert code == 0 and "litert-int8" in out, err
+    (folder / "files" / had.sha256).write_bytes(b"of another release, and damaged")
+    with pytest.raises(InputError, match=f"{had.sha256}.*not what its name says"):
+        status(folder)
+    (folder / "files" / had.sha256).unlink()
+    with pytest.raises(InputError, match="missing"):
+        status(folder)
 
 
 # --- what is written -----------------------------------------------------------------------------
