@@ -318,7 +318,7 @@ class ReleaseFolder:
         flush_names(self.path)
 
     def _check_deltas(self, release: Release) -> None:
-        """Hold what each delta makes against its name. Where it or the file to begin with was pruned, nobody uses it."""
+        """Hold what each delta makes against its name. Where it or what it begins with was pruned, nobody uses it."""
         sizes = {each.sha256: each.bytes for each in release.contents}
         for delta in release.deltas:
             path, old = (self.path / FILES / each for each in (delta.file.sha256, delta.old))
