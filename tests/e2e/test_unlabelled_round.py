@@ -1,4 +1,4 @@
-"""`attar retrain --unlabelled`: a photo that nobody has reviewed is trained on, and what the person said of it is not."""
+"""`attar retrain --unlabelled`: unreviewed photos are trained on, and what the person said of them is not."""
 
 from __future__ import annotations
 
