@@ -85,3 +85,19 @@ def test_a_place_that_is_on_both_sides_already_holds_nothing_back() -> None:
     side, left, _ = sides([*town, *more, *far], before, val_fraction=0.25, seed=0)
     assert not left
     assert all(side[each.id] == before[f"id-{int(each.id[3:]) % 4}"] for each in more)
+
+
+def test_whose_photos_were_shown_without_labels_is_not_held_out() -> None:
+    kept = [candidate(n, ("Ana", "Ben", "Cleo")[n % 3], (float(n % 3), 0.0)) for n in range(12)]
+    shown = [candidate(100, "Ana")]
+    beside = [candidate(101, "Eve", (1.0, 0.0))]  # where Ben's photos are
+
+    def held(seed: int, trained: list[Candidate]) -> set[str]:
+        side, _, by_place = sides(kept, {}, val_fraction=0.34, seed=seed, trained=trained)
+        assert by_place
+        return {each.contributor for each in kept if side.get(each.id) == VAL}
+
+    plain = [held(seed, []) for seed in range(8)]
+    assert {"Ana"} in plain and {"Ben"} in plain
+    assert not any("Ana" in held(seed, shown) for seed in range(8))
+    assert not any("Ben" in held(seed, beside) for seed in range(8))
