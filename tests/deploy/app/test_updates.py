@@ -551,7 +551,7 @@ def test_deltas_are_signed_checked_and_the_same_again(
     attar = in_process(monkeypatch, capfd)
     code, out, err = attar("releases", folder, "--json")
     [told] = json.loads(out)["channels"]["stable"]["deltas"]
-    assert code == 0 and told == {"file": new.name, "from": had.sha256, "bytes": delta.file.bytes}, err
+    assert code == 0 and told == {"file": "litert-int8.tflite", "from": had.sha256, "bytes": delta.file.bytes}, err
     code, out, err = attar("releases", folder)
     assert code == 0 and "litert-int8" in out, err
     (folder / "files" / had.sha256).write_bytes(b"of another release, and damaged")
