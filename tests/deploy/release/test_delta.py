@@ -96,7 +96,8 @@ def test_a_folder_is_refused_where_a_delta_makes_another_file(tmp_path: Path) ->
     for delta, said in ((delta_of(old, new), ""), (delta_of(old, old), "does not make"), (b"none", "no delta")):
         place = ReleaseFolder(tmp_path / (said or "good"))
         called = Delta.name(sha256(old).hexdigest(), sha256(new).hexdigest())
-        files, paths = [], {}
+        files: list[File] = []
+        paths: dict[str, Path] = {}
         for name, content in {**names, called: delta}.items():
             paths[name] = tmp_path / sha256(content).hexdigest()
             paths[name].write_bytes(content)
