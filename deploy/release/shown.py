@@ -52,7 +52,7 @@ def releases_table(pointer: Pointer, releases: Mapping[str, Release]) -> Table:
     for name, release in releases.items():
         share = percent(pointer.channels[name].share) if name != "stable" else "the others"
         size = megabytes(_bytes(release))
-        deltas = ", ".join(f"{PurePath(each).name} {megabytes(delta.file.bytes)}" for each, delta in _deltas(release))
+        deltas = ", ".join(f"{each} {megabytes(delta.file.bytes)}" for each, delta in _deltas(release))
         texts = (name, share, release.model.name, ", ".join(release.targets), size, deltas)
         view.add_row(*(Text(in_line(text)) for text in texts))
     return view
@@ -79,8 +79,8 @@ def _bytes(release: Release) -> int:
 
 
 def _deltas(release: Release) -> list[tuple[str, Delta]]:
-    """Each delta with the name of the file that it makes."""
-    names = {file.sha256: file.name for file in release.contents}
+    """Each delta with the name of the file that it makes, without its folder."""
+    names = {file.sha256: PurePath(file.name).name for file in release.contents}
     return [(names[each.new], each) for each in release.deltas]
 
 

@@ -134,9 +134,8 @@ class Offered:
 
 @cache
 def offered(old: bytes, new: bytes, other: bytes) -> dict[str, Offered]:
-    """Deltas from a content to another one of the same size, and what is wrong with each; `other` is unlike both."""
+    """Deltas from a content to another one, and what is wrong with each; `other` is neither of them."""
     size, good = len(new), delta_of(old, new)
-    third = bytes(size)
     return {
         "nothing": Offered.of(old, new, good),
         "changed": Offered.of(old, new, good, good[:50] + bytes([good[50] ^ 1]) + good[51:]),
@@ -157,7 +156,7 @@ def offered(old: bytes, new: bytes, other: bytes) -> dict[str, Offered]:
         "nothing in it": Offered.of(old, new, b""),
         "no header": Offered.of(old, new, zlib.compress(b"abc")),
         "of another file": Offered.of(old, new, delta_of(other, new)),
-        "makes another file": Offered.of(old, new, delta_of(old, third)),
+        "makes another file": Offered.of(old, new, delta_of(old, other)),
     }
 
 
@@ -487,7 +486,7 @@ class Maker:
         )
 
     def _deltas(self) -> Hostile:
-        """One of a file that is not there as a whole; the page has what it begins with."""
+        """One of a file that is another one as a whole, too; the page has what the delta begins with."""
         name = "app/MODEL_CARD.md"
         release = release_of(self._of.after)
         old, new = (
@@ -499,9 +498,9 @@ class Maker:
 
         def ours(delta: Offered) -> State:
             called = {"name": f"deltas/{delta.old}/{delta.new}", "sha256": delta.digest, "bytes": delta.size}
-            more = {f"files/{delta.digest}": delta.answer, f"files/{delta.new}": None}
+            more = {f"files/{delta.digest}": delta.answer, f"files/{delta.new}": self.changed(new)}
             return released(self._of.after, self._of.key, {**release, "files": [*release["files"], called]}, **more)
 
         made = offered(old, new, bytes(reversed(old)))
         choices = {kind: partial(ours, each) for kind, each in made.items() if kind != "nothing"}
-        return self._pick("a delta", choices, "updateUnreached")
+        return self._pick("a delta", choices)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import random
 import tracemalloc
 import zlib
+from contextlib import nullcontext
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attar.deploy.release.delta import MOST_SEGMENTS, Unfit, applied, delta_of
+from attar.deploy.release.folder import Channel, Delta, File, Model, Pointer, Release, ReleaseFolder
+from attar.errors import InputError
 from helpers.deltas import packed
 
 
@@ -83,3 +88,24 @@ def test_a_bomb_is_not_decompressed() -> None:
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 2_000_000
+
+
+def test_a_folder_is_refused_where_a_delta_makes_another_file(tmp_path: Path) -> None:
+    old, new = bytes(100), bytes(range(100))
+    names = {"new": new}
+    for delta, said in ((delta_of(old, new), ""), (delta_of(old, old), "does not make"), (b"none", "no delta")):
+        place = ReleaseFolder(tmp_path / (said or "good"))
+        called = Delta.name(sha256(old).hexdigest(), sha256(new).hexdigest())
+        files: list[File] = []
+        paths: dict[str, Path] = {}
+        for name, content in {**names, called: delta}.items():
+            paths[name] = tmp_path / sha256(content).hexdigest()
+            paths[name].write_bytes(content)
+            files.append(File(name, paths[name].name, len(content)))
+        release = Release("app", Model("plants", "0" * 64), {}, tuple(files))
+        pointer = Pointer("app", 1, "", "", (), {"stable": Channel(place.store(release, paths), 1.0)})
+        place.check(pointer)  # what it begins with is not here
+        (place.path / "files" / sha256(old).hexdigest()).write_bytes(old)
+        place = ReleaseFolder(place.path)
+        with pytest.raises(InputError, match=said) if said else nullcontext():
+            place.check(pointer)
