@@ -142,8 +142,8 @@ def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fr
     sieve.take_out(near(fresh, others[VAL], Reason.NEAR_VALIDATION))
     sieve.take_out(of_new_classes(sieve.kept, labels, rules.new_class))
     new = [each for each in sieve.kept if each.id not in before]
-    used = [each for each in sieve.kept if each.id in before and each.id in here]
-    found = opinion(run, photos, new, _doubted(every, left), used) if new else None
+    had_here = [each for each in sieve.kept if each.id in before and each.id in here]
+    found = opinion(run, photos, new, _doubted(every, left), had_here) if new else None
     if found:
         sieve.take_out([LeftOut(id, Reason.DOUBTED, reason) for id, reason in found.doubts.items()])
         sieve.take_out(found.renamed)

@@ -69,7 +69,7 @@ def study(world: World, send: Send, rounds: int, *, seen: bool) -> dict[str, Any
         answered["published"] += sum(count for model, count in models.items() if model in published)
         if not poison:
             listed = worlds.list_all(world, number)
-            alone.append(beside.submit(lambda listed=listed: worlds.right(world, worlds.plain(world, listed))))
+            alone.append(beside.submit(worlds.plain_right, world, listed))
         if number == rounds + 2:
             worlds.rename(world)
         done = worlds.turn(world)

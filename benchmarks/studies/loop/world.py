@@ -190,11 +190,11 @@ def list_all(world: World, number: int) -> Path:
     return listed
 
 
-def plain(world: World, listed: Path) -> Path:
-    """A run from scratch on the photos of a table; validation photos are those of the first run."""
+def plain_right(world: World, listed: Path) -> np.ndarray:
+    """`right` of a run from scratch on the photos of a table; validation photos are those of the first run."""
     output = listed.with_suffix("")
     attar("run", world.folder / "recipe.yaml", "--data", listed, "--output", output, "--quick")
-    return output
+    return right(world, output)
 
 
 def rename(world: World) -> None:
