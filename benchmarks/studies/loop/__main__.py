@@ -9,7 +9,8 @@ seen. Beside it, the student is trained from scratch on the same photos by what 
 plain retraining. Then two rounds are poisoned: three vandals send 10 photos each, and a reviewer renames a class.
 
 Each command is attar's own, in a process of its own. With `--people browsers` everybody uses the phone app in headless
-Chromium (`in_browsers.py`). Otherwise what they do is drawn, and put into the store by its own functions.
+Chromium (`in_browsers.py`). Otherwise what they do is drawn, and put into the store by its own functions. A study that
+was interrupted goes on with the same command.
 """
 
 from __future__ import annotations
@@ -29,12 +30,11 @@ import numpy as np
 from attar.benchmarks.predict import open_model
 from attar.benchmarks.studies.loop import drawn
 from attar.benchmarks.studies.loop import world as worlds
-from attar.benchmarks.studies.loop.in_browsers import answering, crowd
+from attar.benchmarks.studies.loop.in_browsers import crowd
 from attar.benchmarks.studies.loop.photo_sets import SETS
 from attar.benchmarks.studies.loop.tables import PAGE, RESULTS, page, table_of
 from attar.benchmarks.studies.loop.world import VANDALS, Errand, World
-from attar.export.manifest import read_manifest
-from attar.files import read_object, write_json, write_text
+from attar.files import read_json, read_object, write_json, write_text
 from attar.metrics import paired_interval
 
 ROUNDS = 5
@@ -43,61 +43,85 @@ PEOPLE = {"drawn": "people are drawn", "browsers": "people are pages in Chromium
 Send = Callable[[World, Sequence[Errand]], None]
 
 
-def study(world: World, send: Send, rounds: int, *, seen: bool) -> dict[str, Any]:
-    """Everything -> plain data.
+def study(world: World, send: Send, rounds: int) -> list[dict[str, Any]]:
+    """All rounds -> plain data of each; those that an earlier call ended stay as they are.
 
     Args:
         world: with its first release.
         send: lets people send photos.
         rounds: before the two that are poisoned.
+    """
+    kept = world.folder / "rounds.json"
+    found: list[dict[str, Any]] = read_json(kept) if kept.is_file() else []
+    alone: list[Future[np.ndarray]] = []
+    with ThreadPoolExecutor(1) as beside:  # plain retraining takes as long as a round
+        for number in range(1, rounds + 3):
+            poison = {rounds + 1: "three vandals", rounds + 2: "a class renamed"}.get(number, "")
+            errands = worlds.drawn_errands(world, VANDALS if number == rounds + 1 else VANDALS[:1])
+            over = number <= len(found)
+            if not over:
+                send(world, errands)
+            for each in errands:
+                world.errands[each.who].append(each)
+            if not poison:
+                alone.append(beside.submit(worlds.plain_right, world, worlds.list_all(world, number)))
+            if not over:
+                found.append(_round(world, number, poison, len(errands)))
+                write_json(kept, found)
+                print(json.dumps(found[-1]), file=sys.stderr)
+    return [{**row, "plain": each.result().astype(int).tolist()} for row, each in zip(found, alone)] + found[rounds:]
+
+
+def _round(world: World, number: int, poison: str, sent: int) -> dict[str, Any]:
+    """A turn of the loop on what was sent -> what became of it."""
+    published = worlds.answered_by(world, world.champion, sent)
+    if poison == "a class renamed":
+        worlds.rename(world)
+    if not worlds.ended(world, number):
+        sentence = worlds.turn(world)["sentence"]
+        if not worlds.ended(world, number):
+            raise SystemExit(f"Round {number} did not take place: {sentence}")
+    told = worlds.ended(world, number)
+    return {
+        "round": number,
+        "poison": poison,
+        "outcome": told["outcome"],
+        "sentence": told["sentence"],
+        "used": told["told"]["train"],
+        "left_out": told["told"]["left_out"],
+        "wrong": worlds.wrong_labels(world, number),
+        "sent": sent,
+        "published": published,
+        "labels": list(open_model(world.champion / "exports").labels),
+        "right": worlds.right(world, world.champion).astype(int).tolist(),
+    }
+
+
+def result_of(first: np.ndarray, rounds: Sequence[dict[str, Any]], *, seen: bool) -> dict[str, Any]:
+    """What is recorded.
+
+    Args:
+        first: of each photo that judges whether phones had it right before the first round, bool (photos,).
+        rounds: as `study` returns them.
         seen: whether observations name the file that answered.
     """
-    first = before = worlds.right(world, world.first)
-    found: list[dict[str, Any]] = []
-    alone: list[Future[np.ndarray]] = []
-    beside = ThreadPoolExecutor(1)  # plain retraining takes as long as a round
-    answered = {"all": 0, "published": 0}
-    for number in range(1, rounds + 3):
-        poison = {rounds + 1: "three vandals", rounds + 2: "a class renamed"}.get(number, "")
-        errands = worlds.drawn_errands(world, VANDALS if number == rounds + 1 else VANDALS[:1])
-        send(world, errands)
-        for each in errands:
-            world.errands[each.who].append(each)
-        published = {each.sha256 for each in read_manifest(world.champion / "exports").files}
-        models = answering(world, len(errands))
-        answered["all"] += len(errands)
-        answered["published"] += sum(count for model, count in models.items() if model in published)
-        if not poison:
-            listed = worlds.list_all(world, number)
-            alone.append(beside.submit(worlds.plain_right, world, listed))
-        if number == rounds + 2:
-            worlds.rename(world)
-        done = worlds.turn(world)
-        now = worlds.right(world, world.champion)
-        row = {
-            "round": number,
-            "poison": poison,
-            "outcome": done["round"]["outcome"] if done["round"] else "nothing due",
-            "sentence": done["sentence"],
-            "used": done["round"]["told"]["train"] if done["round"] else 0,
-            "left_out": done["round"]["told"]["left_out"] if done["round"] else {},
-            "wrong": worlds.wrong_labels(world, done["rounds"]),
-            "top1": float(now.mean()),
-            "flips": int((before & ~now).sum()),
-            "labels": list(open_model(world.champion / "exports").labels),
-        }
-        found.append(row)
-        print(json.dumps(row), file=sys.stderr)
+    found = []
+    before = alone = first
+    for each in rounds:
+        row = {key: value for key, value in each.items() if key not in ("right", "plain", "sent", "published")}
+        now = np.array(each["right"], bool)
+        row |= {"top1": float(now.mean()), "flips": int((before & ~now).sum())}
         before = now
-    beside.shutdown()
-    plain_before = first
-    for row, scratch in zip(found, [each.result() for each in alone]):
-        row["plain"] = {"top1": float(scratch.mean()), "flips": int((plain_before & ~scratch).sum())}
-        plain_before = scratch
-    gain = now.astype(float) - first
+        if "plain" in each:
+            scratch = np.array(each["plain"], bool)
+            row["plain"] = {"top1": float(scratch.mean()), "flips": int((alone & ~scratch).sum())}
+            alone = scratch
+        found.append(row)
+    gain = before.astype(float) - first
+    answered = {"all": sum(each["sent"] for each in rounds), "published": sum(each["published"] for each in rounds)}
     return {
         "machine": f"{platform.machine()}, {platform.system()}",
-        "photos": len(world.judge),
+        "photos": len(first),
         "first": float(first.mean()),
         "rounds": found,
         "gain": {"points": float(gain.mean()), "interval": list(paired_interval(gain))},
@@ -118,16 +142,17 @@ def senders(world: World, people: str) -> Iterator[Send]:
 def main() -> None:
     """Run the study and print it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--output", type=Path, required=True, help="a new folder")
+    parser.add_argument("--output", type=Path, required=True, help="a new folder, or that of a study to go on with")
     parser.add_argument("--photos", choices=list(SETS), default="digits")
     parser.add_argument("--people", choices=list(PEOPLE), default="drawn")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="before the two that are poisoned")
     parser.add_argument("--record", action="store_true", help="write docs/results/loop.json and docs/loop.md")
     options = parser.parse_args()
-    options.output.mkdir(parents=True)
+    options.output.mkdir(parents=True, exist_ok=True)
     world = worlds.begin(options.output.resolve(), SETS[options.photos])
     with senders(world, options.people) as send:
-        result = study(world, send, options.rounds, seen=options.people == "browsers")
+        rounds = study(world, send, options.rounds)
+    result = result_of(worlds.right(world, world.first), rounds, seen=options.people == "browsers")
     write_json(options.output / "result.json", result)
     if options.record:
         record(f"{world.photos.title}; {PEOPLE[options.people]}", result)

@@ -24,7 +24,8 @@ from attar.children import environment
 from attar.data.images import use_rgb
 from attar.data.photolist import read_list
 from attar.deploy.collect.store import Action, Stored, opened
-from attar.files import read_object, read_sealed
+from attar.export.manifest import read_manifest
+from attar.files import read_object, read_sealed, write_json
 from attar.runfolder import RunFolder
 
 PEOPLE = tuple(f"person {number}" for number in range(10))
@@ -109,7 +110,7 @@ class World:
 
 
 def begin(folder: Path, photos: PhotoSet) -> World:
-    """Divide the photos, train the first run, and publish it."""
+    """Divide the photos, train the first run, and publish it. What an earlier call did stays."""
     world = World(folder, photos)
     found = photos.write(folder)
     world.classes = tuple(found)
@@ -118,20 +119,32 @@ def begin(folder: Path, photos: PhotoSet) -> World:
         world.draw.shuffle(paths)
         left = iter(paths)
         for side, count in photos.own.items():
-            (folder / "base" / side / name).mkdir(parents=True)
+            (folder / "base" / side / name).mkdir(parents=True, exist_ok=True)
             for path in islice(left, count):
-                shutil.copy(path, folder / "base" / side / name)
+                if not (folder / "base" / side / name / path.name).is_file():
+                    shutil.copy(path, folder / "base" / side / name)
         world.judge += [(path, name) for path in islice(left, photos.judge)]
         world.rest += [(path, name) for path in islice(left, photos.most)]
     world.draw.shuffle(world.rest)
     data = {"path": str(folder / "base"), "val_fraction": photos.held}
     (folder / "recipe.yaml").write_text(yaml.safe_dump({**photos.recipe, "data": data}))
-    attar("run", folder / "recipe.yaml", "--output", world.first)
-    attar("keys", folder / "key.pem")
-    with opened(world.store, create=True) as store:
-        world.tokens = {name: store.invite(name) for name in (*PEOPLE, *VANDALS)}
-    turn(world)
+    if not (world.first / "report.json").is_file():
+        attar("run", folder / "recipe.yaml", "--output", world.first)
+    if not (folder / "key.pem").is_file():
+        attar("keys", folder / "key.pem")
+    world.tokens = _invited(world)
+    if not (world.loop / "loop.json").is_file():
+        turn(world)
     return world
+
+
+def _invited(world: World) -> dict[str, str]:
+    """Person -> invitation."""
+    kept = world.folder / "invitations.json"
+    if not kept.is_file():
+        with opened(world.store, create=True) as store:
+            write_json(kept, {name: store.invite(name) for name in (*PEOPLE, *VANDALS)})
+    return dict(read_object(kept))
 
 
 def attar(*words: object, codes: Sequence[int] = (0,)) -> Any:
@@ -167,6 +180,21 @@ def turn(world: World) -> dict[str, Any]:
     return dict(attar("loop", world.loop, *where, *how, codes=(0, 1)))
 
 
+def ended(world: World, number: int) -> dict[str, Any]:
+    """What the loop remembers of a round that has ended; empty before."""
+    rounds = read_object(world.loop / "loop.json")["rounds"]
+    found = [each for each in rounds if each["number"] == number and each["outcome"] != "open"]
+    return dict(found[0]) if found else {}
+
+
+def answered_by(world: World, run: Path, sent: int) -> int:
+    """How many of the last observations name an exported file of a run as what answered."""
+    files = {each.sha256 for each in read_manifest(run / "exports").files}
+    with opened(world.store) as store:
+        last = list(store.observations())[-sent:]
+    return sum(each.observation.model in files for each in last)
+
+
 def right(world: World, run: Path) -> np.ndarray:
     """Of each photo that judges whether a run's exported file has it right, bool (photos,)."""
     model = open_model(run / "exports")
@@ -176,7 +204,10 @@ def right(world: World, run: Path) -> np.ndarray:
 
 
 def list_all(world: World, number: int) -> Path:
-    """A table of the first run's photos and of all that people said so far."""
+    """A table of the first run's photos and of all that people have said by a round."""
+    listed = world.folder / f"plain-{number}.csv"
+    if listed.is_file():
+        return listed
     rows = [
         (str(world.folder / "base" / name), label, side)
         for name, label, side, _ in read_list(world.first / "photos.json")
@@ -184,7 +215,6 @@ def list_all(world: World, number: int) -> Path:
     with opened(world.store) as store:
         for each in store.observations():
             rows.append((str(store.photo(each.photo)), each.observation.said, "train"))
-    listed = world.folder / f"plain-{number}.csv"
     with listed.open("w", newline="") as stream:
         csv.writer(stream).writerows([("path", "label", "split"), *rows])
     return listed
@@ -193,7 +223,8 @@ def list_all(world: World, number: int) -> Path:
 def plain_right(world: World, listed: Path) -> np.ndarray:
     """`right` of a run from scratch on the photos of a table; validation photos are those of the first run."""
     output = listed.with_suffix("")
-    attar("run", world.folder / "recipe.yaml", "--data", listed, "--output", output, "--quick")
+    if not (output / "report.json").is_file():
+        attar("run", world.folder / "recipe.yaml", "--data", listed, "--output", output, "--quick")
     return right(world, output)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attar.benchmarks.studies.loop import in_browsers, tables
 from attar.benchmarks.studies.loop import world as worlds
+from attar.benchmarks.studies.loop.__main__ import result_of
 from attar.benchmarks.studies.loop.photo_sets import SETS
 from attar.benchmarks.studies.loop.world import PEOPLE, VANDALS, Errand, World
 from attar.data.photos import DataSpec, read_photos
@@ -15,7 +17,6 @@ from attar.deploy.collect.store import opened
 from attar.deploy.release.keys import create
 from attar.deploy.release.publish import publish
 from attar.export.export import export_student
-from attar.export.manifest import read_manifest
 from attar.export.web.assets import Assets, place
 from attar.files import read_object, write_sealed
 from attar.runfolder import RunFolder
@@ -81,6 +82,20 @@ def test_wrong_labels_are_counted_by_who_sent_them(world: World) -> None:
     }
 
 
+def test_flips_are_counted_from_round_to_round() -> None:
+    first = np.array([1, 1, 0, 0], bool)
+    about = {"poison": "", "sent": 11, "published": 11}
+    rounds = [
+        {**about, "right": [1, 0, 1, 1], "plain": [0, 0, 1, 1]},
+        {**about, "right": [0, 1, 1, 1], "published": 10},
+    ]
+    found = result_of(first, rounds, seen=True)
+    assert [(each["top1"], each["flips"]) for each in found["rounds"]] == [(0.75, 1), (0.75, 1)]
+    assert found["rounds"][0]["plain"] == {"top1": 0.5, "flips": 2} and "plain" not in found["rounds"][1]
+    assert found["gain"]["points"] == 0.25 and found["first"] == 0.5
+    assert found["answered"] == {"all": 22, "published": 21}
+
+
 @pytest.fixture
 def published(world: World, shapes: Path, runtimes: Assets, monkeypatch: pytest.MonkeyPatch) -> World:
     """A first run of shapes, published; the browser's libraries are where `attar app` looks for them."""
@@ -107,13 +122,12 @@ def test_people_in_browsers_send_what_they_were_told_to_though_a_page_dies(publi
         draw(SHAPES[number % 3], 50 + number).save(path)
         errands.append(Errand(who, path, SHAPES[number % 3], said))
     with in_browsers.crowd(world) as crowd:
-        crowd.send(world, errands[:3])
-        crowd.pages["person 0"].context.close()
-        crowd.send(world, errands[3:])
-    for each in errands:
-        world.errands[each.who].append(each)
+        for part in (errands[:3], errands[3:]):
+            crowd.send(world, part)
+            for each in part:
+                world.errands[each.who].append(each)
+            crowd.pages["person 0"].context.close()
     found = list(worlds.received(world))
     assert sorted(each.who for _, each in found) == ["person 0"] * 4 + ["vandal"] * 2
     assert {stored.observation.said for stored, _ in found} == set(SHAPES)
-    [file] = read_manifest(world.first / "exports").files
-    assert in_browsers.answering(world, 6) == {file.sha256: 6}
+    assert worlds.answered_by(world, world.first, 6) == 6
