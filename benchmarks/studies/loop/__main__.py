@@ -38,6 +38,8 @@ from attar.files import read_json, read_object, write_json, write_text
 from attar.metrics import paired_interval
 
 ROUNDS = 5
+KEPT = "rounds.json"
+"""Rounds that have ended, in the study's folder."""
 PEOPLE = {"drawn": "people are drawn", "browsers": "people are pages in Chromium"}
 
 Send = Callable[[World, Sequence[Errand]], None]
@@ -51,8 +53,7 @@ def study(world: World, send: Send, rounds: int) -> list[dict[str, Any]]:
         send: lets people send photos.
         rounds: before the two that are poisoned.
     """
-    kept = world.folder / "rounds.json"
-    found: list[dict[str, Any]] = read_json(kept) if kept.is_file() else []
+    found = _found(world)
     alone: list[Future[np.ndarray]] = []
     with ThreadPoolExecutor(1) as beside:  # plain retraining takes as long as a round
         for number in range(1, rounds + 3):
@@ -67,9 +68,25 @@ def study(world: World, send: Send, rounds: int) -> list[dict[str, Any]]:
                 alone.append(beside.submit(worlds.plain_right, world, worlds.list_all(world, number)))
             if not over:
                 found.append(_round(world, number, poison, len(errands)))
-                write_json(kept, found)
+                write_json(world.folder / KEPT, found)
                 print(json.dumps(found[-1]), file=sys.stderr)
     return [{**row, "plain": each.result().astype(int).tolist()} for row, each in zip(found, alone)] + found[rounds:]
+
+
+def so_far(world: World) -> list[dict[str, Any]]:
+    """As `study`, of an interrupted one, with what was trained beside it by then."""
+    rows = _found(world)
+    for each in rows:
+        listed = worlds.table_at(world, each["round"])
+        if worlds.is_trained(listed):
+            each["plain"] = worlds.plain_right(world, listed).astype(int).tolist()
+    return rows
+
+
+def _found(world: World) -> list[dict[str, Any]]:
+    """The rounds that have ended."""
+    kept = world.folder / KEPT
+    return list(read_json(kept)) if kept.is_file() else []
 
 
 def _round(world: World, number: int, poison: str, sent: int) -> dict[str, Any]:
@@ -147,11 +164,15 @@ def main() -> None:
     parser.add_argument("--people", choices=list(PEOPLE), default="drawn")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="before the two that are poisoned")
     parser.add_argument("--record", action="store_true", help="write docs/results/loop.json and docs/loop.md")
+    parser.add_argument("--so-far", action="store_true", help="do nothing more, and take the rounds that have ended")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     world = worlds.begin(options.output.resolve(), SETS[options.photos])
-    with senders(world, options.people) as send:
-        rounds = study(world, send, options.rounds)
+    if options.so_far:
+        rounds = so_far(world)
+    else:
+        with senders(world, options.people) as send:
+            rounds = study(world, send, options.rounds)
     result = result_of(worlds.right(world, world.first), rounds, seen=options.people == "browsers")
     write_json(options.output / "result.json", result)
     if options.record:

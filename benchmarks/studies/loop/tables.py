@@ -60,13 +60,15 @@ def _wrong(row: Mapping[str, Any], kind: str) -> str:
 
 def _summary(result: Mapping[str, Any]) -> str:
     gain, (low, high) = result["gain"]["points"], result["gain"]["interval"]
-    own = [each for each in result["rounds"] if not each["poison"]]
+    own = [each for each in result["rounds"] if "plain" in each]
     flips, alone = (sum(each["flips"] for each in own), sum(each["plain"]["flips"] for each in own))
     said = (
         f"Before the first round phones had {percent(result['first'])}. All rounds together: {points(gain)} points "
-        f"[{points(low)}, {points(high)}] on {result['photos']} photos. Negative flips of the rounds that nobody "
-        f"poisoned: {flips}, and {alone} of plain retraining."
+        f"[{points(low)}, {points(high)}] on {result['photos']} photos. Negative flips of the {len(own)} rounds "
+        f"that have plain retraining beside them: {flips}, and {alone} of it."
     )
+    if not any(each["poison"] for each in result["rounds"]):
+        said += " The study was interrupted before it poisoned rounds."
     if "answered" in result:
         said += (
             f" {result['answered']['published']} of {result['answered']['all']} answers came from the file that was "

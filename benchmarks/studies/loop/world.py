@@ -203,9 +203,19 @@ def right(world: World, run: Path) -> np.ndarray:
     return np.array([model.labels[int(each)] == label for each, (_, label) in zip(answers, world.judge)])
 
 
+def table_at(world: World, number: int) -> Path:
+    """Where `list_all` writes."""
+    return world.folder / f"plain-{number}.csv"
+
+
+def is_trained(listed: Path) -> bool:
+    """Whether plain retraining on the photos of a table has ended."""
+    return (listed.with_suffix("") / "report.json").is_file()
+
+
 def list_all(world: World, number: int) -> Path:
     """A table of the first run's photos and of all that people have said by a round."""
-    listed = world.folder / f"plain-{number}.csv"
+    listed = table_at(world, number)
     if listed.is_file():
         return listed
     rows = [
@@ -223,7 +233,7 @@ def list_all(world: World, number: int) -> Path:
 def plain_right(world: World, listed: Path) -> np.ndarray:
     """`right` of a run from scratch on the photos of a table; validation photos are those of the first run."""
     output = listed.with_suffix("")
-    if not (output / "report.json").is_file():
+    if not is_trained(listed):
         attar("run", world.folder / "recipe.yaml", "--data", listed, "--output", output, "--quick")
     return right(world, output)
 

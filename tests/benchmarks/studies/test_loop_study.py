@@ -39,10 +39,10 @@ def test_what_was_recorded_is_what_the_page_claims(title: str) -> None:
     """The published file gets better, phones never learn a renamed class, and flips are at most half of plain ones."""
     told = RECORDED[title]
     assert told["gain"]["interval"][0] > 0
-    own = [each for each in told["rounds"] if not each["poison"]]
+    own = [each for each in told["rounds"] if "plain" in each]
     assert sum(each["flips"] for each in own) <= sum(each["plain"]["flips"] for each in own) / 2
     assert all(each["labels"] == told["rounds"][0]["labels"] for each in told["rounds"])
-    assert told["rounds"][-1]["poison"] == "a class renamed" and told["rounds"][-1]["outcome"] == "held"
+    assert all(each["outcome"] == "held" for each in told["rounds"] if each["poison"] == "a class renamed")
     if "answered" in told:
         assert told["answered"]["published"] == told["answered"]["all"] > 0
 
