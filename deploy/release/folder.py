@@ -327,8 +327,11 @@ class ReleaseFolder:
             _refuse_link(old)
             if not old.is_file() or not path.is_file():
                 continue
+            content = old.read_bytes()
+            if _sha256(content).hexdigest() != delta.old:
+                raise _changed(old, "its content is not what its name says")
             try:
-                made = applied(old.read_bytes(), path.read_bytes(), sizes[delta.new])
+                made = applied(content, path.read_bytes(), sizes[delta.new])
             except Unfit as error:
                 raise _changed(path, f"no delta ({error})") from None
             if _sha256(made).hexdigest() != delta.new:

@@ -154,7 +154,9 @@ def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fr
     fresh = {each.id: looks[each.id] for each in sieve.kept if each.id not in before}
     sieve.take_out(near(fresh, others[VAL], Reason.NEAR_VALIDATION))
     sieve.take_out(of_new_classes(sieve.kept, labels, rules.new_class))
-    found = _asked(run, photos, [each for each in sieve.kept if each.id not in before], _doubted(every, left))
+    new = [each for each in sieve.kept if each.id not in before]
+    had_here = [each for each in sieve.kept if each.id in before and each.id in here]
+    found = opinion(run, photos, new, _doubted(every, left), had_here) if new else None
     if found:
         sieve.take_out([LeftOut(id, Reason.DOUBTED, reason) for id, reason in found.doubts.items()])
         sieve.take_out(found.renamed)
@@ -273,10 +275,6 @@ def _looks(photos: Photos) -> dict[str, dict[str, str]]:
         if name in looks:
             by_side[side][name] = looks[name]
     return by_side
-
-
-def _asked(run: RunFolder, photos: Photos, new: Sequence[Candidate], earlier: Mapping[str, int]) -> Opinion | None:
-    return opinion(run, photos, new, earlier) if new else None
 
 
 def _between(

@@ -50,7 +50,11 @@ class Opinion:
 
 
 def opinion(
-    run: RunFolder, photos: Photos, kept: Sequence[Candidate], earlier: Mapping[str, int] | None = None
+    run: RunFolder,
+    photos: Photos,
+    kept: Sequence[Candidate],
+    earlier: Mapping[str, int] | None = None,
+    used: Sequence[Candidate] = (),
 ) -> Opinion:
     """Ask the run's teacher, or its student where it has none.
 
@@ -59,6 +63,7 @@ def opinion(
         photos: the run's own; the validation photos among them say how confident the model usually is.
         kept: the new photos.
         earlier: contributor -> how many of their labels were doubted before and wait for a reviewer.
+        used: what an earlier round learned from or held out.
     """
     taught = (run.teacher / "bundle.json").is_file()
     model = open_model(run.teacher if taught else run.student)
@@ -74,8 +79,8 @@ def opinion(
         each, instead = kept[known[found.index]], model.labels[found.instead]
         reason = f"the {name} says {instead} ({found.confidence:.0%}), and {found.given:.0%} that it is {each.label}"
         doubts[each.id] = reason
-    doubts |= of_contributors(kept, doubts, earlier or {})
-    doubts = {each.id: doubts[each.id] for each in kept if each.id in doubts and not each.settled}
+    doubts |= of_contributors(kept, doubts, earlier or {}, used)
+    doubts = {each.id: doubts[each.id] for each in (*kept, *used) if each.id in doubts and not each.settled}
     right = shares[known].argmax(1) == labels if known else np.zeros(0, bool)
     return Opinion(
         doubts,
@@ -87,21 +92,25 @@ def opinion(
     )
 
 
-def of_contributors(kept: Sequence[Candidate], doubts: Collection[str], earlier: Mapping[str, int]) -> dict[str, str]:
+def of_contributors(
+    kept: Sequence[Candidate], doubts: Collection[str], earlier: Mapping[str, int], used: Sequence[Candidate] = ()
+) -> dict[str, str]:
     """Doubts about all labels of those people most of whose labels are doubted: id -> why.
 
     Args:
         kept: the new photos.
         doubts: ids whose own label is doubted.
         earlier: contributor -> how many of their labels were doubted before and wait for a reviewer.
+        used: what an earlier round learned from or held out. It counts in their favour, and is doubted too in the end,
+            unless a reviewer decided on it.
     """
     sent, wrong = Counter(earlier), Counter(earlier)
-    sent.update(each.contributor for each in kept if each.contributor)
+    sent.update(each.contributor for each in (*kept, *used) if each.contributor)
     wrong.update(each.contributor for each in kept if each.contributor and each.id in doubts)
     bad = {who for who, count in wrong.items() if sent[who] >= FEW and count >= MOSTLY_WRONG * sent[who]}
     return {
         each.id: f"{wrong[each.contributor]} of {sent[each.contributor]} labels of {each.contributor} are doubted"
-        for each in kept
+        for each in (*kept, *(each for each in used if not each.reviewed))
         if each.contributor in bad and each.id not in doubts
     }
 

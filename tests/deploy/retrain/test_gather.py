@@ -57,3 +57,20 @@ def test_doubts_of_earlier_nights_count_against_who_sent_them() -> None:
     assert of_contributors(few, {"id-0", "id-1", "id-10"}, {}) == {}
     found = of_contributors(few, {"id-0", "id-1", "id-10"}, {"Vandal": 6})
     assert set(found) == {"id-2", "id-3"} and found["id-2"] == "8 of 10 labels of Vandal are doubted"
+
+
+def test_who_is_right_mostly_stays_so_however_many_rounds_there_were() -> None:
+    """Two of ten doubted in each round: after eight rounds the doubts that wait are more than half of what is new."""
+    used = [candidate(n, "Ana") for n in range(64)]
+    new = [candidate(n, "Ana") for n in range(100, 110)]
+    assert of_contributors(new, {"id-100", "id-101"}, {"Ana": 16}, used) == {}
+
+
+def test_what_was_learned_from_a_vandal_is_doubted_once_it_shows_unless_somebody_decided_on_it() -> None:
+    used = [replace(candidate(n, "Vandal"), reviewed=n == 0) for n in range(4)] + [
+        replace(candidate(9, "Ana"), reviewed=False)
+    ]
+    new = [candidate(n, "Vandal") for n in range(100, 110)]
+    found = of_contributors(new, {each.id for each in new[:7]}, {"Vandal": 3}, used)
+    assert set(found) == {"id-1", "id-2", "id-3", "id-107", "id-108", "id-109"}
+    assert found["id-1"] == "10 of 17 labels of Vandal are doubted"

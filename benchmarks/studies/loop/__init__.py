@@ -1,0 +1,1 @@
+"""Five rounds of `attar loop` with simulated people, and two poisoned ones: the tables in docs/loop.md."""
