@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from attar.cli.pipeline import run
+from attar.benchmarks.studies.elpv import run_attar
 from attar.data.builtin import digits
 from attar.deploy.release.delta import applied, delta_of
 from attar.deploy.release.publish import WORTH
 from attar.export.card import table
 from attar.export.manifest import read_manifest
-from attar.recipe import Recipe
+from attar.files import write_text
 from attar.runfolder import RunFolder
 
 NINE = tuple("012345678")
@@ -69,7 +70,9 @@ def photos(folder: Path, name: str, classes: Sequence[str], count: int) -> Path:
 def trained(folder: Path, name: str, data: Path, before: str | None = None, **student: Any) -> Path:
     """A run's exports."""
     recipe = {**RECIPE, "student": {**STUDENT, **student}, "data": {"path": str(data), "val_fraction": 0.25}}
-    run(Recipe.model_validate(recipe), folder / name, folder / before if before else None)
+    write_text(folder / f"{name}.yaml", yaml.safe_dump(recipe))
+    after = ("--continue-from", folder / before) if before else ()
+    run_attar("run", folder / f"{name}.yaml", "--output", folder / name, *after, log=folder / f"{name}.log")
     return RunFolder(folder / name).exports
 
 
