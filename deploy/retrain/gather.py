@@ -119,6 +119,29 @@ class _Sieve:
         self.kept = [each for each in self.kept if each.id not in ids]
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """What there is to choose from.
+
+    Attributes:
+        store: what people sent.
+        photos: those of the run that is gone on from.
+        rules: what may be learned from.
+        every: all observations.
+        had: id -> those that the run learned from or held out.
+        shown: id -> those that its student was shown without labels.
+        looks: what the run's photos look like: side -> name -> look.
+    """
+
+    store: Store
+    photos: Photos
+    rules: Rules
+    every: tuple[Reviewed, ...]
+    had: Mapping[str, Used]
+    shown: Mapping[str, Used]
+    looks: Mapping[str, Mapping[str, str]]
+
+
 def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fraction: float, seed: int) -> Gathered:
     """Choose what is learned from.
 
@@ -135,97 +158,115 @@ def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fr
     """
     if rules.unreviewed and rules.unlabelled:
         raise InputError("--unreviewed and --unlabelled: give one. With the one, unreviewed photos keep their labels.")
-    every = list(reviewed(store))
     had = {each.candidate.id: each for each in read_snapshot(run.observations)}
     shown = {each.candidate.id: each for each in read_snapshot(run.unlabelled)}
-    _refuse_unknown(store, {str(each.stored.observation.id) for each in every} | set(had) | set(shown), rules)
-    labels = photos.labels
-    kept, left = candidates(store, labels, without=rules.without, unreviewed=rules.unreviewed)
-    _refuse_others(store, every, labels)
+    scene = _Scene(store, photos, rules, tuple(reviewed(store)), had, shown, _looks(photos))
+    _refuse_unknown(scene)
+    _refuse_others(store, scene.every, photos.labels)
+    sieve, looks, found = _believed(scene, run)
+    used, by_place = _divided(scene, sieve, looks, val_fraction=val_fraction, seed=seed)
+    more = _Sieve([], sieve.left)
+    if rules.unlabelled:
+        more = _without_labels(scene, sieve.left, used, by_place=by_place)
+    return _gathered(scene, used, more, found, by_place=by_place)
+
+
+def _believed(scene: _Scene, run: RunFolder) -> tuple[_Sieve, dict[str, str], Opinion | None]:
+    """The labelled photos that may be learned from, what each looks like, and what the run's model says of them."""
+    labels, rules = scene.photos.labels, scene.rules
+    kept, left = candidates(scene.store, labels, without=rules.without, unreviewed=rules.unreviewed)
     here = {each.id for each in kept} | {each.id for each in left}
     # What another folder brought to an earlier round stays.
-    kept += [each.candidate for id, each in had.items() if id not in here and id not in rules.without]
-    before = {each.id: had[each.id].side for each in kept if each.id in had}
+    kept += [each.candidate for id, each in scene.had.items() if id not in here and id not in rules.without]
+    before = _before(scene, kept)
     sieve = _Sieve(kept, left)
-    sieve.take_out(_copies(sieve.kept, before, {digest for *_, digest in photos.listing}))
+    sieve.take_out(_copies(sieve.kept, before, {digest for *_, digest in scene.photos.listing}))
     looks, unreadable = seen(sieve.kept)
     sieve.take_out(unreadable)
-    others = _looks(photos)
     fresh = {each.id: looks[each.id] for each in sieve.kept if each.id not in before}
-    sieve.take_out(near(fresh, others[VAL], Reason.NEAR_VALIDATION))
+    sieve.take_out(near(fresh, scene.looks[VAL], Reason.NEAR_VALIDATION))
     sieve.take_out(of_new_classes(sieve.kept, labels, rules.new_class))
     new = [each for each in sieve.kept if each.id not in before]
     had_here = [each for each in sieve.kept if each.id in before and each.id in here]
-    found = opinion(run, photos, new, _doubted(every, left), had_here) if new else None
+    found = opinion(run, scene.photos, new, _doubted(scene.every, left), had_here) if new else None
     if found:
         sieve.take_out([LeftOut(id, Reason.DOUBTED, reason) for id, reason in found.doubts.items()])
         sieve.take_out(found.renamed)
-    sieve.take_out(_beyond(sieve.kept, before, len(photos.listing) - len(had), rules.share))
+    sieve.take_out(_beyond(sieve.kept, before, len(scene.photos.listing) - len(scene.had), rules.share))
+    return sieve, looks, found
+
+
+def _divided(
+    scene: _Scene, sieve: _Sieve, looks: Mapping[str, str], *, val_fraction: float, seed: int
+) -> tuple[tuple[Used, ...], bool]:
+    """Labelled photos with their sides, and whether whole places are on one side; what fits on none is left out."""
+    labels, shown = scene.photos.labels, scene.shown
+    before = _before(scene, sieve.kept)
     # What the student was shown without a label is not held out once it has one.
     trained = [each.candidate for each in shown.values()]
     decided = before | {each.id: TRAIN for each in sieve.kept if each.id in shown and each.id not in before}
     side, elsewhere, by_place = sides(sieve.kept, decided, val_fraction=val_fraction, seed=seed, trained=trained)
     sieve.take_out(elsewhere)
-    seen_before = others[TRAIN] | seen(trained)[0]
-    sieve.take_out(_between(sieve.kept, side, decided, looks, seen_before))
-    sieve.take_out(of_new_classes(sieve.kept, labels, rules.new_class))
+    sieve.take_out(_between(sieve.kept, side, decided, looks, {**scene.looks[TRAIN], **seen(trained)[0]}))
+    sieve.take_out(of_new_classes(sieve.kept, labels, scene.rules.new_class))
     sieve.take_out(_held_out_only(sieve.kept, side, labels))
-    used = tuple(Used(each, side[each.id]) for each in sieve.kept)
-    more = _Sieve([], sieve.left)
-    if rules.unlabelled:
-        more = _without_labels(store, every, sieve.left, used, had, shown, rules, photos, others, by_place)
-    labelled = {each.id: each.label for each in (*sieve.kept, *more.kept)}
-    known = {**dict.fromkeys(shown, ""), **{id: each.candidate.label for id, each in had.items()}}
+    return tuple(Used(each, side[each.id]) for each in sieve.kept), by_place
+
+
+def _without_labels(scene: _Scene, left: Sequence[LeftOut], used: Sequence[Used], *, by_place: bool) -> _Sieve:
+    """What nobody has reviewed, by the rules of labelled photos; what else is `left` stays so."""
+    waiting = {each.id for each in left if each.reason is Reason.NOT_REVIEWED}
+    here = {each.id for each in left} | {each.candidate.id for each in used}
+    # What another folder brought to an earlier round stays, as with labels.
+    elsewhere = [each.candidate for id, each in scene.shown.items() if id not in here and id not in scene.rules.without]
+    kept = [*nameless(scene.store, scene.every, waiting), *elsewhere]
+    sieve = _Sieve(
+        sorted(kept, key=lambda each: each.id not in scene.shown), [each for each in left if each.id not in waiting]
+    )
+    labelled = [each.candidate for each in used]
+    listed = {digest for *_, digest in scene.photos.listing}
+    sieve.take_out(copies(sieve.kept, {*listed, *(each.photo for each in labelled)}))
+    looks, unreadable = seen(sieve.kept)
+    sieve.take_out(unreadable)
+    held, _ = seen([each.candidate for each in used if each.side == VAL])
+    sieve.take_out(near(looks, {**scene.looks[VAL], **held}, Reason.NEAR_VALIDATION))
+    sieve.take_out(beside_held_out(sieve.kept, used, list(scene.had.values()), by_place=by_place))
+    counts = Counter(each.contributor for each in (*labelled, *sieve.kept) if each.contributor)
+    most = _most(list(counts.values()), len(scene.photos.listing) - len(scene.had), scene.rules.share)
+    sieve.take_out(beyond_share(sieve.kept, labelled, scene.shown, most))
+    return sieve
+
+
+def _gathered(
+    scene: _Scene, used: tuple[Used, ...], more: _Sieve, found: Opinion | None, *, by_place: bool
+) -> Gathered:
+    """What was found, beside what the earlier run had."""
+    had, shown = scene.had, scene.shown
+    labelled = {each.candidate.id: each.candidate.label for each in used}
+    now = labelled | {each.id: each.label for each in more.kept}
     return Gathered(
         used,
         tuple(more.left),
-        tuple(proposals(every, labels, rules.new_class)),
+        tuple(proposals(scene.every, scene.photos.labels, scene.rules.new_class)),
         found,
-        frozenset(set(labelled) - set(known)) | {each.id for each in sieve.kept if each.id in set(shown) - set(had)},
-        frozenset(set(known) - set(labelled)),
-        frozenset(id for id, label in labelled.items() if id in had and label != had[id].candidate.label),
+        frozenset({*now} - {*had, *shown} | {id for id in labelled if id in shown and id not in had}),
+        frozenset({*had, *shown} - {*now}),
+        frozenset(id for id, label in now.items() if id in had and label != had[id].candidate.label),
         by_place,
         tuple(more.kept),
     )
 
 
-def _without_labels(
-    store: Store,
-    every: Sequence[Reviewed],
-    left: Sequence[LeftOut],
-    used: Sequence[Used],
-    had: Mapping[str, Used],
-    shown: Mapping[str, Used],
-    rules: Rules,
-    photos: Photos,
-    others: Mapping[str, Mapping[str, str]],
-    by_place: bool,
-) -> _Sieve:
-    """What nobody has reviewed, by the rules of labelled photos; what else is `left` stays so."""
-    waiting = {each.id for each in left if each.reason is Reason.NOT_REVIEWED}
-    here = {each.id for each in left} | {each.candidate.id for each in used}
-    # What another folder brought to an earlier round stays, as with labels.
-    elsewhere = [each.candidate for id, each in shown.items() if id not in here and id not in rules.without]
-    kept = sorted([*nameless(store, every, waiting), *elsewhere], key=lambda each: each.id not in shown)
-    sieve = _Sieve(kept, [each for each in left if each.id not in waiting])
-    labelled = [each.candidate for each in used]
-    listed = {digest for *_, digest in photos.listing}
-    sieve.take_out(copies(sieve.kept, {*listed, *(each.photo for each in labelled)}))
-    looks, unreadable = seen(sieve.kept)
-    sieve.take_out(unreadable)
-    held, _ = seen([each.candidate for each in used if each.side == VAL])
-    sieve.take_out(near(looks, {**others[VAL], **held}, Reason.NEAR_VALIDATION))
-    sieve.take_out(beside_held_out(sieve.kept, used, list(had.values()), by_place=by_place))
-    counts = Counter(each.contributor for each in (*labelled, *sieve.kept) if each.contributor)
-    most = _most(list(counts.values()), len(photos.listing) - len(had), rules.share)
-    sieve.take_out(beyond_share(sieve.kept, labelled, shown, most))
-    return sieve
+def _before(scene: _Scene, kept: Sequence[Candidate]) -> dict[str, str]:
+    """Those that the earlier run had, by id: their sides there."""
+    return {each.id: scene.had[each.id].side for each in kept if each.id in scene.had}
 
 
-def _refuse_unknown(store: Store, known: set[str], rules: Rules) -> None:
-    unknown = [id for id in rules.without if id not in known and id not in rules.before]
+def _refuse_unknown(scene: _Scene) -> None:
+    known = {str(each.stored.observation.id) for each in scene.every} | {*scene.had, *scene.shown}
+    unknown = [id for id in scene.rules.without if id not in known and id not in scene.rules.before]
     if unknown:
-        raise InputError(f"--without {unknown[0]}: no observation of {store.folder} or of the run has this id.")
+        raise InputError(f"--without {unknown[0]}: no observation of {scene.store.folder} or of the run has this id.")
 
 
 def _refuse_others(store: Store, every: Sequence[Reviewed], labels: Sequence[str]) -> None:
