@@ -82,8 +82,10 @@ def calibration_change(
 ) -> tuple[float, float, float]:
     """How much larger a second model's expected calibration error is than a first one's on the same images.
 
-    The interval is a paired percentile bootstrap: both models are resampled together. A resample makes the error of a
-    well calibrated model larger than that of a badly calibrated one, so the interval lies rather too near to zero.
+    The interval is a paired percentile bootstrap: both models are resampled together, with two made-up images of mean
+    confidence, of which one is right and one is wrong. Without them the interval of few images that are all right would
+    have no width. A resample makes the error of a well calibrated model larger than that of a badly calibrated one, so
+    the interval lies rather too near to zero.
 
     Args:
         confidence: of both in their answers, float (2, images).
@@ -93,20 +95,21 @@ def calibration_change(
     Returns:
         The change, and the ends of its interval, shares in [-1, 1].
     """
-    confidence = confidence.astype(np.float64)
     images = confidence.shape[1]
+    mean = confidence.mean(1, keepdims=True)
+    confidence = np.hstack([confidence, mean, mean]).astype(np.float64)
+    right = np.hstack([right, np.array([[True, False]] * 2)])
     bin_of, gaps = _bin_of(confidence, bins), right - confidence
 
     def change(chosen: np.ndarray) -> float:
         before, now = (
             np.abs(np.bincount(of[chosen], gap[chosen], minlength=bins)).sum() for of, gap in zip(bin_of, gaps)
         )
-        return float(now - before) / images
+        return float(now - before) / len(chosen)
 
     rng = np.random.default_rng(seed)
-    low, high = np.quantile(
-        [change(rng.integers(0, images, (images,))) for _ in range(resamples)], [(1 - level) / 2, (1 + level) / 2]
-    )
+    drawn = (rng.integers(0, images + 2, (images + 2,)) for _ in range(resamples))
+    low, high = np.quantile([change(chosen) for chosen in drawn], [(1 - level) / 2, (1 + level) / 2])
     return change(np.arange(images)), float(low), float(high)
 
 

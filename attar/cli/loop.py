@@ -132,7 +132,7 @@ def loop(
     }
     show(told, as_json, None)
     say(done.sentence)
-    if summary is not None:
+    if summary is not None and not dry_run:
         _append(summary, markdown(place, done.sentence, done.round.number if done.round else None))
     if done.round is not None:
         say(f"Round {done.round.number}: {place.page}")

@@ -26,7 +26,7 @@ from attar.data.sample import Sample
 from attar.deploy.app.choose import choose
 from attar.deploy.collect.cleaning import Cleaner
 from attar.deploy.collect.store import Kept, Store, opened
-from attar.errors import InputError
+from attar.errors import InputError, in_line
 from attar.export.formats import format_of
 from attar.export.manifest import read_manifest
 from attar.files import sha256
@@ -68,7 +68,7 @@ def import_photos(folder: Path, place: Path, contributor: str, model: Path) -> I
     Args:
         folder: where to keep them; made if there is none.
         place: a folder of class/photo.jpg, or a CSV of path,label.
-        contributor: who sent them. No invitation is needed, and none is used up.
+        contributor: who sent them. No invitation is needed; what is imported counts towards one of the same name.
         model: a run, an exports folder, or an exported file: what is asked about the photos.
 
     Raises:
@@ -136,6 +136,13 @@ def _file_of(model: Path) -> Path:
 
 def _sent(samples: Sequence[Sample], contributor: str) -> tuple[list[_Sent], list[Skipped]]:
     sent, left = [], []
+    for label in {each.label for each in samples}:
+        try:
+            one_line(label)
+        except ValueError as error:
+            raise InputError(
+                f"The class {in_line(label)}: its name {error}. Rename its folder, or the label."
+            ) from error
     for each in samples:
         try:
             digest = sha256(each.path)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from attar.deploy.loop.state import LoopFolder, Outcome, State
+from attar.deploy.release.gate_page import without_photos
 from attar.export.card import plain
 from attar.extras import require
 from attar.files import write_text
@@ -43,6 +44,8 @@ def page(folder: LoopFolder, state: State) -> str:
 def summary(folder: LoopFolder, sentence: str, number: int | None) -> str:
     """What a call did as Markdown, with the gate's tables if a round got so far; ends with a newline.
 
+    It names no photo but pinned ones that break: it may be read where the photos must not go.
+
     Args:
         folder: the loop's.
         sentence: what the call says.
@@ -50,7 +53,7 @@ def summary(folder: LoopFolder, sentence: str, number: int | None) -> str:
     """
     title = "### attar loop" if number is None else f"### attar loop, round {number}"
     decision = None if number is None else folder.run(number) / "gate" / "gate.md"
-    tables = decision.read_text(encoding="utf-8") if decision and decision.is_file() else ""
+    tables = without_photos(decision.read_text(encoding="utf-8")) if decision and decision.is_file() else ""
     said = "" if plain(sentence) in tables else f"{plain(sentence)}\n"  # the gate's begin with what it decided
     return "\n".join([f"{title}\n", *filter(None, [said, tables])])
 

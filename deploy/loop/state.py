@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -173,7 +173,9 @@ class LoopFolder:
             raise InputError(f"{self.state}: not what `attar loop` writes, or a newer attar's. Restore it.") from error
 
     def write(self, state: State) -> None:
-        """Remember."""
+        """Remember. The key that a workflow wrote goes with its job, so that of before stays the loop's."""
+        if state.settings.key == str(self.workflow_key) and (before := self.read()):
+            state = replace(state, settings=replace(state.settings, key=before.settings.key))
         write_sealed(self.state, asdict(state))
 
     def tell(self, round: int, event: str, **more: Any) -> None:

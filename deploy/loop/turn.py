@@ -26,6 +26,9 @@ from attar.export.manifest import read_manifest
 from attar.files import digest_of, read_object, remove
 from attar.runfolder import RunFolder
 
+LATER = ("unlabelled", "calibration_error")
+"""Settings that the first loops did not have."""
+
 Train = Callable[[RunFolder, Plan, RunFolder, list[str]], Any]
 """(the run to go on from, a plan, the new run's folder, recipe keys) -> a finished run there; GateError if a file of it
 did not pass its verification."""
@@ -143,8 +146,15 @@ def _labels(made: Plan) -> dict[str, str]:
 
 
 def _digest(settings: Settings) -> str:
-    """What makes another round of the same observations: how it is trained and judged."""
-    return digest_of({**asdict(settings), "least": 0, "key": "", "releases": "", "observations": ""})
+    """What makes another round of the same observations: how it is trained and judged.
+
+    Settings that came later count where they are not the default, so that loops of before do not begin a round.
+    """
+    values = {**asdict(settings), "least": 0, "key": "", "releases": "", "observations": ""}
+    for name in LATER:
+        if values[name] == getattr(Settings, name):
+            del values[name]
+    return digest_of(values)
 
 
 def _champion(folder: LoopFolder, state: State, dry_run: bool) -> RunFolder:

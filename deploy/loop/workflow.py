@@ -7,6 +7,7 @@ evicted, and would need a copy of what people sent. On a self-hosted one all of 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -51,9 +52,7 @@ def workflow(folder: LoopFolder) -> str:
         "__RELEASES__": state.settings.releases,
     }
     text = _TEMPLATE.read_text(encoding="utf-8")
-    for name, value in values.items():
-        text = text.replace(name, _quoted(value))
-    return text
+    return re.sub("|".join(values), lambda found: _quoted(values[found[0]]), text)
 
 
 def _quoted(text: str) -> str:

@@ -294,7 +294,7 @@ class ReleaseFolder:
                         continue
                     raise InputError(
                         f"{path}: {file.name} of the release was removed by `attar releases --prune`. Publish that "
-                        "again."
+                        "run again."
                     )
                 if not path.is_file():
                     raise _changed(path, f"{file.name} of the release is missing")
@@ -325,7 +325,8 @@ class ReleaseFolder:
             if delta.new not in sizes:
                 raise _changed(path, "a delta to a file that the release does not have")
             _refuse_link(old)
-            if not old.is_file() or not path.is_file():
+            made_whole = self.path / FILES / delta.new  # its size was held against the one that the release names
+            if not all(each.is_file() for each in (old, path, made_whole)):
                 continue
             content = old.read_bytes()
             if _sha256(content).hexdigest() != delta.old:

@@ -17,6 +17,9 @@ from attar.files import write_json, write_text
 if TYPE_CHECKING:
     from rich.console import Group
 
+FLIPS = ["right before, wrong now", "shows", "is now taken for"]
+"""Head of the table that names photos."""
+
 SHOWN = 20
 """Photos and classes that the terminal and Markdown list; the page and gate.json have all."""
 
@@ -60,6 +63,17 @@ def markdown(gate: Gate) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def without_photos(text: str) -> str:
+    """What `markdown` gave, without the table that names photos: for readers who have not the photos."""
+    head = table([FLIPS]).splitlines()[0]
+    before, found, rest = text.partition(f"{head}\n")
+    if not found:
+        return text
+    rows, rest = rest.split("\n\n", 1)
+    count = len(rows.splitlines()) - 1  # the line below the head
+    return f"{before}Photos that were right and are now wrong: {count}{' or more' if count == SHOWN else ''}.\n\n{rest}"
+
+
 def _files(gate: Gate) -> str:
     titles = ["file", "champion", "challenger", "gain", "right now", "wrong now", "p", "calibration error", "decision"]
     rows = [titles]
@@ -82,7 +96,7 @@ def _calibration(verdict: Verdict) -> str:
 def _flips(verdict: Verdict) -> str:
     if not verdict.flips:
         return f"{plain(verdict.target)}: no photo that was right is now wrong."
-    rows = [["right before, wrong now", "shows", "is now taken for"]]
+    rows = [FLIPS]
     rows += [[plain(each.photo), plain(each.label), plain(each.answer)] for each in verdict.flips[:SHOWN]]
     more = f"\n\nAnd {len(verdict.flips) - SHOWN} more, which gate.json names." if len(verdict.flips) > SHOWN else ""
     return table(rows) + more

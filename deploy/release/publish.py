@@ -52,8 +52,8 @@ WEB = "app"
 WORTH = 0.5
 """The share of a file that its delta may have at most: what saves less is not kept."""
 
-_LEAST = 32_768
-"""Bytes of a file from which on a delta is looked for."""
+_LEAST, _MOST = 32_768, 32_000_000
+"""Bytes of a file for which a delta is looked for. Of a larger one that would take minutes and gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,9 @@ def publish(
         wanted = _sha256(release_bytes(release)).hexdigest()
         standing = channels.get(STABLE)
         share = _share(channel, share, channels)
-        if standing and standing.release != wanted and not without_gate:
-            _ask(gate or exports.resolve().parent / GATE, found.place.release(standing.release), release)
+        had = found.place.release(standing.release) if standing else None
+        if had and replace(had, files=had.contents) != replace(made, app=app) and not without_gate:
+            _ask(gate or exports.resolve().parent / GATE, had, release)
         channels[channel] = Channel(wanted, share)
         keys = before.keys if before else _first_keys(found.key, also)
         found.place.store(release, contents)
@@ -324,10 +325,13 @@ def _with_deltas(found: _Opened, made: Release, contents: dict[str, Path], chann
     What a channel has already keeps the deltas that it has: the same files again are the same release.
     """
     standing = releases_of(found.place.path, found.before) if found.before else {}
-    same = [each for each in standing.values() if replace(each, files=each.contents) == made]
-    deltas = {delta.file.name: delta.file for each in same for delta in each.deltas}
+    same = {name: each for name, each in standing.items() if replace(each, files=each.contents) == made}
+    alike = [same[channel]] if channel in same else list(same.values())
+    deltas = {delta.file.name: delta.file for each in alike for delta in each.deltas}
     stored = found.place.path / FILES
     contents |= {name: stored / file.sha256 for name, file in deltas.items()}
+    if channel in same:
+        return same[channel]
     for had in [standing[name] for name in (STABLE, channel) if name in standing]:
         for old, new in _pairs(had, made):
             name = Delta.name(old.sha256, new.sha256)
@@ -336,7 +340,7 @@ def _with_deltas(found: _Opened, made: Release, contents: dict[str, Path], chann
             path = contents[new.name]
             delta = delta_of((stored / old.sha256).read_bytes(), path.read_bytes())
             if len(delta) <= WORTH * new.bytes:
-                contents[name] = path.with_name(f".delta-{old.sha256}-{path.name}")
+                contents[name] = path.with_name(f".delta-{old.sha256[:16]}-{new.sha256[:16]}")
                 contents[name].write_bytes(delta)
                 deltas[name] = File(name, sha256(contents[name]), len(delta))
     return replace(made, files=(*made.files, *(deltas[name] for name in sorted(deltas))))
@@ -347,7 +351,7 @@ def _pairs(had: Release, made: Release) -> Iterator[tuple[File, File]]:
     before = {file.name: file for file in had.contents}
     for new in made.files:
         old = before.get(new.name, new)
-        if new.name.startswith(f"{WEB}/") and new.bytes >= _LEAST and old.sha256 != new.sha256:
+        if new.name.startswith(f"{WEB}/") and _LEAST <= new.bytes <= _MOST and old.sha256 != new.sha256:
             yield old, new
 
 

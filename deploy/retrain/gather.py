@@ -18,6 +18,7 @@ from attar.deploy.retrain.sides import TRAIN, VAL, sides
 from attar.deploy.retrain.snapshot import Used, read_snapshot
 from attar.deploy.retrain.unlabelled import beside_held_out, beyond_share, copies, nameless
 from attar.errors import InputError
+from attar.files import read_sealed
 from attar.runfolder import RunFolder
 
 
@@ -66,6 +67,7 @@ class Gathered:
         relabelled: ids of those that it had with another label.
         by_place: whether whole places are on one side of the split.
         unlabelled: what the student is shown without labels.
+        trained: ids of all that this round or one before it trained on: its weights remember them.
     """
 
     used: tuple[Used, ...]
@@ -77,6 +79,7 @@ class Gathered:
     relabelled: frozenset[str]
     by_place: bool
     unlabelled: tuple[Candidate, ...] = ()
+    trained: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; ids, and nobody's name or place."""
@@ -85,6 +88,7 @@ class Gathered:
             "train": sorted(each.candidate.id for each in self.used if each.side == TRAIN),
             "val": sorted(each.candidate.id for each in self.used if each.side == VAL),
             "unlabelled": sorted(each.id for each in self.unlabelled),
+            "trained": sorted(self.trained),
             "new": {
                 **{side: counts[side, True] for side in (TRAIN, VAL)},
                 "unlabelled": sum(each.id in self.new for each in self.unlabelled),
@@ -130,6 +134,7 @@ class _Scene:
         every: all observations.
         had: id -> those that the run learned from or held out.
         shown: id -> those that its student was shown without labels.
+        trained: ids of those that it or a run before it trained on, with a label or without.
         looks: what the run's photos look like: side -> name -> look.
     """
 
@@ -139,7 +144,13 @@ class _Scene:
     every: tuple[Reviewed, ...]
     had: Mapping[str, Used]
     shown: Mapping[str, Used]
+    trained: frozenset[str]
     looks: Mapping[str, Mapping[str, str]]
+
+    @property
+    def ids(self) -> set[str]:
+        """Of all observations."""
+        return {str(each.stored.observation.id) for each in self.every}
 
 
 def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fraction: float, seed: int) -> Gathered:
@@ -160,7 +171,8 @@ def gather(store: Store, run: RunFolder, photos: Photos, rules: Rules, *, val_fr
         raise InputError("--unreviewed and --unlabelled: give one. With the one, unreviewed photos keep their labels.")
     had = {each.candidate.id: each for each in read_snapshot(run.observations)}
     shown = {each.candidate.id: each for each in read_snapshot(run.unlabelled)}
-    scene = _Scene(store, photos, rules, tuple(reviewed(store)), had, shown, _looks(photos))
+    trained = _trained(run) | {*shown} | {id for id, each in had.items() if each.side == TRAIN}
+    scene = _Scene(store, photos, rules, tuple(reviewed(store)), had, shown, trained, _looks(photos))
     _refuse_unknown(scene)
     _refuse_others(store, scene.every, photos.labels)
     sieve, looks, found = _believed(scene, run)
@@ -200,11 +212,12 @@ def _divided(
     scene: _Scene, sieve: _Sieve, looks: Mapping[str, str], *, val_fraction: float, seed: int
 ) -> tuple[tuple[Used, ...], bool]:
     """Labelled photos with their sides, and whether whole places are on one side; what fits on none is left out."""
-    labels, shown = scene.photos.labels, scene.shown
+    labels = scene.photos.labels
     before = _before(scene, sieve.kept)
-    # What the student was shown without a label is not held out once it has one.
-    trained = [each.candidate for each in shown.values()]
-    decided = before | {each.id: TRAIN for each in sieve.kept if each.id in shown and each.id not in before}
+    # What was trained on, in whichever round, is not held out once it is there again or has a label.
+    elsewhere_kept = [each.candidate for id, each in scene.shown.items() if id not in scene.ids]
+    trained = [*nameless(scene.store, scene.every, scene.trained), *elsewhere_kept]
+    decided = before | {each.id: TRAIN for each in sieve.kept if each.id in scene.trained and each.id not in before}
     side, elsewhere, by_place = sides(sieve.kept, decided, val_fraction=val_fraction, seed=seed, trained=trained)
     sieve.take_out(elsewhere)
     sieve.take_out(_between(sieve.kept, side, decided, looks, {**scene.looks[TRAIN], **seen(trained)[0]}))
@@ -224,7 +237,9 @@ def _without_labels(scene: _Scene, left: Sequence[LeftOut], used: Sequence[Used]
         sorted(kept, key=lambda each: each.id not in scene.shown), [each for each in left if each.id not in waiting]
     )
     labelled = [each.candidate for each in used]
-    listed = {digest for *_, digest in scene.photos.listing}
+    # The run's list also has what people sent: what is trained on now may be shown without its label instead.
+    free = {each.candidate.photo for each in scene.had.values() if each.side == TRAIN}
+    listed = {digest for *_, digest in scene.photos.listing} - free
     sieve.take_out(copies(sieve.kept, {*listed, *(each.photo for each in labelled)}))
     looks, unreadable = seen(sieve.kept)
     sieve.take_out(unreadable)
@@ -254,7 +269,14 @@ def _gathered(
         frozenset(id for id, label in now.items() if id in had and label != had[id].candidate.label),
         by_place,
         tuple(more.kept),
+        scene.trained | {each.candidate.id for each in used if each.side == TRAIN} | {each.id for each in more.kept},
     )
+
+
+def _trained(run: RunFolder) -> frozenset[str]:
+    """The ids that a run says that it or one before it trained on; none where it is not of `attar retrain`."""
+    told = read_sealed(run.retrain) if run.retrain.is_file() else {}
+    return frozenset(told.get("trained", [*told.get("train", ()), *told.get("unlabelled", ())]))
 
 
 def _before(scene: _Scene, kept: Sequence[Candidate]) -> dict[str, str]:
@@ -263,7 +285,7 @@ def _before(scene: _Scene, kept: Sequence[Candidate]) -> dict[str, str]:
 
 
 def _refuse_unknown(scene: _Scene) -> None:
-    known = {str(each.stored.observation.id) for each in scene.every} | {*scene.had, *scene.shown}
+    known = scene.ids | {*scene.had, *scene.shown}
     unknown = [id for id in scene.rules.without if id not in known and id not in scene.rules.before]
     if unknown:
         raise InputError(f"--without {unknown[0]}: no observation of {scene.store.folder} or of the run has this id.")

@@ -106,7 +106,7 @@ def of_contributors(
     """
     sent, wrong = Counter(earlier), Counter(earlier)
     sent.update(each.contributor for each in (*kept, *used) if each.contributor)
-    wrong.update(each.contributor for each in kept if each.contributor and each.id in doubts)
+    wrong.update(each.contributor for each in kept if each.contributor and each.id in doubts and not each.settled)
     bad = {who for who, count in wrong.items() if sent[who] >= FEW and count >= MOSTLY_WRONG * sent[who]}
     return {
         each.id: f"{wrong[each.contributor]} of {sent[each.contributor]} labels of {each.contributor} are doubted"

@@ -18,7 +18,7 @@ from attar.deploy.retrain.sides import TRAIN
 from attar.deploy.retrain.snapshot import Used, write_snapshot
 from attar.deploy.retrain.unlabelled import require_teacher_alone
 from attar.errors import InputError
-from attar.files import make_folder, read_sealed, write_sealed
+from attar.files import make_folder, read_sealed, remove, write_sealed
 from attar.provenance import data_of
 from attar.runfolder import RunFolder
 
@@ -251,6 +251,8 @@ def _write(output: RunFolder, found: Gathered, told: dict[str, Any]) -> None:
             write_snapshot(output.observations, found.used)
             if found.unlabelled:
                 write_snapshot(output.unlabelled, [Used(each, TRAIN) for each in found.unlabelled])
+            else:
+                remove(output.unlabelled)  # of a call that was killed before it wrote its plan
             write_sealed(output.retrain, told)
     except Timeout:
         raise InputError(f"{output.path}: another attar is running in this folder. Wait for it to end.") from None

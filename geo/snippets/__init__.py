@@ -10,6 +10,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from attar.files import replacing
+
 HERE = Path(__file__).parent
 JAVASCRIPT = HERE / "geo_prior.mjs"
 FILES = {
@@ -23,7 +25,8 @@ FILES = {
 
 
 def write_snippets(folder: Path) -> None:
-    """Write the folder `snippets` of a prior."""
-    (folder / "snippets").mkdir(exist_ok=True)
-    for name, source in FILES.items():
-        shutil.copyfile(source, folder / "snippets" / name)
+    """Write the folder `snippets` of a prior, whole or not at all; links in it are not followed."""
+    with replacing(folder / "snippets") as made:
+        made.mkdir()
+        for name, source in FILES.items():
+            shutil.copyfile(source, made / name)

@@ -15,7 +15,7 @@ from attar.geo.files import load
 from attar.geo.fit import predict
 from attar.geo.located import open_located
 from attar.geo.places import Place
-from attar.geo.snippets import FILES
+from attar.geo.snippets import FILES, write_snippets
 from helpers.priors import random_prior
 
 NAMES = tuple("abcdefg")
@@ -52,6 +52,11 @@ def test_other_labels_are_refused(tmp_path: Path) -> None:
         python_of(folder).GeoPrior(folder, (*NAMES[:-1], "h"))
 
 
-def test_every_prior_has_them(tmp_path: Path) -> None:
+def test_every_prior_has_them_and_links_are_not_followed(tmp_path: Path) -> None:
     folder = random_prior(tmp_path / "geo", NAMES, Combination())
+    (tmp_path / "mine").write_text("mine")
+    (folder / "snippets" / "geo_prior.py").unlink()
+    (folder / "snippets" / "geo_prior.py").symlink_to(tmp_path / "mine")
+    write_snippets(folder)
+    assert (tmp_path / "mine").read_text() == "mine" and not (folder / "snippets" / "geo_prior.py").is_symlink()
     assert {path.name for path in (folder / "snippets").iterdir()} == set(FILES)

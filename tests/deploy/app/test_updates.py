@@ -545,7 +545,13 @@ def test_deltas_are_signed_checked_and_the_same_again(
     assert {*written} == {"app", "model", "targets", "files", "schema"}, "a page that knows no deltas wants these"
     assert all({*each} == {"name", "sha256", "bytes"} for each in written["files"])
     assert not publish(tuned, folder, key, channel="beta", without_gate=True).new
+    own = status(folder)[0].channels["stable"].release
+    assert not publish(world.first, folder, key).new, "what stable has, whatever beta has of it"
+    publish(world.first, folder, key, channel="beta")
+    assert {each.name for each in status(folder)[1]["beta"].deltas} and "stable has these files: no gate is asked"
+    assert not publish(world.first, folder, key).new and status(folder)[0].channels["stable"].release == own
     publish(tuned, folder, key, without_gate=True)
+    publish(tuned, folder, key, channel="beta")
     pointer, _ = status(folder)
     assert pointer.channels["stable"].release == pointer.channels["beta"].release
     attar = in_process(monkeypatch, capfd)

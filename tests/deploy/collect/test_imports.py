@@ -82,3 +82,10 @@ def test_bad_input_leaves_no_folder(sent: Path, model: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"no manifest\.json"):
         import_photos(tmp_path / "people", sent, "Ana", tmp_path / "nothing")
     assert not (tmp_path / "people").exists()
+
+
+def test_a_name_that_cannot_be_kept_is_told_before_anything_is_kept(sent: Path, model: Path, tmp_path: Path) -> None:
+    (sent / "star").rename(sent / "st\u00adar")
+    with pytest.raises(InputError, match=r"cannot be shown\. Rename its folder"):
+        import_photos(tmp_path / "people", sent, "Ana", model)
+    assert not (tmp_path / "people").exists()

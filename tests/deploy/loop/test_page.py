@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from attar.deploy.loop.page import page, summary, write_page
 from attar.deploy.loop.state import LoopFolder, Outcome, Round, Settings, State
+from attar.deploy.loop.turn import _digest
 from attar.errors import InputError
+from attar.files import digest_of
 from helpers.browser import browsing, chromium, faults, phone, visit
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -54,6 +56,23 @@ def test_what_was_written_is_read_and_what_was_edited_is_refused(tmp_path: Path)
         folder.read()
 
 
+def test_the_key_of_a_workflow_is_not_the_loops(tmp_path: Path) -> None:
+    folder = LoopFolder(tmp_path / "loop")
+    theirs = replace(STATE, settings=replace(SETTINGS, key=str(folder.workflow_key), margin=0.01))
+    with folder.alone():
+        folder.write(STATE)
+        folder.write(theirs)
+        assert folder.read() == replace(STATE, settings=replace(SETTINGS, margin=0.01))
+
+
+def test_settings_that_came_later_begin_no_round_of_their_own() -> None:
+    old = asdict(SETTINGS) | {"least": 0, "key": "", "releases": "", "observations": ""}
+    for name in ("unlabelled", "calibration_error"):
+        del old[name]
+    assert _digest(SETTINGS) == digest_of(old)
+    assert _digest(replace(SETTINGS, unlabelled=True)) != _digest(SETTINGS) != _digest(replace(SETTINGS, margin=0.1))
+
+
 def test_the_page_says_what_became_of_each_round() -> None:
     text = page(LoopFolder(Path("loop")), STATE)
     assert "Phones have the model of round 1, release 2." in text
@@ -71,6 +90,12 @@ def test_a_summary_has_the_gates_tables_and_says_what_came_of_it(tmp_path: Path)
     assert summary(folder, "Hold: broken.", 1) == "### attar loop, round 1\n\nHold: broken.\n"
     (gate / "gate.md").write_text("**Ship: better.**\n\n| file |\n| --- |\n")
     assert summary(folder, "Ship: better.", 1).count("Ship: better.") == 1
+    rows = (
+        "| right before, wrong now | shows | is now taken for |\n| --- | --- | --- |\n| my garden/1.jpg | ash | elm |"
+    )
+    (gate / "gate.md").write_text(f"**Ship: better.**\n\n| file |\n| --- |\n\n{rows}\n\nLook 1 of 20.\n")
+    told = summary(folder, "Ship: better.", 1)
+    assert "garden" not in told and "elm" not in told and told.endswith("wrong: 1.\n\nLook 1 of 20.\n")
     failed = summary(folder, "Hold: no key.", 1)
     assert failed.index("Hold: no key.\n\n") < failed.index("**Ship: better.**") < failed.index("| file |")
 

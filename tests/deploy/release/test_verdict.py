@@ -186,6 +186,15 @@ def test_few_photos_are_not_held_by_chance():
     assert held <= 10
 
 
+def test_photos_that_are_all_right_show_little_of_calibration():
+    """30 of 30 right is no wonder of a model that is right 96 times of 100."""
+    sure = np.stack([np.full(30, 0.995), np.full(30, 0.96)])
+    change, low, _ = calibration_change(sure, np.ones((2, 30), bool), 1 - 2 * GUARD)
+    assert abs(change - 0.035) < 1e-9 and low <= Limits().calibration
+    low = calibration_change(np.repeat(sure, 100, 1), np.ones((2, 3000), bool), 1 - 2 * GUARD)[1]
+    assert low > Limits().calibration, "3000 of 3000 is one"
+
+
 def test_size_latency_and_labels():
     assert size_check(1_000_000, 1_100_000, Limits()).passed
     refused = size_check(1_000_000, 1_100_001, Limits())

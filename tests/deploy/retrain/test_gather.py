@@ -66,6 +66,15 @@ def test_who_is_right_mostly_stays_so_however_many_rounds_there_were() -> None:
     assert of_contributors(new, {"id-100", "id-101"}, {"Ana": 16}, used) == {}
 
 
+def test_who_a_reviewer_proved_right_is_right() -> None:
+    """The model goes on to doubt what a reviewer has settled."""
+    used = [replace(candidate(n, "Ana"), reviewed=False) for n in range(4)]
+    settled = [replace(candidate(n, "Ana"), reviewed=True, settled=True) for n in range(100, 104)]
+    assert of_contributors(settled, {each.id for each in settled}, {"Ana": 2}, used) == {}
+    doubted = [replace(each, settled=False) for each in settled]
+    assert len(of_contributors(doubted, {each.id for each in doubted}, {"Ana": 2}, used)) == 4
+
+
 def test_what_was_learned_from_a_vandal_is_doubted_once_it_shows_unless_somebody_decided_on_it() -> None:
     used = [replace(candidate(n, "Vandal"), reviewed=n == 0) for n in range(4)] + [
         replace(candidate(9, "Ana"), reviewed=False)

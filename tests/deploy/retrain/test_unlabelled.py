@@ -18,7 +18,7 @@ from attar.deploy.retrain.gather import Gathered, Rules, gather
 from attar.deploy.retrain.snapshot import Used, read_snapshot, write_snapshot
 from attar.deploy.retrain.unlabelled import require_teacher_alone
 from attar.errors import InputError
-from attar.files import write_text
+from attar.files import write_sealed, write_text
 from attar.provenance import provenance
 from attar.recipe import Recipe, write_recipe
 from attar.runfolder import RunFolder
@@ -155,3 +155,34 @@ def test_they_are_read_as_photos_without_labels_and_named_in_the_provenance(worl
     about = provenance(photos, 0, {})["data"]
     assert about["added_unlabelled_photos"] == [f"unlabelled/photos/{id}.jpg"]
     assert "added_photos" not in about and about["unlabelled"]["photos"] == 2
+
+
+def test_what_was_learned_with_a_label_may_be_shown_without_it(world: World) -> None:
+    """Also where the run's list has it, as that of every run of `attar retrain` does."""
+    ids = [world.field.send(as_sent(path), "Ana", label) for path, label in world.new[:4]]
+    used = world.gathered(Rules(share=0.5, unreviewed=True)).used
+    world.run.path.mkdir()
+    write_snapshot(world.run.observations, [replace(each, side="train") for each in used])
+    world.photos = read_photos(DataSpec(world.photos.spec.path, added=str(world.run.observations)))
+    found = world.gathered()
+    assert {each.id for each in found.unlabelled} == {*ids} and not found.gone and not found.left
+
+
+def test_what_an_earlier_round_trained_on_is_not_held_out_by_a_later_one(world: World) -> None:
+    ids = [world.field.send(as_sent(path), "Ana", label) for path, label in world.new[:4]]
+    first = world.gathered()
+    assert first.to_json()["trained"] == sorted(ids)
+    # The next round had none of them, as after --only-reviewed; its weights still come from the first one.
+    write_sealed(world.run.retrain, {**first.to_json(), "train": [], "unlabelled": []})
+    for id in ids:
+        world.field.accept(id)
+    for path, label in world.new[4:16]:
+        world.field.accept(world.field.send(as_sent(path), "Ben", label))
+    found = world.gathered(Rules(share=0.5))
+    assert {each.candidate.contributor: each.side for each in found.used}["Ana"] == "train"
+    assert {*ids} <= found.trained
+
+
+def test_a_run_of_before_says_what_it_trained_on_in_other_words(world: World) -> None:
+    write_sealed(world.run.retrain, {"train": ["a"], "val": ["b"]})
+    assert world.gathered().trained == {"a"}
