@@ -69,7 +69,8 @@ def pruned_words(made: Pruned, dry_run: bool) -> str:
         return "No content is old enough to be removed."
     what = f"{len(made.files):,} contents, {megabytes(made.bytes)}"
     return (
-        f"{'Would remove' if dry_run else 'Removed'} {what}; {len(made.releases):,} more releases are not whole then."
+        f"{'Would remove' if dry_run else 'Removed'} {what}. {len(made.releases):,} more releases "
+        f"{'would lack' if dry_run else 'lack'} contents{'' if dry_run else ' now'}."
     )
 
 
