@@ -77,7 +77,7 @@ def test_rollbacks_work_as_far_as_files_are_kept(tmp_path: Path, folder: Path, k
     assert contents(folder) == "bcyz"
     rollback(folder, key)
     assert seen(folder)[1] == {"stable": {"onnx:fp32": "b"}, "beta": {"onnx:fp32": "z"}}
-    with pytest.raises(InputError, match=r"removed by `attar releases --prune`\. Publish that again"):
+    with pytest.raises(InputError, match=r"removed by `attar releases --prune`\. Publish that run again"):
         rollback(folder, key)
     assert rollback(folder, key, channel="beta").pointer.number == 9
     with pytest.raises(InputError, match="removed by"):
