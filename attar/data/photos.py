@@ -522,7 +522,7 @@ def _unlabelled_at(
     digests = checked.digests
     good = [item for item in samples if item.name in digests]
     copies = [item for item in good if digests[item.name] in taken]
-    left = [*checked.bad, *(SetAside(item.shown, "the same photo is among the other ones") for item in copies)]
+    left = [*checked.bad, *(SetAside(item.shown, "the same photo is among the labelled or the earlier ones") for item in copies)]
     return [item for item in good if digests[item.name] not in taken], digests, left
 
 
