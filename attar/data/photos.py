@@ -522,7 +522,8 @@ def _unlabelled_at(
     digests = checked.digests
     good = [item for item in samples if item.name in digests]
     copies = [item for item in good if digests[item.name] in taken]
-    left = [*checked.bad, *(SetAside(item.shown, "the same photo is among the labelled or the earlier ones") for item in copies)]
+    reason = "the same photo is among the labelled or the earlier ones"
+    left = [*checked.bad, *(SetAside(item.shown, reason) for item in copies)]
     return [item for item in good if digests[item.name] not in taken], digests, left
 
 
