@@ -118,12 +118,12 @@ export async function openUpdates(site) {
   }
 
   async function looked(hooks) {
-    try {
-      hooks.told(...await update(hooks));
-    } catch (error) {
-      if (error instanceof Refused) hooks.told("updateRefused", { reason: error.reason, detail: error.message });
-      else hooks.told(error instanceof Unreached ? "updateUnreached" : "updateUnkept", { detail: error.message });
-    }
+    await hooks.told(...await update(hooks).catch(trouble));
+  }
+
+  function trouble(error) {
+    if (error instanceof Refused) return ["updateRefused", { reason: error.reason, detail: error.message }];
+    return [error instanceof Unreached ? "updateUnreached" : "updateUnkept", { detail: error.message }];
   }
 
   // Returns what came of it: the name of a text, and its words.

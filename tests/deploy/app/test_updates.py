@@ -136,14 +136,26 @@ class Phone:
     def looked(self, times: int) -> None:
         when(self.page, f"Number(document.getElementById('facts').dataset.looks) >= {times}")
 
+    def rested(self) -> int:
+        """Wait until no look goes on -> how many there were: none of them is taken for a later one."""
+        self.looked(1)  # the page looks by itself after its start
+        self.page.evaluate(REST)
+        return int(self.page.locator("#facts").get_attribute("data-looks") or 0)
+
     def look(self, state: State | None = None) -> str:
         """Look for a release now -> what came of it."""
+        times = self.rested()
         if state is not None:
             self.host.offered = state
-        times = int(self.page.locator("#facts").get_attribute("data-looks") or 0)
         self.page.evaluate("dispatchEvent(new Event('online'))")
         self.looked(times + 1)
         return self.news
+
+    def online(self) -> None:
+        """Have a network again: the browser itself says so to the page, which looks."""
+        times = self.rested()
+        self.context.set_offline(False)
+        self.looked(times + 1)
 
     def answer(self, photo: Path) -> tuple[str, str]:
         """The first answer, and its share."""
@@ -173,6 +185,12 @@ class Phone:
               (kept) => kept.changeReleases((known) => ({ ...known, ...more })))""",
             known,
         )
+
+
+REST = """async () => {
+  const looking = ({ held, pending }) => [...held, ...pending].some(({ name }) => name.startsWith("attar-releases"));
+  while (looking(await navigator.locks.query())) await new Promise((resolve) => setTimeout(resolve, 10));
+}"""
 
 
 @pytest.fixture
@@ -218,7 +236,7 @@ def test_a_good_release_is_taken_and_a_rollback_too(phone: Phone, world: World, 
     assert phone.page.locator("body").inner_text().strip() == (world.second / "MODEL_CARD.md").read_text().strip()
     phone.page.goto(phone.host.url)
     isolated(phone.page)
-    phone.context.set_offline(False)
+    phone.online()
     assert phone.look(world.states[4]) == "updateTaken"
     assert phone.answer(photo)[0] == first_answer(world, photo) and "The app’s own model." in phone.facts
     phone.again()
