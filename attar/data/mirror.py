@@ -106,6 +106,11 @@ class Mirror:
         """Make the copy what the store has."""
         known = self._known()
         content = {each.name: [each.size, each.tag] for each in wanted}
+        if blind := next((each.name for each in wanted if not each.tag and each.name in known), None):
+            say(
+                f"Warning: {in_line(self._place.address)}: the server does not say when {in_line(blind)} changes (no "
+                f"ETag, no Last-Modified). Only another size is noticed. Remove {self._folder} to fetch the files anew."
+            )
         for name in set(known) - {name for name, about in content.items() if known.get(name) == about}:
             self._path(name).unlink(missing_ok=True)
             self._part(name).unlink(missing_ok=True)

@@ -236,7 +236,8 @@ def _remote_file(place: Place, name: str, about: Mapping[str, Any]) -> RemoteFil
 
 def tag_of(about: Mapping[str, Any]) -> str:
     """What changes when a file's content does, of what its file system says of it."""
-    keys = ("ETag", "etag", "md5Hash", "generation", "blob_id", "LastModified", "mtime")
+    stores = ("ETag", "etag", "md5Hash", "generation", "blob_id", "LastModified", "mtime")
+    keys = (*stores, "Content-MD5", "Digest", "Last-Modified")  # the last three as web servers say them
     return next((str(about[key]) for key in keys if about.get(key)), "")
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
@@ -17,7 +20,7 @@ from PIL import Image
 from attar.data import mirror, remote
 from attar.data.mirror import _removed, limit, local_copy
 from attar.data.photos import DataSpec, read_photos
-from attar.data.remote import here, is_remote, place_of
+from attar.data.remote import copy_folder, here, is_remote, place_of
 from attar.errors import InputError
 from attar.files import write_json
 from helpers import warm
@@ -203,6 +206,67 @@ def test_what_changed_in_the_store_changes_here(store: Faulty, tmp_path: Path) -
     photos = read_photos(DataSpec("s3://plants/shards/"))
     assert photos.fingerprint == fingerprint_on_disk(tmp_path, changed)
     assert not any("train-000" in path for path in content_requests(store)), "that one stayed the same"
+
+
+class Plain(BaseHTTPRequestHandler):
+    """A web server that gives parts of files, and says of them what the test has it say."""
+
+    files: ClassVar[dict[str, bytes]]
+    told: ClassVar[dict[str, str]]
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        content = self.files.get(self.path.rpartition("/")[2])
+        if content is None:
+            self.send_error(404)
+            return
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        piece = content[int(part[1]) : int(part[2]) + 1] if part else content
+        self.send_response(206 if part else 200)
+        for name, value in {**self.told, "Accept-Ranges": "bytes", "Content-Length": str(len(piece))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(piece)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def plain() -> Iterator[tuple[type[Plain], str]]:
+    handler = type("Handler", (Plain,), {"files": dict(shards("")), "told": {}})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield handler, f"http://127.0.0.1:{web.server_port}/{{train-000,train-001,val-000}}.tar"
+        web.shutdown()
+
+
+def test_a_web_server_without_etags_tells_a_changed_file_by_its_date(plain: tuple[type[Plain], str]) -> None:
+    handler, address = plain
+    handler.told["Last-Modified"] = "Mon, 02 Nov 2026 10:00:00 GMT"
+    before = read_photos(DataSpec(address)).fingerprint
+    assert read_photos(DataSpec(address)).fingerprint == before
+    handler.files["train-001.tar"] = shard(40)
+    assert len(shard(40)) == len(shard(8)), "of the same size"
+    handler.told["Last-Modified"] = "Mon, 02 Nov 2026 10:00:01 GMT"
+    assert read_photos(DataSpec(address)).fingerprint != before
+
+
+def test_of_a_web_server_that_says_nothing_of_changes_one_is_warned(
+    plain: tuple[type[Plain], str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, address = plain
+    read_photos(DataSpec(address))
+    assert "Warning" not in capfd.readouterr().err
+    read_photos(DataSpec(address))
+    err = " ".join(capfd.readouterr().err.split())
+    assert "does not say when train-000.tar changes" in err and f"Remove {copy_folder(address)}" in err
 
 
 def test_a_file_that_changes_while_it_is_copied(store: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
