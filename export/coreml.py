@@ -25,6 +25,7 @@ from attar.export.artifact_cache import shared_path
 from attar.export.classifier import FAMILIARITY, WORDS, Classifier
 from attar.export.metadata import about, in_words
 from attar.export.mil import activations
+from attar.export.mil.passes import checked_once
 from attar.export.plan import QuantizationPlan, Tools
 from attar.export.ranges import ESTIMATORS
 from attar.export.runners.coreml import COMPUTE_UNITS, CoreMLRunner, ReferenceRunner, check_pixels
@@ -122,18 +123,14 @@ class ByPlan:
         probabilities, *_ = program.evaluate_batch(_images(images), torch.get_num_threads())
         return probabilities.squeeze(1).numpy()
 
+    @checked_once()
     def _quantize(self, plan: QuantizationPlan) -> Any:
-        optimize = require("coremltools.optimize.coreml")
         ranges = {name: ESTIMATORS[plan.ranges](seen) for name, seen in self._observed.items()}
-        model = activations.quantize_activations(self._program, ranges, plan.keep_float)
         # However small, a layer's weights must be integers for its arithmetic to be.
-        config = optimize.OpLinearQuantizerConfig(
+        weights = require("coremltools.optimize.coreml").OpLinearQuantizerConfig(
             mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
         )
-        configs = {"conv": config, "linear": config}
-        in_half = dict.fromkeys([*plan.keep_float, *activations.of_familiarity(activations.program_of(self._program))])
-        layers = optimize.OptimizationConfig(op_type_configs=configs, op_name_configs=in_half)
-        return optimize.linear_quantize_weights(model, layers)
+        return activations.quantize(self._program, ranges, weights, plan.keep_float)
 
 
 def _images(pixels: np.ndarray) -> torch.Tensor:
@@ -166,6 +163,7 @@ def _computed_in(precision: str) -> str:
     return "FLOAT32" if precision == "fp32" else "FLOAT16"
 
 
+@checked_once()
 def _converted(student: Student, bundle: Bundle, precision: str) -> Any:
     """The program, as coremltools makes it."""
     ct = require("coremltools")
@@ -220,6 +218,7 @@ def _renamed(model: Any, familiarity: str) -> Any:
     return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 
+@checked_once()
 def _compressed(model: Any, precision: str) -> Any:
     """The program with its weights stored as `precision` says."""
     if precision in ("fp32", "fp16"):

@@ -21,6 +21,7 @@ import torch
 from attar.errors import InputError
 from attar.export.capture_output import captured
 from attar.export.litert import with_weights
+from attar.export.mil.passes import checked_once
 from attar.export.mil.program import read_program
 from attar.export.onnx import OPSET, halve_weights
 from attar.export.tflite import graph, metadata
@@ -103,6 +104,7 @@ def _predict_onnx(path: Path, where: np.ndarray) -> np.ndarray:
     return answers
 
 
+@checked_once()
 def _convert_coreml(model: GeoPrior, facts: Facts, destination: Path) -> None:
     ct = require("coremltools")
     with torch.no_grad():

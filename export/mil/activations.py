@@ -1,4 +1,4 @@
-"""Int8 activations in an ML program, calibrated on any machine.
+"""Int8 activations and weights in an ML program, calibrated on any machine.
 
 coremltools' `linear_quantize_activations` runs Core ML itself to see what values a program takes, so it
 needs a Mac. Here the reference evaluator sees them, on every calibration image, and coremltools' own graph
@@ -60,8 +60,8 @@ def of_familiarity(program: Program) -> tuple[str, ...]:
     return tuple(step.outputs[0] for step in program.steps if {*step.outputs} <= set().union(*more) - needed)
 
 
-def quantize_activations(model: Any, ranges: Mapping[str, Range], keep_float: Sequence[str] = ()) -> Any:
-    """A copy of an fp16 ML program (an `MLModel`, weights not yet compressed) with int8 activations.
+def quantize(model: Any, ranges: Mapping[str, Range], weights: Any, keep_float: Sequence[str] = ()) -> Any:
+    """A copy of an fp16 ML program (an `MLModel`, weights not yet compressed) with int8 activations and weights.
 
     The result of the last `linear`, the logits, stays fp16: 256 steps of logits would make probabilities equal
     that are not.
@@ -69,7 +69,8 @@ def quantize_activations(model: Any, ranges: Mapping[str, Range], keep_float: Se
     Args:
         model: the program; it must not be older than iOS17.
         ranges: of every value by name, as observed; see `coverable`.
-        keep_float: names of operators around which nothing is quantized, of `layers`.
+        weights: how layers' weights are quantized, an `OpLinearQuantizerConfig` of coremltools.
+        keep_float: names of operators around which nothing is quantized, and whose weights are not, of `layers`.
     """
     coreml = require("coremltools.optimize.coreml")
     stats = {name: dict(zip(("rmin", "rmax"), coverable(extremes))) for name, extremes in ranges.items()}
@@ -81,12 +82,16 @@ def quantize_activations(model: Any, ranges: Mapping[str, Range], keep_float: Se
     uint8 = coreml.OpLinearQuantizerConfig(mode="linear", dtype="uint8", weight_threshold=0)
     before = coreml.OptimizationConfig(global_config=uint8, op_name_configs=dict.fromkeys(keep_float))
     after = coreml.OptimizationConfig(global_config=uint8, op_name_configs=dict.fromkeys([*logits, *keep_float]))
+    layers = {"conv": weights, "linear": weights}
+    of_weights = coreml.OptimizationConfig(op_type_configs=layers, op_name_configs=dict.fromkeys(keep_float))
     passes = [
         _relu6_by_name(),
         _pass("compression::insert_prefix_quantize_dequantize_pair", config=before, activation_stats=stats),
         _pass("compression::insert_suffix_quantize_dequantize_pair", config=after, activation_stats=stats),
         _pass("common::dequantize_quantize_pair_elimination"),
+        _pass("compression::linear_quantize_weights", config=of_weights, joint_compression=False),
     ]
+    # All at once: each call reads the program, and runs every pass of a conversion.
     return require("coremltools.models.utils")._apply_graph_pass(model, passes, model.get_spec().specificationVersion)
 
 

@@ -24,6 +24,7 @@ from attar.errors import InputError
 from attar.export import coreml
 from attar.export.metadata import about
 from attar.export.mil.activations import coverable, program_of
+from attar.export.mil.passes import checked_once
 from attar.export.plan import QuantizationPlan
 from attar.export.runners.coreml import CoreMLRunner, read_spec
 from attar.files import sha256
@@ -407,6 +408,33 @@ def test_weights_are_the_same_in_a_second_export(small, made, cold, tmp_path):
         sha256(path / "Data/com.apple.CoreML/weights") for path in (made("lut4"), tmp_path / "again.mlpackage")
     )
     assert first == second
+
+
+class Breaking:
+    """A graph pass that leaves a program which says of a value that it is read twice, and it is read once."""
+
+    def apply(self, program):
+        function = program.functions["main"]
+        value = next(op for op in function.operations if op.op_type == "conv").outputs[0]
+        value.child_ops.append(value.child_ops[0])
+
+
+def test_a_program_that_a_graph_pass_broke_is_refused_though_it_is_checked_once(small, fp16):
+    model = ct.models.MLModel(str(fp16), skip_model_load=True)
+    manager = ct.converters.mil.mil.passes.pass_pipeline.PassPipelineManager
+    whole, seen = manager.apply_pipeline, []
+
+    def broken(program, passes):
+        whole(program, passes)
+        seen.append(passes)
+        Breaking().apply(program)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manager, "apply_pipeline", staticmethod(broken))
+        with pytest.raises(Exception, match="should be consumed by op"), checked_once():
+            ct.models.utils._apply_graph_pass(model, [])
+    assert len(seen) == 1, "after the first of three rounds of passes"
+    assert manager.apply_pipeline is whole
 
 
 def test_a_changed_weight_changes_the_result(fp16, tmp_path):
