@@ -84,8 +84,8 @@ def outliers(
     entries = [entry for entry in manifest.files if "familiarity" in entry.signature]
     if not entries:
         raise InputError(
-            f"{exports}: no file says how familiar a photo is. Set student.familiarity in the recipe "
-            "(docs/confidence.md), distil and export again."
+            f"{exports}: no file says how familiar a photo is. Make files that do, such as by attar export "
+            f"{student.path} --familiarity relative (docs/confidence.md)."
         )
     found = {str(folder): photos_at([folder]) for folder in folders}
     _refuse_own(photos, [photo for each in found.values() for photo in each])
