@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 
+from attar import __version__
+from attar.bundle import Bundle, as_bundle, read_bundle
+from attar.console import say
 from attar.data.photos import Photos, labels_of, load_pixels
 from attar.errors import InputError, did_you_mean
-from attar.inference import to_tensor
+from attar.inference import to_tensor, torch_device
 from attar.preprocessing import Preprocessing
 from attar.sampling import spread
+from attar.students import create
 from attar.students.familiarity import SCORES, Familiarity, Known
 from attar.students.student import Student
 
@@ -22,12 +31,72 @@ VALIDATION = 1000
 _BATCH = 64
 
 
-def check_score(name: str) -> None:
-    """Raise `InputError`, with close matches, unless there is a score of that name."""
+def check_score(name: str, asked_by: str = "student.familiarity") -> None:
+    """Raise `InputError`, with close matches, unless there is a score of that name; `asked_by` is what gave it."""
     if name not in SCORES:
+        raise InputError(f"{asked_by}: {name!r} is no score ({', '.join(SCORES)}).{did_you_mean(name, SCORES)}")
+
+
+def give_familiarity(bundle: Bundle | Path | str, name: str, photos: Photos, output: Path | str) -> Bundle:
+    """A student that is trained already with a familiarity, as a bundle of its own; its answers stay the same.
+
+    What is there already, made of the same student with the same score, is taken as it is.
+
+    Args:
+        bundle: the student, which stays as it is.
+        name: of the score, in `SCORES`.
+        photos: those that the student was made from.
+        output: folder of the new bundle.
+
+    Raises:
+        InputError: an unknown score, a student that has a familiarity, other photos, or something else at `output`.
+    """
+    bundle, output = as_bundle(bundle, "student"), Path(output)
+    check_may_get(bundle, name)
+    _refuse_others(bundle, photos)
+    made: dict[str, Any] = {"score": name, "of": bundle.fingerprint}
+    if (output / "bundle.json").is_file():
+        return _made_before(output, made)
+    student = create.load(bundle).to(torch_device())
+    student.familiarity = fit_familiarity(student, name, photos, bundle.preprocessing)
+    made |= {"photos": photos.fingerprint, "attar": __version__, "command": shlex.join(sys.argv)}
+    say(f"{output}: the student with a familiarity ({name}), fitted to its training photos.")
+    return create.save(
+        student.cpu(),
+        output,
+        labels=bundle.labels,
+        preprocessing=bundle.preprocessing,
+        metrics=bundle.metrics,
+        provenance={**bundle.provenance, "familiarity": made},
+    )
+
+
+def check_may_get(bundle: Bundle, name: str) -> None:
+    """Raise `InputError` for an unknown score, or a student that has a familiarity."""
+    check_score(name, "--familiarity")
+    if has := bundle.architecture.get("familiarity"):
         raise InputError(
-            f"student.familiarity: {name!r} is no score ({', '.join(SCORES)}).{did_you_mean(name, SCORES)}"
+            f"{bundle.path}: has a familiarity already ({has}). Leave --familiarity out, or give a student without one."
         )
+
+
+def _refuse_others(bundle: Bundle, photos: Photos) -> None:
+    """Refuse photos that a student was not trained on."""
+    made_from = (bundle.provenance.get("data") or {}).get("fingerprint", photos.fingerprint)
+    if made_from != photos.fingerprint or bundle.labels != photos.labels:
+        raise InputError(
+            f"{photos.spec.path}: other photos than {bundle.path} was made from, and its familiarity is fitted to "
+            "those. Give --data the photos as they were."
+        )
+
+
+def _made_before(output: Path, made: dict[str, Any]) -> Bundle:
+    """The bundle at `output`, if it is what `made` says."""
+    bundle = read_bundle(output)
+    before = bundle.provenance.get("familiarity") or {}
+    if {key: before.get(key) for key in made} != made:
+        raise InputError(f"{output}: holds another model. Remove it, or rename it.")
+    return bundle
 
 
 def fit_familiarity(student: Student, name: str, photos: Photos, how: Preprocessing) -> Familiarity:

@@ -33,8 +33,12 @@ def compare(
     max_mb: MaxMb = None,
     min_top1: MinTop1 = None,
     outliers: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of photos of none of the classes: does familiarity tell? Repeatable."),
+        list[str] | None,
+        typer.Option(
+            metavar="[near=|far=]FOLDER",
+            help="Photos of none of the classes: does familiarity tell? near: they look like the classes. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     data: Data = None,
     as_json: Json = False,
@@ -66,13 +70,13 @@ def compare(
     show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
 
 
-def _compare_outliers(model: Path, folders: list[Path], bundle: Path | None, data: str | None, as_json: bool) -> None:
-    from attar.benchmarks.report.outliers import outliers, outliers_table, to_json
+def _compare_outliers(model: Path, folders: list[str], bundle: Path | None, data: str | None, as_json: bool) -> None:
+    from attar.benchmarks.report.outliers import kind_and_folder, outliers, outliers_table, to_json
     from attar.runfolder import exports_of
 
-    exports = exports_of(model)
+    chosen, exports = [kind_and_folder(each) for each in folders], exports_of(model)
     student = student_of(exports, bundle)
-    rows = outliers(exports, student, photos_of_bundle(student, data), folders)
+    rows = outliers(exports, student, photos_of_bundle(student, data), chosen)
     show(to_json(rows), as_json, lambda: outliers_table(rows))
 
 

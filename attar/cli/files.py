@@ -12,7 +12,8 @@ from attar.cli.inputs import photos_of_bundle, student_of
 from attar.cli.shown import show_manifest, show_prior_files
 
 if TYPE_CHECKING:
-    pass
+    from attar.bundle import Bundle
+    from attar.data.photos import Photos
 
 
 @app.command()
@@ -24,6 +25,14 @@ def export(
     ] = None,
     data: Data = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: exports/ beside the bundle.")] = None,
+    familiarity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCORE",
+            help="Also say how familiar a photo is, by this score: the student gets it, as another bundle beside it.",
+            show_default=False,
+        ),
+    ] = None,
     max_drop: Annotated[float, typer.Option(help="Points of top-1 that a file may lose.")] = 1.0,
     precision: Annotated[float, typer.Option(help="Share of right answers among those that a file calls sure.")] = 0.95,
     hierarchy: Annotated[
@@ -52,6 +61,8 @@ def export(
     Each target is made in a process of its own; what is there already and would come out the same is not made again.
     `all` means whatever this machine can write, and tells what it cannot.
 
+    With --familiarity relative, student/ stays as it is: student-relative/ and exports-relative/ are written beside it.
+
     Example: `attar export runs/attar/student -t litert:int8 -t coreml:fp16`
     """
     from attar.bundle import read_bundle
@@ -63,13 +74,14 @@ def export(
     student = read_bundle(bundle, "student")
     names = target or list(Recipe().targets)
     choose_targets(names)  # before the photos are read
-    output = output or bundle.resolve().parent / "exports"
+    output = output or bundle.resolve().parent / (f"exports-{familiarity}" if familiarity else "exports")
     limits = Limits(time_limit, None if memory_limit is None else int(memory_limit * 1e9), jobs)
+    student, photos = _to_export(student, data, familiarity)
     manifest = export_student(
         student,
         names,
         output,
-        photos=photos_of_bundle(student, data),
+        photos=photos,
         max_drop=max_drop,
         precision=precision,
         hierarchy=hierarchy,
@@ -79,6 +91,17 @@ def export(
         license=license,
     )
     show_manifest(manifest, output, as_json)
+
+
+def _to_export(student: Bundle, data: str | None, score: str | None) -> tuple[Bundle, Photos]:
+    """A student and its photos; with a score, the student that has its familiarity and stands beside it."""
+    if score is None:
+        return student, photos_of_bundle(student, data)
+    from attar.students.fit_familiarity import check_may_get, give_familiarity
+
+    check_may_get(student, score)  # before the photos are read
+    photos, path = photos_of_bundle(student, data), student.path.resolve()
+    return give_familiarity(student, score, photos, path.with_name(f"{path.name}-{score}")), photos
 
 
 @app.command()

@@ -48,6 +48,8 @@ def photos_of_bundle(student: Any, data: str | None, unlabelled: bool = False) -
         spec = replace(spec, keep=str(bundle.parent / "photos.json"))
     if spec.added and not Path(spec.added).exists():
         spec = replace(spec, added=str(RunFolder(bundle.parent).observations))
+    if not data:
+        _refuse_gone(spec.path, bundle)
     photos = read_photos(replace(spec, path=str(data)) if data else spec, thorough=True)
     _warn_of_changes(student, photos)
     if photos.labels != student.labels:
@@ -56,6 +58,19 @@ def photos_of_bundle(student: Any, data: str | None, unlabelled: bool = False) -
             "Give --data the photos the student was made from."
         )
     return photos
+
+
+def _refuse_gone(place: str, bundle: Path) -> None:
+    """Say which model the photos are missing for; packed and remote ones are looked for when they are read."""
+    from attar.data.archives import is_packed
+    from attar.data.remote import here, is_remote
+    from attar.errors import InputError
+
+    if not is_remote(place) and not is_packed(here(place)) and not here(place).exists():
+        raise InputError(
+            f"{place}: the photos that {bundle} was made from are no longer there. Give --data the place where they "
+            "are now."
+        )
 
 
 def _warn_of_changes(student: Any, photos: Photos) -> None:
@@ -74,13 +89,16 @@ def _warn_of_changes(student: Any, photos: Photos) -> None:
 
 
 def student_of(exports: Path, bundle: Path | None) -> Any:
-    """The student that an exports folder was made from: `--bundle`, or the one beside the folder."""
+    """The student that an exports folder was made from: `--bundle`, the run's own, or the one that it names."""
     from attar.bundle import read_bundle
     from attar.export.manifest import read_manifest
     from attar.runfolder import beside
 
-    recorded = Path(read_manifest(exports).bundle["path"])
-    return read_bundle(bundle or beside(exports, "student") or exports / recorded, "student")
+    made_of = read_manifest(exports).bundle
+    recorded = exports / made_of["path"]
+    student = read_bundle(bundle or beside(exports, "student") or recorded, "student")
+    another = bundle is None and student.fingerprint != made_of["fingerprint"] and (recorded / "bundle.json").is_file()
+    return read_bundle(recorded, "student") if another else student
 
 
 def records_in(history: Path | None) -> list[Any]:

@@ -21,7 +21,7 @@ from attar.console import say
 from attar.data.images import UnreadableImage, use_rgb
 from attar.data.photos import Photo, Photos, in_threads, load_pixels
 from attar.data.strange import PICTURES, pictures
-from attar.errors import InputError
+from attar.errors import InputError, did_you_mean
 from attar.export.capture_output import captured
 from attar.export.manifest import FileEntry, read_manifest
 from attar.export.runners import open_runner
@@ -37,6 +37,9 @@ RESAMPLES = 200
 """Of the bootstrap over both kinds of photos."""
 KEPT = 0.95
 """Share of own photos that pass where FPR95 counts the others."""
+NEAR, FAR, DRAWN = "near", "far", "drawn"
+"""Kinds of others: things that look like the classes, such as classes that were held out; things that do not; pictures
+of `attar.data.strange`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Outliers:
 
     Attributes:
         file: its name.
-        others: the set: a folder, or a kind of drawn pictures.
+        others: the set: a folder, or what is drawn.
+        kind: of the set, `NEAR`, `FAR` or `DRAWN`; None: a folder of which nothing is said.
         images: in the set.
         auroc: share of pairs in which the own photo is the more familiar one; `low` and `high`: its 95% interval.
         aupr: area under precision over recall, of own photos.
@@ -55,6 +59,7 @@ class Outliers:
 
     file: str
     others: str
+    kind: str | None
     images: int
     auroc: float
     low: float
@@ -64,8 +69,33 @@ class Outliers:
     passed: float | None
 
 
+@dataclass(frozen=True)
+class _Set:
+    """Others as the student takes them, `pixels` uint8 (N, S, S, 3)."""
+
+    name: str
+    kind: str | None
+    pixels: np.ndarray
+
+
+def kind_and_folder(text: str) -> tuple[str | None, Path]:
+    """What `--outliers` means: `near=FOLDER`, `far=FOLDER`, or a folder alone.
+
+    Raises:
+        InputError: another word stands before the `=`, or nothing after it.
+    """
+    kind, equals, folder = text.partition("=")
+    if not equals or "/" in kind or Path(text).exists():
+        return None, Path(text)
+    if kind not in (NEAR, FAR) or not folder:
+        raise InputError(
+            f"--outliers {text}: give near=FOLDER, far=FOLDER, or a folder alone.{did_you_mean(kind, (NEAR, FAR))}"
+        )
+    return kind, Path(folder)
+
+
 def outliers(
-    exports: Path, student: Bundle, photos: Photos, folders: Sequence[Path], limit: int = 1000
+    exports: Path, student: Bundle, photos: Photos, folders: Sequence[tuple[str | None, Path]], limit: int = 1000
 ) -> tuple[Outliers, ...]:
     """Hold each file with a familiarity against photos of something else, and against drawn pictures.
 
@@ -73,7 +103,7 @@ def outliers(
         exports: folder with a manifest.json.
         student: that the files were made from.
         photos: the student's.
-        folders: of photos that show none of its classes.
+        folders: of photos that show none of its classes, each after its kind: `NEAR`, `FAR`, or None.
         limit: validation photos, and photos of each folder, at most.
 
     Raises:
@@ -84,28 +114,34 @@ def outliers(
     entries = [entry for entry in manifest.files if "familiarity" in entry.signature]
     if not entries:
         raise InputError(
-            f"{exports}: no file says how familiar a photo is. Set student.familiarity in the recipe "
-            "(docs/confidence.md), distil and export again."
+            f"{exports}: no file says how familiar a photo is. Make files that do, such as by attar export "
+            f"{student.path} --familiarity relative (docs/confidence.md)."
         )
-    found = {str(folder): photos_at([folder]) for folder in folders}
-    _refuse_own(photos, [photo for each in found.values() for photo in each])
+    found = [(kind, str(folder), photos_at([folder])) for kind, folder in sorted(folders, key=_place)]
+    _refuse_own(photos, [photo for *_, each in found for photo in each])
     how = student.preprocessing
     own = load_pixels(spread(photos.val, limit), how, "Reading validation photos")
-    others = {name: _read(spread(each, limit), how, name) for name, each in found.items()}
-    others |= {name: np.stack([how(picture) for picture in pictures(name, EACH)]) for name in PICTURES}
+    others = [_Set(name, kind, _read(spread(each, limit), how, name)) for kind, name, each in found]
+    others += [_Set(name, DRAWN, np.stack([how(each) for each in pictures(name, EACH)])) for name in PICTURES]
     return tuple(row for entry in entries for row in _rows(exports, entry, own, others))
 
 
-def _rows(exports: Path, entry: FileEntry, own: np.ndarray, others: dict[str, np.ndarray]) -> Iterator[Outliers]:
+def _place(folder: tuple[str | None, Path]) -> int:
+    """Near ones first, then far ones."""
+    return (NEAR, FAR, None).index(folder[0])
+
+
+def _rows(exports: Path, entry: FileEntry, own: np.ndarray, others: Sequence[_Set]) -> Iterator[Outliers]:
     check_unchanged(exports, entry)
     with captured():
         runner = open_runner(exports / entry.file)
     say(f"{entry.file} ...")
-    known, *rest = (_familiarity(runner, pixels) for pixels in (own, *others.values()))
+    known = _familiarity(runner, own)
     threshold = (entry.decision or {}).get("familiar", {}).get("threshold")
-    for name, values in zip(others, rest):
+    for each in others:
+        values = _familiarity(runner, each.pixels)
         passed = None if threshold is None else float((values >= threshold).mean())
-        yield Outliers(entry.file, name, len(values), **separation(known, values), passed=passed)
+        yield Outliers(entry.file, each.name, each.kind, len(values), **separation(known, values), passed=passed)
 
 
 def _familiarity(runner: Any, pixels: np.ndarray) -> np.ndarray:
@@ -172,10 +208,11 @@ def to_json(rows: Sequence[Outliers]) -> list[dict[str, Any]]:
 def outliers_table(rows: Sequence[Outliers]) -> Table:
     """For a person."""
     table = Table(header_style="bold", caption="Against the student's validation photos.", caption_justify="left")
-    for title in ("File", "Others", "Photos", "AUROC", "AUPR", "FPR95", "Passed"):
-        table.add_column(title, justify="left" if title in ("File", "Others") else "right", overflow="fold")
+    for title in ("File", "Kind", "Others", "Photos", "AUROC", "AUPR", "FPR95", "Passed"):
+        table.add_column(title, justify="left" if title in ("File", "Kind", "Others") else "right", overflow="fold")
     for row in rows:
         interval = f"{100 * row.auroc:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
         shares = [f"{100 * share:.0f}%" if share is not None else "" for share in (row.fpr95, row.passed)]
-        table.add_row(row.file, Path(row.others).name, str(row.images), interval, f"{100 * row.aupr:.1f}", *shares)
+        others = (row.kind or "", Path(row.others).name, str(row.images))
+        table.add_row(row.file, *others, interval, f"{100 * row.aupr:.1f}", *shares)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from attar.files import sha256
 from attar.inference import predict, to_tensor
 from attar.provenance import data_of
 from attar.recipe import DistillSpec, FinetuneSpec, validate
-from attar.students.fit_familiarity import familiarity_of
+from attar.students.fit_familiarity import familiarity_of, give_familiarity
 from attar.temperature import Calibration
 from attar.train import evaluation
 
@@ -84,9 +85,16 @@ def test_a_recipe_asks_for_a_familiarity(photos: Photos, tmp_path: Path) -> None
     familiarity = familiarity_of(student, pixels)
     assert familiarity.shape == (len(photos.val),) and 0 <= familiarity.min() < familiarity.max() <= 1
     assert np.median(familiarity) == pytest.approx(0.95, abs=1e-3)
-    without = students.load(distill_student(photos, STUDENT, tmp_path / "without", views=VIEWS))
+    plain = distill_student(photos, STUDENT, tmp_path / "without", views=VIEWS)
+    without = students.load(plain)
     with torch.no_grad():
         assert torch.equal(student(to_tensor(pixels)), without(to_tensor(pixels)))
+    given = give_familiarity(plain, "mahalanobis", photos, tmp_path / "given")
+    np.testing.assert_allclose(familiarity_of(students.load(given), pixels), familiarity, atol=1e-4)
+    few = replace(photos, val=photos.val[::2])
+    fewer = give_familiarity(plain, "mahalanobis", few, tmp_path / "few").state_dict()
+    differing = [name for name, value in given.state_dict().items() if not torch.equal(value, fewer[name])]
+    assert differing == ["familiarity.border", "familiarity.slope"], "all else is of training photos alone"
     after = distill_student(photos, STUDENT, tmp_path / "after", views=VIEWS, start=bundle)
     assert students.load(after).familiarity is None
 

@@ -29,12 +29,18 @@ def familiar_photos(shared: Path) -> Photos:
     return read_photos(DataSpec(str(made_once(shared / "many-shapes", drawn))))
 
 
+def plain_student(shared: Path) -> Bundle:
+    """The same without a familiarity."""
+    photos = familiar_photos(shared)
+    plain = shared / "familiar" / "plain"
+    return read_bundle(made_once(plain, lambda path: make_student("mobilenetv3_small_050", photos, path)), "student")
+
+
 def familiar_student(shared: Path) -> Bundle:
     """Its bundle."""
-    photos = familiar_photos(shared)
+    photos, plain = familiar_photos(shared), plain_student(shared)
 
     def made(path: Path) -> None:
-        plain = make_student("mobilenetv3_small_050", photos, path.with_name("plain"))
         student = students.load(plain)
         student.familiarity = fit_familiarity(student, "relative", photos, plain.preprocessing)
         students.save(student, path, labels=photos.labels, preprocessing=plain.preprocessing)
