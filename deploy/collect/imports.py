@@ -68,7 +68,7 @@ def import_photos(folder: Path, place: Path, contributor: str, model: Path) -> I
     Args:
         folder: where to keep them; made if there is none.
         place: a folder of class/photo.jpg, or a CSV of path,label.
-        contributor: who sent them. No invitation is needed; what is imported counts towards one of the same name.
+        contributor: who sent them. No invitation is needed, and what is imported counts towards none.
         model: a run, an exports folder, or an exported file: what is asked about the photos.
 
     Raises:
