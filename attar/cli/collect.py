@@ -53,7 +53,8 @@ def collect(
         typer.Option(
             "--import",
             metavar="PHOTOS",
-            help="Take a folder of class/photo.jpg, or a CSV of path,label, as what a person sent.",
+            help="Take a folder of class/photo.jpg, a CSV of path,label, or a zip that the app saved, as what a person "
+            "sent.",
             show_default=False,
         ),
     ] = None,
@@ -61,7 +62,8 @@ def collect(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="With --import: a run or an exported file, which is asked about the photos.", show_default=False
+            help="With --import, unless it is a zip: a run or an exported file, which is asked about the photos.",
+            show_default=False,
         ),
     ] = None,
     host: Host = "127.0.0.1",
@@ -170,11 +172,17 @@ def _refuse_without(what: Path | None, option: str, **given: object) -> None:
 
 def _import(folder: Path, photos: Path, by: str | None, model: Path | None, as_json: bool) -> None:
     from attar.deploy.collect.imports import import_photos
+    from attar.deploy.collect.saved import import_saved, is_saved
     from attar.errors import InputError, in_line
 
-    if not by or model is None:
+    if is_saved(photos):
+        if not by or model is not None:
+            raise InputError("--import: a zip needs --by NAME, and no --model: it says what the app's model answered.")
+        done = import_saved(folder, photos, by)
+    elif not by or model is None:
         raise InputError("--import: needs --by NAME, who sent the photos, and --model RUN, which is asked about them.")
-    done = import_photos(folder, photos, by, model)
+    else:
+        done = import_photos(folder, photos, by, model)
     left = [{"photo": str(each.path), "reason": each.reason} for each in done.left_out]
     named = "".join(f"\n  left out: {in_line(each['photo'])}: {each['reason']}" for each in left[:5])
     _tell(

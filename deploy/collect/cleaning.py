@@ -22,6 +22,8 @@ from typing import Self
 
 from attar.data.images import UnreadableImage, read_rgb
 
+LARGEST = 10 << 20
+"""Bytes of a photo as it arrives: the page sends some 300 kB."""
 MAX_PIXELS = 50_000_000
 """Photos with more are refused: phones take 12 to 48 megapixels."""
 MEMORY = 2 << 30

@@ -68,7 +68,7 @@ def import_photos(folder: Path, place: Path, contributor: str, model: Path) -> I
     Args:
         folder: where to keep them; made if there is none.
         place: a folder of class/photo.jpg, or a CSV of path,label.
-        contributor: who sent them. No invitation is needed; what is imported counts towards one of the same name.
+        contributor: who sent them. No invitation is needed, and what is imported counts towards none.
         model: a run, an exports folder, or an exported file: what is asked about the photos.
 
     Raises:
@@ -76,7 +76,7 @@ def import_photos(folder: Path, place: Path, contributor: str, model: Path) -> I
     """
     file = _file_of(model)
     asked, digest = open_model(file), sha256(file)
-    sent, left = _sent(_found(place), _name(contributor))
+    sent, left = _sent(_found(place), sender(contributor))
     with opened(folder, create=True) as store:
         new, known = _kept(store, sent, left, contributor, asked, digest)
     return Imported(new, known, tuple(left))
@@ -104,7 +104,12 @@ def _kept(
     return new, len(sent) - len(fresh)
 
 
-def _name(contributor: str) -> str:
+def sender(contributor: str) -> str:
+    """The name of who sent what is imported.
+
+    Raises:
+        InputError: it cannot be kept as it is.
+    """
     try:
         name = one_line(contributor)
     except ValueError as error:

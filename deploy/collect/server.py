@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from attar.data.images import UnreadableImage
 from attar.data.observations import Observation, read_observation
-from attar.deploy.collect.cleaning import Cleaner
+from attar.deploy.collect.cleaning import LARGEST, Cleaner
 from attar.deploy.collect.store import Kept, NotAllowed, Refused, Store
 from attar.errors import AttarError, InputError
 from attar.extras import require
@@ -33,8 +33,6 @@ from attar.serving.guard import refusal
 
 T = TypeVar("T")
 
-LARGEST = 10 << 20
-"""Bytes of a photo: the page sends some 300 kB."""
 HEADER = "x-observation"
 _BODY_SECONDS = 60
 _AT_ONCE = 32

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
 import secrets
 import sqlite3
@@ -27,19 +28,10 @@ from attar.errors import InputError
 from attar.files import digest_of, make_folder, write_bytes
 
 NAME = "collect.sqlite"
-VERSION = 2
+VERSION = 3
 QUOTA = 10_000
 """Observations that an invitation allows, unless it says otherwise."""
 _WAIT_SECONDS = 30.0
-
-_DOUBTS = (
-    """CREATE TABLE doubts (
-      number INTEGER PRIMARY KEY AUTOINCREMENT, observation TEXT NOT NULL REFERENCES observations (id),
-      seen INTEGER NOT NULL, reason TEXT NOT NULL, made TEXT NOT NULL
-    ) STRICT""",
-    "CREATE INDEX doubts_of ON doubts (observation)",
-)
-"""What version 2 has and version 1 had not."""
 
 _TABLES = (
     """CREATE TABLE invitations (
@@ -67,9 +59,21 @@ _TABLES = (
         for table in ("observations", "decisions")
         for verb in ("UPDATE", "DELETE")
     ),
-    *_DOUBTS,
-    f"PRAGMA user_version = {VERSION}",
 )
+"""Of version 1."""
+
+_CHANGES = {
+    2: (
+        """CREATE TABLE doubts (
+          number INTEGER PRIMARY KEY AUTOINCREMENT, observation TEXT NOT NULL REFERENCES observations (id),
+          seen INTEGER NOT NULL, reason TEXT NOT NULL, made TEXT NOT NULL
+        ) STRICT""",
+        "CREATE INDEX doubts_of ON doubts (observation)",
+    ),
+    # Only what came by an invitation counts towards its quota. Before this version, nobody knew what did.
+    3: ("ALTER TABLE observations ADD COLUMN invited INTEGER NOT NULL DEFAULT 1",),
+}
+"""What each later version has and the one before had not."""
 
 
 Opinion = list[tuple[str, float]]
@@ -104,7 +108,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Invitation:
-    """Who may send, and how much; `revoked` is when that ended, if it did."""
+    """Who may send, how much, and how much they have sent by it; `revoked` is when that ended, if it did."""
 
     contributor: str
     made: str
@@ -194,7 +198,7 @@ class Store:
     def invitations(self) -> list[Invitation]:
         """All of them, the oldest first."""
         query = """SELECT contributor, made, quota,
-          (SELECT count(*) FROM observations WHERE observations.contributor = invitations.contributor), revoked
+          (SELECT count(*) FROM observations o WHERE o.contributor = invitations.contributor AND o.invited), revoked
           FROM invitations ORDER BY made, contributor"""
         return [Invitation(*row) for row in self._connection.execute(query)]
 
@@ -240,7 +244,7 @@ class Store:
             observation: with the contributor that the invitation names.
             photo: a JPEG without metadata.
             sent: SHA-256 of the photo's file as it arrived.
-            invited: whether it came by an invitation, which has to allow it.
+            invited: whether it came by an invitation, which has to allow it and towards whose quota it counts.
 
         Raises:
             Refused: the photo is not the one that the observation names, or the id was used for another observation.
@@ -260,9 +264,10 @@ class Store:
             path = self.photo(name)
             if not path.exists():
                 write_bytes(path, photo)
-            row = (str(observation.id), digest, name, observation.contributor, _now(), observation.model_dump_json())
-            columns = "(id, digest, photo, contributor, received, content)"
-            self._connection.execute(f"INSERT INTO observations {columns} VALUES (?, ?, ?, ?, ?, ?)", row)
+            content = observation.model_dump_json()
+            row = (str(observation.id), digest, name, observation.contributor, _now(), content, invited)
+            columns = "(id, digest, photo, contributor, received, content, invited)"
+            self._connection.execute(f"INSERT INTO observations {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return Kept.NEW
 
     def _known(self, observation: Observation, digest: str) -> Kept | None:
@@ -277,7 +282,7 @@ class Store:
         query = "SELECT quota FROM invitations WHERE contributor = ? AND revoked IS NULL"
         allowed = self._connection.execute(query, (contributor,)).fetchone()
         used = self._connection.execute(
-            "SELECT count(*) FROM observations WHERE contributor = ?", (contributor,)
+            "SELECT count(*) FROM observations WHERE contributor = ? AND invited", (contributor,)
         ).fetchone()[0]
         if not allowed or used >= allowed[0]:
             raise NotAllowed("This invitation is used up, or was revoked. Ask who gave it to you for another.")
@@ -446,15 +451,13 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == VERSION:
             return
-        if version == 1:
-            for statement in (*_DOUBTS, f"PRAGMA user_version = {VERSION}"):
-                connection.execute(statement)
-            return
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if version or tables:
+        if not 0 <= version <= VERSION or bool(version) != bool(tables):
             raise InputError(f"{path}: not a database of observations, or one of a newer attar (version {version}).")
-        for statement in _TABLES:
+        missing = [_CHANGES[each] for each in range(max(version, 1) + 1, VERSION + 1)]
+        for statement in itertools.chain(() if version else _TABLES, *missing):
             connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _hash(token: str) -> str:

@@ -13,7 +13,7 @@ from attar.deploy.collect.reviewed import Reviewed, reviewed
 from attar.deploy.collect.store import Store
 from attar.deploy.retrain.candidates import Candidate, LeftOut, Proposal, Reason, candidates, of_new_classes, proposals
 from attar.deploy.retrain.looks import near, seen
-from attar.deploy.retrain.opinion import Opinion, opinion
+from attar.deploy.retrain.opinion import Opinion, of_unknown_classes, opinion
 from attar.deploy.retrain.sides import TRAIN, VAL, sides
 from attar.deploy.retrain.snapshot import Used, read_snapshot
 from attar.deploy.retrain.unlabelled import beside_held_out, beyond_share, copies, nameless
@@ -61,7 +61,7 @@ class Gathered:
         used: what is learned from or held out.
         left: what is not, and why.
         proposals: classes that people name and the model has not.
-        opinion: what the run's model says of the new labels; None if there is nothing new to ask it about.
+        opinion: what the run's model says of the new labels; None if there is nothing to ask it about.
         new: ids of those that the earlier run did not have.
         gone: ids of those that it had and that are not used any more.
         relabelled: ids of those that it had with another label.
@@ -200,7 +200,8 @@ def _believed(scene: _Scene, run: RunFolder) -> tuple[_Sieve, dict[str, str], Op
     sieve.take_out(of_new_classes(sieve.kept, labels, rules.new_class))
     new = [each for each in sieve.kept if each.id not in before]
     had_here = [each for each in sieve.kept if each.id in before and each.id in here]
-    found = opinion(run, scene.photos, new, _doubted(scene.every, left), had_here) if new else None
+    asked = [*new, *of_unknown_classes(had_here, labels)]
+    found = opinion(run, scene.photos, new, _doubted(scene.every, left), had_here) if asked else None
     if found:
         sieve.take_out([LeftOut(id, Reason.DOUBTED, reason) for id, reason in found.doubts.items()])
         sieve.take_out(found.renamed)

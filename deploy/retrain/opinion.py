@@ -34,7 +34,7 @@ class Opinion:
 
     Attributes:
         doubts: id -> why its label is doubted, for a reviewer.
-        renamed: those whose new class is one that the model knows.
+        renamed: those whose new class is one that the model knows, photos of earlier rounds among them.
         right: of the new photos whose class the model knows, how many it answers as their label says.
         asked: how many those were.
         held_right: the same of validation photos.
@@ -63,15 +63,17 @@ def opinion(
         photos: the run's own; the validation photos among them say how confident the model usually is.
         kept: the new photos.
         earlier: contributor -> how many of their labels were doubted before and wait for a reviewer.
-        used: what an earlier round learned from or held out.
+        used: what an earlier round learned from or held out. Photos that a reviewer has since given a new class are
+            asked about, too: is it a class that the model knows under another name?
     """
     taught = (run.teacher / "bundle.json").is_file()
     model = open_model(run.teacher if taught else run.student)
     name = "teacher" if taught else "model"
     held = spread(photos.val, HELD)
     answers = np.concatenate([_answers(model, part) for part in _parts(held)])
-    shares = _of_new(model, kept)
     number = {label: i for i, label in enumerate(model.labels)}
+    asked = [*kept, *of_unknown_classes(used, number)]
+    shares = _of_candidates(model, asked)
     known = [i for i, each in enumerate(kept) if each.label in number]
     labels, truth = np.array([number[kept[i].label] for i in known], dtype=np.int64), labels_of(held)
     doubts = {}
@@ -84,7 +86,7 @@ def opinion(
     right = shares[known].argmax(1) == labels if known else np.zeros(0, bool)
     return Opinion(
         doubts,
-        _renamed(kept, shares, model),
+        _renamed(asked, shares, model),
         int(right.sum()),
         len(known),
         int((answers.argmax(1) == truth).sum()),
@@ -115,6 +117,11 @@ def of_contributors(
     }
 
 
+def of_unknown_classes(used: Sequence[Candidate], labels: Collection[str]) -> list[Candidate]:
+    """Those that an earlier round had and that a reviewer has since given a class that is none of `labels`."""
+    return [each for each in used if each.label not in labels]
+
+
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
 
@@ -124,24 +131,24 @@ def _answers(model: Model, photos: Sequence[Photo]) -> np.ndarray:
     return model.answer(load_pixels(photos, model.preprocessing))[:, : len(model.labels)]
 
 
-def _of_new(model: Model, kept: Sequence[Candidate]) -> np.ndarray:
+def _of_candidates(model: Model, asked: Sequence[Candidate]) -> np.ndarray:
     """Probabilities, float32 (photos, classes)."""
     parts = [np.zeros((0, len(model.labels)), np.float32)]
-    for part in _parts(kept):
+    for part in _parts(asked):
         pixels = np.stack([use_rgb(model.preprocessing, each.path) for each in part])
         parts.append(model.answer(pixels)[:, : len(model.labels)])
     return np.concatenate(parts)
 
 
-def _renamed(kept: Sequence[Candidate], shares: np.ndarray, model: Model) -> list[LeftOut]:
-    new = [i for i, each in enumerate(kept) if each.label not in model.labels and not each.settled]
+def _renamed(asked: Sequence[Candidate], shares: np.ndarray, model: Model) -> list[LeftOut]:
+    new = [i for i, each in enumerate(asked) if each.label not in model.labels and not each.settled]
     if not new:
         return []
-    found = renamed([kept[i].label for i in new], shares[new])
+    found = renamed([asked[i].label for i in new], shares[new])
     return [
-        LeftOut(kept[i].id, Reason.RENAMED, f"{kept[i].label}: {model.labels[found[kept[i].label]]}")
+        LeftOut(asked[i].id, Reason.RENAMED, f"{asked[i].label}: {model.labels[found[asked[i].label]]}")
         for i in new
-        if kept[i].label in found
+        if asked[i].label in found
     ]
 
 

@@ -204,8 +204,8 @@ def _teacher(run: RunFolder, photos: Photos, found: Gathered, choice: TeacherCho
         if not same:
             raise InputError("--teacher keep: there are new classes, which the teacher does not know. Leave it out.")
         return True, "The teacher is kept, as asked."
-    if found.opinion is None and same:
-        return True, "The teacher is kept: there are no new photos."
+    if same and (found.opinion is None or not found.opinion.asked):
+        return True, "The teacher is kept: there are no new photos of its classes."
     return keeps_teacher(found.opinion, same)
 
 

@@ -24,7 +24,8 @@ from attar.data.images import use_rgb
 from attar.data.observations import COLUMNS, Observation, Verdict, read_metadata
 from attar.data.photos import DataSpec, read_photos
 from attar.deploy.app import site as sites
-from attar.deploy.collect.store import Store
+from attar.deploy.collect.saved import import_saved
+from attar.deploy.collect.store import Store, opened
 from attar.deploy.drift.report import report
 from attar.deploy.drift.versions import versions_of
 from attar.export.manifest import read_manifest
@@ -344,6 +345,10 @@ def test_without_a_server_observations_are_saved_as_an_image_folder(
     for row in rows:
         assert sha256(folder / row.file_name) == row.observation.image
         assert row.observation.backend and row.observation.latency_ms and row.observation.with_geo is False
+    imported = [import_saved(tmp_path / "people", Path(downloading.value.path()), "Ana") for _ in range(2)]
+    assert [(each.new, each.known, each.left_out) for each in imported] == [(7, 0, ()), (0, 7, ())]
+    with opened(tmp_path / "people") as store:
+        assert received(store) == [row.observation.model_copy(update={"contributor": "Ana"}) for row in rows]
     photos = read_photos(DataSpec(str(folder)))
     assert len(photos.train) + len(photos.val) == 6 and set(photos.labels) == set(SHAPES[:2])
     page.get_by_role("button", name="Delete what was saved here (7)").click()
@@ -424,6 +429,8 @@ def test_nothing_that_a_file_says_of_its_owner_leaves_the_page(
         hurry(page)
         shows(page, "Sent: 20.")
         assert len(received(store)) == 20
+    imported = import_saved(tmp_path / "collect", Path(downloading.value.path()), "Ana")
+    assert imported.known and (imported.new, imported.left_out) == (0, ()), "it is what was sent, to the byte"
     sent = [each for each in left if b"/observations/" in each and b"\xff\xd8\xff" in each]
     assert len(sent) == 20
     for each in [*left, Path(downloading.value.path()).read_bytes()]:

@@ -62,11 +62,15 @@ def test_a_photo_is_confirmed_corrected_or_something_else(sent: Path, model: Pat
 
 
 def test_again_nothing_comes_twice_and_what_is_new_comes(sent: Path, model: Path, tmp_path: Path) -> None:
+    with opened(tmp_path / "people", create=True) as store:
+        store.invite("Ana", quota=1)
     import_photos(tmp_path / "people", sent / LABELS[0] / "..", "Ana", model)
     draw(LABELS[1], 11).save(sent / LABELS[1] / "2.png")
     done = import_photos(tmp_path / "people", sent, "Ana", model)
     assert (done.new, done.known) == (1, 3)
     assert import_photos(tmp_path / "people", sent, "Ben", model).new == 4
+    with opened(tmp_path / "people") as store:
+        assert [each.used for each in store.invitations()] == [0]
 
 
 def test_bad_input_leaves_no_folder(sent: Path, model: Path, tmp_path: Path) -> None:

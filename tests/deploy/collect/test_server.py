@@ -22,8 +22,7 @@ from PIL import Image
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from attar.deploy.collect.cleaning import MAX_PIXELS
-from attar.deploy.collect.server import LARGEST
+from attar.deploy.collect.cleaning import LARGEST, MAX_PIXELS
 from attar.deploy.collect.store import Store
 from helpers.observed import jpeg, observation_of
 from helpers.receiving import receiving

@@ -199,6 +199,34 @@ def test_what_is_in_force_is_what_undo_leaves(actions: list[Action]) -> None:
     assert (found.number if found else None) == (left[-1] if left else None)
 
 
+def test_what_was_imported_counts_towards_no_quota(tmp_path: Path) -> None:
+    with opened(tmp_path, create=True) as store:
+        token = store.invite("Ana", quota=1)
+        for number in (1, 2):
+            made = observation(jpeg(number))
+            store.add(made, jpeg(number), made.image, invited=False)
+        assert [each.used for each in store.invitations()] == [0]
+        assert store.contributor(token) == "Ana"
+        own = observation(jpeg(3))
+        assert store.add(own, jpeg(3), own.image) is Kept.NEW
+        assert [each.used for each in store.invitations()] == [1]
+        more = observation(jpeg(4))
+        with pytest.raises(Refused, match="used up"):
+            store.add(more, jpeg(4), more.image)
+        assert store.add(more, jpeg(4), more.image, invited=False) is Kept.NEW
+
+
+def test_what_came_before_version_3_counts_as_it_did(tmp_path: Path) -> None:
+    with opened(tmp_path, create=True) as store:
+        store.invite("Ana", quota=1)
+        store.add(made := observation(jpeg(1)), jpeg(1), made.image, invited=False)
+    with sqlite3.connect(tmp_path / NAME) as raw:  # as version 2 had it
+        raw.executescript("ALTER TABLE observations DROP COLUMN invited; PRAGMA user_version = 2")
+    with opened(tmp_path) as store:
+        assert [each.used for each in store.invitations()] == [1]
+        assert not list(store.doubts()) and [each.observation for each in store.observations()] == [made]
+
+
 def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no observations here"), opened(tmp_path / "none"):
         pass
@@ -218,7 +246,8 @@ def test_a_folder_of_version_1_goes_on_and_takes_doubts(tmp_path: Path) -> None:
         store.invite("Ana")
         store.add(made := observation(jpeg(1)), jpeg(1), made.image)
     with sqlite3.connect(tmp_path / NAME) as raw:  # as version 1 had it
-        raw.executescript("DROP INDEX doubts_of; DROP TABLE doubts; PRAGMA user_version = 1;")
+        raw.executescript("DROP INDEX doubts_of; DROP TABLE doubts; ALTER TABLE observations DROP COLUMN invited;")
+        raw.execute("PRAGMA user_version = 1")
     with opened(tmp_path) as store:
         id = str(made.id)
         assert store.doubt(id, "the teacher says elm") and not store.doubt(id, "the teacher says elm")
