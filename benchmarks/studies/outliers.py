@@ -100,12 +100,12 @@ def strange(photos: Photos, how: Preprocessing) -> Iterator[tuple[str, np.ndarra
             if len(photos.labels) != classes:
                 other = read_photos(DataSpec(str(write_source(source, folder))))
                 yield source, load_pixels(spread(other.val, STRANGE), how)
-    yield "photos", np.stack([how(piece) for piece in _pieces()])
+    yield "photos", np.stack([how(piece) for piece in pieces()])
     for name in PICTURES:
         yield name, np.stack([how(picture) for picture in pictures(name, EACH)])
 
 
-def _pieces() -> Iterator[Image.Image]:
+def pieces() -> Iterator[Image.Image]:
     """Squares of a Chinese temple and of a flower."""
     rng = np.random.default_rng(0)
     for photo in load_sample_images().images:
