@@ -292,7 +292,7 @@ class DistillSpec(TrainSpec):
     head_options: dict[str, Any] = Field(default_factory=dict, description="other arguments of it, such as kernel_size")
     drop_rate: float = Field(0.1, ge=0, lt=1, description="dropout before the classifier")
     familiarity: str | None = Field(
-        None, description="a score of attar.students.familiarity: files also say how familiar a photo is"
+        None, description="default, or a score of attar.students.familiarity: files also say how familiar a photo is"
     )
     activation: Literal["stock", "relu"] = Field("stock", description="relu: another function, but faster in int8")
     size: int = Field(224, ge=32, le=4096, description="side of the image the student takes, pixels")

@@ -19,7 +19,7 @@ from attar.inference import to_tensor, torch_device
 from attar.preprocessing import Preprocessing
 from attar.sampling import spread
 from attar.students import create
-from attar.students.familiarity import SCORES, Familiarity, Known
+from attar.students.familiarity import SCORES, Familiarity, Known, score_name
 from attar.students.student import Student
 
 TRAINING = 2000
@@ -33,8 +33,9 @@ _BATCH = 64
 
 def check_score(name: str, asked_by: str = "student.familiarity") -> None:
     """Raise `InputError`, with close matches, unless there is a score of that name; `asked_by` is what gave it."""
-    if name not in SCORES:
-        raise InputError(f"{asked_by}: {name!r} is no score ({', '.join(SCORES)}).{did_you_mean(name, SCORES)}")
+    known = ("default", *SCORES)
+    if name not in known:
+        raise InputError(f"{asked_by}: {name!r} is no score ({', '.join(known)}).{did_you_mean(name, known)}")
 
 
 def give_familiarity(bundle: Bundle | Path | str, name: str, photos: Photos, output: Path | str) -> Bundle:
@@ -44,7 +45,7 @@ def give_familiarity(bundle: Bundle | Path | str, name: str, photos: Photos, out
 
     Args:
         bundle: the student, which stays as it is.
-        name: of the score, in `SCORES`.
+        name: of the score, in `SCORES`, or `default`.
         photos: those that the student was made from.
         output: folder of the new bundle.
 
@@ -53,6 +54,7 @@ def give_familiarity(bundle: Bundle | Path | str, name: str, photos: Photos, out
     """
     bundle, output = as_bundle(bundle, "student"), Path(output)
     check_may_get(bundle, name)
+    name = score_name(name)
     _refuse_others(bundle, photos)
     made: dict[str, Any] = {"score": name, "of": bundle.fingerprint}
     if (output / "bundle.json").is_file():
@@ -104,7 +106,7 @@ def fit_familiarity(student: Student, name: str, photos: Photos, how: Preprocess
 
     Args:
         student: on any device, trained, with its calibrated classifier.
-        name: of the score.
+        name: of the score, in `SCORES`, or `default`.
         photos: the student's; the score is fitted on training ones, its scale on validation ones.
         how: preprocessing of the student.
     """
@@ -114,7 +116,9 @@ def fit_familiarity(student: Student, name: str, photos: Photos, how: Preprocess
     logits, pooled = features(student, load_pixels(chosen, how, "Reading training photos"))
     known = Known(logits, pooled, torch.from_numpy(labels_of(chosen)), weight, bias)
     own = spread(photos.val, VALIDATION)
-    return Familiarity.fitted(name, known, *features(student, load_pixels(own, how, "Reading validation photos")))
+    return Familiarity.fitted(
+        score_name(name), known, *features(student, load_pixels(own, how, "Reading validation photos"))
+    )
 
 
 @torch.no_grad()

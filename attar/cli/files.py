@@ -29,7 +29,7 @@ def export(
         str | None,
         typer.Option(
             metavar="SCORE",
-            help="Also say how familiar a photo is, by this score: the student gets it, as another bundle beside it.",
+            help="Also say how familiar a photo is, by this score or `default`: in a bundle beside the student.",
             show_default=False,
         ),
     ] = None,
@@ -61,7 +61,7 @@ def export(
     Each target is made in a process of its own; what is there already and would come out the same is not made again.
     `all` means whatever this machine can write, and tells what it cannot.
 
-    With --familiarity relative, student/ stays as it is: student-relative/ and exports-relative/ are written beside it.
+    With --familiarity vim, student/ stays as it is: student-vim/ and exports-vim/ are written beside it.
 
     Example: `attar export runs/attar/student -t litert:int8 -t coreml:fp16`
     """
@@ -70,10 +70,12 @@ def export(
     from attar.export.limits import Limits
     from attar.export.targets import choose_targets
     from attar.recipe import Recipe
+    from attar.students.familiarity import score_name
 
     student = read_bundle(bundle, "student")
     names = target or list(Recipe().targets)
     choose_targets(names)  # before the photos are read
+    familiarity = familiarity and score_name(familiarity)
     output = output or bundle.resolve().parent / (f"exports-{familiarity}" if familiarity else "exports")
     limits = Limits(time_limit, None if memory_limit is None else int(memory_limit * 1e9), jobs)
     student, photos = _to_export(student, data, familiarity)

@@ -6,6 +6,6 @@ Each score is held against `pytorch-ood`, and all against outliers that are real
 
 from attar.students.familiarity.familiarity import REFUSED, Familiarity
 from attar.students.familiarity.score import Known, Score
-from attar.students.familiarity.scores import SCORES
+from attar.students.familiarity.scores import SCORES, score_name
 
-__all__ = ["REFUSED", "SCORES", "Familiarity", "Known", "Score"]
+__all__ = ["REFUSED", "SCORES", "Familiarity", "Known", "Score", "score_name"]

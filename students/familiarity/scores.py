@@ -20,3 +20,11 @@ SCORES: dict[str, type[Score]] = {
     "vim": Vim,
 }
 """Name -> score."""
+
+DEFAULT = "energy"
+"""What `default` means: the best at classes that were held out (`attar.benchmarks.studies.familiarity`)."""
+
+
+def score_name(name: str) -> str:
+    """The name of a score: itself, or of the default one."""
+    return DEFAULT if name == "default" else name

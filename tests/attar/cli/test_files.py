@@ -12,6 +12,7 @@ from attar.bundle import read_bundle, write_bundle
 from attar.errors import InputError
 from attar.export.manifest import read_manifest
 from attar.provenance import provenance
+from attar.students.familiarity import scores
 from attar.students.fit_familiarity import give_familiarity
 from helpers.command import Attar, in_process
 from helpers.familiar import familiar_photos, familiar_student, plain_student
@@ -63,6 +64,10 @@ def test_its_files_say_how_familiar_a_photo_is(attar: Attar, student: Path, shar
     given = contents(run / "student-relative")
     code, _, said = attar("export", student, "--familiarity", "relative", "-t", "onnx:fp32", *DROP)
     assert code == 0 and contents(run / "student-relative") == given, "what is there is not made again"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores, "DEFAULT", "relative")
+        code, _, said = attar("export", student, "--familiarity", "default", "-t", "onnx:fp32", *DROP)
+    assert code == 0 and {path.name for path in run.iterdir()} == {"student", "student-relative", "exports-relative"}
     for folder in ("exports-relative", "student-relative"):
         (run / folder).rename(run / f"my-{folder}")
     code, _, said = attar("verify", run / "my-exports-relative", *DROP)
