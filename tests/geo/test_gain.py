@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from attar.benchmarks.studies.world import World
 from attar.errors import InputError
 from attar.geo.combine import Combination
-from attar.geo.files import Prior
+from attar.geo.files import FOLDS, Prior, load_folds, save
 from attar.geo.fit import GeoSpec, cells_of, folds_of, predict
-from attar.geo.gain import Asked, _interval_over, fit_combination, hold_out, refuse_few
+from attar.geo.gain import Asked, HeldOut, _interval_over, fit_combination, hold_out, refuse_few
 from attar.geo.located import Located
 from attar.geo.occurrences import Occurrences
 from attar.geo.places import Place
@@ -39,6 +40,21 @@ def test_a_world_of_ranges_gains_and_a_world_without_does_not() -> None:
     same = World(same=True)
     how, told = fitted(same.observe(1500), asked(same))
     assert how.weight == 0 and told["low"] <= 0 <= told["high"]
+
+
+def test_the_priors_of_the_folds_are_read_back_each_for_its_own_fold(tmp_path: Path) -> None:
+    photos = asked(World(), 80)
+    held = HeldOut(tuple(GeoPrior(12, width=8, blocks=1).eval() for _ in range(4)), seed=3)
+    names = World().names
+    save(Prior(GeoPrior(12, width=8, blocks=1), names, np.ones(12, int)), tmp_path / "geo", held)
+    again = load_folds(tmp_path / "geo")
+    assert again and (again.predict(photos) == held.predict(photos)).all()
+    fold = folds_of(photos.degrees, 4, seed=3)
+    for number, model in enumerate(held.models):
+        rows = fold == number
+        assert (held.predict(photos)[rows] == predict(model, photos.degrees[rows], photos.days[rows])).all()
+    save(Prior(GeoPrior(12, width=8, blocks=1), names, np.ones(12, int)), tmp_path / "geo")
+    assert load_folds(tmp_path / "geo") is None and not (tmp_path / "geo" / FOLDS).exists()
 
 
 @pytest.mark.slow
