@@ -75,3 +75,12 @@ def fit(probabilities: np.ndarray, prior: np.ndarray, observed: np.ndarray, labe
     weight = min(choice.weight for choice, near in zip(choices, close) if near)
     own = [number for number, choice in enumerate(choices) if choice.weight == weight]
     return choices[min(own, key=lambda number: each[number].mean())]
+
+
+def gain_in_words(told: dict[str, Any]) -> str:
+    """What photos gain (`attar.geo.gain`), as one sentence."""
+    return (
+        f"On {told['photos']:,} photos in {told['cells']} places that the prior had not seen: "
+        f"{100 * told['alone']:.1f}% right alone, {100 * told['with_place']:.1f}% with place and season "
+        f"({100 * told['gain']:+.1f} points, 95% interval {100 * told['low']:+.1f} to {100 * told['high']:+.1f})."
+    )

@@ -15,11 +15,14 @@ import numpy as np
 from attar.errors import InputError
 from attar.files import inside, read_sealed, replacing, sha256, write_sealed
 from attar.geo.combine import Combination
+from attar.geo.gain import HeldOut
 from attar.geo.prior import INPUTS, GeoPrior
 from attar.geo.snippets import write_snippets
 
 SCHEMA = 1
 ABOUT, WEIGHTS = "prior.json", "model.safetensors"
+FOLDS = "folds.safetensors"
+"""The priors of the folds (`attar.geo.gain`), where they were trained: what photos gain is told by them."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Prior:
         fitted: plain data: on what that was fitted; None: it was not, and the numbers are iNaturalist's.
         files: in phones' formats.
         weights_sha256: of its weights on disk; empty before it is saved.
+        folds: plain data: `count` and `seed` of the folds whose priors lie beside it, and the file's `sha256`; None:
+            there are none.
     """
 
     model: GeoPrior
@@ -66,6 +71,7 @@ class Prior:
     fitted: dict[str, Any] | None = None
     files: tuple[PriorFile, ...] = ()
     weights_sha256: str = ""
+    folds: dict[str, Any] | None = None
 
     @property
     def observed(self) -> np.ndarray:
@@ -74,8 +80,8 @@ class Prior:
         return known
 
 
-def save(prior: Prior, path: Path) -> None:
-    """Write a prior; whole or not at all.
+def save(prior: Prior, path: Path, held: HeldOut | None = None) -> None:
+    """Write a prior, and those of the folds if there are any; whole or not at all.
 
     Raises:
         InputError: something else lies there, which would be lost.
@@ -86,9 +92,21 @@ def save(prior: Prior, path: Path) -> None:
         raise InputError(f"{path}: holds other files, and a prior would replace them. Choose another folder.")
     with replacing(path) as folder:
         folder.mkdir()
-        save_file({name: tensor.contiguous() for name, tensor in prior.model.state_dict().items()}, folder / WEIGHTS)
-        describe(replace(prior, weights_sha256=sha256(folder / WEIGHTS), files=()), folder)
+        save_file(_tensors(prior.model), folder / WEIGHTS)
+        folds = None
+        if held:
+            save_file(
+                {f"{n}.{name}": each for n, model in enumerate(held.models) for name, each in _tensors(model).items()},
+                folder / FOLDS,
+            )
+            folds = {"count": len(held.models), "seed": held.seed, "sha256": sha256(folder / FOLDS)}
+        described = replace(prior, weights_sha256=sha256(folder / WEIGHTS), files=(), folds=folds)
+        describe(described, folder)
         write_snippets(folder)
+
+
+def _tensors(model: GeoPrior) -> dict[str, Any]:
+    return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
 
 def describe(prior: Prior, path: Path) -> None:
@@ -103,6 +121,7 @@ def describe(prior: Prior, path: Path) -> None:
         "combination": {**prior.combination.to_json(), "fitted": prior.fitted},
         "files": [asdict(each) for each in prior.files],
         "weights_sha256": prior.weights_sha256,
+        "folds": prior.folds,
     }
     write_sealed(path / ABOUT, about)
 
@@ -145,4 +164,25 @@ def load(path: Path | str) -> Prior:
         fitted,
         made,
         about["weights_sha256"],
+        about.get("folds"),
     )
+
+
+def load_folds(path: Path) -> HeldOut | None:
+    """The priors of the folds that lie beside a prior; None where it was fitted without photos.
+
+    Raises:
+        InputError: as `load`, and of their file.
+    """
+    from safetensors.torch import load_file
+
+    prior = load(path)
+    if not prior.folds:
+        return None
+    if not (path / FOLDS).is_file() or sha256(path / FOLDS) != prior.folds["sha256"]:
+        raise InputError(f"{path / FOLDS}: missing, damaged or cut short. Make the prior again.")
+    tensors = load_file(path / FOLDS)
+    models = tuple(GeoPrior(**prior.model.architecture).eval() for _ in range(prior.folds["count"]))
+    for number, model in enumerate(models):
+        model.load_state_dict({name: tensors[f"{number}.{name}"] for name in model.state_dict()})
+    return HeldOut(models, prior.folds["seed"])

@@ -18,6 +18,7 @@ from attar.geo import combine
 from attar.geo.combine import Combination
 from attar.geo.fit import GeoSpec, cells_of, fit_prior, folds_of, predict
 from attar.geo.occurrences import Occurrences
+from attar.geo.prior import GeoPrior
 
 FOLDS = 4
 FEWEST_PHOTOS, FEWEST_CELLS = 40, 8
@@ -42,8 +43,62 @@ class Asked:
     days: np.ndarray
 
 
-def fit_combination(seen: Occurrences, asked: Asked, spec: GeoSpec) -> tuple[Combination, dict[str, Any]]:
+@dataclass(frozen=True)
+class HeldOut:
+    """Priors of the folds: each was trained on the observations of all folds but its own.
+
+    Attributes:
+        models: of each fold.
+        seed: that the globe's cells were dealt out by.
+    """
+
+    models: tuple[GeoPrior, ...]
+    seed: int
+
+    def predict(self, asked: Asked) -> np.ndarray:
+        """How likely each label is met where and when photos were taken, by priors that do not know it, (N, labels)."""
+        fold = folds_of(asked.degrees, len(self.models), self.seed)
+        prior = np.zeros(asked.probabilities.shape, np.float32)
+        for number in sorted(set(fold.tolist())):
+            rows = fold == number
+            prior[rows] = predict(self.models[number], asked.degrees[rows], asked.days[rows])
+        return prior
+
+
+def hold_out(seen: Occurrences, spec: GeoSpec) -> HeldOut:
+    """Train the priors of the folds.
+
+    Raises:
+        InputError: without one of the folds, less than two labels have observations.
+    """
+    fold = folds_of(seen.places, FOLDS, spec.seed)
+    models = []
+    for number in range(FOLDS):
+        others = seen.taken(fold != number)
+        if np.count_nonzero(others.counts) < 2:
+            raise InputError("nearly all observations lie in one region, so none is left to hold out. Give more.")
+        say(f"Fold {number + 1} of {FOLDS}: {len(others):,} observations elsewhere")
+        models.append(fit_prior(others, spec))
+    return HeldOut(tuple(models), spec.seed)
+
+
+def refuse_few(asked: Asked) -> None:
+    """Raise `InputError` where photos with places are too few, or in too few cells, to tell anything."""
+    cells = len(set(cells_of(asked.degrees).tolist()))
+    if len(asked.label) < FEWEST_PHOTOS or cells < FEWEST_CELLS:
+        raise InputError(
+            f"{len(asked.label)} photos with places in {cells} cells of some 87,000 square kilometres: floor and "
+            f"weight are fitted on at least {FEWEST_PHOTOS} photos in {FEWEST_CELLS} cells. Give more, or none."
+        )
+
+
+def fit_combination(held: HeldOut, observed: np.ndarray, asked: Asked) -> tuple[Combination, dict[str, Any]]:
     """The floor and weight to use, and what they gain.
+
+    Args:
+        held: priors that do not know where the photos were taken.
+        observed: whether a label has any observation, bool (labels,).
+        asked: the photos.
 
     Returns:
         The combination, fitted on all photos; and plain data: `photos`, `cells`, `alone` and `with_place` (shares of
@@ -52,22 +107,9 @@ def fit_combination(seen: Occurrences, asked: Asked, spec: GeoSpec) -> tuple[Com
     Raises:
         InputError: too few photos or cells to tell.
     """
-    cells = cells_of(asked.degrees)
-    names = sorted(set(cells.tolist()))
-    if len(asked.label) < FEWEST_PHOTOS or len(names) < FEWEST_CELLS:
-        raise InputError(
-            f"{len(asked.label)} photos with places in {len(names)} cells of some 87,000 square kilometres: floor and "
-            f"weight are fitted on at least {FEWEST_PHOTOS} photos in {FEWEST_CELLS} cells. Give more, or none."
-        )
-    fold, fold_seen = folds_of(asked.degrees, FOLDS, spec.seed), folds_of(seen.places, FOLDS, spec.seed)
-    prior = np.zeros(asked.probabilities.shape, np.float32)
-    for number in sorted(set(fold.tolist())):
-        rows, others = fold == number, seen.taken(fold_seen != number)
-        if np.count_nonzero(others.counts) < 2:
-            raise InputError("nearly all observations lie in one region, so none is left to hold out. Give more.")
-        say(f"Fold {number + 1} of {FOLDS}: {int(rows.sum())} photos, {len(others):,} observations elsewhere")
-        prior[rows] = predict(fit_prior(others, spec), asked.degrees[rows], asked.days[rows])
-    observed = seen.counts > 0
+    refuse_few(asked)
+    cells, fold = cells_of(asked.degrees), folds_of(asked.degrees, len(held.models), held.seed)
+    prior = held.predict(asked)
     both = np.array(asked.probabilities, np.float64)
     for number in sorted(set(fold.tolist())):
         rows = fold == number
@@ -75,10 +117,10 @@ def fit_combination(seen: Occurrences, asked: Asked, spec: GeoSpec) -> tuple[Com
         both[rows] = how(asked.probabilities[rows], prior[rows], observed)
     alone = (asked.probabilities.argmax(1) == asked.label).astype(float)
     joined = (both.argmax(1) == asked.label).astype(float)
-    low, high = _interval_over(cells, joined - alone, spec.seed)
+    low, high = _interval_over(cells, joined - alone, held.seed)
     told = {
         "photos": len(asked.label),
-        "cells": len(names),
+        "cells": len(set(cells.tolist())),
         "alone": float(alone.mean()),
         "with_place": float(joined.mean()),
         "gain": float((joined - alone).mean()),

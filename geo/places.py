@@ -6,6 +6,7 @@ Nothing here leaves the machine.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from attar.errors import InputError
 from attar.geo.occurrences import COLUMNS, UNKNOWN_DAY, Occurrences, day_of, place_of
 
 LATITUDE, LONGITUDE = (ExifTags.GPS.GPSLatitude, "N", "S"), (ExifTags.GPS.GPSLongitude, "E", "W")
+DATE = re.compile(r"[\0 ]*(\d{4})[:/-](\d{1,2})[:/-](\d{1,2})(?!\d)")
+"""Its beginning is year, month and day. The phone's app reads EXIF by the same rules (deploy/app/page/exif.js)."""
 DATES = ((ExifTags.IFD.Exif, ExifTags.Base.DateTimeOriginal), (ExifTags.IFD.GPSInfo, ExifTags.GPS.GPSDateStamp))
 
 
@@ -166,7 +169,7 @@ def as_arrays(places: Sequence[Place | None]) -> tuple[np.ndarray, np.ndarray, n
 def _degrees(gps: Mapping[int, Any], tag: int, plus: str, minus: str) -> str:
     """Degrees, minutes and seconds as one number, in text; empty where they are not there."""
     values, side = gps.get(tag), str(gps.get(tag - 1, "")).strip("\x00 ").upper()  # the reference stands before it
-    if not values or side not in (plus, minus):
+    if not isinstance(values, tuple) or side not in (plus, minus):  # bytes and texts are no numbers
         return ""
     whole, minutes, seconds = (float(value) for value in values)
     return repr((whole + minutes / 60 + seconds / 3600) * (1 if side == plus else -1))
@@ -175,8 +178,7 @@ def _degrees(gps: Mapping[int, Any], tag: int, plus: str, minus: str) -> str:
 def _day(exif: Image.Exif) -> float:
     """The day of the year on which a photo was taken, by the camera's clock or the satellites'."""
     for ifd, tag in DATES:
-        text = str(exif.get_ifd(ifd).get(tag, ""))[:10].replace(":", "-")
-        with suppress(InputError):
-            if day := day_of(text.strip("\x00 "), ""):
-                return day
+        with suppress(Exception):  # Pillow's; and InputError of a date that there is not
+            if match := DATE.match(str(exif.get_ifd(ifd).get(tag, ""))):
+                return day_of("-".join(match.groups()), "")
     return UNKNOWN_DAY

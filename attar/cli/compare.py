@@ -15,8 +15,17 @@ Teacher = Annotated[
     Path | None, typer.Option(help="The teacher's bundle; by default the one beside exports/.", show_default=False)
 ]
 Moved = Annotated[Path | None, typer.Option(help="The student's bundle, if it was moved.", show_default=False)]
+Geo = Annotated[
+    Path | None,
+    typer.Option(
+        help="A prior of place and season (attar geo): what the student gains by it, on validation photos with places. "
+        "By default geo/ beside exports/.",
+        show_default=False,
+    ),
+]
 
 if TYPE_CHECKING:
+    from attar.bundle import Bundle
     from attar.data.photos import Photos
 
 
@@ -40,6 +49,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    geo: Geo = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -55,7 +65,7 @@ def compare(
     from attar.errors import InputError
 
     if other is not None:
-        if given := [each for each in (teacher, max_ms, max_mb, min_top1) if each is not None]:
+        if given := [each for each in (teacher, max_ms, max_mb, min_top1, geo) if each is not None]:
             raise InputError(f"{given[0]}: two models are compared by their answers alone. Leave such options out.")
         if outliers:
             raise InputError("--outliers: of one model's files. Leave the second model out.")
@@ -66,7 +76,7 @@ def compare(
         return
     from attar.benchmarks.report.report import terminal_table
 
-    comparison, _ = _compare(model, teacher, bundle, data, (max_ms, max_mb, min_top1))
+    comparison, _ = _compare(model, teacher, bundle, data, (max_ms, max_mb, min_top1), geo=geo)
     show(comparison.to_json(), as_json, lambda: terminal_table(comparison))
 
 
@@ -127,6 +137,7 @@ def report(
     max_ms: MaxMs = None,
     max_mb: MaxMb = None,
     min_top1: MinTop1 = None,
+    geo: Geo = None,
     data: Data = None,
     format: Annotated[
         list[str] | None,
@@ -159,7 +170,8 @@ def report(
         raise InputError(f"--format with --output {output}: the file's ending says the format. Give one of the two.")
     output = output or exports_of(exports).resolve().parent
     require_writable(output.parent if is_file(output) else output, "--output")  # before a minute of work
-    comparison, _ = _compare(exports, teacher, bundle, data, (max_ms, max_mb, min_top1), history, sensitivity)
+    needs = (max_ms, max_mb, min_top1)
+    comparison, _ = _compare(exports, teacher, bundle, data, needs, history, sensitivity, geo)
     path = write_report(comparison, output, format or DEFAULT)
     show(comparison.to_json(), as_json, None)
     say(f"Report: {path}")
@@ -173,7 +185,10 @@ def _compare(
     needs: tuple[float | None, float | None, float | None],
     history: Path | None = None,
     sensitivity: bool = False,
+    geo: Path | None = None,
 ) -> tuple[Any, Path]:
+    from dataclasses import replace
+
     from attar.benchmarks.latency.record import read
     from attar.benchmarks.report.compare import compare
     from attar.benchmarks.report.recommend import Needs
@@ -198,7 +213,30 @@ def _compare(
         records=sorted(records, key=lambda each: each.measured),
         needs=Needs(needs[0], needs[1], None if needs[2] is None else needs[2] / 100),
     )
-    return comparison, folder
+    return replace(comparison, with_place=_with_place(output, student, photos, geo)), folder
+
+
+def _with_place(output: Path, student: Bundle, photos: Photos, geo: Path | None) -> dict[str, Any] | None:
+    """What the student gains by a prior of place and season: the one that was named, or one that lies in `output`."""
+    from attar.benchmarks.places import gain_with_place
+    from attar.benchmarks.predict import open_model
+    from attar.console import say
+    from attar.errors import InputError
+    from attar.geo.files import is_prior
+
+    prior = geo or output / "geo"
+    if geo is None and not is_prior(prior):
+        return None
+    try:
+        gained = gain_with_place(open_model(student.path), photos, prior)
+    except InputError as error:
+        if geo:
+            raise
+        say(f"What place and season add is not told. {error}")  # the rest of the comparison does not depend on it
+        return None
+    if gained is None:
+        say(f"What place and season add is not told: no validation photo of {photos.spec.path} has a place.")
+    return gained
 
 
 @app.command()

@@ -105,8 +105,9 @@ def _fitted(
     from attar.console import say
     from attar.errors import InputError
     from attar.geo import files
+    from attar.geo.combine import gain_in_words
     from attar.geo.fit import GeoSpec, fit_prior, told_of_unseen_places
-    from attar.geo.gain import fit_combination
+    from attar.geo.gain import fit_combination, hold_out, refuse_few
     from attar.geo.occurrences import read_occurrences
     from attar.geo.places import occurrences_in
 
@@ -128,19 +129,19 @@ def _fitted(
     unseen = int((seen.counts == 0).sum())
     if unseen:
         say(f"{unseen:,} of {len(seen.labels):,} labels have no observation: where they live is not known.")
+    held, how, gained = None, files.Combination(), None
     answered = answers_with_places(opened, asked[1]) if asked else None
+    if answered:
+        refuse_few(answered)  # before anything takes time
     told = told_of_unseen_places(seen, spec)
-    how, gained = fit_combination(seen, answered, spec) if answered else (files.Combination(), None)
+    if answered:
+        held = hold_out(seen, spec)
+        how, gained = fit_combination(held, seen.counts > 0, answered)
     prior = files.Prior(fit_prior(seen, spec), seen.labels, seen.counts, {"unseen_places": told}, how, gained)
-    files.save(prior, output)
+    files.save(prior, output, held)
     say(_in_words(told))
     if gained:
-        say(
-            f"On {gained['photos']:,} photos in {gained['cells']} places that it had not seen: "
-            f"{100 * gained['alone']:.1f}% right alone, {100 * gained['with_place']:.1f}% with place and season "
-            f"({100 * gained['gain']:+.1f} points, 95% interval {100 * gained['low']:+.1f} to "
-            f"{100 * gained['high']:+.1f}). Floor {how.floor:g}, weight {how.weight:g}."
-        )
+        say(f"{gain_in_words(gained)} Floor {how.floor:g}, weight {how.weight:g}.")
     say(f"-> {output}")
     return prior
 

@@ -44,7 +44,10 @@ def phone(
     ] = None,
     geo: Annotated[
         Path | None,
-        typer.Option(help="A prior of place and season (attar geo) for what the camera sees.", show_default=False),
+        typer.Option(
+            help="A prior of place and season (attar geo) for what the camera sees, and photos that name their place.",
+            show_default=False,
+        ),
     ] = None,
     space: Annotated[bool, typer.Option("--space", help="Add what a static Hugging Face Space needs.")] = False,
     install: Annotated[

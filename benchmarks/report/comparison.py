@@ -262,7 +262,8 @@ class Comparison:
     `compared` names the two rows whose classes `changes` compares: the reference (the teacher where there is one), and
     the file to take (the student where there is none). `choice` is that of the first device. Where `readiness` has
     reasons against the student, the choices only say which file would be taken. `levels` are the numbers of groups at
-    each level of the labels' hierarchy, the nearest first.
+    each level of the labels' hierarchy, the nearest first. `with_place` is what the student gains by a prior of place
+    and season (`attar.geo.gain`), if there is one.
     """
 
     title: str
@@ -282,6 +283,7 @@ class Comparison:
     readiness: Readiness = READY
     every_class: EveryClass | None = None
     levels: tuple[int, ...] = ()
+    with_place: dict[str, Any] | None = None
 
     def row(self, name: str) -> Row | None:
         """The row of this name."""

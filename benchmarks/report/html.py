@@ -24,6 +24,7 @@ from attar.benchmarks.units import estimate_ends, megabytes, milliseconds, numbe
 from attar.data.images import UnreadableImage, read_rgb
 from attar.export.formats import FORMATS
 from attar.extras import require
+from attar.geo.combine import gain_in_words
 
 THUMBNAIL = 144
 """Longer side of an example photo in the page, pixels."""
@@ -101,6 +102,7 @@ def render(comparison: Comparison) -> str:
         empty=EMPTY,
         formats=FORMATS,
         listed=_listed(comparison),
+        gained=gain_in_words(comparison.with_place) if comparison.with_place else "",
         integer=any("int8" in row.name or "w8a8" in row.name for row in comparison.rows),
     )
 

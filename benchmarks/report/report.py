@@ -23,6 +23,7 @@ from attar.benchmarks.report.summary import markdown, markdown_table
 from attar.benchmarks.units import estimate_text, interval_text, milliseconds, number, percent
 from attar.errors import InputError, did_you_mean, in_line
 from attar.files import json_text, write_bytes, write_text
+from attar.geo.combine import gain_in_words
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -241,4 +242,5 @@ def _caption(comparison: Comparison) -> str:
     lines = [f"{comparison.images} validation photos. {readiness}".rstrip()]
     lines += [f"{take} {why}" if choice.file else why]
     lines += [f"For {each.name}: {each.choice.file or 'no file meets what was asked for'}." for each in others]
+    lines += [gain_in_words(comparison.with_place)] if comparison.with_place else []
     return "\n".join(lines)

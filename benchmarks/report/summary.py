@@ -8,6 +8,7 @@ from attar.benchmarks.report.columns import EMPTY, columns
 from attar.benchmarks.report.comparison import Comparison, Device
 from attar.benchmarks.units import megabytes, number, percent
 from attar.export.card import plain
+from attar.geo.combine import gain_in_words
 
 
 def markdown(comparison: Comparison) -> str:
@@ -25,6 +26,7 @@ def markdown(comparison: Comparison) -> str:
     doubts = [f"{device.name}: {note}" for device in comparison.devices for note in device.notes]
     parts += [f"> {plain(doubt)}" for doubt in doubts]
     parts.append(markdown_table(comparison).rstrip())
+    parts += [gain_in_words(comparison.with_place)] if comparison.with_place else []
     about = f"{plain(comparison.title)}, {comparison.images} validation photos of {comparison.classes} classes."
     parts.append(f"{about} Brackets: 95% intervals; “vs student” is paired, in points. Made by `attar report`.")
     return "\n\n".join(parts) + "\n"

@@ -31,7 +31,7 @@ from attar.export.geo_files import export_prior
 from attar.files import write_json
 from attar.geo.files import Prior, save
 from attar.geo.fit import GeoSpec
-from attar.geo.gain import Asked, fit_combination
+from attar.geo.gain import Asked, fit_combination, hold_out
 from attar.geo.prior import GeoPrior
 
 OBSERVATIONS, PHOTOS = 2000, 1000
@@ -120,7 +120,8 @@ def measured(how: dict[str, Any], change: Change, seed: int, steps: int) -> dict
     world = World(**how, seed=seed)
     taken = world.observe(PHOTOS, seed=seed + 1000)
     asked = change(Asked(world.photos(taken, seed=seed, clear=CLEAR), taken.label, taken.places, taken.days))
-    chosen, told = fit_combination(world.observe(OBSERVATIONS, seed=seed), asked, GeoSpec(steps=steps, seed=seed))
+    seen = world.observe(OBSERVATIONS, seed=seed)
+    chosen, told = fit_combination(hold_out(seen, GeoSpec(steps=steps, seed=seed)), seen.counts > 0, asked)
     return {**told, **chosen.to_json()}
 
 

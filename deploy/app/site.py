@@ -98,7 +98,8 @@ def write_site(
         collect: address of the `attar collect` that may receive observations. The page's security policy lets it
             connect to this address and its own host only.
         space: add what a static Hugging Face Space needs.
-        geo: folder of a prior of place and season (`attar.geo.files`), which answers of the camera's pictures take in.
+        geo: folder of a prior of place and season (`attar.geo.files`), which answers of the camera's pictures take in,
+            and of photos that say where they were taken.
         releases: address of the release folder that phones update themselves from, absolute or relative to the page.
         trust: who signs releases: the release folder itself, or files of public keys (`attar.deploy.app.releases`).
 

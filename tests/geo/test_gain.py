@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from attar.benchmarks.studies.world import World
 from attar.errors import InputError
 from attar.geo.combine import Combination
-from attar.geo.files import Prior
+from attar.geo.files import FOLDS, Prior, load_folds, save
 from attar.geo.fit import GeoSpec, cells_of, folds_of, predict
-from attar.geo.gain import Asked, _interval_over, fit_combination
+from attar.geo.gain import Asked, HeldOut, _interval_over, fit_combination, hold_out, refuse_few
 from attar.geo.located import Located
 from attar.geo.occurrences import Occurrences
 from attar.geo.places import Place
@@ -24,15 +27,34 @@ def asked(world: World, count: int = 600) -> Asked:
     return Asked(world.photos(taken, clear=1.5), taken.label, taken.places, taken.days)
 
 
+def fitted(seen: Occurrences, photos: Asked) -> tuple[Combination, dict[str, Any]]:
+    return fit_combination(hold_out(seen, SPEC), seen.counts > 0, photos)
+
+
 @pytest.mark.slow
 def test_a_world_of_ranges_gains_and_a_world_without_does_not() -> None:
     world = World()
-    how, told = fit_combination(world.observe(1500), asked(world), SPEC)
+    how, told = fitted(world.observe(1500), asked(world))
     assert how.weight > 0 and told["low"] > 0.1 and told["gain"] == pytest.approx(told["with_place"] - told["alone"])
     assert told["photos"] == 600 and told["cells"] > 50
     same = World(same=True)
-    how, told = fit_combination(same.observe(1500), asked(same), SPEC)
+    how, told = fitted(same.observe(1500), asked(same))
     assert how.weight == 0 and told["low"] <= 0 <= told["high"]
+
+
+def test_the_priors_of_the_folds_are_read_back_each_for_its_own_fold(tmp_path: Path) -> None:
+    photos = asked(World(), 80)
+    held = HeldOut(tuple(GeoPrior(12, width=8, blocks=1).eval() for _ in range(4)), seed=3)
+    names = World().names
+    save(Prior(GeoPrior(12, width=8, blocks=1), names, np.ones(12, int)), tmp_path / "geo", held)
+    again = load_folds(tmp_path / "geo")
+    assert again and (again.predict(photos) == held.predict(photos)).all()
+    fold = folds_of(photos.degrees, 4, seed=3)
+    for number, model in enumerate(held.models):
+        rows = fold == number
+        assert (held.predict(photos)[rows] == predict(model, photos.degrees[rows], photos.days[rows])).all()
+    save(Prior(GeoPrior(12, width=8, blocks=1), names, np.ones(12, int)), tmp_path / "geo")
+    assert load_folds(tmp_path / "geo") is None and not (tmp_path / "geo" / FOLDS).exists()
 
 
 @pytest.mark.slow
@@ -45,7 +67,7 @@ def test_a_memorized_place_gains_nothing() -> None:
     places = centres[label] + 0.01 * random.normal(size=(480, 2))
     seen = Occurrences(world.names, label, places, np.zeros(480))
     photos = world.photos(seen, clear=1.5)
-    how, told = fit_combination(seen, Asked(photos, seen.label, places, np.zeros(480)), SPEC)
+    how, told = fitted(seen, Asked(photos, seen.label, places, np.zeros(480)))
     assert told["high"] <= 0.02 and how.weight <= 0.25
 
 
@@ -68,7 +90,7 @@ def test_the_interval_is_of_whole_cells() -> None:
 def test_too_few_photos_are_told() -> None:
     world = World()
     with pytest.raises(InputError, match=r"10 photos with places in \d+ cells.*at least 40"):
-        fit_combination(world.observe(200), asked(world, 10), SPEC)
+        refuse_few(asked(world, 10))
 
 
 def test_photos_without_a_place_keep_their_answers_bit_for_bit() -> None:

@@ -6,18 +6,27 @@ import csv
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from attar.benchmarks.places import gain_with_place
+from attar.benchmarks.predict import open_model
+from attar.benchmarks.report.comparison import Comparison
 from attar.bundle import Bundle, read_bundle
 from attar.data.photos import DataSpec, read_photos
+from attar.errors import InputError
+from attar.export.export import export_student
 from attar.geo import files
+from attar.geo.combine import gain_in_words
 from helpers import warm
+from helpers.command import in_process
 from helpers.once import made_once
-from helpers.small import make_student
+from helpers.small import DROP, make_student
 
 pytestmark = pytest.mark.slow
 
@@ -135,6 +144,57 @@ def test_photos_are_observations_by_their_own_exif(shapes: Path, listed: Path, t
     refused = attar("geo", listed / "photos", "-o", tmp_path / "none", ok=False).stderr
     assert "none of 48 photos says where it was taken" in " ".join(refused.split())
     assert "is a prior already" in attar("geo", tmp_path / "geo", ok=False).stderr.replace("\n", " ")
+
+
+def test_the_gain_is_told_again_by_the_priors_of_the_folds(
+    listed: Path, student: Bundle, prior: Path, tmp_path: Path
+) -> None:
+    """On the same photos to the last digit; a prior that was fitted without photos tells none."""
+    photos = read_photos(DataSpec(str(listed / "photos.csv")))
+    every = replace(photos, val=(*photos.train, *photos.val), train=())
+    model = open_model(student.path)
+    assert gain_with_place(model, every, prior) == files.load(prior).fitted
+    turned = replace(model, labels=model.labels[::-1], answer=lambda pixels: model.answer(pixels)[:, ::-1])
+    assert gain_with_place(turned, every, prior) == files.load(prior).fitted
+    alike = replace(every, spec=DataSpec(str(listed / "photos")))
+    assert gain_with_place(open_model(student.path), alike, prior) is None  # neither a table nor EXIF
+    copy = shutil.copytree(prior, tmp_path / "copy")
+    (copy / files.FOLDS).write_bytes(b"other")
+    with pytest.raises(InputError, match=r"folds\.safetensors: missing, damaged"):
+        gain_with_place(open_model(student.path), every, copy)
+    files.save(files.load(prior), tmp_path / "alone")
+    with pytest.raises(InputError, match="was fitted without photos"):
+        gain_with_place(open_model(student.path), every, tmp_path / "alone")
+
+
+def test_a_comparison_tells_what_place_and_season_add_where_there_is_a_prior(
+    listed: Path, student: Bundle, prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    table = listed / "photos.csv"
+    exports = tmp_path / "exports"
+    export_student(student, ["onnx:fp32"], exports, photos=read_photos(DataSpec(str(table))), max_drop=DROP)
+    attar = in_process(monkeypatch, capfd)
+    words = ("compare", exports, "--bundle", student.path, "--data", table)
+    code, _, said = attar(*words, "--geo", prior)
+    assert code == 2 and "12 photos with places in" in " ".join(said.split())
+    code, out, said = attar(*words)
+    assert code == 0 and "place and season" not in " ".join((out + said).split()), "there is no prior"
+    shutil.copytree(prior, tmp_path / "geo")
+    code, out, said = attar(*words)
+    assert code == 0 and "onnx:fp32" in out
+    assert "What place and season add is not told. 12 photos with places in" in " ".join(said.split())
+    monkeypatch.setattr("attar.geo.gain.FEWEST_PHOTOS", 12)
+    told = gain_with_place(open_model(student.path), read_photos(DataSpec(str(table))), prior)
+    assert told and told["photos"] == 12
+    code, out, said = attar(*words)
+    assert code == 0 and gain_in_words(told) in " ".join(out.split()), out
+    code, out, _ = attar("report", *words[1:], "--format", "html", "--format", "md", "--json")
+    assert code == 0 and json.loads(out)["with_place"] == told
+    assert Comparison.from_json(json.loads(out)).with_place == told
+    for name in ("report.html", "report.md"):
+        assert (
+            "12 photos in" in (tmp_path / name).read_text() and "with place and season" in (tmp_path / name).read_text()
+        )
 
 
 def test_its_files_are_proven_again(prior: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import { watch } from "./camera.js";
 import { circumstancesOf } from "./circumstances.js";
 import { decide, isStrange } from "./decide.js";
 import { pixelsOfFile } from "./decode.js";
+import { placeIn } from "./exif.js";
 import { Damaged, openSite } from "./files.js";
 import { dayOf, openGeo } from "./geo_prior.js";
 import { activation, draw, weightsOf } from "./heat.js";
@@ -28,6 +29,7 @@ let news = ["notLooked"]; // what came of looking there: a text and its words
 let wrong = false; // this device's GPU answered wrong
 let geo = null; // the prior of place and season, if the app has one, with its labels
 let here = null; // where this device is; null where that is not known, or is to be ignored
+let chosen = null; // the file that was answered about last; null once the camera is begun
 let seen = null; // what was answered about last: { square, features, by }; features are undefined where the file gives none
 
 // --- language --------------------------------------------------------------------------------------
@@ -141,9 +143,17 @@ function show(by, probabilities, square, side) {
   return [t("heard", { label: by.labels[best[0][1]], percent: percent(best[0][0]) }), words].filter(Boolean).join(" ");
 }
 
-// Answers with what place and season say, where the place is known: of what the camera sees, never of files.
+// Answers with what place and season say of what the camera sees, where the place is known.
 function placed(by, probabilities) {
   return here && knowsPlaces(by) ? geo.joined(probabilities, here, dayOf(new Date())) : probabilities;
+}
+
+// Likewise of a file, by where and when its own camera says that it was taken: never by where this device is now.
+async function placedBy(file, by) {
+  if (!knowsPlaces(by) || at("ignore-place").checked) return { say: "", found: (_, probabilities) => probabilities };
+  const place = await placeIn(file);
+  const say = t(!place ? "fileWithoutPlace" : place.day ? "fileWithSeason" : "fileWithPlace");
+  return { say, found: (_, probabilities) => geo.joined(probabilities, place, place?.day) };
 }
 
 // The prior is one of the app's own labels.
@@ -157,10 +167,11 @@ async function locate() {
   if (!knowsPlaces(current) || at("ignore-place").checked) return placing("");
   try {
     const place = await placeNow();
+    if (!camera) return; // a photo is answered meanwhile, without it
     if (!at("ignore-place").checked) here = place; // ticked while the browser asked
     placing(here ? t("withSeason") : "");
   } catch (error) {
-    placing(t("placeless", { reason: error.message }));
+    if (camera) placing(t("placeless", { reason: error.message }));
   }
 }
 
@@ -204,12 +215,14 @@ async function answer(file) {
   trouble("");
   observing?.hide();
   stop();
+  chosen = file;
   try {
     await within(async (by) => {
-      const { data, width, height } = await pixelsOfFile(file);
+      const photo = await pixelsOfFile(file);
+      const { say, found } = await placedBy(file, by);
       picture(URL.createObjectURL(file));
-      placing(knowsPlaces(by) && !at("ignore-place").checked ? t("fileWithoutPlace") : "");
-      await about(by, { data, width, height });
+      placing(say);
+      await about(by, photo, found);
     });
   } catch (error) {
     trouble(error.words || error.name === "unreadable" ? t(error.name, error.words) : String(error.message));
@@ -217,7 +230,7 @@ async function answer(file) {
 }
 
 // Answer about pixels, and ask whether that is right.
-async function about(by, photo, found = (_, probabilities) => probabilities) {
+async function about(by, photo, found) {
   const square = by.squareOf(photo.data, photo.width, photo.height, 4);
   const side = Math.min(photo.width, photo.height);
   const begun = performance.now();
@@ -252,7 +265,7 @@ function stop() {
 
 async function begin() {
   trouble("");
-  seen = null;
+  seen = chosen = null;
   at("seen").hidden = true;
   observing?.hide();
   at("watch").disabled = true; // while the browser asks
@@ -468,7 +481,7 @@ at("watch").addEventListener("click", begin);
 at("ignore-place").addEventListener("change", () => {
   remembered("ignore place", at("ignore-place").checked ? "yes" : "no");
   if (camera) locate();
-  else placing("");
+  else if (chosen && at("kept").hidden) answer(chosen); // unless it was said whether the answer is right
 });
 at("shutter").addEventListener("click", take);
 self.addEventListener("hashchange", () => collected && invited());

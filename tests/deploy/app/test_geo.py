@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image
 from playwright.sync_api import Browser, Page
 
 from attar.deploy.app import site as sites
@@ -26,6 +27,7 @@ from attar.geo.prior import GeoPrior
 from attar.geo.snippets import JAVASCRIPT
 from helpers.browser import accessible, visit, when
 from helpers.phone_app import ask, isolated
+from helpers.pictures import draw
 from helpers.priors import random_prior
 
 pytestmark = pytest.mark.slow
@@ -42,6 +44,19 @@ def sure_prior(folder: Path, labels: tuple[str, ...], label: str) -> Path:
         model.head.weight.zero_()
         model.head.bias.copy_(torch.tensor([9.0 if each == label else -9.0 for each in labels]))
     save(Prior(model, labels, np.ones(len(labels), int), combination=Combination(0.001, 2.0)), folder)
+    return folder
+
+
+def sided_prior(folder: Path, labels: tuple[str, ...]) -> Path:
+    """In the south the first label lives, or with a date the second; in the north the third."""
+    model = GeoPrior(3, width=3, blocks=1).eval()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.zero_()
+        model.stem.weight[[0, 1, 2], [2, 2, 6]] = torch.tensor([-1.0, 1.0, 1.0])  # how far south, how far north, dated
+        model.head.weight.copy_(torch.tensor([[40.0, 0, -40], [40, 0, 25], [0, 40, 0]]))
+        model.head.bias.copy_(torch.tensor([-9.0, -30, -9]))
+    save(Prior(model, labels, np.ones(3, int), combination=Combination(0.001, 2.0)), folder)
     return folder
 
 
@@ -110,11 +125,10 @@ def camera(page: Page) -> None:
 
 @pytest.fixture
 def app(browser: Browser, installed: None, exports: Path, serving: Callable, tmp_path: Path) -> Callable[..., Page]:
-    """Open an app in which `label` lives everywhere and no other label anywhere."""
+    """Open an app with a prior, by default one in which `label` lives everywhere and no other label anywhere."""
 
-    def opened(label: str, place: dict[str, float] | None = HERE, **look: Any) -> Page:
-        labels = labels_of(exports)
-        prior = sure_prior(tmp_path / "geo", labels[::-1], label)
+    def opened(label: str = "", place: dict[str, float] | None = HERE, prior: Path | None = None, **look: Any) -> Page:
+        prior = prior or sure_prior(tmp_path / "geo", labels_of(exports)[::-1], label)
         write_site(exports, tmp_path / "site", name="Shapes", geo=prior)
         page = visit(browser, serving(tmp_path / "site"), **look)
         isolated(page)
@@ -152,19 +166,61 @@ def test_the_camera_is_answered_with_the_place_until_that_is_to_be_ignored(app: 
     assert not [each for each in requests if "48.13" in each or "11.57" in each]
 
 
-def test_a_place_that_cannot_be_had_is_told_and_photos_of_files_have_none(
-    app: Callable, exports: Path, shapes: Path
-) -> None:
-    from attar.benchmarks.predict import predict
-
+def test_a_place_that_cannot_be_had_is_told(app: Callable, exports: Path) -> None:
     page = app(labels_of(exports)[0], place=None)
     camera(page)
     when(page, PLACED)
     assert page.locator("#placed").inner_text().startswith("Answered without a place: ")
-    path = next((shapes / labels_of(exports)[1]).iterdir())
-    assert ask(page, path) == predict(exports / "litert-int8.tflite", path)[0].top[0][0]
-    assert "only the camera" in page.locator("#placed").inner_text()
     accessible(page)
+
+
+def test_a_chosen_photo_is_answered_with_its_own_place_and_day_and_never_with_the_phones(
+    app: Callable, exports: Path, tmp_path: Path
+) -> None:
+    from attar.benchmarks.predict import predict
+
+    prior = sided_prior(tmp_path / "prior", labels_of(exports))
+    plain, placed, dated = (tmp_path / name for name in ("plain.jpg", "placed.jpg", "dated.jpg"))
+    picture = draw("cross", 77)
+    picture.save(plain)
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update({1: "S", 2: (33.0, 27.0, 0.0), 3: "W", 4: (70.0, 40.0, 0.0)})
+    picture.save(placed, exif=exif)
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2024:12:31 12:00:00"
+    picture.save(dated, exif=exif)
+
+    def python(path: Path, **how: Any) -> dict[str, float]:
+        return dict(predict(exports / "litert-int8.tflite", path, **how)[0].top)
+
+    def shown(path: Path) -> dict[str, float]:
+        ask(page, path)
+        return {label: float(share.rstrip("%")) / 100 for label, share in shares(page).items()}
+
+    page = app(prior=prior)
+    camera(page)
+    when(page, PLACED)
+    page.click("#shutter")  # else its next frame is taken for the photo's answer
+    when(page, "!document.getElementById('photo').hidden")
+    by_file = {path: python(path, geo=prior) for path in (dated, placed, plain)}
+    there = python(plain, geo=prior, at=Place(HERE["latitude"], HERE["longitude"], 152))
+    for path, says in (
+        (dated, "The photo’s own place and date"),
+        (placed, "The photo’s own place was"),
+        (plain, "none"),
+    ):
+        assert shown(path) == pytest.approx(by_file[path], abs=0.02)
+        assert says in page.locator("#placed").inner_text()
+    answers = [*by_file.values(), there]
+    assert by_file[plain] == python(plain)
+    for number, one in enumerate(answers):  # so that none can be taken for another
+        assert all(max(abs(one[label] - other[label]) for label in one) > 0.05 for other in answers[:number])
+    ask(page, dated)
+    page.evaluate("document.getElementById('answers').replaceChildren()")
+    page.get_by_label("Ignore my location").check()
+    when(page, f"document.getElementById('placed').hidden && {ANSWERED}")
+    assert {label: float(share.rstrip("%")) / 100 for label, share in shares(page).items()} == pytest.approx(
+        by_file[plain], abs=0.02
+    )
 
 
 def test_what_is_kept_of_an_answer_says_nothing_of_the_place(app: Callable, exports: Path) -> None:

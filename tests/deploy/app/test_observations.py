@@ -31,11 +31,13 @@ from attar.deploy.drift.versions import versions_of
 from attar.export.manifest import read_manifest
 from attar.export.web.assets import Assets
 from attar.files import sha256
+from attar.geo.combine import Combination
 from attar.preprocessing import Preprocessing
 from attar.quality import quality_of
 from helpers.browser import faults, phone, visit, when
 from helpers.phone_app import READY, ask, isolated
 from helpers.pictures import SHAPES, draw
+from helpers.priors import random_prior
 from helpers.receiving import receiving
 
 pytestmark = pytest.mark.slow
@@ -54,11 +56,13 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def sending_site(exports: Path, runtimes: Assets, port: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An app that may send to that port."""
+    """An app that may send to that port, and takes in where photos were taken."""
     folder = tmp_path_factory.mktemp("sending") / "site"
+    labels = tuple(read_manifest(exports).bundle["labels"])
+    prior = random_prior(folder.parent / "geo", labels, Combination(0.01, 1.0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sites, "find", lambda: runtimes)
-        sites.write_site(exports, folder, name="Shapes", collect=f"http://127.0.0.1:{port}/")
+        sites.write_site(exports, folder, name="Shapes", collect=f"http://127.0.0.1:{port}/", geo=prior)
     return folder
 
 
@@ -410,7 +414,8 @@ def plant(folder: Path, number: int) -> Path:
 def test_nothing_that_a_file_says_of_its_owner_leaves_the_page(
     app: Callable[..., Page], port: int, tmp_path: Path
 ) -> None:
-    """Of twenty photos with a GPS position, a serial number and a name none is in the bytes that leave."""
+    """Of twenty photos with a GPS position, a serial number and a name none is in the bytes that leave, though the
+    answers take the position in."""
     left: list[bytes] = []
 
     def heard(request: Any) -> None:
@@ -428,13 +433,13 @@ def test_nothing_that_a_file_says_of_its_owner_leaves_the_page(
             page.get_by_role("button", name="Save my observations").click()
         hurry(page)
         shows(page, "Sent: 20.")
-        assert len(received(store)) == 20
+        assert [(each.with_geo, each.place) for each in received(store)] == [(True, None)] * 20
     imported = import_saved(tmp_path / "collect", Path(downloading.value.path()), "Ana")
     assert imported.known and (imported.new, imported.left_out) == (0, ()), "it is what was sent, to the byte"
     sent = [each for each in left if b"/observations/" in each and b"\xff\xd8\xff" in each]
     assert len(sent) == 20
     for each in [*left, Path(downloading.value.path()).read_bytes()]:
-        assert not any(planted in each for planted in (*PLANTED, b"Erika", b"Exif\0", b"GPS"))
+        assert not any(planted in each for planted in (*PLANTED, b"Erika", b"Exif\0", b"GPS", b"48.13", b"11.57"))
     for each in store_photos(tmp_path / "collect"):
         assert not any(planted in each for planted in PLANTED)
 
