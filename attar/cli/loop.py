@@ -27,6 +27,7 @@ RESET = {
     "set": "sets",
     "target": "targets",
     "margin": "margin",
+    "primary": "primary",
     "max-flips": "max_flips",
     "calibration-error": "calibration_error",
     "pinned": "pinned",
@@ -58,6 +59,7 @@ def loop(
     teacher: Annotated[Literal["auto", "keep", "refit"] | None, typer.Option(help="As of `attar retrain`.")] = None,
     target: Annotated[list[str] | None, typer.Option("--target", "-t", help="As of `attar gate`. Repeatable.")] = None,
     margin: Annotated[float | None, typer.Option(min=0, max=50, help="As of `attar gate`, in points.")] = None,
+    primary: Annotated[str | None, typer.Option(metavar="TARGET", help="As of `attar gate`.")] = None,
     max_flips: Annotated[float | None, typer.Option(min=0, max=100, help="As of `attar gate`, per cent.")] = None,
     calibration_error: Annotated[
         float | None, typer.Option(min=0, max=100, help="As of `attar gate`, in points.")
@@ -112,6 +114,7 @@ def loop(
         "sets": tuple(sets) if sets else None,
         "targets": tuple(target) if target else None,
         "margin": None if margin is None else margin / 100,
+        "primary": primary,
         "max_flips": None if max_flips is None else max_flips / 100,
         "calibration_error": None if calibration_error is None else calibration_error / 100,
         "pinned": pinned,

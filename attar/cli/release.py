@@ -23,6 +23,14 @@ def gate(
     margin: Annotated[
         float, typer.Option(help="Points of top-1 that the challenger may lose. 0: it has to be better.", min=0, max=50)
     ] = 0.0,
+    primary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="The file that has to be better, while the others lose less than the margin.",
+            show_default="each has to be better",
+        ),
+    ] = None,
     detect: Annotated[
         float,
         typer.Option(help="Points that the photos should be enough to see; they are told if not.", min=0.01, max=50),
@@ -64,6 +72,7 @@ def gate(
     Each file has to be better beyond chance, must lose no class or slice, and break no pinned photo; it is held to
     limits of calibration error, size and latency, and to what it promises of its answers. Photos that were right and
     are now wrong are named. A ledger counts the looks at the photos, so that many rounds promote no model by luck.
+    With --primary one file has to be better, and the others must not lose more than the margin.
 
     Exit code: 0 ship, 1 hold.
 
@@ -92,6 +101,7 @@ def gate(
             max_slower,
             calibration_error / 100,
         ),
+        primary=primary or "",
         slices=slices,
         pinned=pinned,
         seconds=seconds,

@@ -56,6 +56,7 @@ class Settings:
         sets: recipe keys of `--set`.
         targets: files that the gate is asked about; none: all that phones have.
         margin, max_flips, calibration_error: of `attar gate`, as shares in [0, 1].
+        primary: of `attar gate`; empty: each file has to show a gain, or to be within the margin.
         pinned, slices: of `attar gate`.
         seconds: for latency of each pair of files; 0: not measured.
     """
@@ -74,6 +75,7 @@ class Settings:
     sets: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     margin: float = 0.0
+    primary: str = ""
     max_flips: float | None = None
     calibration_error: float = 0.02
     pinned: str | None = None

@@ -16,6 +16,7 @@ from attar.deploy.release.folder import Release
 from attar.deploy.release.gate import gate
 from attar.deploy.release.gate_page import write_gate
 from attar.deploy.release.ledger import UsedUp
+from attar.deploy.release.primary import require_primary
 from attar.deploy.release.publish import number_of, publish, standing
 from attar.deploy.release.verdict import Limits
 from attar.deploy.retrain.gather import Gathered, Rules
@@ -26,7 +27,7 @@ from attar.export.manifest import read_manifest
 from attar.files import digest_of, read_object, remove
 from attar.runfolder import RunFolder
 
-LATER = ("unlabelled", "calibration_error")
+LATER = ("unlabelled", "calibration_error", "primary")
 """Settings that the first loops did not have."""
 
 Train = Callable[[RunFolder, Plan, RunFolder, list[str]], Any]
@@ -166,6 +167,9 @@ def _champion(folder: LoopFolder, state: State, dry_run: bool) -> RunFolder:
     if settings.unlabelled:
         require_teacher_alone(first, settings.sets)  # before the first release is published
     found = standing(Path(settings.releases), Path(settings.key))
+    if settings.primary:
+        published = found.targets if found else [each.target for each in read_manifest(first.exports).files]
+        require_primary(settings.primary, settings.margin, settings.targets or tuple(published))
     if found is None:
         if not dry_run:
             targets = settings.targets
@@ -287,6 +291,7 @@ def _decided(
             ledger=folder.ledger,
             targets=targets,
             limits=Limits(settings.margin, flips=settings.max_flips, calibration=settings.calibration_error),
+            primary=settings.primary,
             slices=Path(settings.slices) if settings.slices else None,
             pinned=Path(settings.pinned) if settings.pinned else None,
             seconds=settings.seconds,

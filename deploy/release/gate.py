@@ -2,6 +2,7 @@
 
 Every target that the champion has is asked, or those that are named, and each has to pass. The photos are the
 validation photos of the classes that the champion knows; what a challenger's new classes are worth is told beside it.
+One of the files may be named as the primary one (`attar.deploy.release.primary`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from attar.benchmarks.predict import BATCH, Model, open_model
 from attar.benchmarks.runtimes import chosen
 from attar.data.photos import Photo, Photos, load_pixels
 from attar.deploy.release import ledger as ledgers
+from attar.deploy.release.primary import limits_of, require_primary
 from attar.deploy.release.verdict import (
     Check,
     Limits,
@@ -53,6 +55,7 @@ class Gate:
         new: photos of classes that only the challenger has, and how many of them its first file has right.
         champion, challenger: as they were named.
         limits: what was asked for.
+        primary: the file that has to show the gain (`attar.deploy.release.primary`); empty: each has to.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -62,6 +65,7 @@ class Gate:
     champion: str
     challenger: str
     limits: Limits
+    primary: str = ""
 
     @property
     def ship(self) -> bool:
@@ -91,6 +95,7 @@ class Gate:
             "look": self.look,
             "looks": ledgers.LOOKS,
             "limits": asdict(self.limits),
+            **({"primary": self.primary} if self.primary else {}),
             "new_classes": {"photos": self.new[0], "right": self.new[1]},
             "files": [
                 {**each.to_json(), "champion_sha256": before, "challenger_sha256": now}
@@ -123,6 +128,7 @@ def gate(
     ledger: Path,
     targets: Sequence[str] = (),
     limits: Limits | None = None,
+    primary: str = "",
     slices: Path | None = None,
     pinned: Path | None = None,
     seconds: float = 5.0,
@@ -135,6 +141,8 @@ def gate(
         ledger: the file that counts looks at sets of photos (`attar.deploy.release.ledger`).
         targets: which files; by default all that the champion has.
         limits: what the challenger has to meet.
+        primary: which file has to show the gain, while the others lose less than the margin; empty: all have to meet
+            the same.
         slices: a CSV file with the columns `photo` and `slice`.
         pinned: a text file with the name of a photo per line, which must stay right.
         seconds: time to measure latency of each pair of files, where a runtime here runs them; 0: it is not measured.
@@ -145,6 +153,9 @@ def gate(
     """
     limits = limits or Limits()
     pairs = _pairs(champion, challenger, targets)
+    if primary:
+        require_primary(primary, limits.margin, [now.target for _, now in pairs])
+        pairs.sort(key=lambda files: files[1].target != primary)  # what is told of the first file is told of this one
     known = _known(pairs[0][0], photos)
     names = [photos.name(photo) for photo in photos.val]
     parts = _slices(slices, names) if slices else {}
@@ -153,17 +164,19 @@ def gate(
     if not asked:
         raise InputError(f"{photos.spec.path}: no validation photo shows a class of the champion.")
     identities = _identities(photos, known)
-    pair = digest_of([*[[each.digest for each in files] for files in pairs], asdict(limits), parts, fixed, identities])
+    asked_for = [asdict(limits), *([primary] if primary else []), parts, fixed, identities]
+    pair = digest_of([*[[each.digest for each in files] for files in pairs], *asked_for])
     sample = ledgers.sample(identities)
     with ledgers.opened(ledger) as looks:
         look, level = looks.number(sample, pair), ledgers.level()
         verdicts, new = [], (0, 0)
         for number, files in enumerate(pairs):
-            verdict, right = _decide(files, photos, known, limits, level, parts, fixed, seconds)
+            own = limits_of(files[1].target, primary, limits)
+            verdict, right = _decide(files, photos, known, own, level, parts, fixed, seconds)
             verdicts.append(verdict)
             new = right if not number else new
         digests = tuple((before.digest, now.digest) for before, now in pairs)
-        made = Gate(tuple(verdicts), digests, look, new, str(champion), str(challenger), limits)
+        made = Gate(tuple(verdicts), digests, look, new, str(champion), str(challenger), limits, primary)
         looks.add(ledgers.Look(datetime.now(UTC).isoformat(timespec="seconds"), sample, pair, level, made.ship))
     return made
 

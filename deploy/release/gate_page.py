@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attar.benchmarks.units import percent, points
 from attar.deploy.release import ledger
 from attar.deploy.release.gate import Gate
+from attar.deploy.release.primary import limits_of
 from attar.deploy.release.verdict import Check, Verdict
 from attar.export.card import plain, table
 from attar.extras import require
@@ -37,7 +38,10 @@ def write_gate(gate: Gate, output: Path) -> Path:
 def looks(gate: Gate) -> str:
     """How often these photos have decided, in words."""
     chance = f"{100 * ledger.CHANCE:g}%"
-    kind = f"loses {100 * gate.limits.margin:g} points or more" if gate.limits.margin else "is no better"
+    margin = 100 * gate.limits.margin
+    kind = f"loses {margin:g} point{'' if margin == 1 else 's'} or more" if margin else "is no better"
+    if gate.primary:
+        kind = f"is no better by its {gate.primary}, or {kind} by another file,"
     return (
         f"Look {gate.look} of {ledger.LOOKS} at these photos. All of them together promote a model that {kind} in at "
         f"most {chance} of all cases, so each test of a gain has a level of {100 * ledger.level():g}%."
@@ -102,13 +106,20 @@ def _flips(verdict: Verdict) -> str:
     return table(rows) + more
 
 
+def _tests(gate: Gate) -> dict[str, str]:
+    """What the p of each file is of."""
+    margins = {each.target: limits_of(each.target, gate.primary, gate.limits).margin for each in gate.verdicts}
+    names = {True: "one-sided score test of Tango", False: "one-sided exact McNemar test"}
+    return {target: names[margin > 0] for target, margin in margins.items()}
+
+
 def page(gate: Gate) -> str:
     """The whole page as text. What comes from users is escaped by the template."""
     environment = require("jinja2").Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=percent, points=points)
     return str(
         environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-            it=gate, looks=looks(gate), new=new_classes(gate)
+            it=gate, looks=looks(gate), new=new_classes(gate), tests=_tests(gate)
         )
     )
 

@@ -383,6 +383,10 @@ def test_a_target_that_phones_have_is_not_left_out(copied: Copy) -> None:
 def test_bad_input_publishes_nothing(copied: Copy, second: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"other\.pem"):
         copied.turn(key=str(tmp_path / "other.pem"))
+    with pytest.raises(InputError, match="--primary onnx:fp16: none of the files"):
+        copied.turn(primary="onnx:fp16")
+    with pytest.raises(InputError, match="--primary: needs --margin"):
+        copied.turn(primary="onnx:fp32", margin=0.0)
     with pytest.raises(InputError, match="no finished run"):
         copied.turn(run=str(tmp_path / "none"))
     assert not (tmp_path / "site").exists() and not copied.folder.state.exists()

@@ -67,7 +67,7 @@ def test_the_key_of_a_workflow_is_not_the_loops(tmp_path: Path) -> None:
 
 def test_settings_that_came_later_begin_no_round_of_their_own() -> None:
     old = asdict(SETTINGS) | {"least": 0, "key": "", "releases": "", "observations": ""}
-    for name in ("unlabelled", "calibration_error"):
+    for name in ("unlabelled", "calibration_error", "primary"):
         del old[name]
     assert _digest(SETTINGS) == digest_of(old)
     assert _digest(replace(SETTINGS, unlabelled=True)) != _digest(SETTINGS) != _digest(replace(SETTINGS, margin=0.1))

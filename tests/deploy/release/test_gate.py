@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from attar.deploy.release.publish import publish, status
 from attar.deploy.release.verdict import Limits
 from attar.errors import GateError, InputError
 from attar.export.export import export_student
+from attar.export.manifest import read_manifest, write_manifest
 from attar.export.runners import open_runner
+from attar.files import digest_of
 from attar.metrics import expected_calibration_error
 from attar.students import divide_logits, load, save
 from helpers import warm
@@ -124,6 +126,44 @@ def test_files_against_themselves_do_not_ship(runs: Runs, tmp_path: Path) -> Non
     assert [each.name for each in verdict.checks if not each.passed] == ["gain"]
 
 
+@pytest.fixture
+def half(runs: Runs, tmp_path: Path) -> Path:
+    """Exports of which the first file is the poor student's, and the second the good one's."""
+    shutil.copytree(runs.poor, tmp_path / "half")
+    first, second = (
+        next(each for each in read_manifest(exports).files if each.target == target)
+        for exports, target in zip((runs.poor, runs.good), TARGETS)
+    )
+    shutil.copyfile(runs.good / second.file, tmp_path / "half" / second.file)
+    write_manifest(replace(read_manifest(runs.poor), files=(first, second)), tmp_path / "half")
+    return tmp_path / "half"
+
+
+def test_the_primary_file_shows_the_gain_and_the_others_are_within_the_margin(
+    runs: Runs, half: Path, tmp_path: Path
+) -> None:
+    """The challenger's first file is better than that of `half`, and its second one is the same."""
+    how: dict[str, Any] = {"ledger": tmp_path / "ledger.jsonl", "seconds": 0}
+    each = gate(half, runs.good, runs.photos, **how)
+    assert [verdict.ship for verdict in each.verdicts] == [True, False] and "primary" not in each.to_json()
+    margin = Limits(margin=0.3)
+    made = gate(half, runs.good, runs.photos, limits=margin, primary=TARGETS[0], **how)
+    assert made.ship and made.look == 2 and made.to_json()["primary"] == TARGETS[0]
+    better, same = made.verdicts
+    assert better.p == each.verdicts[0].p and "is refuted" not in better.sentence
+    assert (same.won, same.lost) == (0, 0) and "a loss of 30 points is refuted" in same.sentence
+    assert "no better by its onnx:fp32, or loses 30 points or more by another file" in markdown(made)
+    text = page_of(made)
+    assert text.index("McNemar") < text.index("Tango") and text.index(">onnx:fp32<") < text.index(">onnx:fp16<")
+    # Whoever names the other file looks again, and it does not show a gain, though it is within the margin.
+    other = gate(half, runs.good, runs.photos, limits=margin, primary=TARGETS[1], **how)
+    assert not other.ship and other.look == 3
+    assert [verdict.target for verdict in other.verdicts] == TARGETS[::-1]
+    assert other.sentence.startswith("Hold: onnx:fp16: 0.0 points better")
+    # Without a primary file, both are within the margin.
+    assert gate(half, runs.good, runs.photos, limits=margin, **how).ship
+
+
 def test_the_same_answers_with_too_much_confidence_are_held_and_the_file_itself_is_not(
     runs: Runs, tmp_path: Path
 ) -> None:
@@ -165,6 +205,13 @@ def test_a_set_of_photos_wears_out_whatever_the_training_photos_are(runs: Runs, 
     assert gate(runs.poor, runs.good, runs.photos, ledger=ledger, seconds=0).look == 1
 
 
+def test_a_look_is_known_by_what_it_was_known_by_before_there_were_primary_files(runs: Runs, tmp_path: Path) -> None:
+    made = gate(runs.poor, runs.good, runs.photos, ledger=tmp_path / "ledger.jsonl", seconds=0)
+    [look] = map(json.loads, (tmp_path / "ledger.jsonl").read_text().splitlines())
+    identities = sorted(digest_of([label, content]) for _, label, side, content in runs.photos.listing if side == "val")
+    assert look["pair"] == digest_of([*map(list, made.digests), asdict(Limits()), {}, [], identities])
+
+
 def test_new_classes_are_told_beside_and_a_lost_class_holds(runs: Runs, tmp_path: Path) -> None:
     two = tmp_path / "two"
     for shape in SHAPES[:2]:
@@ -193,6 +240,12 @@ def test_new_classes_are_told_beside_and_a_lost_class_holds(runs: Runs, tmp_path
         ({"slices": "photo,slice\ncircle/1.png\n"}, "line 2 lacks"),
         ({"slices": "slice,photo\ndark\n"}, "line 2 lacks"),
         ({"champion": "nowhere"}, "nowhere: nothing is there"),
+        (
+            {"primary": "onnx:fp33", "limits": Limits(margin=0.1)},
+            "--primary onnx:fp33: none .*Did you mean 'onnx:fp32'",
+        ),
+        ({"primary": "onnx:fp16", "targets": ["onnx:fp32"]}, "--primary onnx:fp16: none of the files that are asked"),
+        ({"primary": "onnx:fp32"}, "--primary: needs --margin"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_no_look(runs: Runs, tmp_path: Path, given: dict[str, Any], said: str) -> None:
@@ -249,8 +302,6 @@ def test_the_command_writes_a_page_and_a_table_and_exits_by_the_decision(runs: R
 def test_the_page_is_accessible_and_nothing_of_it_is_wider_than_the_screen(
     runs: Runs, tmp_path: Path, dark: bool, width: int
 ) -> None:
-    from dataclasses import replace
-
     from attar.deploy.release.gate_page import write_gate
     from attar.deploy.release.verdict import Flip
 
