@@ -109,7 +109,10 @@ class _Model:
         self._call("CompiledModelGetProfiler", self._compiled, byref(self._profiler))
         signature = c_void_p()
         self._call("GetModelSignature", model, c_size_t(0), byref(signature))
-        self._input, self._output = (self._buffer(signature, side) for side in ("Input", "Output"))
+        outputs = c_size_t()
+        self._call("GetNumSignatureOutputs", signature, byref(outputs))
+        self._input = self._buffer(signature, "Input", 0)
+        self._outputs = [self._buffer(signature, "Output", index) for index in range(outputs.value)]
 
     @property
     def input_bytes(self) -> int:
@@ -127,11 +130,12 @@ class _Model:
 
     def profiled(self) -> Profiled:
         """Run once."""
-        given, made = (c_void_p * 1)(self._input), (c_void_p * 1)(self._output)
+        given, count = (c_void_p * 1)(self._input), len(self._outputs)
+        made = (c_void_p * count)(*self._outputs)
         self._call("ResetProfiler", self._profiler)
         self._call("StartProfiler", self._profiler)
         start = time.perf_counter_ns()
-        self._call("RunCompiledModel", self._compiled, c_size_t(0), c_size_t(1), given, c_size_t(1), made)
+        self._call("RunCompiledModel", self._compiled, c_size_t(0), c_size_t(1), given, c_size_t(count), made)
         taken = time.perf_counter_ns() - start
         self._call("StopProfiler", self._profiler)
         return Profiled(taken, tuple(_operators(self._events(), taken)))
@@ -158,13 +162,13 @@ class _Model:
         self._call("CreateCompiledModel", self._environment, model, options, byref(compiled))
         return compiled
 
-    def _buffer(self, signature: c_void_p, side: str) -> c_void_p:
+    def _buffer(self, signature: c_void_p, side: str, index: int) -> c_void_p:
         tensor, needs, buffer = c_void_p(), c_void_p(), c_void_p()
         kind = ctypes.create_string_buffer(_TYPE_BYTES)
-        first = c_size_t(0)
-        self._call(f"GetSignature{side}TensorByIndex", signature, first, byref(tensor))
+        first, place = c_size_t(0), c_size_t(index)
+        self._call(f"GetSignature{side}TensorByIndex", signature, place, byref(tensor))
         self._call("GetRankedTensorType", tensor, kind)
-        self._call(f"GetCompiledModel{side}BufferRequirements", self._compiled, first, first, byref(needs))
+        self._call(f"GetCompiledModel{side}BufferRequirements", self._compiled, first, place, byref(needs))
         self._call("CreateManagedTensorBufferFromRequirements", self._environment, kind, needs, byref(buffer))
         return buffer
 

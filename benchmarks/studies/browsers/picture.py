@@ -1,9 +1,13 @@
-"""The picture of the phone app in README.md and docs/app.md.
+"""The pictures of the phone app in README.md, docs/app.md and docs/confidence.md.
 
+    attar quickstart --quick
     python -m attar.benchmarks.studies.browsers.picture --exports quickstart
+    attar export quickstart/student --familiarity relative
+    python -m attar.benchmarks.studies.browsers.picture --exports quickstart/exports-relative --strange
 
 It writes the app of a run, opens it in Chromium with a phone's screen, asks about a photo, says "No, it is ...",
-and puts both screens into docs/app.png. It needs Debian's chromium and the browsers' libraries (`attar lab --install`).
+and puts both screens into docs/app.png. With --strange it asks about a covered lens and a screenshot, for
+docs/app-strange.png. It needs Debian's chromium and the browsers' libraries (`attar lab --install`).
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from PIL import Image
 from playwright.sync_api import Error, Page, ViewportSize, sync_playwright
 
 from attar.data.images import open_image
+from attar.data.strange import pictures
 from attar.deploy.app.serve import make_app
 from attar.deploy.app.site import write_site
 from attar.errors import InputError
@@ -30,24 +35,30 @@ from attar.serving.http import make_server
 
 ROOT = Path(__file__).parents[3]
 SCREEN: ViewportSize = {"width": 390, "height": 844}
+STRANGE = "This looks like nothing that the model knows."
 
 
 def main() -> None:
-    """Write docs/app.png."""
+    """Write docs/app.png or docs/app-strange.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exports", type=Path, required=True, help="a run, or its exports folder")
     parser.add_argument("--photo", type=Path, help="what is asked about; by default a golden photo of the exports")
+    parser.add_argument("--strange", action="store_true", help="ask about pictures that show none of the classes")
     parser.add_argument("--name", default="Digits")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "app.png")
+    parser.add_argument("--output", type=Path, help="by default in docs/")
     options = parser.parse_args()
     exports = exports_of(options.exports)
-    photo = options.photo or min((exports / "golden").glob("*.png"))
     with tempfile.TemporaryDirectory() as folder:
         write_site(exports, Path(folder) / "site", name=options.name)
         with served(Path(folder) / "site") as url:
-            screens = [_screen(url, photo, dark=False), _screen(url, photo, dark=True)]
-    _joined(screens).save(options.output, optimize=True)
-    print(f"Written: {options.output}")
+            if options.strange:
+                screens = [_strange(url, Path(folder), name) for name in ("covered lens", "screenshot")]
+            else:
+                photo = options.photo or min((exports / "golden").glob("*.png"))
+                screens = [_screen(url, photo), _screen(url, photo, dark=True, click="#no")]
+    output = options.output or ROOT / "docs" / ("app-strange.png" if options.strange else "app.png")
+    _joined(screens).save(output, optimize=True)
+    print(f"Written: {output}")
 
 
 @contextmanager
@@ -76,8 +87,18 @@ def chromium_path() -> str:
     return program
 
 
-def _screen(url: str, photo: Path, dark: bool) -> Image.Image:
-    """The answer in light colours; the choice of another label in dark ones."""
+def _strange(url: str, folder: Path, name: str) -> Image.Image:
+    """The answer to a drawn picture of none of the classes."""
+    next(pictures(name, 1)).save(folder / f"{name}.png")
+    return _screen(url, folder / f"{name}.png", text=STRANGE)
+
+
+def _screen(url: str, photo: Path, dark: bool = False, click: str = "", text: str = "") -> Image.Image:
+    """The answer to a photo, after a click if one is named.
+
+    Raises:
+        InputError: the app does not say `text` of it.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium_path(), chromium_sandbox=False, args=["--disable-gpu"]
@@ -87,8 +108,13 @@ def _screen(url: str, photo: Path, dark: bool) -> Image.Image:
         ready(page)
         page.set_input_files("#file", photo)
         page.wait_for_selector("#verdict:not([hidden])")
-        if dark:
-            page.click("#no")
+        if text not in (told := page.inner_text("#unsure")):
+            raise InputError(
+                f"{photo.name}: the app says {told!r} of it. Give exports that tell such pictures "
+                "(attar export --familiarity)."
+            )
+        if click:
+            page.click(click)
         shot = page.screenshot()
         browser.close()
     return open_image(io.BytesIO(shot)).convert("RGB")

@@ -22,6 +22,7 @@ from attar.benchmarks.runtimes import Profiled, litert, some_image
 from attar.benchmarks.runtimes.litert_profile import named
 from attar.benchmarks.runtimes.onnx import profiled
 from attar.cli import app
+from helpers.familiar import familiar_exports
 
 
 def made() -> Record:
@@ -101,6 +102,12 @@ def test_every_layer_of_a_real_file_is_named(small: Any) -> None:
     assert all("dw" in name or "depthwise" in name or "bn" in name for name in weighted)
     # Medians of a busy machine: each operator's own may be of another inference.
     assert 0 < sum(each["nanoseconds"] for each in record.operators) <= 1.5 * record.conditions["profile"]["inference"]
+
+
+@pytest.mark.slow
+def test_the_operators_of_a_second_output_are_told_too(shared: Path) -> None:
+    profile = profile_of("litert", familiar_exports(shared) / "litert-fp32.tflite", 1)
+    assert {"score"} == {each["name"] for each in profile.operators if "Sigmoid" in each["operator"]}
 
 
 def test_operators_that_are_not_those_of_the_file_keep_their_numbers(small: Any) -> None:
