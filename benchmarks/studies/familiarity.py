@@ -1,7 +1,7 @@
-"""Which score of familiarity is the default, and what files keep of it: the tables in docs/confidence.md.
+"""Which score of familiarity is the default, and what files keep of it: docs/familiarity.md.
 
     python -m attar.benchmarks.studies.familiarity --output runs/familiarity    about an hour on two cores
-    python -m attar.benchmarks.studies.familiarity --pages                      print the tables of what is recorded
+    python -m attar.benchmarks.studies.familiarity --seeds 0                    write the page of what is recorded
 
 A third of the classes are held out: handwritten digits, and Han characters drawn from typefaces. A student learns the
 others by their labels, and is exported once for each score. What its files say of the held-out classes (near), of
@@ -36,7 +36,7 @@ from attar.data.photos import DataSpec, Photos, labels_of, read_photos
 from attar.errors import AttarError
 from attar.export.export import export_student
 from attar.export.manifest import Manifest, read_manifest
-from attar.files import make_folder, read_json, replacing, write_json
+from attar.files import make_folder, read_json, replacing, write_json, write_text
 from attar.students.familiarity import SCORES
 from attar.students.fit_familiarity import give_familiarity
 
@@ -74,42 +74,47 @@ SOURCES = (
 
 
 def main() -> None:
-    """Measure what is missing, write the record after every student, and print the tables."""
+    """Measure what is missing, write the record after every student, and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/familiarity"))
     parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "familiarity.md")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--pages", action="store_true", help="measure nothing")
     options = parser.parse_args()
-    rows: dict[str, Any] = read_json(options.record)["students"] if options.record.is_file() else {}
-    jobs = [] if options.pages else [(source, seed) for seed in range(options.seeds) for source in SOURCES]
-    for source, seed in jobs:
-        name = f"{source.name} {seed}"
-        if name not in rows:
-            rows[name] = measured(source, seed, options.output)
-            write_json(options.record, {"students": rows, "machine": describe()})
-    print(page(rows, tuple(SCORES), TARGETS))
+    record: dict[str, Any] = read_json(options.record) if options.record.is_file() else {"students": {}}
+    for source, seed in ((source, seed) for seed in range(options.seeds) for source in SOURCES):
+        for row in measured(source, seed, options.output, record["students"].get(f"{source.name} {seed}")):
+            record["students"][f"{source.name} {seed}"] = row
+            record["machine"] = describe()
+            write_json(options.record, record)
+    students = {name: row for name, row in record["students"].items() if len(row["scores"]) == len(SCORES)}
+    write_text(options.page, page({**record, "students": students}, tuple(SCORES), TARGETS))
 
 
-def measured(source: Source, seed: int, output: Path) -> dict[str, Any]:
-    """A student and its files with each score: `top1`, `held` (classes), and by score `files` and `failed`."""
+def measured(source: Source, seed: int, output: Path, before: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """What is known of a student, after each score that was missing.
+
+    It is `top1`, `images` (validation photos), `held` (classes held out), and `scores`: by score `files` and `failed`.
+    """
+    if before and len(before["scores"]) == len(SCORES):
+        return
     folder = output / f"{source.name}-{seed}"
     held = prepared(source, seed, output, folder)
     student = trained(source, seed, folder)
     photos = read_photos(DataSpec(str(folder / "photos")))
-    far = [(FAR, place) for place in _far(source, output)]
-    scores = {}
-    for score in SCORES:
+    row = before or {"top1": student.metrics["top1"], "images": len(photos.val), "held": held, "scores": {}}
+    places = [(NEAR, folder / "held"), *((FAR, place) for place in _far(source, output))]
+    for score in (score for score in SCORES if score not in row["scores"]):
         say(f"{source.name}, seed {seed}: {score}")
         manifest, bundle = exported(student, score, photos, folder)
         files: dict[str, dict[str, Any]] = {entry.target: {} for entry in manifest.files}
         targets = {entry.file: entry.target for entry in manifest.files}
-        found = outliers(folder / f"exports-{score}", bundle, photos, [(NEAR, folder / "held"), *far]) if files else ()
-        for row in found:
-            about = {key: round(getattr(row, key), 4) for key in ("auroc", "low", "high", "fpr95")}
-            files[targets[row.file]][Path(row.others).name] = {"kind": row.kind, "images": row.images, **about}
-        scores[score] = {"files": files, "failed": {item.target: item.error for item in manifest.failed}}
-    return {"top1": student.metrics["top1"], "images": len(photos.val), "held": held, "scores": scores}
+        for found in outliers(folder / f"exports-{score}", bundle, photos, places) if files else ():
+            about = {key: round(getattr(found, key), 4) for key in ("auroc", "low", "high", "fpr95")}
+            of_set = {"kind": found.kind, "images": found.images, **about}
+            files[targets[found.file]][Path(found.others).name] = of_set
+        row["scores"][score] = {"files": files, "failed": {item.target: item.error for item in manifest.failed}}
+        yield row
 
 
 def exported(student: Bundle, score: str, photos: Photos, folder: Path) -> tuple[Manifest, Bundle]:

@@ -16,6 +16,11 @@ class Energy(Score):
 
 
 def energy(logits: torch.Tensor) -> torch.Tensor:
-    """Minus the free energy of logits (N, classes): (N, 1). Formats lack a logarithm of sums, so its parts."""
-    largest = logits.amax(1, keepdim=True)
-    return largest + torch.log(torch.exp(logits - largest).sum(1, keepdim=True))
+    """Minus the free energy of logits (N, classes): (N, 1).
+
+    The logarithm of the sum is the largest logit, minus the logarithm of the largest probability. Summed here, it would
+    share its parts with the answer's softmax: LiteRT's converter then takes that apart, and integer files compute its
+    division in integers.
+    """
+    largest = torch.softmax(logits, 1).amax(1, keepdim=True)
+    return logits.amax(1, keepdim=True) - torch.log(largest)

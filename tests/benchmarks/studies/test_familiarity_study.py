@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attar.benchmarks.studies.familiarity import SOURCES, prepared
+from attar.benchmarks.studies.familiarity import RECORD, ROOT, SOURCES, TARGETS, prepared
 from attar.benchmarks.studies.familiarity_page import best, page
 from attar.data.photos import DataSpec, read_photos
-from attar.files import sha256
+from attar.files import read_json, sha256
+from attar.students.familiarity import SCORES
+from attar.students.familiarity.scores import DEFAULT
 
 TARGET = "litert:fp32"
 
@@ -28,6 +30,10 @@ def student(**near: float) -> dict[str, Any]:
     return {"top1": 0.9, "images": 30, "held": ["a"], "scores": scores}
 
 
+def recorded(students: dict[str, Any]) -> dict[str, Any]:
+    return {"students": students, "machine": {"cpu": "a processor", "cores": 2}}
+
+
 def test_each_source_counts_the_same_however_many_seeds_it_has() -> None:
     many = {f"digits {seed}": student(one=0.9, two=0.8) for seed in range(4)}
     assert best({**many, "han 0": student(one=0.5, two=0.7)}, ("one", "two"), TARGET) == "two"
@@ -38,20 +44,28 @@ def test_a_file_that_failed_is_said_and_counts_as_telling_nothing() -> None:
     students = {"digits 0": student(one=0.9, two=0.4)}
     students["digits 0"]["scores"]["one"] = {"files": {}, "failed": {TARGET: "it was broken"}}
     assert best(students, ("one", "two"), TARGET) == "two"
-    text = page(students, ("one", "two"), (TARGET,))
+    text = page(recorded(students), ("one", "two"), (TARGET,))
     assert "| one | failed | 0.0 |" in text and "| one | 1 of 1 |" in text and "| two | 0 of 1 |" in text
 
 
 def test_the_interval_is_students_over_seeds() -> None:
     values = [0.80, 0.84, 0.91]
-    text = page({f"digits {seed}": student(one=value) for seed, value in enumerate(values)}, ("one",), (TARGET,))
+    text = page(
+        recorded({f"digits {seed}": student(one=value) for seed, value in enumerate(values)}), ("one",), (TARGET,)
+    )
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert f"| one | 85.0 [{100 * low:.1f}, {100 * high:.1f}] / 25 | 85.0 |" in text
     assert "The largest mean has `one`" in text and "3 seeds" in text
 
 
 def test_one_seed_has_the_interval_over_photos() -> None:
-    assert "| one | 80.0 [70.0, 90.0] / 25 |" in page({"digits 0": student(one=0.8)}, ("one",), (TARGET,))
+    assert "| one | 80.0 [70.0, 90.0] / 25 |" in page(recorded({"digits 0": student(one=0.8)}), ("one",), (TARGET,))
+
+
+def test_the_page_and_the_default_are_what_is_recorded() -> None:
+    record = read_json(RECORD)
+    assert (ROOT / "docs" / "familiarity.md").read_text(encoding="utf-8") == page(record, tuple(SCORES), TARGETS)
+    assert best(record["students"], tuple(SCORES), TARGETS[0]) == DEFAULT
 
 
 @pytest.mark.slow
