@@ -26,6 +26,8 @@ from attar.export import coreml, familiar, litert, onnx
 from attar.export.capture_output import captured
 from attar.export.manifest import read_manifest, write_manifest
 from attar.export.runners import open_runner
+from attar.export.tflite import graph
+from attar.export.tflite.layers import kind_of
 from attar.export.verify import student_reference, verify
 from attar.extras import require
 from attar.files import sha256
@@ -162,6 +164,17 @@ def test_every_score_is_in_the_operators_of_every_format(bundle: Bundle, tmp_pat
             answers = runner.answers(pixels[:50])
         np.testing.assert_allclose(answers[:, 3], expected[:50], atol=1e-3, err_msg=path.name)
         assert runner.partitions in (None, {"delegated": 1, "outside": []}), name
+        assert "softmax" in operators(path), "whole: its parts would be computed in integers in an integer file"
+
+
+def operators(path: Path) -> set[str]:
+    """What a file is made of, in small letters."""
+    if path.suffix == ".onnx":
+        return {node.op_type.lower() for node in require("onnx").load(path).graph.node}
+    if path.suffix == ".mlpackage":
+        return {step.operator for step in coreml.open_runner(path).program.steps}
+    model = graph.read(path.read_bytes())
+    return {kind_of(model, operator).lower() for operator in model.subgraphs[0].operators}
 
 
 @pytest.mark.parametrize("module", [litert, onnx])
