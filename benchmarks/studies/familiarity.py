@@ -8,9 +8,9 @@ others by their labels, and is exported once for each score. What its files say 
 photos of other things and of drawn pictures (far) is measured by `attar.benchmarks.report.outliers`. Each seed holds
 out other classes, and begins with other weights.
 
-The rule, set before anything was measured: the default is the score whose `litert:fp32` files have the largest mean
-AUROC on the classes that were held out, over seeds, each source counting the same. Far photos and drawn pictures take
-no part, as a user knows nothing of what people will point a phone at; classes to hold out, everyone has.
+The rule: the default is the score whose `litert:fp32` files have the largest mean AUROC on the classes that were held
+out, over seeds, each source counting the same, among the scores of which no file failed. Far photos and drawn pictures
+take no part, as a user knows nothing of what people will point a phone at; classes to hold out, everyone has.
 """
 
 from __future__ import annotations

@@ -26,9 +26,10 @@ In every cell: AUROC with its 95% interval over seeds (Student's t), and FPR95, 
 
 ## What decides
 
-The rule was set before anything was measured: `default` is the score whose `{target}` files have the largest mean
-AUROC on classes that were held out, each source counting the same. Photos of other things and drawn pictures take no
-part: nobody knows what people will point a phone at, and classes to hold out, everyone has.
+`default` is the score whose `{target}` files have the largest mean AUROC on classes that were held out, each source
+counting the same, among the scores of which `attar export` refused no file. Photos of other things and drawn pictures
+take no part: nobody knows what people will point a phone at, and classes to hold out, everyone has. The rule was set
+before anything was measured, but for the refused files: that they rule a score out was added when the first had failed.
 """
 
 
@@ -48,10 +49,15 @@ def page(record: Mapping[str, Any], scores: Sequence[str], targets: Sequence[str
     return "\n\n".join([*map(str.strip, parts), _failed(students, scores, targets)]) + "\n"
 
 
-def best(students: Mapping[str, Any], scores: Sequence[str], target: str) -> str:
-    """The score with the largest mean AUROC on held-out classes, each source counting the same."""
+def best(students: Mapping[str, Any], scores: Sequence[str], target: str) -> str | None:
+    """The score with the largest mean AUROC on held-out classes, each source counting the same.
+
+    None of its files failed. None if there is no such score.
+    """
     sources = list(dict.fromkeys(name.split()[0] for name in students))
-    return max(scores, key=lambda score: np.mean([_mean(students, each, score, target, HELD) for each in sources]))
+    whole = [score for score in scores if not any(each["scores"][score]["failed"] for each in students.values())]
+    means = {score: np.mean([_mean(students, each, score, target, HELD) for each in sources]) for score in whole}
+    return max(means, key=lambda score: means[score], default=None)
 
 
 def _deciding(students: Mapping[str, Any], sources: Sequence[str], scores: Sequence[str], target: str) -> str:
@@ -61,7 +67,8 @@ def _deciding(students: Mapping[str, Any], sources: Sequence[str], scores: Seque
         cells = [_cell(students, source, score, target, HELD) for source in sources]
         rows.append([score, *cells, f"{100 * np.mean(means):.1f}"])
     chosen = best(students, scores, target)
-    return f"{table(rows)}\n\nThe largest mean has `{chosen}`."
+    which = f"`default` is `{chosen}`." if chosen else "Of every score a file failed, so there is no default."
+    return f"{table(rows)}\n\n{which}"
 
 
 def _whole(students: Mapping[str, Any], source: str, scores: Sequence[str], targets: Sequence[str]) -> str:

@@ -40,10 +40,11 @@ def test_each_source_counts_the_same_however_many_seeds_it_has() -> None:
     assert best({**many, "han 0": student(one=0.5, two=0.59)}, ("one", "two"), TARGET) == "one"
 
 
-def test_a_file_that_failed_is_said_and_counts_as_telling_nothing() -> None:
+def test_a_file_that_failed_is_said_and_rules_its_score_out() -> None:
     students = {"digits 0": student(one=0.9, two=0.4)}
     students["digits 0"]["scores"]["one"] = {"files": {}, "failed": {TARGET: "it was broken"}}
     assert best(students, ("one", "two"), TARGET) == "two"
+    assert best(students, ("one",), TARGET) is None
     text = page(recorded(students), ("one", "two"), (TARGET,))
     assert "| one | failed | 0.0 |" in text and "| one | 1 of 1 |" in text and "| two | 0 of 1 |" in text
 
@@ -55,7 +56,7 @@ def test_the_interval_is_students_over_seeds() -> None:
     )
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert f"| one | 85.0 [{100 * low:.1f}, {100 * high:.1f}] / 25 | 85.0 |" in text
-    assert "The largest mean has `one`" in text and "3 seeds" in text
+    assert "`default` is `one`." in text and "3 seeds" in text
 
 
 def test_one_seed_has_the_interval_over_photos() -> None:
