@@ -21,8 +21,8 @@ SCORES: dict[str, type[Score]] = {
 }
 """Name -> score."""
 
-DEFAULT = "energy"
-"""What `default` means: the best at classes that were held out (`attar.benchmarks.studies.familiarity`)."""
+DEFAULT = "relative"
+"""What `default` means: it tells classes that were held out best (`attar.benchmarks.studies.familiarity`)."""
 
 
 def score_name(name: str) -> str:
