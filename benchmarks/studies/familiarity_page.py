@@ -22,7 +22,8 @@ out: handwritten digits, and Han characters drawn from typefaces that were not t
 classes, and begins with other weights.
 
 In every cell: AUROC with its 95% interval over seeds (Student's t), and FPR95, the share of the others that pass where
-95% of the student's own photos do; both in percent. 50 is guessing. {machine}
+95% of the student's own photos do; both in percent. 50 is guessing. Of a file that failed on some seeds, a cell has
+the mean of the others. {machine}
 
 ## What decides
 

@@ -155,7 +155,7 @@ def gate(
     pairs = _pairs(champion, challenger, targets)
     if primary:
         require_primary(primary, limits.margin, [now.target for _, now in pairs])
-        pairs.sort(key=lambda files: files[1].target != primary)  # what is told of the first file is told of this one
+        pairs.sort(key=lambda files: files[1].target != primary)  # the figures of new classes come from the first file
     known = _known(pairs[0][0], photos)
     names = [photos.name(photo) for photo in photos.val]
     parts = _slices(slices, names) if slices else {}
