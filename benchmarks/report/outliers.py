@@ -115,7 +115,7 @@ def outliers(
     if not entries:
         raise InputError(
             f"{exports}: no file says how familiar a photo is. Make files that do, such as by attar export "
-            f"{student.path} --familiarity relative (docs/confidence.md)."
+            f"{student.path} --familiarity default (docs/confidence.md)."
         )
     found = [(kind, str(folder), photos_at([folder])) for kind, folder in sorted(folders, key=_place)]
     _refuse_own(photos, [photo for *_, each in found for photo in each])

@@ -117,5 +117,5 @@ def test_files_without_a_familiarity_say_what_to_do(shared: Path, strangers: Pat
         replace(entry, signature={key: entry.signature[key] for key in ("input", "output")}) for entry in manifest.files
     )
     write_manifest(replace(manifest, files=plain), exports)
-    with pytest.raises(InputError, match=r"no file says .* attar export \S+student --familiarity relative"):
+    with pytest.raises(InputError, match=r"no file says .* attar export \S+student --familiarity default"):
         outliers(exports, familiar_student(shared), familiar_photos(shared), [(None, strangers)])
