@@ -14,7 +14,7 @@ OPTIONAL := .venv-optional
 PROCESSES := $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 FOLDERS := teachers students distill geo export benchmarks deploy
 
-.PHONY: help demo test test-optional lint types format clean
+.PHONY: help demo test test-again test-optional lint types format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +32,10 @@ demo: $(READY)
 # A test that crashes its process is begun again by the next one: without a limit, this would never end.
 test: lint
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 4 -m "not optional" --durations=40
+
+# What failed the last time, one after another.
+test-again: $(READY)
+	$(BIN)/pytest --last-failed --last-failed-no-failures none -m "not optional"
 
 test-optional: $(OPTIONAL)/.ready
 	$(OPTIONAL)/bin/python -m pytest -n 2 --dist loadfile -m optional --durations=10
