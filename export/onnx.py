@@ -21,7 +21,7 @@ from attar.export import free_batch
 from attar.export.artifact_cache import shared
 from attar.export.classifier import FAMILIARITY, PROBABILITIES, WORDS, Classifier
 from attar.export.metadata import about, in_words
-from attar.export.npu import emulator
+from attar.export.npu import emulator, kernels
 from attar.export.plan import QuantizationPlan, Tools
 from attar.export.qdq import Device, Quantization
 from attar.export.runners.onnx import OnnxRunner
@@ -141,6 +141,7 @@ def _converted(student: Student, bundle: Bundle) -> bytes:
     size = bundle.preprocessing.size
     model = _of_any_batch(network, size, [PROBABILITIES, *([FAMILIARITY] if student.familiarity else [])])
     _begin_with_pixels(model, size)
+    kernels.widen(model)
     return bytes(model.SerializeToString())
 
 
