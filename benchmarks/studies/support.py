@@ -66,6 +66,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 """timm name -> how its training differs from the recipe's: the larger, the shorter and on fewer photos."""
 
+BRIEFLY = ("student.epochs=2",)
+"""The same of a student that docs/targets.md does not have."""
+
 SCHEDULE = ("student.batch_size=16", "student.lr=0.001")
 
 IMAGES = 200
@@ -112,7 +115,7 @@ def train(name: str, folder: Path, size: int, *more: str) -> Bundle:
     """A family's student, trained where it is not there yet; `more` are further settings of its recipe."""
     if not (folder / "student" / "bundle.json").is_file():
         say(f"{name}: training")
-        settings = [f"student.name={name}", f"student.size={size}", *SCHEDULE, *FAMILIES[name], *more]
+        settings = [f"student.name={name}", f"student.size={size}", *SCHEDULE, *FAMILIES.get(name, BRIEFLY), *more]
         words = ["distill", str(RECIPE), "-o", str(folder / "student")]
         words += [word for setting in settings for word in ("--set", setting)]
         done = subprocess.run([sys.executable, "-m", "attar", *words], capture_output=True, text=True)
