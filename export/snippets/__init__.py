@@ -1,7 +1,7 @@
 """Code to paste into an app: one snippet for each format and language, with a file's real name, tensors and sizes.
 
-Each `NAME.in` beside this module becomes `NAME`, its `<<WORDS>>` filled in. `photo.py.in`, `canvas.js.in`,
-`onnx.kt.in`, `bitmap.kt.in` and `square.*.in` are parts that snippets share.
+Each `NAME.in` beside this module becomes `NAME`, its `<<WORDS>>` filled in. `photo.py.in`, `told.py.in`,
+`canvas.js.in`, `onnx.kt.in`, `bitmap.kt.in`, `thresholds.*.in` and `square.*.in` are parts that snippets share.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ PARTS = {
     "CANVAS": "canvas.js",
     "ONNX_KT": "onnx.kt",
     "BITMAP": "bitmap.kt",
+    "TOLD": "told.py",
+    "THRESHOLDS_PY": "thresholds.py",
+    "THRESHOLDS_JS": "thresholds.js",
+    "THRESHOLDS_KT": "thresholds.kt",
+    "THRESHOLDS_SWIFT": "thresholds.swift",
     "SQUARE_JS": "square.js",
     "SQUARE_KT": "square.kt",
     "SQUARE_SWIFT": "square.swift",
@@ -86,12 +91,16 @@ def _filled(text: str, entry: FileEntry, manifest: Manifest) -> str:
         "FILTER": how.interpolation.upper(),
         **square.words(how),
         "CLASSES": len(manifest.bundle["labels"]),
-        **_sure(entry),
-        **_known(entry),
+        **thresholds(entry, manifest),
     }
     for word, value in words.items():
         text = text.replace(f"<<{word}>>", str(value))
     return text
+
+
+def thresholds(entry: FileEntry, manifest: Manifest) -> dict[str, str]:
+    """What an app may say of a file's answers: the words of `thresholds.*.in`."""
+    return {**_sure(entry), **_possible(entry, manifest), **_known(entry)}
 
 
 def _sure(entry: FileEntry) -> dict[str, str]:
@@ -104,6 +113,22 @@ def _sure(entry: FileEntry) -> dict[str, str]:
     words = dict.fromkeys(("SURE_PY", "SURE_JS", "SURE_SWIFT"), f"{threshold:.6g}")
     says = f"Answers of at least this probability are right {100 * sure['precision']:g}% of the time."
     return {**words, "SURE_KT": f"{threshold:.6g}f", "SURE_SAYS": says}
+
+
+def _possible(entry: FileEntry, manifest: Manifest) -> dict[str, str]:
+    """From which probability on a label is one of those that a photo may show, in each language."""
+    nothing = {"POSSIBLE_PY": "None", "POSSIBLE_JS": "null", "POSSIBLE_KT": "null", "POSSIBLE_SWIFT": "nil"}
+    if not entry.decision:
+        return {**nothing, "POSSIBLE_SAYS": "Which labels a photo may show is not known: attar 0.1 wrote the file."}
+    if manifest.common is not None:
+        says = "Which labels a photo may show depends on how common they are: see `set` and `common` in manifest.json."
+        return {**nothing, "POSSIBLE_SAYS": says}
+    one_of = entry.decision["set"]
+    # Exact: the probability of some photo's own label is the threshold.
+    words = dict.fromkeys(nothing, repr(one_of["threshold"])) | {"POSSIBLE_KT": f"{one_of['threshold']!r}f"}
+    share = f"{100 * one_of['coverage']:g}%"
+    says = f"Of the labels of at least this probability, and the most probable one, one is right {share} of the time."
+    return {**words, "POSSIBLE_SAYS": says}
 
 
 def _known(entry: FileEntry) -> dict[str, str]:
