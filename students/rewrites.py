@@ -261,9 +261,54 @@ def sink_factors(network: fx.GraphModule) -> None:
             _multiply_first(network, node)
 
 
+def pad_before_max_pool(network: fx.GraphModule) -> None:
+    """A max-pool that pads becomes finite padding and a max-pool without: integers have no minus infinity.
+
+    Behind a ReLU zeros are as small; elsewhere the values at the edge, which each window beyond it has anyway.
+    """
+    for node, pool in _calls(network, nn.MaxPool2d):
+        (high, wide), before = _pair(pool.padding), node.args[0]
+        if not (high or wide) or pool.ceil_mode or _pair(pool.dilation) != (1, 1):
+            continue
+        reader = _skip_identities(network, before)
+        clipped = isinstance(_module(network, reader), (nn.ReLU, nn.ReLU6))
+        positive = clipped or reader.target in (torch.relu, functional.relu)
+        sides = (wide, wide, high, high)
+        name = f"{node.target}_padded"
+        network.add_submodule(name, nn.ZeroPad2d(sides) if positive else _EdgePad(sides))
+        with network.graph.inserting_before(node):
+            node.args = (network.graph.call_module(name, (before,)), *node.args[1:])
+        pool.padding = 0
+
+
+class _EdgePad(nn.Module):
+    """`nn.ReplicationPad2d` in slices and concatenations, which every runtime has."""
+
+    def __init__(self, sides: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.sides = sides
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """float (N, C, H, W) -> the same with the values at its edges beyond them."""
+        left, right, top, bottom = self.sides
+        x = torch.cat([x[..., :1]] * left + [x] + [x[..., -1:]] * right, 3)
+        return torch.cat([x[..., :1, :]] * top + [x] + [x[..., -1:, :]] * bottom, 2)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
 Pass = Callable[[fx.GraphModule], None]
 
-FLOAT: tuple[Pass, ...] = (fold_batch_norm, fold_layer_scale, spell_hard_sigmoid, fold_shift, sink_factors)
+FLOAT: tuple[Pass, ...] = (
+    fold_batch_norm,
+    fold_layer_scale,
+    spell_hard_sigmoid,
+    fold_shift,
+    sink_factors,
+    pad_before_max_pool,
+)
 """For a file that computes in float: there HARD_SWISH is one operator of XNNPACK, and stays. Multi-query attention is
 respelled before, by `trace`."""
 
@@ -274,6 +319,7 @@ INTEGER: tuple[Pass, ...] = (
     spell_hard_swish,
     fold_shift,
     sink_factors,
+    pad_before_max_pool,
 )
 """For a file that computes in int8."""
 

@@ -274,3 +274,25 @@ def test_with_every_layer_float_nothing_is_lost_but_the_rounding_of_pixels(quant
     pixels = np.clip(np.round(images * 128), -128, 127) / 128
     want, outputs = logits(content, pixels.astype(np.float32)), logits(made, pixels.astype(np.float32))
     assert np.abs(want - outputs).max() <= 1e-4 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("between", [torch.nn.ReLU(), torch.nn.Identity()])
+def test_a_max_pool_that_pads_is_integer_and_in_one_piece(images, between, tmp_path):
+    """Minus infinity, which it pads with, has no integer."""
+    import litert_torch
+
+    from attar.export.litert import LiteRTRunner, _ChannelsLast
+
+    torch.manual_seed(0)
+    first, last = torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.Conv2d(8, 4, 3, 2)
+    network = torch.nn.Sequential(first, between, torch.nn.MaxPool2d(3, 2, 1), last, torch.nn.Flatten()).eval()
+    with captured():
+        float_one = litert_torch.convert(_ChannelsLast(phone_safe(network)).eval(), (torch.zeros(1, SIDE, SIDE, 3),))
+        float_one.export(str(tmp_path / "float.tflite"))
+        whole_one = Quantization((tmp_path / "float.tflite").read_bytes(), images).quantize(QuantizationPlan())
+        (tmp_path / "int8.tflite").write_bytes(whole_one)
+    with torch.no_grad():
+        right = network(torch.from_numpy(images).permute(0, 3, 1, 2)).softmax(1).numpy()
+    assert np.abs(run(whole_one, images) - right).max() < 0.05 * right.max()
+    for name in ("float", "int8"):
+        assert LiteRTRunner(tmp_path / f"{name}.tflite").partitions["outside"] == []

@@ -24,6 +24,7 @@ from attar.students.rewrites import (
     fold_shift,
     folded,
     has_hard_swish,
+    pad_before_max_pool,
     phone_safe,
     sink_factors,
     spell_hard_sigmoid,
@@ -184,6 +185,22 @@ class Branches(nn.Module):
 def test_a_convolution_with_two_readers_keeps_its_weights():
     graph = check(Branches(), fold_batch_norm, fold_layer_scale)
     assert modules(graph, LayerScale2d) and not modules(graph, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("before", [nn.ReLU(), nn.ReLU6(), nn.Sequential(nn.ReLU(), nn.Identity()), nn.SiLU()])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (2, 1, 1), (5, 1, 2), ((3, 5), (1, 2), (1, 2))])
+def test_a_max_pool_pads_with_what_integers_have(before, kernel, stride, padding):
+    pool = nn.MaxPool2d(kernel, stride, padding)
+    network = nn.Sequential(nn.Conv2d(4, 4, 1), before, pool)
+    graph = check(network, pad_before_max_pool)
+    assert pool.padding == padding and [each.padding for each in modules(graph, nn.MaxPool2d)] == [0]
+    assert len(modules(graph, nn.ZeroPad2d)) == (not isinstance(before, nn.SiLU))
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.MaxPool2d(2, 2, 1, 2)])
+def test_other_max_pools_stay(pool):
+    [after] = modules(check(nn.Sequential(nn.Conv2d(4, 4, 1), pool), pad_before_max_pool), nn.MaxPool2d)
+    assert after.padding == pool.padding
 
 
 @pytest.mark.parametrize("between", [nn.Identity, nn.Dropout])
