@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attar.errors import InputError, did_you_mean
 from attar.export.manifest import CARD, GOLDEN, FileEntry, Manifest, read_manifest
-from attar.export.snippets import code, fill
+from attar.export.snippets import code, decision, fill
 from attar.export.verify import changed_files
 from attar.files import replacing
 from attar.preprocessing import Preprocessing
@@ -103,6 +103,7 @@ def _words(manifest: Manifest, entry: FileEntry, name: str) -> dict[str, str]:
         "RESIZED": str(how.resized),
         "HOW": how.in_words(),
         "SQUARE_KT\n": code(how, "square.kt"),
+        "THRESHOLDS_KT\n": decision(entry, manifest, "thresholds.kt"),
     }
 
 

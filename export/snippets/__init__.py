@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import dedent
 
 from attar.export.formats import FORMATS
 from attar.export.manifest import FileEntry, Manifest
@@ -62,6 +63,14 @@ def code(how: Preprocessing, part: str) -> str:
     for word, value in square.words(how).items():
         text = text.replace(f"<<{word}>>", value)
     return text
+
+
+def decision(entry: FileEntry, manifest: Manifest, part: str) -> str:
+    """What may be said of a file's answers, as code outside a class: `thresholds.js` or `thresholds.kt`."""
+    text = _template(part)
+    for word, value in thresholds(entry, manifest).items():
+        text = text.replace(f"<<{word}>>", value)
+    return dedent(text)
 
 
 def _smallest(manifest: Manifest, formats: Sequence[str]) -> FileEntry | None:

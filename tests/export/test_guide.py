@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from attar.data.images import read_rgb
 from attar.data.photos import Photo
 from attar.errors import GateError
-from attar.export import card, snippets
+from attar.export import card, decision, snippets
 from attar.export.capture_output import captured
 from attar.export.export import export_student
 from attar.export.guide import write_golden, write_guide
@@ -251,6 +251,47 @@ def test_what_is_sure_stands_in_snippets_and_golden_vectors(exported, bundle, ph
     for about in json.loads((folder / "golden/golden.json").read_text())["files"].values():
         assert about["sure"] == [max(row) >= 0.8125 for row in about["probabilities"]]
     assert "| 0.812 | 50.0% |" in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_snippets_name_what_a_photo_may_show(exported, tmp_path):
+    """In Python, and in JavaScript where Node is: as the set and the threshold of `attar.export.decision` have it."""
+    sure = {"precision": 0.9, "threshold": 0.75, "share": 0.5}
+    manifest = read_manifest(exported)
+    entries = [
+        replace(
+            entry, decision={**entry.decision, "sure": sure, "set": {"coverage": 0.9, "threshold": 0.1, "size": 2.0}}
+        )
+        for entry in manifest.files
+    ]
+    made = snippets.fill(replace(manifest, files=tuple(entries)))
+    assert "one is right 90% of the time" in made["classify_onnx.mjs"]
+    rows = np.random.default_rng(0).dirichlet([0.4] * 3, 200)
+    sets = decision.members(rows, None, 0.1) & ~((rows.max(1) >= 0.75)[:, None] & (rows < rows.max(1, keepdims=True)))
+    shutil.copytree(exported, tmp_path / "exports", ignore=shutil.ignore_patterns("golden"))
+    path = tmp_path / "exports/snippets/classify_litert.py"
+    path.write_text(made[path.name])
+    module = module_of(path)
+    for row, inside in zip(rows, sets):
+        found = module.possible(row)
+        assert set(found) == {label for label, one in zip(module.LABELS, inside) if one}
+        assert found == sorted(found, key=lambda label: -row[module.LABELS.index(label)])
+    if shutil.which("node"):
+        (tmp_path / "run.mjs").write_text(
+            made["classify_onnx.mjs"].replace('import * as ort from "onnxruntime-web";', "")
+            + f"console.log(JSON.stringify({json.dumps(rows.tolist())}.map(possible)));"
+        )
+        done = subprocess.run(["node", str(tmp_path / "run.mjs")], capture_output=True, text=True, check=True)
+        for found, row, inside in zip(json.loads(done.stdout), rows, sets):
+            assert set(found) == set(np.flatnonzero(inside)) and found == sorted(found, key=lambda i: -row[i])
+
+
+def test_without_a_set_snippets_name_one_label(exported):
+    manifest = read_manifest(exported)
+    old = replace(manifest, files=tuple(replace(entry, decision=None) for entry in manifest.files))
+    tail = replace(manifest, data={**manifest.data, "common": [0.8, 0.1, 0.1]})
+    for text, says in ((old, "attar 0.1 wrote the file"), (tail, "see `set` and `common` in manifest.json")):
+        made = snippets.fill(text)
+        assert "POSSIBLE = None" in made["classify_onnx.py"] and all(says in each for each in made.values())
 
 
 def test_a_snippet_that_was_imported_is_unchanged(exported, bundle, photos, tmp_path):

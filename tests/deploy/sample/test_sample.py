@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from attar.data.photos import DataSpec, read_photos
 from attar.deploy.sample.write import PLATFORMS, write_sample
 from attar.errors import InputError
 from attar.export.export import export_student
-from attar.export.manifest import read_manifest
+from attar.export.manifest import read_manifest, write_manifest
 from attar.files import sha256
 from attar.geo.combine import Combination
 from attar.geo.files import WEIGHTS
@@ -115,6 +116,9 @@ fun main() {
     val smoothed = Smoothed()
     smoothed.add(floatArrayOf(1f, 0f, 0f))
     println(ranked(listOf("a", "b", "c"), smoothed.add(floatArrayOf(0f, 1f, 0f))))
+    readLine()!!.split("|").forEach { row ->
+        println(possible(ranked(listOf("a", "b", "c"), row.split(" ").map { it.toFloat() }.toFloatArray())))
+    }
 
     val (floor, weight) = readLine()!!.split(" ").map { it.toDouble() }
     val order = readLine()!!.split(" ").map { it.toInt() }.toIntArray()
@@ -136,7 +140,9 @@ fun main() {
 def test_the_plain_kotlin_compiles_and_computes_what_python_does(exports: Path, tmp_path: Path) -> None:
     if not shutil.which("kotlinc"):
         pytest.skip("no kotlinc is installed")
-    write_sample(exports, tmp_path / "android", "android")
+    write_sample(
+        sure_from(0.75, 0.125, shutil.copytree(exports, tmp_path / "exports")), tmp_path / "android", "android"
+    )
     sources = tmp_path / "android" / "app" / "src" / "main" / "java" / "org" / "example" / "classifier"
     (tmp_path / "Main.kt").write_text(MAIN)
     # The Kotlin of the prior of place and season is of no sample, and is compiled here to compile once.
@@ -147,16 +153,36 @@ def test_the_plain_kotlin_compiles_and_computes_what_python_does(exports: Path, 
     subprocess.run(["kotlinc", *map(str, files), "-include-runtime", "-d", str(jar)], check=True, capture_output=True)
     photo = draw("cross", 5).convert("RGB").resize((150, 97))
     asked, expected = places(tmp_path / "geo")
-    line = f"{photo.width} {photo.height} {photo.tobytes().hex()}\n{asked}"
+    unsure = "0.75 0.15 0.1|0.7 0.175 0.125|0.1 0.1 0.7"
+    line = f"{photo.width} {photo.height} {photo.tobytes().hex()}\n{unsure}\n{asked}"
     done = subprocess.run(
         ["java", "-cp", jar, "org.example.classifier.MainKt"], input=line, capture_output=True, text=True, check=True
     )
-    pixels, answers, *joined = done.stdout.splitlines()
+    pixels, answers, sure, two_more, alone, *joined = done.stdout.splitlines()
     how = Preprocessing.from_json(read_manifest(exports).preprocessing)
     found = np.frombuffer(bytes.fromhex(pixels), np.uint8).reshape(how.size, how.size, 3)
     np.testing.assert_array_equal(found, how(photo))
     assert answers == "[(a, 0.7), (b, 0.3), (c, 0.0)]"
+    assert [sure, two_more, alone] == ["[a]", "[a, b, c]", "[c]"]
     np.testing.assert_allclose([[float(each) for each in row.split()] for row in joined], expected, atol=1e-6)
+
+
+def sure_from(threshold: float, possible: float, exports: Path) -> Path:
+    """The same files with these thresholds in their manifest."""
+    manifest = read_manifest(exports)
+    files = tuple(
+        replace(
+            entry,
+            decision={
+                **entry.decision,
+                "sure": {"precision": 0.9, "threshold": threshold, "share": 0.5},
+                "set": {**entry.decision["set"], "threshold": possible},
+            },
+        )
+        for entry in manifest.files
+    )
+    write_manifest(replace(manifest, files=files), exports)
+    return exports
 
 
 def places(folder: Path) -> tuple[str, np.ndarray]:

@@ -46,9 +46,11 @@ final class Camera: NSObject, ObservableObject, AVCaptureVideoDataOutputSampleBu
             let answers = try? classifier.classify(photo)
         else { return }
         for (label, share) in answers { smoothed[label] = 0.7 * (smoothed[label] ?? share) + 0.3 * share }
-        let best = smoothed.sorted { $0.value > $1.value }.prefix(3)
-        let lines = best.map { "\($0.key)  \(String(format: "%.1f", 100 * $0.value)) %" }.joined(separator: "\n")
-        DispatchQueue.main.async { self.text = lines }
+        let answer = smoothed.sorted { $0.value > $1.value }.map { (label: $0.key, probability: $0.value) }
+        let names = CoreMLClassifier.possible(answer)
+        let unsure = names.count > 1 ? ["Not sure. One of these: \(names.prefix(5).joined(separator: ", "))"] : []
+        let best = answer.prefix(3).map { "\($0.label)  \(String(format: "%.1f", 100 * $0.probability)) %" }
+        DispatchQueue.main.async { self.text = (unsure + best).joined(separator: "\n") }
     }
 }
 

@@ -4,6 +4,8 @@ package org.example.classifier
 fun ranked(labels: List<String>, probabilities: FloatArray): List<Pair<String, Float>> =
     labels.zip(probabilities.toList()).sortedByDescending { it.second }
 
+<<THRESHOLDS_KT>>
+
 /** Probabilities smoothed over the frames of a camera, so that names do not flicker. */
 class Smoothed(private val kept: Float = 0.7f) {
     private var known: FloatArray? = null

@@ -70,9 +70,11 @@ class MainActivity : ComponentActivity() {
 
     private fun look(frame: ImageProxy) = frame.use {
         val photo = upright(it.toBitmap(), it.imageInfo.rotationDegrees)
-        val best = ranked(classifier.labels, smoothed.add(classifier.probabilities(photo))).take(3)
-        val text = best.joinToString("\n") { (label, share) -> "%s  %.1f %%".format(label, 100 * share) }
-        runOnUiThread { answers.text = text }
+        val answer = ranked(classifier.labels, smoothed.add(classifier.probabilities(photo)))
+        val names = possible(answer)
+        val unsure = if (names.size > 1) getString(R.string.one_of, names.take(5).joinToString(", ")) + "\n" else ""
+        val best = answer.take(3).joinToString("\n") { (label, share) -> "%s  %.1f %%".format(label, 100 * share) }
+        runOnUiThread { answers.text = unsure + best }
     }
 
     private fun upright(frame: Bitmap, degrees: Int): Bitmap {
