@@ -369,7 +369,7 @@ def test_the_command_trains_on_a_bucket(store: Faulty, tmp_path: Path) -> None:
     sets: list[Any] = ["name=mobilenetv4_conv_small_035", "pretrained=false", "size=32", "epochs=1", "batch_size=4"]
     words = [word for each in [*sets, "check_teacher=false"] for word in ("--set", f"student.{each}")]
     command = warm.attar("distill", "--data", "s3://plants/shards/", "-o", tmp_path / "s", *words)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert '"path": "s3://plants/shards/"' in (tmp_path / "s" / "bundle.json").read_text()
     assert "Copying 3 files" in done.stderr and "16 training and 8 validation photos" in done.stderr
