@@ -293,6 +293,28 @@ def test_the_camera_answers_is_taken_and_ends(browser: Browser, written: Path, s
     assert not complaints
 
 
+@pytest.mark.parametrize(("element", "attribute"), [("photo", "src"), ("camera", "hidden")])
+def test_no_answer_is_shown_under_another_picture(
+    browser: Browser, written: Path, serving: Serving, tmp_path: Path, element: str, attribute: str
+) -> None:
+    page, _ = enter(browser, serving(written))
+    assert ask(page, photo(tmp_path, "circle")) in SHAPES
+    page.evaluate(
+        """([element, attribute]) => {
+          const read = () => document.getElementById("answers").textContent;
+          self.beside = new Promise((resolve) => new MutationObserver(() => resolve(read()))
+            .observe(document.getElementById(element), { attributeFilter: [attribute] }));
+        }""",
+        [element, attribute],
+    )
+    if element == "photo":
+        page.set_input_files("#file", photo(tmp_path, "cross"))
+    else:
+        page.get_by_role("button", name="Use the camera").click()
+    assert page.evaluate("self.beside") == ""
+    when(page, "document.querySelector('#answers .label')")
+
+
 def test_a_refused_camera_and_a_file_that_is_no_photo_are_told(
     browser: Browser, written: Path, serving: Serving, tmp_path: Path
 ) -> None:
