@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there is a process for each core alre
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
 
 from helpers import skips, warm
 from helpers.once import made_once
@@ -27,6 +28,10 @@ sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
 # this away.
 os.environ["ATTAR_NPU"] = "0"
 
+# On a busy machine any example may take longer than the fifth of a second that Hypothesis allows.
+settings.register_profile("busy", settings(), deadline=None)
+settings.load_profile("busy")
+
 
 ORDER = ("e2e", "tests", "export", "students")
 """Folders whose files take longest go first, so that at the end all processes have something to do."""
@@ -35,6 +40,13 @@ ORDER = ("e2e", "tests", "export", "students")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folders = [*ORDER, *sorted({item.path.parent.name for item in items} - {*ORDER})]
     items.sort(key=lambda item: folders.index(item.path.parent.name))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Each test meets the same random numbers of torch, whichever tests its process has run before."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.hookimpl(wrapper=True)

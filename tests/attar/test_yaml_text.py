@@ -72,10 +72,10 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 def test_a_recipe_that_surprises_is_refused_at_once(text: str, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InputError, match=problem) as caught:
         read_recipe(path)
-    assert time.monotonic() - start < 5 and str(path) in str(caught.value) and len(str(caught.value)) < 500
+    assert time.process_time() - start < 5 and str(path) in str(caught.value) and len(str(caught.value)) < 500
 
 
 def test_a_date_is_text(tmp_path: Path) -> None:

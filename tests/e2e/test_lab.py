@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from attar.benchmarks.latency import record
 from attar.benchmarks.latency.measure import MIN_SAMPLES
@@ -127,6 +127,20 @@ def ends(page: Page) -> str:
     return page.locator("#now").inner_text()
 
 
+def held(page: Page, place: str, times: int = 1) -> list[Route]:
+    """Hold the first requests to an address, so that what the page does meanwhile lasts -> where they arrive."""
+    routes: list[Route] = []
+    page.route(f"**/{place}", lambda route: routes.append(route), times=times)
+    return routes
+
+
+def arrived(page: Page, routes: list[Route]) -> Route:
+    """The next one that is held, once the page has asked."""
+    while not routes:
+        page.wait_for_timeout(20)
+    return routes.pop(0)
+
+
 def text(page: Page) -> str:
     return page.locator("body").inner_text()
 
@@ -164,8 +178,10 @@ def test_what_a_screen_reader_meets_has_a_name(run: Path, cache: Path) -> None:
         page = visit(browser, running.url)
         when(page, IS_READY)
         assert ("button", "Start") in accessible(page)
+        rounds = held(page, "round", 2)
         begin(page)
-        when(page, f"{NOW}.startsWith('Measuring')")
+        arrived(page, rounds).continue_()
+        when(page, f"{NOW}.startsWith('Measuring')")  # until the second round is heard
         met = accessible(page)
         assert {("button", "Stop"), ("progressbar", "Progress"), ("heading", "Files")} <= set(met)
         assert {("columnheader", "Answers"), ("columnheader", "Median"), ("heading", "This browser")} <= set(met)
@@ -174,6 +190,7 @@ def test_what_a_screen_reader_meets_has_a_name(run: Path, cache: Path) -> None:
         assert all(name for role, name in met if role in ("button", "progressbar", "table", "link", "heading"))
         assert "%" in page.evaluate("document.querySelector('[role=status]').textContent")
         begin(page)  # which is Stop now
+        arrived(page, rounds).continue_()
         assert ends(page) == "Stopped."
         running.hears("went away")
 
@@ -231,9 +248,9 @@ def test_over_plain_http_there_is_one_thread_and_a_coarse_clock(run: Path, cache
     for r in printed:
         [timer, _] = r["conditions"]["timer_nanoseconds"]
         per = r["conditions"]["inferences_per_sample"]
-        # Inferences here are shorter than a step of such a clock, unless the machine is very busy. 50 steps were aimed
-        # at, by inferences that were slower or quicker.
-        assert timer >= 50_000 and r["p50"] * per > 10 * timer
+        assert timer >= 50_000 and r["p50"] * per >= timer
+    # 50 steps are aimed at. One inference takes fewer, unless the machine is very busy with each of the files.
+    assert any(r["conditions"]["inferences_per_sample"] > 1 for r in printed)
 
 
 def test_float_files_run_on_webgpu_too(run: Path, cache: Path) -> None:
@@ -255,7 +272,9 @@ def test_float_files_run_on_webgpu_too(run: Path, cache: Path) -> None:
 def test_a_closed_tab_and_two_phones_at_once(run: Path, cache: Path) -> None:
     with lab(run, cache, "--seconds", "1") as running, browsing() as browser:
         left = visit(browser, running.url)
+        files = held(left, "files/0")
         begin(left)
+        arrived(left, files)
         when(left, f"{NOW}.startsWith('Loading')")
         left.close()
         running.hears("went away; too little was measured to keep. The lab goes on.")
@@ -269,11 +288,13 @@ def test_a_closed_tab_and_two_phones_at_once(run: Path, cache: Path) -> None:
 
 
 def test_a_lost_connection_loses_nothing(run: Path, cache: Path) -> None:
-    with lab(run, cache, "--seconds", "3", "--once") as running, browsing() as browser:
+    with lab(run, cache, "--seconds", "0.5", "--once") as running, browsing() as browser:
         page = visit(browser, running.url)
+        rounds = held(page, "round")
         begin(page)
-        when(page, f"{NOW}.startsWith('Measuring')")
+        first = arrived(page, rounds)
         page.context.set_offline(True)
+        first.continue_()
         when(page, f"{NOW}.startsWith('Connection lost.')")
         page.context.set_offline(False)
         assert ends(page).startswith("Done. 3 files")

@@ -124,8 +124,7 @@ def test_killed_at_every_stage_it_ends_in_the_same_student(recipe: Path, finishe
     output = tmp_path / "killed"
     for stage, mark in MARKS:
         process = start("run", recipe, "-o", output)
-        deadline = time.monotonic() + 300
-        while not (output / mark).exists() and process.poll() is None and time.monotonic() < deadline:
+        while not (output / mark).exists() and process.poll() is None:
             time.sleep(0.02)
         assert process.poll() is None, f"ended before it could be killed while {stage}"
         time.sleep(0.3)  # somewhere inside the stage

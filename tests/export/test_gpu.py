@@ -127,7 +127,7 @@ def served(tmp_path) -> Iterator[tuple[str, list[bytes]]]:
 
 
 def get(url: str, data: bytes | None = None) -> bytes:
-    with urllib.request.urlopen(url, data=data, timeout=30) as answer:
+    with urllib.request.urlopen(url, data=data, timeout=600) as answer:
         return bytes(answer.read())
 
 

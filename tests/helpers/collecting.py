@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import warm
+from helpers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
@@ -52,7 +52,9 @@ def running(*words: object) -> Iterator[Running]:
         process.communicate()
 
 
-def free_port(folder: Path) -> int:
-    """A port that the server got once, to get it again."""
-    with running("collect", folder, "--port", 0) as server:
-        return int(re.search(r"http://127\.0\.0\.1:(\d+)", server.hears("Ctrl-C"))[1])  # type: ignore[index]
+def known_port(folder: Path) -> int:
+    """A port at which the server of a folder has listened once, so that invitations name it, and can again."""
+    port = free_port()
+    with running("collect", folder, "--port", port) as server:
+        assert f"http://127.0.0.1:{port}" in server.hears("Ctrl-C")
+    return port

@@ -33,3 +33,15 @@ def ask(page: Page, path: Path) -> str:
     page.set_input_files("#file", path)
     when(page, "document.querySelector('#answers .label')")
     return page.locator("#answers .label").first.inner_text()
+
+
+def next_frame(page: Page) -> str:
+    """Wait until the camera's next frame is answered -> its first answer."""
+    return page.evaluate(
+        """() => new Promise((resolve) => new MutationObserver((_, seen) => {
+          const label = document.querySelector("#answers .label");
+          if (!label) return;
+          seen.disconnect();
+          resolve(label.textContent);
+        }).observe(document.getElementById("answers"), { childList: true }))"""
+    )

@@ -34,6 +34,11 @@ PATIENCE = 180
 TRIES = 3
 """Pages that one person may need in one round: one that fails is opened anew, with nothing kept."""
 FLAGS = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
+RESTS = """async () => {
+  const looking = ({ held, pending }) => [...held, ...pending].some(({ name }) => name.startsWith("attar-releases"));
+  while (looking(await navigator.locks.query())) await new Promise((resolve) => setTimeout(resolve, 10));
+}"""
+"""Wait until the page looks for no release."""
 
 
 class Crowd:
@@ -80,6 +85,7 @@ class Crowd:
             self.pages[who] = context.new_page()
             self.pages[who].goto(f"{self.app}#invitation={self.world.tokens[who]}")
         else:
+            self.pages[who].evaluate(RESTS)  # sending made it look, too
             looks = int(self.pages[who].locator("#facts").get_attribute("data-looks") or 0)
             online(self.pages[who])  # it looks for a release
         facts = self.pages[who].locator("#facts")

@@ -5,7 +5,8 @@ import { pixelsOf } from "./decode.js";
 const SMOOTH = 0.7; // share of what was known before each frame
 const TEST_EVERY = 500; // frames
 
-// Returns { stop(), picture() }. each(probabilities, square, side) is called after every frame, failed() when the model's answers are wrong.
+// Returns { stop(), picture() }. From then on each(probabilities, square, side) is called after every frame, failed() when the
+// model's answers are wrong.
 export async function watch(video, model, squareOf, { each, failed }) {
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } }, audio: false });
   video.srcObject = stream;
@@ -27,8 +28,12 @@ export async function watch(video, model, squareOf, { each, failed }) {
         return failed();
       }
     }
-    // A frame that comes while one is computed is skipped: the next one asked for is the newest.
-    if (going) video.requestVideoFrameCallback ? video.requestVideoFrameCallback(frame) : requestAnimationFrame(frame);
+    if (going) next();
+  }
+
+  // A frame that comes while one is computed is skipped: the next one asked for is the newest.
+  function next() {
+    video.requestVideoFrameCallback ? video.requestVideoFrameCallback(frame) : requestAnimationFrame(frame);
   }
 
   function stop() {
@@ -37,6 +42,6 @@ export async function watch(video, model, squareOf, { each, failed }) {
     video.srcObject = null;
   }
 
-  frame();
+  next();
   return { stop, picture: () => pixelsOf(video, video.videoWidth, video.videoHeight) };
 }

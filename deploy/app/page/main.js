@@ -30,6 +30,7 @@ let wrong = false; // this device's GPU answered wrong
 let geo = null; // the prior of place and season, if the app has one, with its labels
 let here = null; // where this device is; null where that is not known, or is to be ignored
 let chosen = null; // the file that was answered about last; null once the camera is begun
+let refresh = null; // shows the answer to the camera's last frame anew; null while the camera is off
 let seen = null; // what was answered about last: { square, features, by }; features are undefined where the file gives none
 
 // --- language --------------------------------------------------------------------------------------
@@ -163,21 +164,34 @@ function knowsPlaces({ labels }) {
 
 // Ask the browser where this device is, unless that is to be ignored. Nothing here sends it anywhere.
 async function locate() {
-  here = null;
-  if (!knowsPlaces(current) || at("ignore-place").checked) return placing("");
+  const wanted = () => camera && knowsPlaces(current) && !at("ignore-place").checked; // it changes while the browser asks
+  answerFrom(null, "");
+  if (!wanted()) return;
   try {
     const place = await placeNow();
-    if (!camera) return; // a photo is answered meanwhile, without it
-    if (!at("ignore-place").checked) here = place; // ticked while the browser asked
-    placing(here ? t("withSeason") : "");
+    if (wanted()) answerFrom(place, t("withSeason"));
   } catch (error) {
-    if (camera) placing(t("placeless", { reason: error.message }));
+    if (wanted()) answerFrom(null, t("placeless", { reason: error.message }));
   }
+}
+
+// From now on the camera is answered with this place, or without one. What is shown already changes with the words about it.
+function answerFrom(place, words) {
+  here = place;
+  placing(words);
+  refresh?.();
 }
 
 function placing(text) {
   at("placed").textContent = text;
   at("placed").hidden = !text;
+}
+
+// No answer is shown: it was about something else.
+function unanswered() {
+  at("answers").replaceChildren();
+  at("unsure").hidden = true;
+  placing("");
 }
 
 // What speaks against an answer: something else than the model knows, a photo unlike those that it learned from, or too
@@ -221,8 +235,9 @@ async function answer(file) {
       const photo = await pixelsOfFile(file);
       const { say, found } = await placedBy(file, by);
       picture(URL.createObjectURL(file));
-      placing(say);
+      unanswered();
       await about(by, photo, found);
+      placing(say);
     });
   } catch (error) {
     trouble(error.words || error.name === "unreadable" ? t(error.name, error.words) : String(error.message));
@@ -257,7 +272,7 @@ function picture(address) {
 function stop() {
   if (camera) rest();
   camera?.stop();
-  camera = null;
+  camera = refresh = null;
   at("camera").hidden = true;
   at("shutter").hidden = true;
   at("watch").hidden = false;
@@ -272,9 +287,11 @@ async function begin() {
   working++;
   const by = current;
   try {
-    const each = (known, ...frame) => show(by, placed(by, known), ...frame);
+    const each = (known, ...frame) => {
+      refresh = () => show(by, placed(by, known), ...frame);
+      refresh();
+    };
     camera = await watch(at("camera"), by.model, by.squareOf, { each, failed: again });
-    locate();
   } catch (error) {
     rest();
     return trouble(t("noCamera", { reason: error.message }));
@@ -286,6 +303,8 @@ async function begin() {
   at("watch").hidden = true;
   at("shutter").hidden = false;
   hint("");
+  unanswered();
+  locate();
 }
 
 async function take() {

@@ -349,10 +349,10 @@ def test_expand(tmp_path: Path) -> None:
     ],
 )
 def test_a_pattern_of_too_many_names_is_refused_at_once(name: str, tmp_path: Path) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InputError, match="spells over 100,000 names"):
         expand(tmp_path / name)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_patterns_spell_as_in_a_shell(tmp_path: Path) -> None:

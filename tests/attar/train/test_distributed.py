@@ -104,12 +104,11 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_continues(shapes: Path,
     command = ["-m", "attar", "teach", "--data", shapes, "-o", tmp_path / "t", "--json"]
     command += [word for option in options for word in ("--set", option)]
     process = torchrun(*command)
-    deadline = time.monotonic() + 300
-    while not (tmp_path / "t.training.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (tmp_path / "t.training.pt").exists() and process.poll() is None:
         time.sleep(0.02)
     assert process.poll() is None, process.communicate()
     os.kill(descendants(process.pid)[1], signal.SIGKILL)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=600)
     assert process.returncode != 0 and not (tmp_path / "t").exists()
     assert "attar/train/loop.py" not in err  # the other rank does not die of a bug
 

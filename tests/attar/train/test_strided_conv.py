@@ -30,7 +30,7 @@ print("done")
 
 def train(how: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", TRAINED, how]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 def test_a_process_that_trains_such_a_layer_survives():

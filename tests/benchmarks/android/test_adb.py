@@ -262,7 +262,7 @@ class Host:
 
     def __init__(self, phone: Phone) -> None:
         host, port = phone.serial.split(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=10)
+        self._socket = socket.create_connection((host, int(port)), timeout=600)
         self._file = self._socket.makefile("rb")
 
     def send(self, *message: int, data: bytes = b"") -> None:

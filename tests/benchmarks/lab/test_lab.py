@@ -50,7 +50,9 @@ uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
 TOKEN = "the-token"
-BOUNDS = Bounds()
+HANG = 600
+"""Seconds that nothing here takes, however busy the machine is."""
+BOUNDS = Bounds(idle=HANG)
 EXPECTED = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
 VERSIONS = dict.fromkeys(assets.PACKAGES, "1.2.3")
 
@@ -405,7 +407,7 @@ class Client:
         self.port = port
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG)
         connection.putrequest(method, path, skip_host="host" in headers)
         for key, value in headers.items():
             connection.putheader(key.replace("_", "-"), value)
@@ -451,13 +453,13 @@ def serving(laboratory: Laboratory, runtimes: Assets, bounds: Bounds = BOUNDS, *
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            end = time.monotonic() + 20
-            while not server.started and time.monotonic() < end:
+            while not server.started:
+                assert thread.is_alive()
                 time.sleep(0.01)
             yield Client(listening.getsockname()[1])
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -561,7 +563,7 @@ def test_an_oversized_message_is_refused(client: Client, laboratory: Laboratory)
     status, reply = client.post(f"{session}/round", b" " * (1 << 20))
     assert status == 413 and "bytes" in reply["error"]
     # Without a length that could be looked at first: in chunks.
-    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=HANG) as raw:
         head = f"POST /{TOKEN}/{session}/round HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         raw.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
         for _ in range(40):
@@ -599,7 +601,7 @@ def test_nonsense_is_refused_and_the_lab_goes_on(client: Client, body: bytes) ->
 def test_a_phone_that_hangs_up_in_a_message_is_no_error(capfd: pytest.CaptureFixture[str], client: Client) -> None:
     session = client.begin()
     head = f"POST /{TOKEN}/{session}/round HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=HANG) as raw:
         raw.sendall(f'{head}Content-Length: 1000\r\n\r\n{{"number"'.encode())
         time.sleep(0.3)
     time.sleep(0.3)
@@ -652,11 +654,11 @@ def test_of_a_closed_tab_only_enough_is_kept(
 
 
 def test_a_device_that_falls_silent_is_ended(tmp_path: Path, runtimes: Assets) -> None:
-    laboratory = Laboratory(plan(), tmp_path, patience=0.5)
+    laboratory = Laboratory(plan(), tmp_path)
     with serving(laboratory, runtimes) as client:
         session = client.measure()
-        end = time.monotonic() + 10
-        while not laboratory.records and time.monotonic() < end:
+        laboratory.patience = 0.5  # not before: a busy machine may take longer between two messages
+        while not laboratory.records:
             time.sleep(0.05)
         assert len(record.read(tmp_path)) == 3
         assert client.post(f"{session}/round", turns(5))[0] == 410
@@ -691,7 +693,7 @@ def connected(client: Client, count: int, say: bytes = b"") -> Iterator[list[soc
     held: list[socket.socket] = []
     try:
         for _ in range(count):
-            held.append(socket.create_connection(("127.0.0.1", client.port), timeout=20))
+            held.append(socket.create_connection(("127.0.0.1", client.port), timeout=HANG))
             held[-1].sendall(say)
         yield held
     finally:
@@ -699,7 +701,7 @@ def connected(client: Client, count: int, say: bytes = b"") -> Iterator[list[soc
             each.close()
 
 
-def closed(connection: socket.socket, seconds: float = 10) -> bool:
+def closed(connection: socket.socket, seconds: float = HANG) -> bool:
     """Whether the lab closes it in this time."""
     connection.settimeout(seconds)
     try:
@@ -716,28 +718,29 @@ def closed(connection: socket.socket, seconds: float = 10) -> bool:
 def test_connections_that_ask_nothing_stop_nobody(client: Client, say: bytes) -> None:
     with connected(client, 300, say) as held:
         assert client.get("about")[0] == 200 and client.begin()
-        assert sum(closed(each, 0.01) for each in held[:100]) == 100  # the first ones made room
+        assert all(closed(each) for each in held[:100])  # the first ones made room
         assert not closed(held[-1], 0.1)
 
 
 def test_an_address_takes_no_other_addresss_place(laboratory: Laboratory, runtimes: Assets) -> None:
-    with serving(laboratory, runtimes, Bounds(in_all=8, per_address=4)) as client:
-        other = socket.create_connection(("127.0.0.1", client.port), timeout=20, source_address=("127.0.0.2", 0))
+    with serving(laboratory, runtimes, Bounds(in_all=8, per_address=4, idle=HANG)) as client:
+        other = socket.create_connection(("127.0.0.1", client.port), timeout=HANG, source_address=("127.0.0.2", 0))
         with other, connected(client, 6) as held:
-            assert [closed(each, 0.2) for each in held] == [True, True, False, False, False, False]
-            assert not closed(other, 0.1)
+            assert all(closed(each) for each in held[:2])  # once all six are there
+            assert not any(closed(each, 0.1) for each in (*held[2:], other))
 
 
 def test_who_is_being_served_makes_no_room_for_who_is_not(laboratory: Laboratory, runtimes: Assets) -> None:
-    with serving(laboratory, runtimes, Bounds(per_address=3)) as client:
+    with serving(laboratory, runtimes, Bounds(per_address=3, idle=HANG)) as client:
         name = client.begin()
         body = json.dumps(ready(0)).encode()
         head = f"POST /{TOKEN}/{name}/ready HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        with socket.create_connection(("127.0.0.1", client.port), timeout=20) as slow:
-            slow.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:10])
-            time.sleep(0.2)
-            with connected(client, 10):
-                slow.sendall(body[10:])
+        with socket.create_connection(("127.0.0.1", client.port), timeout=HANG) as slow:
+            slow.sendall(f"{head}Expect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            assert slow.recv(100).startswith(b"HTTP/1.1 100")  # now it is being served
+            with connected(client, 10) as held:
+                assert all(closed(each) for each in held[:7])
+                slow.sendall(body)
                 assert slow.recv(100).startswith(b"HTTP/1.1 200")
 
 
@@ -753,16 +756,15 @@ def test_who_is_being_served_makes_no_room_for_who_is_not(laboratory: Laboratory
 )
 def test_who_takes_its_time_is_hung_up_on(laboratory: Laboratory, runtimes: Assets, say: bytes) -> None:
     """Also one that sends a little now and then: the time is for the whole head, and an unread body buys none."""
-    with serving(laboratory, runtimes, Bounds(idle=0.5)) as client, connected(client, 1, say) as [slow]:
+    with serving(laboratory, runtimes, Bounds(idle=0.5)) as client:
         begin = time.monotonic()
-        try:
-            while time.monotonic() - begin < 8:
+        with pytest.raises(OSError), connected(client, 1, say) as [slow]:
+            while time.monotonic() - begin < HANG:
                 slow.sendall(b"x")
                 time.sleep(0.1)
-        except OSError:
-            pass
-        assert 0.4 < time.monotonic() - begin < 6
-        assert client.get("about")[0] == 200
+        assert time.monotonic() - begin > 0.4
+        with connected(client, 1) as [another]:
+            assert closed(another), "the lab goes on"
 
 
 def test_a_body_that_drips_is_not_waited_for(
@@ -968,13 +970,13 @@ def shown(monkeypatch: pytest.MonkeyPatch, runtimes: Assets, small: Any) -> Call
             thread = threading.Thread(target=original, args=(server,), kwargs={"sockets": sockets})
             thread.start()
             try:
-                with socket.create_connection(sockets[0].getsockname()[:2], timeout=20) as raw:
+                with socket.create_connection(sockets[0].getsockname()[:2], timeout=HANG) as raw:
                     talking = _trusting().wrap_socket(raw, server_hostname="localhost") if tls else raw
                     talking.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                     answers.append(talking.recv(100))
             finally:
                 server.should_exit = True
-                thread.join(20)
+                thread.join()
 
         monkeypatch.setattr(uvicorn.Server, "run", once)
         module.lab(small.exports, output=tmp_path, **how)

@@ -90,7 +90,7 @@ def serving() -> Iterator[Callable[[Path], str]]:
     yield begin
     for server, thread in running:
         server.should_exit = True
-        thread.join(30)
+        thread.join()
 
 
 @contextmanager

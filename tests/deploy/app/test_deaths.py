@@ -21,7 +21,7 @@ pytest.importorskip("segno")
 from attar.deploy.app import site as sites
 from attar.deploy.collect.store import opened
 from helpers.browser import FLAGS, HANG, chromium, when
-from helpers.collecting import attar, free_port, running
+from helpers.collecting import attar, known_port, running
 from helpers.phone_app import ask, isolated
 from helpers.pictures import draw
 
@@ -75,7 +75,7 @@ def url(tmp_path: Path, exports: Path, installed: None, port: int, serving: Call
 
 @pytest.fixture
 def port(tmp_path: Path) -> int:
-    return free_port(tmp_path / "plants")
+    return known_port(tmp_path / "plants")
 
 
 def answer(page: Page, photo: Path, text: str) -> None:
@@ -121,20 +121,23 @@ def test_browser_and_server_die_at_random_moments_and_nothing_is_lost_or_doubled
     link = attar("collect", folder, "--invite", "Ana", "--app", url)["link"]
     said: list[str] = []
     kept: list[str] = []
-    deaths = 0
+    deaths, longest = 0, 8.0
     with sync_playwright() as playwright:
         phone = Mortal(playwright, tmp_path / "profile", url)
         with phone.living(None) as page:
             page.goto(link)  # the same page, with the token behind "#"
             when(page, "document.getElementById('towards').textContent.includes('127.0.0.1')")
         with Server(folder, port, chance) as server:
-            while deaths < DEATHS or server.deaths < DEATHS:
-                with suppress(Error), phone.living(chance.uniform(1.5, 8)) as page:
+            while deaths < DEATHS or server.deaths < DEATHS or len(kept) <= deaths / 2:
+                before = len(kept)
+                with suppress(Error), phone.living(chance.uniform(1.5, longest)) as page:
                     while True:
                         said.append(f"note {len(said)}")
                         answer(page, photo, said[-1])
                         kept.append(said[-1])
                 deaths += 1
+                if len(kept) == before:
+                    longest *= 1.5  # a busy machine needs longer until something is kept
         with running("collect", folder, "--port", port) as last, phone.living(None) as page:
             last.hears("Ctrl-C")
             page.evaluate("dispatchEvent(new Event('online'))")
@@ -143,4 +146,4 @@ def test_browser_and_server_die_at_random_moments_and_nothing_is_lost_or_doubled
     with opened(folder) as store:
         arrived = Counter(each.observation.text for each in store.observations())
     print(f"{deaths} browsers and {server.deaths} servers killed; {len(said)} said, {len(kept)} seen kept")
-    assert len(kept) > deaths / 2 and set(kept) <= set(arrived) <= set(said) and set(arrived.values()) == {1}
+    assert set(kept) <= set(arrived) <= set(said) and set(arrived.values()) == {1}

@@ -6,7 +6,6 @@ import base64
 import csv
 import json
 import re
-import socket
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, Request
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -37,6 +36,7 @@ from attar.quality import quality_of
 from helpers.browser import faults, phone, visit, when
 from helpers.phone_app import READY, ask, isolated
 from helpers.pictures import SHAPES, draw
+from helpers.ports import free_port
 from helpers.priors import random_prior
 from helpers.receiving import receiving
 
@@ -50,8 +50,7 @@ KEPT = "!document.getElementById('kept').hidden"
 @pytest.fixture(scope="module")
 def port() -> int:
     """Where observations go: known before the app is written."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +109,12 @@ def shows(page: Page, text: str) -> None:
 def hurry(page: Page) -> None:
     """What is kept is sent now, not after the seconds in which it can be changed."""
     page.evaluate("dispatchEvent(new Event('online'))")
+
+
+def invite(page: Page, token: str, port: int) -> None:
+    """Send by an invitation from now on; "My observations" is open."""
+    page.fill("#link", f"http://127.0.0.1:{port}/{token}")
+    page.get_by_role("button", name="Send by this invitation").click()
 
 
 def received(store: Store) -> list[Observation]:
@@ -225,10 +230,10 @@ def test_two_pages_send_each_observation_once(app: Callable[..., Page], port: in
     with receiving(tmp_path / "collect", port) as (_, store):
         page = app(token=store.invite("Ana"))
         other = app(page.context)
+        sent: list[str] = []  # also by themselves, if the seconds for a change are over before all is said
+        page.context.on("request", lambda request: sent.append(request.url) if request.method == "PUT" else None)
         for each in (page, other):
             said(each, photo, "Yes")
-        sent: list[str] = []
-        page.context.on("request", lambda request: sent.append(request.url) if request.method == "PUT" else None)
         for each in (page, other):
             hurry(each)
         for each in (page, other):
@@ -240,7 +245,7 @@ def test_an_answer_can_be_changed_until_it_is_sent(
     app: Callable[..., Page], port: int, photo: Path, tmp_path: Path
 ) -> None:
     with receiving(tmp_path / "collect", port) as (_, store):
-        page = app(token=store.invite("Ana"))
+        page = app()  # without an invitation nothing is sent meanwhile, however long this takes
         said(page, photo, "Yes")
         assert page.evaluate("document.activeElement.id") == "change"
         page.keyboard.press("Enter")
@@ -248,7 +253,8 @@ def test_an_answer_can_be_changed_until_it_is_sent(
         shows(page, "None yet.")
         page.get_by_role("button", name="I don’t know").click()
         when(page, KEPT)
-        hurry(page)
+        assert page.locator("#change").is_visible()
+        invite(page, store.invite("Ana"), port)
         shows(page, "Sent: 1.")
         assert page.locator("#change").is_hidden()
         assert [each.verdict for each in received(store)] == [Verdict.UNKNOWN]
@@ -276,7 +282,8 @@ def test_what_the_server_refuses_leaves_the_queue_with_its_reason(
         shows(page, "Refused: 1. Sent: 1.")
         assert "The photo cannot be used" in page.locator("#refused").inner_text()
         assert not faults(page)
-        page.get_by_role("button", name="Send again").click()
+        with page.expect_response(lambda answer: answer.request.method == "PUT"):
+            page.get_by_role("button", name="Send again").click()
         shows(page, "Refused: 1. Sent: 1.")
         page.get_by_role("button", name="Delete: cross").click()
         when(page, "document.getElementById('state').textContent === 'Sent: 1.'")
@@ -300,8 +307,7 @@ def test_an_invitation_that_ended_keeps_everything_until_another_comes(
         page.fill("#link", "https://example.org/")
         page.get_by_role("button", name="Send by this invitation").click()
         when(page, "document.getElementById('trouble').textContent === 'This is no invitation link.'")
-        page.fill("#link", f"http://127.0.0.1:{port}/{store.invite('Ben')}")
-        page.get_by_role("button", name="Send by this invitation").click()
+        invite(page, store.invite("Ben"), port)
         shows(page, "Sent: 2.")
         assert [each.contributor for each in received(store)] == ["Ana", "Ben"]
 
@@ -378,8 +384,7 @@ def test_the_place_goes_only_when_asked_and_only_roughly(
             assert not page.get_by_label("Add the place").is_checked()
             page.get_by_role("button", name="Yes").click()
         when(page, KEPT)
-        with page.expect_request(lambda request: request.method == "PUT"):
-            hurry(page)
+        hurry(page)
         shows(page, "Sent: 2.")
         places = [each.place and (each.place.latitude, each.place.longitude) for each in received(store)]
     assert places == [None, (48.14, 0.0) if allowed else None]
@@ -416,26 +421,27 @@ def test_nothing_that_a_file_says_of_its_owner_leaves_the_page(
 ) -> None:
     """Of twenty photos with a GPS position, a serial number and a name none is in the bytes that leave, though the
     answers take the position in."""
-    left: list[bytes] = []
 
-    def heard(request: Any) -> None:
+    def bytes_of(request: Request) -> bytes:
         headers = request.all_headers()
         told = base64.b64decode(headers.get("x-observation", ""))
-        left.append("\n".join([request.url, json.dumps(headers)]).encode() + told + (request.post_data_buffer or b""))
+        return "\n".join([request.url, json.dumps(headers)]).encode() + told + (request.post_data_buffer or b"")
 
     with receiving(tmp_path / "collect", port) as (_, store):
-        page = app(token=store.invite("Ana"))
-        page.context.on("request", heard)
+        page = app()  # the invitation comes later, so that nothing is sent before it is saved
+        requests: list[Request] = []
+        page.context.on("request", lambda request: requests.append(request))
         for number in range(20):
             said(page, plant(tmp_path, number), "Yes")
-        shows(page, "Waiting to be sent")
+        shows(page, "On this device only: 20.")
         with page.expect_download() as downloading:
             page.get_by_role("button", name="Save my observations").click()
-        hurry(page)
+        invite(page, store.invite("Ana"), port)
         shows(page, "Sent: 20.")
+        left = [bytes_of(each) for each in requests]
         assert [(each.with_geo, each.place) for each in received(store)] == [(True, None)] * 20
     imported = import_saved(tmp_path / "collect", Path(downloading.value.path()), "Ana")
-    assert imported.known and (imported.new, imported.left_out) == (0, ()), "it is what was sent, to the byte"
+    assert (imported.known, imported.new, imported.left_out) == (20, 0, ()), "it is what was sent, to the byte"
     sent = [each for each in left if b"/observations/" in each and b"\xff\xd8\xff" in each]
     assert len(sent) == 20
     for each in [*left, Path(downloading.value.path()).read_bytes()]:
@@ -454,8 +460,9 @@ def test_a_full_device_is_told_and_what_was_kept_stays(
     large = tmp_path / "large.png"
     Image.effect_noise((900, 900), 90).save(large)
     with receiving(tmp_path / "collect", port) as (_, store):
-        context = browser.new_context()
-        tools = context.new_cdp_session(context.new_page())
+        blank = visit(browser, "about:blank")
+        context = blank.context
+        tools = context.new_cdp_session(blank)
         page = app(context, token=store.invite("Ana"))
         quota = {"origin": page.evaluate("location.origin")}
         tools.send("Storage.overrideQuotaForOrigin", {**quota, "quotaSize": 1})

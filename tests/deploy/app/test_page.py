@@ -44,10 +44,17 @@ def photo(folder: Path, shape: str) -> Path:
     return path
 
 
-def expected(exports: Path, path: Path) -> str:
-    """What Python answers of the same file."""
-    [found] = predict(exports / "litert-int8.tflite", path, top=1)
-    return found.top[0][0]
+def expected(exports: Path, path: Path) -> list[str]:
+    """What Python answers of the same file; several labels where they are as likely as the page can tell."""
+    [found] = predict(exports / "litert-int8.tflite", path)
+    return [label for label, share in found.top if share > found.top[0][1] - 0.04]
+
+
+def facts(page: Page) -> str:
+    """What the page says about its model; that comes somewhat after it is ready."""
+    page.get_by_text("About this model").click()
+    when(page, "document.querySelector('#facts dd')")
+    return page.locator("#facts").inner_text()
 
 
 def redescribe(site: Path, change: Callable[[dict[str, Any]], None], *files: str) -> None:
@@ -66,11 +73,10 @@ def test_photos_are_answered_with_threads(
 ) -> None:
     page, complaints = enter(browser, serving(written))
     for path in (photo(tmp_path, shape) for shape in SHAPES):
-        assert ask(page, path) == expected(exports, path)
+        assert ask(page, path) in expected(exports, path)
     assert page.locator("#answers li").count() == 3 and page.locator("#answers .share").first.inner_text().endswith("%")
-    page.get_by_text("About this model").click()
-    facts = page.locator("#facts").inner_text()
-    assert "litert-int8.tflite" in facts and "threads" in facts and "Works:" in facts
+    told = facts(page)
+    assert "litert-int8.tflite" in told and "threads" in told and "Works:" in told
     assert not complaints
 
 
@@ -84,7 +90,8 @@ def test_without_a_network_it_starts_and_answers(
     cold = context.new_page()
     cold.goto(url)
     when(cold, READY)
-    assert ask(cold, path := photo(tmp_path, "cross")) == expected(exports, path)
+    path = photo(tmp_path, "cross")
+    assert ask(cold, path) in expected(exports, path)
     assert cold.evaluate("fetch('nothing-here').then(() => 'answered', () => 'offline')") == "offline"
 
 
@@ -169,8 +176,7 @@ def test_a_way_that_answers_differently_is_left_and_told(browser: Browser, site:
 
     redescribe(site, change)
     page, _ = enter(browser, serving(site))
-    page.get_by_text("About this model").click()
-    assert "onnx-int8.onnx" in page.locator("#facts").inner_text()
+    assert "onnx-int8.onnx" in facts(page)
     assert "answered differently" in page.locator("#trouble").inner_text()
 
 
@@ -208,6 +214,21 @@ def test_a_changed_file_is_never_used(browser: Browser, site: Path, serving: Ser
     assert page.locator("#choose").is_disabled()
 
 
+UPDATE = """async () => {
+  const known = await navigator.serviceWorker.ready;
+  await known.update().catch(() => {});
+  for (let worker; (worker = known.installing);) await new Promise((done) => { worker.onstatechange = done; });
+  return known.waiting !== null;
+}"""
+"""Look for a new version until it is kept or was refused -> whether one waits to take over."""
+ACTIVE = """() => new Promise((resolve) => {
+  const look = () => serviceWorker.state === "activated" && resolve();
+  serviceWorker.addEventListener("statechange", look);
+  look();
+})"""
+"""Wait in a service worker until it answers new pages: somewhat after the last page of the one before is closed."""
+
+
 def test_a_new_version_is_kept_beside_the_old_one_until_it_is_whole(
     browser: Browser, site: Path, serving: Serving, tmp_path: Path
 ) -> None:
@@ -218,18 +239,15 @@ def test_a_new_version_is_kept_beside_the_old_one_until_it_is_whole(
     (site / "labels.json").write_text('["damaged"]')
     page.reload()
     when(page, READY)
-    page.evaluate("navigator.serviceWorker.ready.then((known) => known.update()).catch(() => {})")
-    page.wait_for_timeout(500)
+    page.evaluate(UPDATE)
     assert page.locator("#name").inner_text() == "Shapes" and ask(page, photo(tmp_path, "circle")) in SHAPES
     labels = json.dumps(["circle", "cross", "square"], indent=2) + "\n"
     (site / "labels.json").write_text(labels)
-    page.evaluate("navigator.serviceWorker.ready.then((known) => known.update())")
-    page.evaluate(
-        """() => new Promise((resolve) => navigator.serviceWorker.ready.then(function look(known) {
-          known.waiting ? resolve() : setTimeout(() => look(known), 50);
-        }))"""
-    )
+    while not page.evaluate(UPDATE):  # one that the browser began by itself may have met the damaged file
+        pass
+    [second] = [each for each in context.service_workers if each.evaluate("serviceWorker.state") == "installed"]
     page.close()
+    second.evaluate(ACTIVE)
     fresh = context.new_page()
     fresh.goto(url)
     when(fresh, READY)
@@ -275,6 +293,28 @@ def test_the_camera_answers_is_taken_and_ends(browser: Browser, written: Path, s
     assert not complaints
 
 
+@pytest.mark.parametrize(("element", "attribute"), [("photo", "src"), ("camera", "hidden")])
+def test_no_answer_is_shown_under_another_picture(
+    browser: Browser, written: Path, serving: Serving, tmp_path: Path, element: str, attribute: str
+) -> None:
+    page, _ = enter(browser, serving(written))
+    assert ask(page, photo(tmp_path, "circle")) in SHAPES
+    page.evaluate(
+        """([element, attribute]) => {
+          const read = () => document.getElementById("answers").textContent;
+          self.beside = new Promise((resolve) => new MutationObserver(() => resolve(read()))
+            .observe(document.getElementById(element), { attributeFilter: [attribute] }));
+        }""",
+        [element, attribute],
+    )
+    if element == "photo":
+        page.set_input_files("#file", photo(tmp_path, "cross"))
+    else:
+        page.get_by_role("button", name="Use the camera").click()
+    assert page.evaluate("self.beside") == ""
+    when(page, "document.querySelector('#answers .label')")
+
+
 def test_a_refused_camera_and_a_file_that_is_no_photo_are_told(
     browser: Browser, written: Path, serving: Serving, tmp_path: Path
 ) -> None:
@@ -299,7 +339,7 @@ def test_twelve_megapixels_are_read_and_two_hundred_refused_by_their_header(
     page, _ = enter(browser, serving(written))
     large, huge = tmp_path / "large.jpg", tmp_path / "huge.jpg"
     draw("circle", 3, 640).convert("RGB").resize((4000, 3000)).save(large)
-    assert ask(page, large) == expected(exports, large)
+    assert ask(page, large) in expected(exports, large)
     Image.new("L", (14200, 14200)).save(huge)
     tools = page.context.new_cdp_session(page)
     page.set_input_files("#file", huge)

@@ -28,7 +28,7 @@ from helpers.browser import visit, when
 from helpers.command import in_process
 from helpers.hostile import Folders, Maker, followed, held, offered, payload_of, release_of, released, with_file
 from helpers.once import made_once
-from helpers.phone_app import READY, ask, isolated
+from helpers.phone_app import READY, ask, isolated, next_frame
 from helpers.pictures import SHAPES, draw
 from helpers.releasing import Cut, Host, State, hosting, state_of
 from helpers.small import DROP, make_student
@@ -157,11 +157,10 @@ class Phone:
         self.context.set_offline(False)
         self.looked(times + 1)
 
-    def answer(self, photo: Path) -> tuple[str, str]:
-        """The first answer, and its share."""
-        ask(self.page, photo)
-        label, share = (self.page.locator(f"#answers .{name}").first.inner_text() for name in ("label", "share"))
-        return label, share
+    def answer(self, photo: Path) -> tuple[str, float]:
+        """The first answer, and its share in percent."""
+        label = ask(self.page, photo)
+        return label, float(self.page.locator("#answers .share").first.inner_text().rstrip("%"))
 
     def again(self, until: str = READY) -> None:
         """Open it once more, as later."""
@@ -205,18 +204,18 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def python(exports: Path, photo: Path, file: str) -> tuple[str, str]:
-    """What Python answers, as the page writes it."""
+def python(exports: Path, photo: Path, file: str) -> tuple[str, Any]:
+    """What Python answers. The page rounds, and its kernels may be half a step of an integer file apart."""
     [found] = predict(exports / file, photo, top=1)
     label, share = found.top[0]
-    return label, f"{round(100 * share, 1):g}%"
+    return label, pytest.approx(100 * share, abs=0.5)
 
 
 def first_answer(world: World, photo: Path) -> str:
     return python(world.first, photo, "litert-int8.tflite")[0]
 
 
-def second_answer(world: World, photo: Path) -> tuple[str, str]:
+def second_answer(world: World, photo: Path) -> tuple[str, Any]:
     return python(world.second, photo, "litert-fp32.tflite")
 
 
@@ -340,10 +339,12 @@ def test_a_release_that_kills_the_page_or_no_longer_runs_gives_way_to_the_one_be
           for (const each of await cache.keys()) await cache.put(each, new Response("damaged"));
         }"""
     )
+    phone.host.away = True  # else the look after the start may have brought them again
     phone.again()
     assert phone.answer(photo)[0] == first_answer(world, photo), "its files are damaged"
-    phone.looked(1)
-    assert phone.look() in ("updateTaken", "upToDate") and phone.answer(photo) == second_answer(world, photo)
+    assert phone.look() == "updateUnreached"
+    phone.host.away = False
+    assert phone.look() == "updateTaken" and phone.answer(photo) == second_answer(world, photo)
 
 
 def test_a_release_without_a_card_works_without_one(phone: Phone, world: World, photo: Path) -> None:
@@ -362,11 +363,10 @@ def test_a_load_that_was_cut_off_goes_on(phone: Phone, world: World, photo: Path
     assert phone.answer(photo)[0] == first_answer(world, photo)
     loaded = {each for each in phone.host.asked if each.startswith("files/")}
     phone.host.asked.clear()
+    phone.host.offered = good  # before the page is opened, which looks by itself
     phone.again()
-    phone.host.offered = good
     phone.looked(1)
-    if phone.news != "updateTaken":
-        assert phone.look() == "updateTaken"
+    assert phone.news == "updateTaken"
     again = [each for each in phone.host.asked if each.startswith("files/")]
     assert model in loaded and {*again} & loaded == {model} and len(again) == len({*again})
     assert phone.answer(photo) == second_answer(world, photo)
@@ -411,13 +411,7 @@ def test_the_camera_keeps_its_model_until_it_is_off(phone: Phone, world: World, 
     page.evaluate("dispatchEvent(new Event('online'))")
     when(page, "document.getElementById('facts').dataset.news === 'updating'")
     for _ in range(5):
-        shown = page.evaluate(
-            """() => new Promise((resolve) => new MutationObserver((_, seen) => {
-              seen.disconnect();
-              resolve(document.querySelector('#answers .label').textContent);
-            }).observe(document.getElementById('answers'), { childList: true }))"""
-        )
-        assert shown in SHAPES
+        assert next_frame(page) in SHAPES
     page.wait_for_timeout(4000)  # in which it would have been tested and used, were the camera off
     assert phone.news == "updating" and phone.kept()["trial"] is None
     page.get_by_role("button", name="Take this picture").click()
@@ -527,6 +521,7 @@ def test_a_delta_that_fails_gives_way_to_the_whole_file(phone: Phone, world: Wor
     grown = phone.page.evaluate("self.grown")
     assert len(grown) > 10 and max(grown) < 5_000_000, "of a bomb of ten million bytes"
     phone.again()
+    phone.looked(1)  # the facts are there before
     assert phone.kept()["good"][0]["number"] == 4 and "Number 4 (" in phone.facts, "all files are the right ones"
 
 

@@ -121,7 +121,7 @@ def confined(code: str) -> subprocess.CompletedProcess[str]:
     begin = "from attar.deploy.collect import cleaning; cleaning._confine(); "
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", begin + code]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its memory is bounded on Linux only")
@@ -147,5 +147,5 @@ if __name__ == "__main__":
 """
     (tmp_path / "server.py").write_text(program)
     # The decoders hold the pipe too: it is read to its end only once they are gone.
-    done = subprocess.run([sys.executable, tmp_path / "server.py"], capture_output=True, timeout=300, cwd=ROOT)
+    done = subprocess.run([sys.executable, tmp_path / "server.py"], capture_output=True, timeout=600, cwd=ROOT)
     assert done.returncode == -9

@@ -48,7 +48,7 @@ class Collect:
     def ask(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -135,7 +135,7 @@ def test_strangers_and_their_inventions_are_refused_and_leave_nothing(collect: C
 
 
 def test_a_large_body_is_refused_before_it_is_read(collect: Collect) -> None:
-    with socket.create_connection(("127.0.0.1", collect.port), timeout=30) as raw:
+    with socket.create_connection(("127.0.0.1", collect.port), timeout=600) as raw:
         own = observation_of(b"")
         header = base64.b64encode(json.dumps(own).encode()).decode()
         head = f"PUT /{collect.token}/observations/{own['id']} HTTP/1.1\r\nHost: x\r\nX-Observation: {header}\r\n"
@@ -147,7 +147,7 @@ def test_ten_thousand_hostile_requests_leave_the_server_well(collect: Collect) -
     def attack(seed: int) -> None:
         generator = random.Random(seed)
         for _ in range(500):
-            with socket.create_connection(("127.0.0.1", collect.port), timeout=30) as raw:
+            with socket.create_connection(("127.0.0.1", collect.port), timeout=600) as raw:
                 kind = generator.randrange(4)
                 path = "/" + "".join(generator.choices("abc/.%\\?#", k=generator.randrange(200)))
                 if kind == 0:

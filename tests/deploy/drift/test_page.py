@@ -20,7 +20,7 @@ from attar.deploy.drift.report import report
 from attar.deploy.drift.versions import versions_of
 from attar.errors import InputError
 from attar.export.manifest import read_manifest
-from helpers.browser import browsing, chromium, faults
+from helpers.browser import browsing, chromium, faults, visit
 from helpers.collecting import attar
 from helpers.familiar import familiar_exports
 from helpers.observed import jpeg
@@ -122,16 +122,14 @@ def test_the_page_is_accessible_and_nothing_of_it_is_wider_than_the_screen(tmp_p
     with browsing() as browser:
         for scheme in ("light", "dark"):
             for width in (390, 1440):
-                page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-                page.goto(path.as_uri())
+                page = visit(browser, path.as_uri(), viewport={"width": width, "height": 900}, color_scheme=scheme)
                 assert page.title() == "Alarm: attar drift" and page.locator("img").count() == 0
                 assert page.locator("h1").inner_text() == made.sentence
                 page.locator("summary").click()
                 assert faults(page) == []
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
-                page.close()
-        page = browser.new_page()
-        page.goto(path.as_uri())
+                page.context.close()
+        page = visit(browser, path.as_uri())
         drifted = {test.week for test in made.drift if test.quantity == "confidence" and test.model == MODEL}
         chart = page.locator("figure", has_text="Confidence").first
         assert chart.locator(".mark.drifted").count() == len(drifted) > 0

@@ -29,7 +29,7 @@ from attar.files import digest_of
 from attar.metrics import expected_calibration_error
 from attar.students import divide_logits, load, save
 from helpers import warm
-from helpers.browser import browsing, chromium, faults
+from helpers.browser import browsing, chromium, faults, visit
 from helpers.once import made_once
 from helpers.pictures import SHAPES, draw
 from helpers.small import make_student
@@ -311,9 +311,8 @@ def test_the_page_is_accessible_and_nothing_of_it_is_wider_than_the_screen(
     first = replace(made.verdicts[0], flips=(hostile, *made.verdicts[0].flips))
     path = write_gate(replace(made, verdicts=(first, *made.verdicts[1:])), tmp_path)
     with browsing() as browser:
-        scheme: Any = "dark" if dark else "light"
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page.goto(path.as_uri())
+        scheme = "dark" if dark else "light"
+        page = visit(browser, path.as_uri(), viewport={"width": width, "height": 900}, color_scheme=scheme)
         assert page.title() == "Hold: attar gate"
         assert page.locator("img").count() == 0
         assert faults(page) == []

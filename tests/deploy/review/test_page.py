@@ -74,7 +74,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         thread.start()
         yield Served(f"http://127.0.0.1:{listening.getsockname()[1]}/token/", store)
         server.should_exit = True
-        thread.join(30)
+        thread.join()
 
 
 def enter(browser: Browser, served: Served, name: str = "Ben", **look: Any) -> tuple[Page, list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from helpers.ports import free_port
 from helpers.standin.elf import launcher
 from helpers.standin.phone import Phone
 
@@ -110,10 +110,8 @@ def program(folder: Path, machine: int = 62) -> Path:
 def adb_server(home: Path) -> Iterator[str]:
     """An adb server of our own, so that nobody's phones are touched; yields the program."""
     assert ADB is not None
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     own = {
-        "ANDROID_ADB_SERVER_PORT": str(port),
+        "ANDROID_ADB_SERVER_PORT": str(free_port()),
         "HOME": str(home),
         "PATH": f"{Path(ADB).parent}:{os.environ['PATH']}",
         "ADB_LOCAL_TRANSPORT_MAX_PORT": "5553",
@@ -122,11 +120,11 @@ def adb_server(home: Path) -> Iterator[str]:
         for name, value in own.items():
             patch.setenv(name, value)
         patch.delenv("ANDROID_SERIAL", raising=False)
-        subprocess.run([ADB, "start-server"], check=True, capture_output=True, timeout=60)
+        subprocess.run([ADB, "start-server"], check=True, capture_output=True, timeout=600)
         try:
             yield ADB
         finally:
-            subprocess.run([ADB, "kill-server"], capture_output=True, timeout=60)
+            subprocess.run([ADB, "kill-server"], capture_output=True, timeout=600)
 
 
 @contextmanager
@@ -134,8 +132,8 @@ def plugged(folder: Path, **about: Any) -> Iterator[Phone]:
     """A furnished phone that the adb server sees."""
     assert ADB is not None
     with Phone(folder if (folder / "system").is_dir() else furnish(folder), **about) as phone:
-        subprocess.run([ADB, "connect", phone.serial], check=True, capture_output=True, timeout=60)
+        subprocess.run([ADB, "connect", phone.serial], check=True, capture_output=True, timeout=600)
         try:
             yield phone
         finally:
-            subprocess.run([ADB, "disconnect", phone.serial], capture_output=True, timeout=60)
+            subprocess.run([ADB, "disconnect", phone.serial], capture_output=True, timeout=600)
