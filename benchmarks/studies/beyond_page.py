@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,12 @@ DECIDING = ("imagenet", "kd")
 """Teacher and objective that decide."""
 SETS = ("held out", "other things")
 
+TEACHERS = {
+    "imagenet": "EfficientNet-Lite0 with ImageNet's weights at 64 px, of which only the classifier is fitted. It has "
+    "seen photos of many kinds, as the paper's teacher, DINOv2, has.",
+    "digits": "The quickstart's teacher, trained on these digits alone.",
+}
+
 Rows = Sequence[Mapping[str, Any]]
 
 _INTRODUCTION = """## What the teacher knows beyond the classes
@@ -23,16 +30,12 @@ _INTRODUCTION = """## What the teacher knows beyond the classes
 Written by `python -m attar.benchmarks.studies.beyond`: does the loss `beyond` ([methods.md](methods.md), after Yang et
 al., arXiv 2603.11269) make a student that knows better what it does not know? Students of handwritten digits, a third
 of the classes held out, are trained with and without it, at the paper's weight of 1: same photos, first weights and
-teacher. {epochs} epochs over {views} views of each photo. Each seed holds out other classes.
-
-Teacher `imagenet` is EfficientNet-Lite0 with ImageNet's weights at 64 px, of which only the classifier is fitted. It
-has seen photos of many kinds, as the paper's teacher has. Teacher `digits` is the quickstart's, trained on these digits
-alone.
+teacher. Each seed holds out other classes. The training is short: {epochs} epochs over {views} views of each photo.
 
 Gains are differences of students of the same seed, with their 95% interval over seeds (Student's t), in points; of
-FPR95 a gain below zero is better. "Other things" is the mean over sets of photos that are no digits ({far}). Scores are
-those of the student itself, which its files keep. The paper's largest gains were those of distances (here `mahalanobis`
-and `vim`) on other things. {machine}
+FPR95 a gain below zero is better. "Other things" is the mean over these sets of photos: {far}.
+Scores are those of the student itself; no files were exported. The paper's largest gains were those of distances (here
+`mahalanobis` and `vim`) on other things. {machine}
 
 The rule, set before anything was measured: `beyond` helps if it raises the AUROC of the default score (`{default}`), on
 the held-out classes or on other things, beyond chance, for the objective `{objective}` and the teacher `{teacher}`. No
@@ -97,11 +100,12 @@ def pairs(models: Mapping[str, Any], teacher: str, objective: str) -> tuple[Rows
 def _of_teacher(models: Mapping[str, Any], teacher: str) -> str:
     rows = [row for name, row in models.items() if name.startswith(f"{teacher} teacher ")]
     tells = [f"{100 * np.mean([_auroc(DEFAULT, name)(row) for row in rows]):.1f} ({name})" for name in SETS]
-    return (
-        f"It is right on {100 * np.mean([row['top1'] for row in rows]):.1f}% of the validation photos; "
-        f"{100 * np.mean([row['beyond'] for row in rows]):.0f}% of the variance of its features lies beyond the "
-        f"classes. AUROC of `{DEFAULT}` on its own features: {', '.join(tells)}."
+    top1, beyond = (100 * np.mean([row[key] for row in rows]) for key in ("top1", "beyond"))
+    text = (
+        f"{TEACHERS[teacher]} It is right on {top1:.1f}% of the validation photos; {beyond:.0f}% of the variance of its "
+        f"features lies beyond the classes. AUROC of `{DEFAULT}` on its own features: {', '.join(tells)}."
     )
+    return fill(text, 119, break_long_words=False)
 
 
 def _compared(without: Rows, with_it: Rows) -> str:
