@@ -85,7 +85,7 @@ def verdict(models: Mapping[str, Any]) -> str:
     if down:
         says.append(f"**It harms**: the default score tells {' and '.join(down)} worse.")
     if not says:
-        says.append(f"**It does not help**, as far as {_seeds(without)} can show.")
+        says.append(f"**It does not help**, as far as {_seeds(without)} can show: the intervals hold gains and losses.")
     return f"{' '.join(says)} Gain in AUROC: {figures}."
 
 
@@ -102,8 +102,8 @@ def _of_teacher(models: Mapping[str, Any], teacher: str) -> str:
     tells = [f"{100 * np.mean([_auroc(DEFAULT, name)(row) for row in rows]):.1f} ({name})" for name in SETS]
     top1, beyond = (100 * np.mean([row[key] for row in rows]) for key in ("top1", "beyond"))
     text = (
-        f"{TEACHERS[teacher]} It is right on {top1:.1f}% of the validation photos; {beyond:.0f}% of the variance of its "
-        f"features lies beyond the classes. AUROC of `{DEFAULT}` on its own features: {', '.join(tells)}."
+        f"{TEACHERS[teacher]} It is right on {top1:.1f}% of the validation photos; {beyond:.0f}% of the variance of "
+        f"its features lies beyond the classes. AUROC of `{DEFAULT}` on its own features: {', '.join(tells)}."
     )
     return fill(text, 119, break_long_words=False)
 

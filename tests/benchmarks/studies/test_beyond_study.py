@@ -69,7 +69,7 @@ def test_the_gain_is_of_pairs_with_students_interval() -> None:
             "**It harms**: the default score tells other things",
             "helps",
         ),
-        ([(0.05, 0.0), (-0.04, 0.01), (0.01, -0.01)], "**It does not help**, as far as 3 seeds can show.", "harms"),
+        ([(0.05, 0.0), (-0.04, 0.01), (0.01, -0.01)], "**It does not help**, as far as 3 seeds can show:", "harms"),
     ],
 )
 def test_the_verdict_follows_the_rule(gains: list[tuple[float, float]], says: str, says_not: str) -> None:
