@@ -28,17 +28,23 @@ from attar.distill.cache import TeacherCache
 from attar.distill.champion import Champion, FlipLoss, objective_of_flips
 from attar.distill.checks import require_balance, require_comparisons, require_labels
 from attar.distill.losses import DistillObjective, objective_of
-from attar.distill.losses.base import UNKNOWN
+from attar.distill.losses.base import UNKNOWN, Loss
 from attar.distill.module import DistillationModule
 from attar.distill.teacher_check import refuse_useless
 from attar.distill.teacher_outputs import fill_cache
 from attar.inference import to_device
 from attar.preprocessing import Preprocessing
 from attar.recipe import DistillSpec, LossPart
+from attar.sampling import spread
 from attar.train import distributed
 from attar.train.balance import LabelLoss, label_loss
 from attar.train.evaluation import TrainingSample, validator
 from attar.train.loop import train
+
+FITTED_ON = 5000
+"""Training photos that losses are fitted to at least, where there are so many."""
+EACH = 50
+"""Photos per class, on average, at least."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +111,15 @@ def fit(student: nn.Module, task: Task, *, remeasure: bool = True) -> Fitted:
     require_comparisons(spec, objective, batch_size, taught=task.teacher is not None)
     cache = _cached_outputs(task, objective)
     champion, flips = _champion(task, batch_size)
+    module = distillation_module(student, spec, cache, task.seed, label_loss(spec, photos), flips)
+    if cache is not None:
+        fit_losses(module, objective, cache, labels)
     loader = ViewLoader(
         PhotoStore(seen, spec.size), labels, views, size=spec.size, batch_size=batch_size, seed=task.seed
     )
     sample = TrainingSample(photos, task.preprocessing)
     trained = train(
-        distillation_module(student, spec, cache, task.seed, label_loss(spec, photos), flips),
+        module,
         spec,
         _From(loader, task.first),
         loss_function(objective, cache, champion),
@@ -187,6 +196,26 @@ def distillation_module(
     shapes = cache.shapes if cache is not None else {}
     supervised = supervised or LabelLoss(spec.label_smoothing)
     return DistillationModule(student, objective, size=spec.size, teacher=shapes, supervised=supervised, flips=flips)
+
+
+def fit_losses(
+    module: DistillationModule, objective: DistillObjective, cache: TeacherCache, labels: np.ndarray
+) -> None:
+    """Show the losses the teacher's outputs to view 0 of training photos (`Loss.fit`).
+
+    Args:
+        module: the student and the losses' projectors.
+        objective: the losses.
+        cache: of the teacher's outputs, view 0 in it.
+        labels: int64 (photos,), `UNKNOWN` where there is none.
+    """
+    most = max(FITTED_ON, EACH * cache.shape[1])
+    index = np.array(spread(range(len(labels)), most))
+    for each, projector in zip(objective.losses, module.projectors):
+        if type(each.loss).fit is not Loss.fit:
+            stored = cache.outputs(0, index, each.loss.teacher)
+            outputs = {kind: torch.from_numpy(output) for kind, output in stored.items()}
+            each.loss.fit(projector, outputs, torch.from_numpy(labels[index]))
 
 
 def loss_function(

@@ -161,8 +161,13 @@ def separation(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
         "low": float(low),
         "high": float(high),
         "aupr": float(average_precision_score(truth, np.r_[own, other])),
-        "fpr95": float((other >= np.quantile(own, 1 - KEPT)).mean()),
+        "fpr95": fpr95(own, other),
     }
+
+
+def fpr95(own: np.ndarray, other: np.ndarray) -> float:
+    """Share of others' scores, (M,), that pass where 95% of own ones, (N,), do."""
+    return float((other >= np.quantile(own, 1 - KEPT)).mean())
 
 
 def _refuse_own(photos: Photos, others: Sequence[Photo]) -> None:

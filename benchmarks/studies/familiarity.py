@@ -26,6 +26,7 @@ import numpy as np
 
 from attar.benchmarks.latency.host import describe
 from attar.benchmarks.report.outliers import FAR, NEAR, outliers
+from attar.benchmarks.studies.beyond_page import section
 from attar.benchmarks.studies.elpv import run_attar, settings
 from attar.benchmarks.studies.familiarity_page import page
 from attar.benchmarks.studies.outliers import pieces
@@ -43,6 +44,9 @@ from attar.students.fit_familiarity import give_familiarity
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "attar" / "cli" / "quickstart.yaml"
 RECORD = ROOT / "docs" / "results" / "familiarity.json"
+
+BEYOND = ROOT / "docs" / "results" / "beyond.json"
+"""The record of `attar.benchmarks.studies.beyond`, which writes a section of the same page."""
 
 TARGETS = ("litert:fp32", "litert:int8", "coreml:fp16")
 SEEDS = 5
@@ -87,8 +91,20 @@ def main() -> None:
             record["students"][f"{source.name} {seed}"] = row
             record["machine"] = describe()
             write_json(options.record, record)
-    students = {name: row for name, row in record["students"].items() if len(row["scores"]) == len(SCORES)}
-    write_text(options.page, page({**record, "students": students}, tuple(SCORES), TARGETS))
+    write_page(options.page, options.record)
+
+
+def write_page(place: Path, record: Path = RECORD, beyond: Path = BEYOND) -> None:
+    """Write docs/familiarity.md of what both studies have recorded."""
+    write_text(place, whole_page(record, beyond))
+
+
+def whole_page(record: Path = RECORD, beyond: Path = BEYOND) -> str:
+    """The page: scores, and what the loss `beyond` does to them."""
+    scores = read_json(record)
+    students = {name: row for name, row in scores["students"].items() if len(row["scores"]) == len(SCORES)}
+    text = page({**scores, "students": students}, tuple(SCORES), TARGETS)
+    return f"{text}\n{section(read_json(beyond))}" if beyond.is_file() else text
 
 
 def measured(source: Source, seed: int, output: Path, before: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
@@ -103,7 +119,7 @@ def measured(source: Source, seed: int, output: Path, before: dict[str, Any] | N
     student = trained(source, seed, folder)
     photos = read_photos(DataSpec(str(folder / "photos")))
     row = before or {"top1": student.metrics["top1"], "images": len(photos.val), "held": held, "scores": {}}
-    places = [(NEAR, folder / "held"), *((FAR, place) for place in _far(source, output))]
+    places = [(NEAR, folder / "held"), *((FAR, place) for place in far(source, output))]
     for score in (score for score in SCORES if score not in row["scores"]):
         say(f"{source.name}, seed {seed}: {score}")
         manifest, bundle = exported(student, score, photos, folder)
@@ -166,7 +182,7 @@ def _copy(photos: Photos, chosen: list[tuple[int, Any]], place: Path) -> None:
         shutil.copyfile(photo.path, target)
 
 
-def _far(source: Source, output: Path) -> Iterator[Path]:
+def far(source: Source, output: Path) -> Iterator[Path]:
     """Folders of photos of other things: the other sources, solar cells, and pieces of scikit-learn's two photos."""
     others: dict[str, Mapping[str, object]] = {each.name: each.options for each in SOURCES if each is not source}
     for name, options in {**others, "elpv": {}}.items():

@@ -128,7 +128,12 @@ def _cell(students: Mapping[str, Any], source: str, score: str, target: str, nam
     values = np.array([each["auroc"] for each in figures])
     low, high = figures[0]["low"], figures[0]["high"]
     if len(values) > 1:
-        half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-        low, high = max(0.0, values.mean() - half), min(1.0, values.mean() + half)
+        low, high = np.clip(over_seeds(values), 0.0, 1.0)
     passing = 100 * np.mean([each["fpr95"] for each in figures])
     return f"{100 * values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}] / {passing:.0f}"
+
+
+def over_seeds(values: np.ndarray) -> tuple[float, float]:
+    """95% interval of the mean of one value per seed, at least two (Student's t)."""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from attar.distill.losses.attention import Attention
 from attar.distill.losses.base import Loss
+from attar.distill.losses.beyond import Beyond
 from attar.distill.losses.crd import CRD
 from attar.distill.losses.dist import DIST
 from attar.distill.losses.dkd import DKD
@@ -37,6 +38,7 @@ _OWN: dict[str, type[Loss]] = {
     "attention": Attention,
     "rkd": RKD,
     "crd": CRD,
+    "beyond": Beyond,
     "focal": Focal,
     "ldi": LDI,
 }

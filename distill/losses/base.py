@@ -56,6 +56,15 @@ class Loss(BaseModel, ABC):
         """What is trained along with the student, such as a projector, and dropped afterwards; mostly nothing."""
         return nn.Identity()
 
+    def fit(self, projector: nn.Module, teacher: Outputs, labels: torch.Tensor) -> None:
+        """Learn from the teacher's outputs what holds for all photos, once before training; mostly nothing.
+
+        Args:
+            projector: what the method `projector` made; what is found goes into its buffers.
+            teacher: the teacher's outputs to one view of training photos, float32, on the CPU.
+            labels: class indices, int64 (N,); `UNKNOWN` where there is none, or where labels are not to be read.
+        """
+
     @abstractmethod
     def __call__(self, student: Outputs, teacher: Outputs, labels: torch.Tensor, projector: nn.Module) -> torch.Tensor:
         """The mean over the batch, a scalar.

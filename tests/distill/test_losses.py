@@ -10,11 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import null_space
+from scipy.spatial.distance import cosine
 
 from attar.distill.checks import require_comparisons
 from attar.distill.losses import LOSSES, loss_named, objective_of
 from attar.distill.losses.attention import attention
 from attar.distill.losses.base import UNKNOWN, attention_map, coarser, resampled, whitened
+from attar.distill.losses.beyond import Residual, beyond
 from attar.distill.losses.crd import crd
 from attar.distill.losses.dist import dist
 from attar.distill.losses.dkd import dkd
@@ -31,7 +34,7 @@ PHOTOS, CLASSES = 5, 4
 RNG = np.random.default_rng(7)
 S, T = (RNG.normal(size=(PHOTOS, CLASSES)) * 2 for _ in range(2))
 LABELS = np.array([0, 2, 3, 2, 1])
-POOLED_S, POOLED_T = RNG.normal(size=(PHOTOS, 6)), RNG.normal(size=(PHOTOS, 3))
+POOLED_S, POOLED_T = RNG.normal(size=(PHOTOS, 6)), RNG.normal(size=(PHOTOS, 4))
 MAP_S, MAP_T = RNG.normal(size=(PHOTOS, 3, 2, 2)), RNG.normal(size=(PHOTOS, 3, 2, 2))
 
 
@@ -201,7 +204,7 @@ def test_rkd() -> None:
 
 @pytest.mark.parametrize("labels", [LABELS, np.full(PHOTOS, UNKNOWN)], ids=["labels", "none"])
 def test_crd(labels: np.ndarray) -> None:
-    s, t = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (POOLED_S[:, :3], POOLED_T))
+    s, t = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (POOLED_S[:, :4], POOLED_T))
     expected = 0.0
     for anchors, others in ((s, t), (t, s)):
         for i in range(PHOTOS):
@@ -209,8 +212,90 @@ def test_crd(labels: np.ndarray) -> None:
             allowed = [j for j in range(PHOTOS) if j == i or labels[i] == UNKNOWN or labels[i] != labels[j]]
             scores = {j: np.exp(anchors[i] @ others[j] / 0.07) for j in allowed}
             expected -= np.log(scores[i] / sum(scores.values())) / (2 * PHOTOS)
-    ours = crd(tensor(POOLED_S[:, :3]), tensor(POOLED_T), tensor(labels))
+    ours = crd(tensor(POOLED_S[:, :4]), tensor(POOLED_T), tensor(labels))
     assert float(ours) == pytest.approx(expected, rel=1e-9)
+
+
+# --- beyond: what the features hold beyond the classes ---------------------------------------------
+
+FEATURES = RNG.normal(size=(60, 8)) * np.geomspace(10, 0.1, 8) + 3
+OF_CLASS = np.arange(60) % 4
+FEATURES += 5 * RNG.normal(size=(4, 8))[OF_CLASS]
+
+
+def fitted(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[Residual, float]:
+    residual = Residual(features.shape[1], classes).double()
+    return residual, residual.fit(tensor(features), tensor(labels))
+
+
+def class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.stack([features[labels == label].mean(0) for label in np.unique(labels)])
+
+
+def test_beyond_is_what_least_squares_leave() -> None:
+    """Of numpy's least squares on the centred class means, and of scipy's basis of what is orthogonal to them."""
+    residual, share = fitted(FEATURES, OF_CLASS, classes=4)
+    centred = FEATURES - FEATURES.mean(0)
+    directions = (class_means(FEATURES, OF_CLASS) - FEATURES.mean(0)).T
+    left = centred.T - directions @ np.linalg.lstsq(directions, centred.T, rcond=1e-10)[0]
+    others = null_space(directions.T, rcond=1e-10)
+    assert others.shape == (8, 5)
+    np.testing.assert_allclose(left.T, centred @ others @ others.T, atol=1e-9)
+    np.testing.assert_allclose(residual(tensor(FEATURES)), left.T, atol=1e-9)
+    assert share == pytest.approx((left**2).sum() / (centred**2).sum(), rel=1e-9)
+    predicted = RNG.normal(size=FEATURES.shape)
+    expected = np.mean([cosine(a, b) for a, b in zip(predicted, left.T)])
+    assert float(beyond(tensor(predicted), residual(tensor(FEATURES)))) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_papers_projection_goes_to_ours_as_its_ridge_vanishes() -> None:
+    """Equations 6 and 7 of arXiv 2603.11269."""
+    residual, _ = fitted(FEATURES, OF_CLASS, classes=4)
+    u = (class_means(FEATURES, OF_CLASS) - FEATURES.mean(0)).T
+    gaps = []
+    for ridge in (1e-1, 1e-4):
+        p = u @ np.linalg.inv(u.T @ u + ridge * np.eye(4)) @ u.T
+        theirs = (FEATURES - FEATURES.mean(0)) @ (np.eye(8) - p)
+        gaps.append(np.abs(residual(tensor(FEATURES)).numpy() - theirs).max())
+    assert gaps[1] < 1e-4 and gaps[1] < gaps[0] / 100
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(6, 10))
+def test_nothing_beyond_tells_the_classes(seed: int, classes: int, features: int) -> None:
+    """The residuals have one mean for every class, zero; what lies in the classes' span leaves none."""
+    rng = np.random.default_rng(seed)
+    labels = np.r_[np.arange(classes), rng.integers(0, classes, 30)]
+    values = rng.normal(size=(len(labels), features)) + rng.normal(size=(classes, features))[labels]
+    residual, share = fitted(values, labels, classes)
+    rest = residual(tensor(values)).numpy()
+    np.testing.assert_allclose(class_means(rest, labels), 0, atol=1e-9)
+    np.testing.assert_allclose(residual(tensor(class_means(values, labels))), 0, atol=1e-9)
+    assert 0 < share <= 1 + 1e-12
+    shift = rng.normal(size=(len(labels), 2)) @ (class_means(values, labels) - values.mean(0))[[0, -1]]
+    np.testing.assert_allclose(residual(tensor(values + shift)), rest, atol=1e-9)
+
+
+def test_beyond_takes_the_teachers_word_for_photos_without_a_label() -> None:
+    loss = loss_named("beyond", {}, "here")
+    shapes = {"pooled": (8,), "logits": (4,)}
+    found = []
+    for labels in (OF_CLASS, np.full(60, UNKNOWN)):
+        projector = loss.projector(shapes, shapes)
+        logits = np.eye(4)[OF_CLASS]
+        loss.fit(projector, {"pooled": tensor(FEATURES), "logits": tensor(logits)}, tensor(labels))
+        found.append(projector["residual"].span)
+    assert found[0].abs().sum() > 0 and torch.equal(*found)
+
+
+def test_beyond_refuses_a_teacher_that_has_nothing_beyond() -> None:
+    loss = loss_named("beyond", {}, "here")
+    with pytest.raises(InputError, match="features have 3 numbers, and the means of 4 classes"):
+        loss.projector({"pooled": (6,)}, {"pooled": (3,), "logits": (4,)})
+    projector = loss.projector({"pooled": (6,)}, {"pooled": (8,), "logits": (4,)})
+    teacher = {"pooled": tensor(class_means(FEATURES, OF_CLASS)[OF_CLASS]), "logits": tensor(np.eye(4)[OF_CLASS])}
+    with pytest.raises(InputError, match="hold nothing beyond the means of the classes"):
+        loss.fit(projector, teacher, tensor(OF_CLASS))
 
 
 # --- gradients and limits ------------------------------------------------------------------------

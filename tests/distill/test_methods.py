@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 
 from attar import students, teachers
 from attar.bundle import Bundle
-from attar.data.photos import DataSpec, Photos, read_photos
+from attar.data.photos import DataSpec, Photos, labels_of, read_photos
 from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
 from attar.distill import distill_student, quantization_aware
 from attar.distill.cache import TeacherCache
 from attar.distill.losses import LOSSES, objective_of
 from attar.distill.losses.base import attention_map, whitened
+from attar.distill.losses.beyond import Residual
 from attar.distill.module import DistillationModule
 from attar.errors import InputError
 from attar.files import sha256
@@ -147,6 +148,25 @@ def test_every_loss_trains(photos: Photos, teacher: Bundle, tmp_path: Path) -> N
     assert [part["name"] for part in bundle.provenance["recipe"]["student"]["losses"]] == list(LOSSES)
     kinds = {path.name.split(".")[1] for path in (tmp_path / "s.teacher-cache").glob("view-00000.*.npy")}
     assert kinds == {"feature_map", "mid_features", "attention", "pooled"}
+
+
+def test_beyond_is_fitted_to_the_teachers_features_of_the_training_photos(
+    photos: Photos, teacher: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit, seen = Residual.fit, []
+
+    def recorded(self: Residual, features: torch.Tensor, labels: torch.Tensor) -> float:
+        seen.append((features, labels))
+        return fit(self, features, labels)
+
+    monkeypatch.setattr(Residual, "fit", recorded)
+    once = spec(losses=[{"name": "kd"}, {"name": "beyond"}], epochs=1)
+    distill_student(photos, once, tmp_path / "s", teacher=teacher, views=VIEWS)
+    [(features, labels)] = seen
+    stored = np.load(tmp_path / "s.teacher-cache" / "view-00000.pooled.npy")
+    assert np.array_equal(features, stored.astype(np.float32)) and features.shape == (len(photos.train), 48)
+    assert np.array_equal(labels, labels_of(photos.train))
+    assert "% lies beyond the classes" in capsys.readouterr().err
 
 
 def test_training_for_integers_takes_several_losses(
