@@ -6,7 +6,6 @@ what the evaluator computes (one input and a batch of them) with the same thing 
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,14 +32,6 @@ few = settings(
     max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 sizes = st.integers(1, 5)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def little_garbage():
-    """coremltools collects garbage at every conversion; what already lives need not be looked at hundreds of times."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def saved(build: Callable, shape: tuple[int, ...], target=ct.target.iOS15, optimize: Callable | None = None) -> Program:
