@@ -27,7 +27,7 @@ from attar.export.metadata import about, in_words
 from attar.export.mil import activations
 from attar.export.mil.passes import checked_once
 from attar.export.plan import QuantizationPlan, Tools
-from attar.export.ranges import ESTIMATORS
+from attar.export.ranges import estimated
 from attar.export.runners.coreml import COMPUTE_UNITS, CoreMLRunner, ReferenceRunner, check_pixels
 from attar.extras import require
 from attar.files import replacing
@@ -125,7 +125,7 @@ class ByPlan:
 
     @checked_once()
     def _quantize(self, plan: QuantizationPlan) -> Any:
-        ranges = {name: ESTIMATORS[plan.ranges](seen) for name, seen in self._observed.items()}
+        ranges = {name: estimated(plan.ranges, seen) for name, seen in self._observed.items()}
         # However small, a layer's weights must be integers for its arithmetic to be.
         weights = require("coremltools.optimize.coreml").OpLinearQuantizerConfig(
             mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0

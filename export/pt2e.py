@@ -101,7 +101,7 @@ def _recorder() -> Any:
             return value
 
         def calculate_qparams(self, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            low, high = ranges.ESTIMATORS[self.estimator](ranges.joined(self.seen))
+            low, high = ranges.estimated(self.estimator, ranges.joined(self.seen))
             # Without zero in it, a range has no integer for it.
             extremes = (torch.tensor(min(low, 0.0)), torch.tensor(max(high, 0.0)))
             parameters: tuple[torch.Tensor, torch.Tensor] = self._calculate_qparams(*extremes)

@@ -158,7 +158,7 @@ class Quantization:
 
     def _overrides(self, plan: QuantizationPlan) -> dict[str, list[dict[str, Any]]]:
         """The range of every activation, in the quantizer's words; the pixel keeps its own scale."""
-        limits = {name: ranges.ESTIMATORS[plan.ranges](seen) for name, seen in self._activations.items()}
+        limits = {name: ranges.estimated(plan.ranges, seen) for name, seen in self._activations.items()}
         types = require("onnxruntime.quantization").QuantType
         half = 1 << (self._device.bits - 1)
         pixel = {

@@ -106,3 +106,17 @@ def quantized(values: np.ndarray, low: float, high: float, bits: int = 8) -> np.
 
 
 ESTIMATORS = {"whole": whole, "average": average, "percentile": percentile, "mse": least_squares}
+
+DEAD = 1e-6
+"""Narrower ranges are those of tensors that were zero on all images, such as behind a ReLU that never opened."""
+
+
+def estimated(kind: str, seen: Activation) -> tuple[float, float]:
+    """The range of one of `ESTIMATORS`, wide enough to be divided into steps.
+
+    A tensor that was zero gets a range of one: another photo may open its ReLU, and with next to no range, the factor
+    between two layers' steps is beyond what kernels take (XNNPACK refuses 256 and more, and crashed over it).
+    """
+    low, high = ESTIMATORS[kind](seen)
+    start = min(0.0, low)
+    return (low, high) if max(0.0, high) - start >= DEAD else (start, start + 1.0)

@@ -91,7 +91,7 @@ class Quantization:
         own = {name: dict(value) for name, value in self._one.items()}
         for name, seen in self._activations.items():
             if own.get(name):
-                low, high = ranges.ESTIMATORS[kind](seen)
+                low, high = ranges.estimated(kind, seen)
                 own[name]["min"] = np.full_like(own[name]["min"], low)
                 own[name]["max"] = np.full_like(own[name]["max"], high)
         _pin_input(self._content, own)

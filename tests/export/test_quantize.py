@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from attar import students
 from attar.export.capture_output import captured
 from attar.export.plan import QuantizationPlan
-from attar.export.ranges import Activation, average, least_squares, percentile, quantized, whole
+from attar.export.ranges import ESTIMATORS, Activation, average, estimated, least_squares, percentile, quantized, whole
 from attar.export.tflite import graph
 from attar.export.tflite.bias import correct_biases
 from attar.export.tflite.equalize import equalize, pairs
@@ -276,23 +276,67 @@ def test_with_every_layer_float_nothing_is_lost_but_the_rounding_of_pixels(quant
     assert np.abs(want - outputs).max() <= 1e-4 * np.abs(want).max()
 
 
+def converted(network: torch.nn.Module, folder: Path) -> bytes:
+    """The float .tflite of a network of normalized images."""
+    import litert_torch
+
+    from attar.export.litert import _ChannelsLast
+
+    with captured():
+        made = litert_torch.convert(_ChannelsLast(phone_safe(network)).eval(), (torch.zeros(1, SIDE, SIDE, 3),))
+        made.export(str(folder / "float.tflite"))
+    return (folder / "float.tflite").read_bytes()
+
+
 @pytest.mark.parametrize("between", [torch.nn.ReLU(), torch.nn.Identity()])
 def test_a_max_pool_that_pads_is_integer_and_in_one_piece(images, between, tmp_path):
     """Minus infinity, which it pads with, has no integer."""
-    import litert_torch
-
-    from attar.export.litert import LiteRTRunner, _ChannelsLast
+    from attar.export.litert import LiteRTRunner
 
     torch.manual_seed(0)
     first, last = torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.Conv2d(8, 4, 3, 2)
     network = torch.nn.Sequential(first, between, torch.nn.MaxPool2d(3, 2, 1), last, torch.nn.Flatten()).eval()
-    with captured():
-        float_one = litert_torch.convert(_ChannelsLast(phone_safe(network)).eval(), (torch.zeros(1, SIDE, SIDE, 3),))
-        float_one.export(str(tmp_path / "float.tflite"))
-        whole_one = Quantization((tmp_path / "float.tflite").read_bytes(), images).quantize(QuantizationPlan())
-        (tmp_path / "int8.tflite").write_bytes(whole_one)
+    whole_one = Quantization(converted(network, tmp_path), images).quantize(QuantizationPlan())
+    (tmp_path / "int8.tflite").write_bytes(whole_one)
     with torch.no_grad():
         right = network(torch.from_numpy(images).permute(0, 3, 1, 2)).softmax(1).numpy()
     assert np.abs(run(whole_one, images) - right).max() < 0.05 * right.max()
-    for name in ("float", "int8"):
-        assert LiteRTRunner(tmp_path / f"{name}.tflite").partitions["outside"] == []
+    with captured():
+        for name in ("float", "int8"):
+            assert LiteRTRunner(tmp_path / f"{name}.tflite").partitions["outside"] == []
+
+
+@pytest.mark.parametrize("dead", ["behind a ReLU", "weights", "one channel's weights"])
+@torch.no_grad()
+def test_what_is_always_zero_is_quantized_too(images, dead, tmp_path):
+    """A ReLU that never opens leaves a tensor without a range, and a channel without weights has no step."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, 2, 1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 8, 1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 8, 3, 2),
+        torch.nn.Flatten(),
+    ).eval()
+    if dead == "behind a ReLU":
+        network[2].bias.fill_(-100)
+    else:
+        network[2].weight[None if dead == "weights" else 3] = 0
+    whole_one = Quantization(converted(network, tmp_path), images).quantize(QuantizationPlan())
+    right = network(torch.from_numpy(images).permute(0, 3, 1, 2)).softmax(1).numpy()
+    assert np.abs(run(whole_one, images) - right).max() < 0.05 * right.max()
+
+
+@given(
+    st.floats(-1e-7, 0, allow_subnormal=False),
+    st.floats(0, 1e-7, allow_subnormal=False),
+    st.sampled_from(["whole", "average", "percentile", "mse"]),
+)
+def test_every_range_is_wide_enough_for_steps(low, high, kind):
+    values = np.array([low, high], np.float32)
+    least, most = estimated(kind, Activation(values[:1], values[1:], values, values.mean(keepdims=True)))
+    assert least <= min(low, 0) + 1e-9 and most - least == pytest.approx(1)
+    wide = values + np.float32([-1, 1])
+    seen = Activation(wide[:1], wide[1:], wide, wide.mean(keepdims=True))
+    assert estimated(kind, seen) == ESTIMATORS[kind](seen)
