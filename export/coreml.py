@@ -174,6 +174,7 @@ def _converted(student: Student, bundle: Bundle, precision: str) -> Any:
         # torch.export rather than torch.jit.trace: coremltools 9 fails on the shape arithmetic that tracing
         # leaves in EfficientNet-Lite's padding and MobileNetV4-hybrid's attention, and takes three times as long.
         exported = torch.export.export(classifier, (example,)).run_decompositions({})
+    _drop_aliases(exported.graph)
     probabilities, *more = exported.graph_signature.user_outputs
     config = ct.ClassifierConfig(list(bundle.labels), predicted_probabilities_output=probabilities if more else None)
     passes = ct.PassPipeline.DEFAULT
@@ -192,6 +193,14 @@ def _converted(student: Student, bundle: Bundle, precision: str) -> Any:
         skip_model_load=True,
     )
     return _renamed(model, more[0]) if more else model
+
+
+def _drop_aliases(graph: torch.fx.Graph) -> None:
+    """Remove what gives a tensor another name, in place, as slices of whole tensors do: coremltools 9 knows no such."""
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 @cache

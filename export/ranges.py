@@ -29,7 +29,7 @@ class Activation:
     Attributes:
         lows, highs: each image's least and largest value, (N,).
         values: a sample of all values, (M,).
-        means: each channel's mean, (C,).
+        means: each channel's mean, (C,); empty for tensors of several widths.
     """
 
     lows: np.ndarray
@@ -64,9 +64,13 @@ def of_image(value: np.ndarray, images: int, channels_last: bool = True) -> Acti
 
 
 def joined(parts: list[Activation]) -> Activation:
-    """All images' values of a tensor."""
+    """All images' values of a tensor, or of several that are to have one range.
+
+    In some formats, what is concatenated and what it becomes are such. They differ in channels, and have no means.
+    """
     lows, highs, values = (np.concatenate([getattr(p, name) for p in parts]) for name in ("lows", "highs", "values"))
-    return Activation(lows, highs, values, np.mean([part.means for part in parts], axis=0))
+    alike = len({part.means.shape for part in parts}) == 1
+    return Activation(lows, highs, values, np.mean([part.means for part in parts], axis=0) if alike else np.empty(0))
 
 
 def whole(seen: Activation) -> tuple[float, float]:

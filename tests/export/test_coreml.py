@@ -72,6 +72,22 @@ def trained(student: students.Student, side: int = SIDE, steps: int = 12) -> Non
         student(to_tensor(pictures(40, side, steps)))
 
 
+def test_a_slice_of_a_whole_tensor_is_no_operator() -> None:
+    """As GhostNet has it, where both halves of its features are as many as are wanted."""
+
+    class Halves(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([x, -x], 1)[:, :6].relu()
+
+    example = torch.randn(1, 3, 4, 4)
+    exported = torch.export.export(Halves().eval(), (example,)).run_decompositions({})
+    assert torch.ops.aten.alias.default in {node.target for node in exported.graph.nodes}
+    coreml._drop_aliases(exported.graph)
+    program = program_of(ct.convert(exported, convert_to="mlprogram", skip_model_load=True))
+    [answer] = program.evaluate(example)
+    torch.testing.assert_close(answer, Halves()(example), atol=2e-3, rtol=0)
+
+
 def student_of(
     name: str, path: Path, head: str = "dwsconv", side: int = SIDE, steps: int = 12
 ) -> tuple[students.Student, Bundle]:

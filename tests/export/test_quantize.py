@@ -15,7 +15,18 @@ from hypothesis.extra import numpy as arrays
 from attar import students
 from attar.export.capture_output import captured
 from attar.export.plan import QuantizationPlan
-from attar.export.ranges import ESTIMATORS, Activation, average, estimated, least_squares, percentile, quantized, whole
+from attar.export.ranges import (
+    ESTIMATORS,
+    Activation,
+    average,
+    estimated,
+    joined,
+    least_squares,
+    of_image,
+    percentile,
+    quantized,
+    whole,
+)
 from attar.export.tflite import graph
 from attar.export.tflite.bias import correct_biases
 from attar.export.tflite.equalize import equalize, pairs
@@ -340,3 +351,9 @@ def test_every_range_is_wide_enough_for_steps(low, high, kind):
     wide = values + np.float32([-1, 1])
     seen = Activation(wide[:1], wide[1:], wide, wide.mean(keepdims=True))
     assert estimated(kind, seen) == ESTIMATORS[kind](seen)
+
+
+def test_tensors_of_several_widths_have_one_range():
+    parts = [of_image(np.full((1, 2, 2, width), float(width), np.float32), 3) for width in (2, 2, 4)]
+    seen = joined(parts)
+    assert whole(seen) == (2, 4) and not len(seen.means) and len(joined(parts[:2]).means) == 2
