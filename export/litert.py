@@ -32,7 +32,7 @@ from attar.export.web import gpu
 from attar.extras import require
 from attar.preprocessing import MEAN, STD
 from attar.students import Student
-from attar.students.rewrites import has_hard_swish, phone_safe
+from attar.students.rewrites import differ, phone_safe
 
 IMAGE = "image"
 """Name of the input in a file written here."""
@@ -129,7 +129,7 @@ def convert_network(student: Student, bundle: Bundle, precision: str, calibratio
 
 def _float_model(student: Student, bundle: Bundle, integer: bool) -> bytes:
     """The float .tflite that every precision starts from, spelled for float or integer kernels; converted once."""
-    integer = integer and has_hard_swish(student.network)  # else both are spelled alike
+    integer = integer and differ(student.network)  # else both are spelled alike
 
     def converted() -> bytes:
         litert_torch = require("litert_torch")

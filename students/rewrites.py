@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Iterator, Set
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
@@ -62,9 +62,9 @@ def folded(network: nn.Module) -> fx.GraphModule:
     return graph
 
 
-def has_hard_swish(network: nn.Module) -> bool:
+def differ(network: nn.Module) -> bool:
     """Whether the passes of `INTEGER` give another graph than those of `FLOAT`."""
-    return any(isinstance(module, HARD_SWISHES) for module in network.modules())
+    return any(isinstance(module, HARD_SWISHES) or is_strided_point(module) for module in network.modules())
 
 
 def apply(change: Pass, network: fx.GraphModule) -> None:
@@ -281,6 +281,41 @@ def pad_before_max_pool(network: fx.GraphModule) -> None:
         pool.padding = 0
 
 
+@torch.no_grad()
+def lengthen_strided_points(network: fx.GraphModule) -> None:
+    """A 1 x 1 convolution with a stride becomes one of 2 x 1, whose second row is zero.
+
+    LiteRT's GPU accelerator computes quantized ones without their stride, and nothing says so.
+    """
+    for node, conv in _calls(network, nn.Conv2d):
+        if is_strided_point(conv):
+            network.set_submodule(node.target, _TwoRows(conv))
+
+
+def is_strided_point(module: nn.Module) -> bool:
+    """Whether it is a convolution of 1 x 1 with a stride, over all channels."""
+    if not isinstance(module, nn.Conv2d) or module.groups > 1:
+        return False
+    return module.kernel_size == (1, 1) and max(module.stride) > 1 and module.padding == (0, 0)
+
+
+class _TwoRows(nn.Conv2d):
+    """The same function as a convolution of 1 x 1."""
+
+    def __init__(self, point: nn.Conv2d) -> None:
+        bias = point.bias is not None
+        super().__init__(
+            point.in_channels, point.out_channels, (2, 1), cast(Any, point.stride), bias=bias, dtype=point.weight.dtype
+        )
+        self.weight.zero_()[:, :, :1].copy_(point.weight)
+        if point.bias is not None and self.bias is not None:
+            self.bias.copy_(point.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """float (N, C, H, W); a row is added where the last one is read, and there would be none below it."""
+        return super().forward(functional.pad(x, (0, 0, 0, 1)) if (x.shape[2] - 1) % self.stride[0] == 0 else x)
+
+
 class _EdgePad(nn.Module):
     """`nn.ReplicationPad2d` in slices and concatenations, which every runtime has."""
 
@@ -320,6 +355,7 @@ INTEGER: tuple[Pass, ...] = (
     fold_shift,
     sink_factors,
     pad_before_max_pool,
+    lengthen_strided_points,
 )
 """For a file that computes in int8."""
 

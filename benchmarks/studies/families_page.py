@@ -23,6 +23,10 @@ written, because it did not convert or did not answer as its student does; the r
 """
 
 
+LEAST = 0.95
+"""Of a hundred photos: a share of equal answers below this is no rounding."""
+
+
 def page(rows: Mapping[str, Mapping[str, Any]], targets: Sequence[str], on_gpu: Sequence[str]) -> str:
     """All rows of the record as Markdown."""
     families = {row["family"] for row in rows.values()}
@@ -114,6 +118,10 @@ def _reasons(rows: Mapping[str, Mapping[str, Any]], targets: Sequence[str], on_g
             text = row["gpu"].get(target, {}).get("reason") or row["gpu"].get(target, {}).get("remark")
             if text:
                 lines.append(f"- {_title(name, row)}, `{target}` on the GPU: {_one_line(text)}")
+            if row["gpu"].get(target, {}).get("agreement", 1.0) < LEAST:
+                lines.append(
+                    f"- {_title(name, row)}, `{target}` on the GPU: wrong there. `attar verify --gpu` finds it."
+                )
     return lines or ["None: every file of every student is there, and runs whole."]
 
 

@@ -133,7 +133,7 @@ def test_joining_branches_and_rewriting_for_phones_change_nothing(family: str) -
     normalized = (images(family).double() - MEAN) / STD  # joined in single precision, computed in double
     expected = student.double().network(normalized)
     network = joined.double().network
-    assert away(network(normalized), expected) < 1e-4
+    assert away(network(normalized), expected) < 1e-3
     assert away(phone_safe(network)(normalized), network(normalized)) < 1e-9
 
 

@@ -19,11 +19,13 @@ from attar.students.rewrites import (
     HARD_SWISHES,
     INTEGER,
     apply,
+    differ,
     fold_batch_norm,
     fold_layer_scale,
     fold_shift,
     folded,
-    has_hard_swish,
+    is_strided_point,
+    lengthen_strided_points,
     pad_before_max_pool,
     phone_safe,
     sink_factors,
@@ -108,7 +110,7 @@ def test_no_constant_of_mobilenetv3_keeps_an_operator(name):
     original = network(name, "dwsconv")
     swishes = len([m for m in original.modules() if isinstance(m, HARD_SWISHES)])
     gates = len([m for m in original.modules() if isinstance(m, HARD_SIGMOIDS)])
-    assert has_hard_swish(original)
+    assert differ(original)
     graph = phone_safe(original, integer=True)
     assert not modules(graph, (*HARD_SWISHES, *HARD_SIGMOIDS, nn.BatchNorm2d))
     assert not any(constant(node) for node in calls(graph, operator.mul))
@@ -131,7 +133,7 @@ def test_no_constant_of_mobilenetv3_keeps_an_operator(name):
 def test_the_hybrid_has_no_norm_and_no_scale_left():
     graph = phone_safe(network("mobilenetv4_hybrid_medium"))
     assert not modules(graph, (nn.BatchNorm2d, BatchNormAct2d, LayerScale2d, MultiQueryAttention2d))
-    assert not has_hard_swish(graph)
+    assert not modules(graph, HARD_SWISHES)
 
 
 # --- pass by pass, on networks that try them -------------------------------------------------------
@@ -195,6 +197,21 @@ def test_a_max_pool_pads_with_what_integers_have(before, kernel, stride, padding
     graph = check(network, pad_before_max_pool)
     assert pool.padding == padding and [each.padding for each in modules(graph, nn.MaxPool2d)] == [0]
     assert len(modules(graph, nn.ZeroPad2d)) == (not isinstance(before, nn.SiLU))
+
+
+@SETTINGS
+@given(st.sampled_from([2, 3, (1, 2), (2, 1)]), st.booleans(), st.integers(4, 9))
+def test_a_strided_point_gets_a_second_row_of_zeros(stride, bias, side):
+    point = nn.Conv2d(4, 6, 1, stride, bias=bias)
+    assert differ(point)
+    graph = check(nn.Sequential(nn.ZeroPad2d((0, side - SIDE, 0, side - SIDE)), point), lengthen_strided_points)
+    assert [each.kernel_size for each in modules(graph, nn.Conv2d)] == [(2, 1)] and not differ(graph)
+
+
+@pytest.mark.parametrize("conv", [nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1, 2, groups=2), nn.Conv2d(4, 4, 3, 2)])
+def test_other_convolutions_keep_their_kernel(conv):
+    graph = check(nn.Sequential(conv), lengthen_strided_points)
+    assert not is_strided_point(conv) and modules(graph, nn.Conv2d)[0].kernel_size == conv.kernel_size
 
 
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.MaxPool2d(2, 2, 1, 2)])
