@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from attar.console import track
+from attar.data.pixels import Images
 
 
 def torch_device() -> torch.device:
@@ -40,13 +41,13 @@ def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
 
 
-def predict(model: nn.Module, pixels: np.ndarray, *, batch_size: int = 64, title: str | None = None) -> np.ndarray:
+def predict(model: nn.Module, pixels: Images, *, batch_size: int = 64, title: str | None = None) -> np.ndarray:
     """uint8 images (N, H, W, 3) -> float32 class probabilities (N, classes), in evaluation mode."""
     return np.concatenate(list(predict_batches(model, pixels, batch_size=batch_size, title=title)))
 
 
 def predict_batches(
-    model: nn.Module, pixels: np.ndarray, *, batch_size: int = 64, title: str | None = None
+    model: nn.Module, pixels: Images, *, batch_size: int = 64, title: str | None = None
 ) -> Iterator[np.ndarray]:
     """The same, `batch_size` images at a time.
 

@@ -16,16 +16,18 @@ from typing import Any
 import numpy as np
 
 from attar import students
+from attar.answers import most_probable
 from attar.bundle import Bundle
 from attar.console import say
-from attar.data.photos import Photos, labels_of, load_pixels
+from attar.data.photos import Photos, labels_of
+from attar.data.pixels import Pixels
 from attar.data.views import ViewPolicy
 from attar.distill.fit import Task, fit
 from attar.distill.teacher_outputs import identity_of
 from attar.errors import InputError
 from attar.extras import version
 from attar.files import digest_of, make_folder, read_json, write_json
-from attar.inference import predict, torch_device
+from attar.inference import predict_batches, torch_device
 from attar.metrics import paired_interval
 from attar.recipe import DistillSpec, validate
 from attar.students.widen import widened
@@ -251,10 +253,8 @@ def _right(
         first=trial.first,
     )
     fitted = fit(copy.deepcopy(trial.student), task).student  # several trials start from it
-    probabilities = predict(
-        fitted.to(torch_device()), load_pixels(photos.val, preprocessing), title=f"Evaluating {name}"
-    )
-    right = probabilities.argmax(1) == labels_of(photos.val)
+    answers = predict_batches(fitted.to(torch_device()), Pixels(photos.val, preprocessing), title=f"Evaluating {name}")
+    right = most_probable(answers).best == labels_of(photos.val)
     write_json(stored, {"key": key, "right": right.astype(int).tolist()})
     discard(task.checkpoint)
     return right

@@ -13,7 +13,8 @@ import torch
 from attar import __version__
 from attar.bundle import Bundle, as_bundle, read_bundle
 from attar.console import say
-from attar.data.photos import Photos, labels_of, load_pixels
+from attar.data.photos import Photos, labels_of
+from attar.data.pixels import Images, Pixels
 from attar.errors import InputError, did_you_mean
 from attar.inference import to_tensor, torch_device
 from attar.preprocessing import Preprocessing
@@ -113,27 +114,30 @@ def fit_familiarity(student: Student, name: str, photos: Photos, how: Preprocess
     check_score(name)
     chosen = spread(photos.train, max(TRAINING, EACH * len(photos.labels)))
     weight, bias = classifier_of(student)
-    logits, pooled = features(student, load_pixels(chosen, how, "Reading training photos"))
+    logits, pooled = features(student, Pixels(chosen, how, "Reading training photos"))
     known = Known(logits, pooled, torch.from_numpy(labels_of(chosen)), weight, bias)
     own = spread(photos.val, VALIDATION)
     return Familiarity.fitted(
-        score_name(name), known, *features(student, load_pixels(own, how, "Reading validation photos"))
+        score_name(name), known, *features(student, Pixels(own, how, "Reading validation photos"))
     )
 
 
 @torch.no_grad()
-def features(student: Student, pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def features(student: Student, pixels: Images) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and pooled features of uint8 images (N, S, S, 3), on the CPU."""
     where = next(student.parameters()).device
     was_training = student.training
     student.eval()
-    parts = [student.outputs(to_tensor(pixels[s : s + _BATCH]).to(where)) for s in range(0, len(pixels), _BATCH)]
+    logits, pooled = [], []
+    for start in range(0, len(pixels), _BATCH):
+        outputs = student.outputs(to_tensor(pixels[start : start + _BATCH]).to(where))
+        logits.append(outputs["logits"].float().cpu())
+        pooled.append(outputs["pooled"].float().cpu())
     student.train(was_training)
-    logits, pooled = (torch.cat([part[name].float().cpu() for part in parts]) for name in ("logits", "pooled"))
-    return logits, pooled
+    return torch.cat(logits), torch.cat(pooled)
 
 
-def familiarity_of(student: Student, pixels: np.ndarray) -> np.ndarray:
+def familiarity_of(student: Student, pixels: Images) -> np.ndarray:
     """Familiarity of uint8 images (N, S, S, 3) to a student that has one, float32 (N,)."""
     assert student.familiarity is not None
     with torch.no_grad():

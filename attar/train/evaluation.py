@@ -11,6 +11,7 @@ from torch import nn
 
 from attar.answers import most_probable
 from attar.data.photos import Photos, labels_of, load_pixels
+from attar.data.pixels import Pixels
 from attar.inference import predict_batches
 from attar.metrics import bootstrap_interval, expected_calibration_error
 from attar.preprocessing import Preprocessing
@@ -65,7 +66,7 @@ def evaluate(
     would reach, with `sample` the top-1 on training photos, and with `calibrated` the temperature that its logits want
     (`attar.temperature.Calibration`).
     """
-    pixels = load_pixels(photos.val, preprocessing, f"{title}: reading photos")
+    pixels = Pixels(photos.val, preprocessing, f"{title}: reading photos")
     labels = labels_of(photos.val)
     answers = most_probable(predict_batches(model, pixels, title=title), sums=calibrated)
     places = answers.places(labels)
@@ -87,9 +88,9 @@ def evaluate(
 
 
 def validator(photos: Photos, preprocessing: Preprocessing, select: str) -> Callable[[nn.Module], float] | None:
-    """For `select: best`, a function from a model to its top-1 on the validation photos, which it keeps decoded."""
+    """For `select: best`, a function from a model to its top-1 on the validation photos, kept decoded where few."""
     if select != "best" or not distributed.is_first():
         return None
-    pixels = load_pixels(photos.val, preprocessing, "Reading the validation photos")
+    pixels = Pixels(photos.val, preprocessing, "Reading the validation photos")
     labels = labels_of(photos.val)
     return lambda model: float((most_probable(predict_batches(model, pixels)).best == labels).mean())

@@ -23,7 +23,8 @@ from attar.benchmarks.report.predictions import FOLDER, Predictions
 from attar.benchmarks.report.recommend import choose
 from attar.benchmarks.report.sensitivity import sensitivity_of
 from attar.bundle import Bundle, as_bundle
-from attar.data.photos import Photo, Photos, labels_of, load_pixels
+from attar.data.photos import Photo, Photos, labels_of
+from attar.data.pixels import Images, Pixels
 from attar.errors import InputError
 from attar.export.formats import FORMATS
 from attar.extras import OPTIONAL, version
@@ -172,7 +173,7 @@ def _answers(
 ) -> list[_Answers]:
     shape = (len(chosen), len(photos.labels))
     data = [photos.fingerprint, shape[0]]
-    pixels = _Pixels(chosen)
+    pixels = _DecodedOnce(chosen)
     answers = []
     for bundle in filter(None, (teacher, student)):
         identity = [bundle.fingerprint, *data, version("torch")]
@@ -190,21 +191,21 @@ def _answers(
     return answers
 
 
-class _Pixels:
-    """Photos decoded when first needed, once for each preprocessing."""
+class _DecodedOnce:
+    """The photos' pixels for each preprocessing; models that share one share them."""
 
     def __init__(self, photos: Sequence[Photo]) -> None:
         self._photos = photos
-        self._known: dict[Any, np.ndarray] = {}
+        self._known: dict[Any, Pixels] = {}
 
-    def __call__(self, bundle: Bundle) -> np.ndarray:
+    def __call__(self, bundle: Bundle) -> Pixels:
         preprocessing = bundle.preprocessing
         if preprocessing not in self._known:
-            self._known[preprocessing] = load_pixels(self._photos, preprocessing, "Reading validation photos")
+            self._known[preprocessing] = Pixels(self._photos, preprocessing, "Reading validation photos")
         return self._known[preprocessing]
 
 
-def predict_bundle(bundle: Bundle, pixels: np.ndarray) -> Iterator[np.ndarray]:
+def predict_bundle(bundle: Bundle, pixels: Images) -> Iterator[np.ndarray]:
     """A teacher's or student's probabilities, float32 (n, classes) at a time, for uint8 images of its own size."""
     from attar import students, teachers
     from attar.inference import predict_batches
@@ -213,7 +214,7 @@ def predict_bundle(bundle: Bundle, pixels: np.ndarray) -> Iterator[np.ndarray]:
     return predict_batches(model, pixels, title=f"{bundle.kind.capitalize()} {bundle.name}")
 
 
-def _predict_file(path: Path, pixels: np.ndarray) -> Iterator[np.ndarray]:
+def _predict_file(path: Path, pixels: Images) -> Iterator[np.ndarray]:
     from attar.console import track
     from attar.export.runners import open_runner
 

@@ -20,7 +20,8 @@ from attar.benchmarks.report.comparison import Interval
 from attar.benchmarks.report.per_class import Change, changes_of, difference, members_of
 from attar.benchmarks.report.predictions import FOLDER, Predictions
 from attar.bundle import Bundle
-from attar.data.photos import Photos, labels_of, load_pixels
+from attar.data.photos import Photos, labels_of
+from attar.data.pixels import Pixels
 from attar.errors import InputError
 from attar.extras import version
 from attar.metrics import beyond_chance, paired_interval, sign_test
@@ -156,7 +157,7 @@ def _answers(bundle: Bundle, photos: Photos, output: Path) -> np.ndarray:
     identity = [bundle.fingerprint, photos.fingerprint, len(photos.val), version("torch")]
 
     def compute() -> Iterator[np.ndarray]:
-        return predict_bundle(bundle, load_pixels(photos.val, bundle.preprocessing, "Reading validation photos"))
+        return predict_bundle(bundle, Pixels(photos.val, bundle.preprocessing, "Reading validation photos"))
 
     return Predictions(output / FOLDER).get(identity, (len(photos.val), len(photos.labels)), compute).best
 

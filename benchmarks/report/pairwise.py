@@ -12,7 +12,8 @@ from attar.answers import most_probable
 from attar.benchmarks.predict import BATCH, Model
 from attar.benchmarks.report.comparison import Interval
 from attar.benchmarks.units import percent, points
-from attar.data.photos import Photo, Photos, labels_of, load_pixels
+from attar.data.photos import Photo, Photos, labels_of
+from attar.data.pixels import Pixels
 from attar.errors import InputError
 from attar.metrics import bootstrap_interval, paired_interval, sign_test
 
@@ -93,7 +94,7 @@ def pair(models: tuple[Model, Model], photos: Photos, names: tuple[str, str]) ->
 
 def _answers(model: Model, photos: Sequence[Photo]) -> np.ndarray:
     """The most probable class of each photo, int64 (images,)."""
-    pixels = load_pixels(photos, model.preprocessing, "Reading photos")
+    pixels = Pixels(photos, model.preprocessing, "Reading photos")
     return most_probable(model.answer(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)).best
 
 

@@ -21,7 +21,8 @@ from attar.benchmarks.latency.intervals import in_rounds, ratio_estimate
 from attar.benchmarks.latency.measure import BLOCK, measure
 from attar.benchmarks.predict import BATCH, Model, open_model
 from attar.benchmarks.runtimes import chosen
-from attar.data.photos import Photo, Photos, load_pixels
+from attar.data.photos import Photo, Photos
+from attar.data.pixels import Pixels
 from attar.deploy.release import ledger as ledgers
 from attar.deploy.release.primary import limits_of, require_primary
 from attar.deploy.release.verdict import (
@@ -311,7 +312,7 @@ def _decide(
 
 def _ask(model: Model, photos: Sequence[Photo]) -> tuple[np.ndarray, np.ndarray | None]:
     """Probabilities (photos, classes), and the familiarity of each if the file says it."""
-    pixels = load_pixels(photos, model.preprocessing, f"Reading photos for {model.name}")
+    pixels = Pixels(photos, model.preprocessing, f"Reading photos for {model.name}")
     parts = [model.answer(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
     return split(np.concatenate(parts), len(model.labels))
 
