@@ -1,0 +1,65 @@
+"""The soak of many photos: what its table says of steps and memory that it was given."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from attar.benchmarks.studies import soak
+
+
+def test_each_part_of_an_epoch_has_its_own_rate() -> None:
+    numbers = np.arange(0, 410, 10)
+    times = np.where(numbers <= 200, numbers * 0.1, 20 + (numbers - 200) * 0.2)  # half as fast in the second half
+    assert soak._rates(times, numbers, 64) == [640.0] * 5 + [320.0] * 5
+
+
+def test_memory_is_the_most_of_each_tenth() -> None:
+    when = [0.0, 4.9, 5.0, 9.9, 95.0, 100.0]
+    assert soak._in_parts(when, [3, 1, 2, 8, 5, 6], 0.0, 100.0) == [8, 6]
+
+
+def test_the_first_part_warms_up_and_is_not_in_the_spread() -> None:
+    assert soak.spread([10.0, 100.0, 102.0, 97.0]) == pytest.approx(0.03)
+    assert soak.spread([7.0]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of a process and its children is read from /proc")
+def test_children_and_their_memory_are_found() -> None:
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'x = bytearray(64_000_000); input()'])"
+    with subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE) as process:
+        until_there = (sum(map(soak._pss, soak.family(process.pid))) for _ in iter(int, 1))
+        assert next(memory for memory in until_there if memory > 64_000_000) < 200_000_000
+        assert soak.family(process.pid)[0] == process.pid and len(soak.family(process.pid)) == 2
+        process.communicate(b"\n")
+    assert process.pid not in soak.family(os.getpid())
+    assert soak._pss(process.pid) == 0
+
+
+def test_the_table_says_whether_the_weights_are_the_same() -> None:
+    results = {
+        "rates": [900.0, 1000.0, 1000.0, 990.0],
+        "memory": [4 * 10**9] * 4,
+        "peak": 5 * 10**9,
+        "small_files": False,
+        "seconds_to_start": 100.0,
+        "seconds_to_continue": 60.0,
+        "seconds_of_training": 1000.0,
+        "killed": [5, 9],
+        "went_on_from": [0, 4],
+        "same_weights": False,
+        "photos": 1_000_000,
+        "validation": 20_000,
+        "side": 32,
+        "classes": 10_000,
+        "steps": 7812,
+        "device": {"cpu": "A processor", "cores": 2},
+    }
+    table = soak.markdown(results)
+    assert "| the same weights in the end | **no** |" in table and "1,000,000 training and 20,000" in table
+    assert "| images per second | 995, 900, 1000, 1000, 990 |" in table and "| 1.0% |" in table
+    assert "**no**" not in soak.markdown(results | {"same_weights": True})
