@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from attar.export import ranges
-from attar.export.classifier import FAMILIARITY
 from attar.export.plan import QuantizationPlan
 from attar.extras import require
 
@@ -94,14 +93,17 @@ class Quantization:
 
     def _for_npu(self, source: Path, overrides: dict[str, Any], kept: list[str]) -> Any:
         types = require("onnxruntime.quantization").QuantType
-        softmax = [node.name for node in self._model.graph.node if node.op_type == "Softmax"]
+        nodes = self._model.graph.node
+        softmax = [node.name for node in nodes if node.op_type == "Softmax"]
+        # The NPU takes signed weights in convolutions and matrix products, and unsigned ones in these.
+        norms = {node.input[1]: [{"quant_type": types.QUInt8}] for node in nodes if node.op_type == "LayerNormalization"}
         return require("onnxruntime.quantization.execution_providers.qnn").get_qnn_qdq_config(
             str(source),
             self._reader(),
             activation_type={8: types.QUInt8, 16: types.QUInt16}[self._device.bits],
             weight_type=types.QInt8,
             per_channel=True,
-            init_overrides=overrides,
+            init_overrides=overrides | norms,
             add_qtype_converts=False,
             nodes_to_exclude=[*softmax, *kept],
         )
@@ -114,14 +116,7 @@ class Quantization:
         with tempfile.TemporaryDirectory() as folder:
             plain, prepared, fused = (Path(folder) / f"{name}.onnx" for name in ("float", "prepared", "fused"))
             plain.write_bytes(content)
-            # Optimizing takes HardSwish apart: its parts are quantized, which CPUs need. ONNX Runtime's inference of
-            # shapes fails on the least of several values, which a familiarity takes; that of ONNX does not.
-            require("onnxruntime.quantization.shape_inference").quant_pre_process(
-                str(plain),
-                str(prepared),
-                skip_optimization=self._device.npu,
-                skip_symbolic_shape=FAMILIARITY.encode() in content,
-            )
+            _with_shapes(plain, prepared, optimized=not self._device.npu)
             model = onnx.load(prepared)
             if self._device.npu and any(node.op_type in _JOINED for node in model.graph.node):
                 del model.metadata_props[:]  # onnxruntime's helper fails on any
@@ -184,6 +179,20 @@ class Quantization:
                 return next(first, None)
 
         return Reader()
+
+
+def _with_shapes(plain: Path, prepared: Path, optimized: bool) -> None:
+    """Write a float file with the shapes of all its tensors.
+
+    Optimizing takes HardSwish apart: its parts are quantized, which CPUs need. ONNX Runtime's inference of shapes fails on
+    some operators (the least of several values, an Expand to a computed shape), where ONNX's own, which then does the
+    rest, does not.
+    """
+    prepare = require("onnxruntime.quantization.shape_inference").quant_pre_process
+    try:
+        prepare(str(plain), str(prepared), skip_optimization=not optimized)
+    except Exception:  # of any class, TypeError among them
+        prepare(str(plain), str(prepared), skip_optimization=not optimized, skip_symbolic_shape=True)
 
 
 def _rename_inlined(model: Any) -> None:
