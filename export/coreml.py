@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._decomp import get_decompositions
 
 from attar.bundle import Bundle
 from attar.errors import InputError
@@ -158,6 +159,10 @@ def _program(student: Student, bundle: Bundle, precision: str) -> Any:
     return _converted(student, bundle, precision)
 
 
+_UNKNOWN = (torch.ops.aten.addcmul, torch.ops.aten.addcdiv)
+"""Operators that coremltools 9 does not know, and that torch can take apart."""
+
+
 def _computed_in(precision: str) -> str:
     """Name of the type that a file computes in, of coremltools' `precision`."""
     return "FLOAT32" if precision == "fp32" else "FLOAT16"
@@ -173,7 +178,7 @@ def _converted(student: Student, bundle: Bundle, precision: str) -> Any:
     with torch.no_grad():
         # torch.export rather than torch.jit.trace: coremltools 9 fails on the shape arithmetic that tracing
         # leaves in EfficientNet-Lite's padding and MobileNetV4-hybrid's attention, and takes three times as long.
-        exported = torch.export.export(classifier, (example,)).run_decompositions({})
+        exported = torch.export.export(classifier, (example,)).run_decompositions(get_decompositions(_UNKNOWN))
     _drop_aliases(exported.graph)
     probabilities, *more = exported.graph_signature.user_outputs
     config = ct.ClassifierConfig(list(bundle.labels), predicted_probabilities_output=probabilities if more else None)

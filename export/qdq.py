@@ -96,7 +96,9 @@ class Quantization:
         nodes = self._model.graph.node
         softmax = [node.name for node in nodes if node.op_type == "Softmax"]
         # The NPU takes signed weights in convolutions and matrix products, and unsigned ones in these.
-        norms = {node.input[1]: [{"quant_type": types.QUInt8}] for node in nodes if node.op_type == "LayerNormalization"}
+        norms = {
+            node.input[1]: [{"quant_type": types.QUInt8}] for node in nodes if node.op_type == "LayerNormalization"
+        }
         return require("onnxruntime.quantization.execution_providers.qnn").get_qnn_qdq_config(
             str(source),
             self._reader(),
@@ -184,9 +186,8 @@ class Quantization:
 def _with_shapes(plain: Path, prepared: Path, optimized: bool) -> None:
     """Write a float file with the shapes of all its tensors.
 
-    Optimizing takes HardSwish apart: its parts are quantized, which CPUs need. ONNX Runtime's inference of shapes fails on
-    some operators (the least of several values, an Expand to a computed shape), where ONNX's own, which then does the
-    rest, does not.
+    Optimizing takes HardSwish apart: its parts are quantized, which CPUs need. ONNX Runtime's inference of shapes fails
+    on some operators (the least of several values, an Expand to a computed shape); that of ONNX does not.
     """
     prepare = require("onnxruntime.quantization.shape_inference").quant_pre_process
     try:

@@ -330,6 +330,25 @@ class _EdgePad(nn.Module):
         return torch.cat([x[..., :1, :]] * top + [x] + [x[..., -1:, :]] * bottom, 2)
 
 
+def spell_normalize(network: fx.GraphModule) -> None:
+    """x / max(|x|, ε) becomes x · 1/√max(Σ x², ε²): the converter writes POW for some shapes, which XNNPACK lacks."""
+    for node in [node for node in network.graph.nodes if node.target is functional.normalize]:
+        x, p, dim, eps = _normalize_arguments(*node.args, **node.kwargs)
+        if p != 2.0:
+            continue
+        with network.graph.inserting_before(node):
+            squares = _call(network, torch.sum, _call(network, operator.mul, x, x), dim, True)
+            scale = _call(network, torch.rsqrt, _call(network, torch.clamp_min, squares, eps**2))
+            _replace(network, node, _call(network, operator.mul, x, scale))
+
+
+def _normalize_arguments(
+    input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None
+) -> tuple[Any, float, int, float]:
+    """What `torch.nn.functional.normalize` takes, and its defaults."""
+    return input, p, dim, eps
+
+
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
@@ -342,6 +361,7 @@ FLOAT: tuple[Pass, ...] = (
     spell_hard_sigmoid,
     fold_shift,
     sink_factors,
+    spell_normalize,
     pad_before_max_pool,
 )
 """For a file that computes in float: there HARD_SWISH is one operator of XNNPACK, and stays. Multi-query attention is
@@ -354,6 +374,7 @@ INTEGER: tuple[Pass, ...] = (
     spell_hard_swish,
     fold_shift,
     sink_factors,
+    spell_normalize,
     pad_before_max_pool,
     lengthen_strided_points,
 )

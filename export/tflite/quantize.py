@@ -19,6 +19,7 @@ from attar.export.plan import QuantizationPlan
 from attar.export.tflite import graph
 from attar.export.tflite.bias import correct_biases
 from attar.export.tflite.equalize import equalize
+from attar.export.tflite.islands import islands
 from attar.export.tflite.layers import CONV, DEPTHWISE, LINEAR, Layer, kind_of, layers, tensor_name
 from attar.export.tflite.observe import observe
 from attar.extras import require
@@ -70,6 +71,13 @@ class Quantization:
         return [f"^{re.escape(name)};?$" for name in names]
 
     @cached_property
+    def _islands(self) -> list[str]:
+        """Names of what the operators without integer kernels give."""
+        model = graph.read(self._content)
+        operators = model.subgraphs[0].operators
+        return [tensor_name(model, each) for number in islands(model) for each in operators[number].outputs]
+
+    @cached_property
     def _one(self) -> dict[str, Any]:
         """The quantizer's ranges of one image: which tensors it wants to know of, and in what form."""
         work = self._recipe(self._content, QuantizationPlan())
@@ -114,6 +122,10 @@ class Quantization:
         # The last operator of the familiarity is named after the output.
         for those in (ATTENTION, FAMILIARITY, *self._other_outputs):
             work.update_quantization_recipe(those, names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
+        if self._islands:
+            work.update_quantization_recipe(
+                pattern(self._islands), names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE
+            )
         kept = [layer for layer in self._layers if layer.name in plan.keep_float]
         if kept:
             work.update_quantization_recipe(pattern_of(kept), names.ALL_SUPPORTED, algorithm_key=algorithm.NO_QUANTIZE)
@@ -131,7 +143,12 @@ class Quantization:
 
 def pattern_of(these: Sequence[Layer]) -> str:
     """The quantizer's pattern for the operators of some layers."""
-    return f"^(?:{'|'.join(re.escape(output) for layer in these for output in layer.outputs)});?$"
+    return pattern([output for layer in these for output in layer.outputs])
+
+
+def pattern(outputs: Sequence[str]) -> str:
+    """The same for the operators that give some tensors."""
+    return f"^(?:{'|'.join(map(re.escape, outputs))});?$"
 
 
 def _pin_input(content: bytes, ranges: dict[str, Any]) -> None:

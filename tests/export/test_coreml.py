@@ -72,6 +72,21 @@ def trained(student: students.Student, side: int = SIDE, steps: int = 12) -> Non
         student(to_tensor(pictures(40, side, steps)))
 
 
+def test_a_sum_with_a_product_is_taken_apart() -> None:
+    """As ConvNeXt V2 has it, in its global response normalization."""
+
+    class Sums(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.addcdiv(torch.addcmul(x, x, x + 1, value=2.0), x, x.abs() + 1)
+
+    example = torch.randn(1, 3, 4, 4)
+    program = torch.export.export(Sums().eval(), (example,))
+    table = coreml.get_decompositions(coreml._UNKNOWN)
+    exported = program.run_decompositions(table)
+    [answer] = program_of(ct.convert(exported, convert_to="mlprogram", skip_model_load=True)).evaluate(example)
+    torch.testing.assert_close(answer, Sums()(example), atol=2e-2, rtol=2e-3)
+
+
 def test_a_slice_of_a_whole_tensor_is_no_operator() -> None:
     """As GhostNet has it, where both halves of its features are as many as are wanted."""
 

@@ -11,6 +11,7 @@ import pytest
 from attar import students
 from attar.data.photos import load_pixels
 from attar.export import ranges
+from attar.export.npu import emulator
 from attar.export.onnx import float_content
 from attar.export.plan import RANGES, QuantizationPlan
 from attar.export.qdq import Device, Quantization, observe, with_wide_pixels
@@ -157,6 +158,62 @@ def test_the_npu_gets_every_operator_in_integers_but_softmax(made, device, dtype
         assert all(source is not None and source.op_type == "DequantizeLinear" for source in sources), node.name
     zeros = {values[node.input[2]].dtype for node in model.graph.node if node.op_type == "QuantizeLinear"}
     assert zeros == {np.dtype(dtype)}
+
+
+def of_norms(operator: str) -> bytes:
+    """A file of four pixels: their layer norm, or each divided by its length."""
+    helper, numbers = onnx.helper, onnx.numpy_helper.from_array
+    node = helper.make_node
+    ways = {
+        "LayerNormalization": [node("LayerNormalization", ["values", "weight", "bias"], ["output"])],
+        "Expand": [
+            node("ReduceL2", ["values", "axes"], ["lengths"], keepdims=1),
+            node("Clip", ["lengths", "least"], ["clipped"]),
+            node("Shape", ["values"], ["shape"]),
+            node("Expand", ["clipped", "shape"], ["expanded"]),
+            node("Div", ["values", "expanded"], ["output"]),
+        ],
+    }
+    constants = {
+        "scale": np.float32(1 / 128),
+        "zero": np.uint8(128),
+        "weight": np.array([0.5, -1, 2], np.float32),
+        "bias": np.array([0.1, 0, -0.1], np.float32),
+        "axes": np.array([-1], np.int64),
+        "least": np.float32(1e-12),
+    }
+    nodes = [node("DequantizeLinear", ["image", "scale", "zero"], ["values"]), *ways[operator]]
+    named = {name for each in nodes for name in each.input}
+    graph = helper.make_graph(
+        nodes,
+        "norms",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, ["batch", 2, 2, 3])],
+        [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, ["batch", 2, 2, 3])],
+        [numbers(value, name) for name, value in constants.items() if name in named],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+NORMED = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 3), np.uint8)
+
+
+@pytest.mark.parametrize("device", [CPU, NPU, WIDE], ids=["cpu", "npu", "npu, 16 bits"])
+@pytest.mark.parametrize("operator", ["LayerNormalization", "Expand"])
+def test_norms_become_integers(operator, device):
+    """Of the second, ONNX Runtime's inference of shapes fails."""
+    content = of_norms(operator)
+    quantized = Quantization(content, NORMED, device).quantize(QuantizationPlan())
+    expected, found = answers(content, NORMED), answers(quantized, NORMED)
+    assert np.abs(expected - found).max() < 0.03 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", [NPU, WIDE], ids=["8 bits", "16 bits"])
+def test_the_npu_takes_a_layer_norm_in_integers(device):
+    pytest.importorskip("onnxruntime_qnn")
+    quantized = Quantization(of_norms("LayerNormalization"), NORMED, device).quantize(QuantizationPlan())
+    assert emulator.compiled(quantized, "sm8750")
 
 
 def test_sixteen_bits_hold_every_pixel_exactly(content):

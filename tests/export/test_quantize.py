@@ -27,10 +27,11 @@ from attar.export.ranges import (
     quantized,
     whole,
 )
-from attar.export.tflite import graph
+from attar.export.runners.litert import _partitions
+from attar.export.tflite import graph, islands
 from attar.export.tflite.bias import correct_biases
 from attar.export.tflite.equalize import equalize, pairs
-from attar.export.tflite.layers import NONE, RELU, constant, drop_unread, layers, set_input
+from attar.export.tflite.layers import NONE, RELU, constant, drop_unread, kind_of, layers, set_input
 from attar.export.tflite.observe import observe
 from attar.export.tflite.quantize import Quantization
 from attar.students.rewrites import phone_safe
@@ -39,6 +40,8 @@ for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
     pytest.importorskip(package)
 
 SIDE = 32
+FLOAT32, INT8 = 0, 9
+"""Types of tensors, as the schema numbers them."""
 
 
 def float_file(name: str) -> bytes:
@@ -357,3 +360,46 @@ def test_tensors_of_several_widths_have_one_range():
     parts = [of_image(np.full((1, 2, 2, width), float(width), np.float32), 3) for width in (2, 2, 4)]
     seen = joined(parts)
     assert whole(seen) == (2, 4) and not len(seen.means) and len(joined(parts[:2]).means) == 2
+
+
+class Normed(torch.nn.Module):
+    """Convolutions around a layer norm, a GELU and a division, none of which XNNPACK has in integers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = (torch.nn.Conv2d(i, o, 3, 2) for i, o in ((3, 8), (8, 8), (8, 5)))
+        self.norm = torch.nn.LayerNorm(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.first(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = torch.nn.functional.gelu(self.second(x))
+        return self.last(x / (x.abs().mean(1, keepdim=True) + 0.1)).mean((2, 3)).softmax(1)
+
+
+def test_what_has_no_integer_kernel_stays_float_and_the_file_in_one_piece(images, tmp_path):
+    import litert_torch
+    from ai_edge_litert.interpreter import Interpreter
+
+    torch.manual_seed(0)
+    network = Normed().eval()
+    path = tmp_path / "float.tflite"
+    with captured():
+        litert_torch.convert(network, (torch.zeros(1, SIDE, SIDE, 3),)).export(str(path))
+        made = Quantization(path.read_bytes(), images).quantize(QuantizationPlan())
+    model = graph.read(made)
+    kinds = [kind_of(model, each) for each in model.subgraphs[0].operators]
+    assert {"GELU", "DIV", "RSQRT"} <= {*kinds} and kinds.count("CONV_2D") == 3
+    tensors = model.subgraphs[0].tensors
+    types = [tensors[each.outputs[0]].type for each in model.subgraphs[0].operators]
+    assert {type for kind, type in zip(kinds, types) if kind in islands.WITHOUT} == {FLOAT32}
+    assert {type for kind, type in zip(kinds, types) if kind == "CONV_2D"} == {INT8}
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images)).numpy()
+    assert np.abs(run(made, images) - expected).max() < 0.02
+    interpreter = Interpreter(model_content=made, num_threads=1)
+    interpreter.allocate_tensors()
+    assert _partitions(interpreter._get_ops_details()) == {"delegated": 1, "outside": []}
+
+
+def test_where_integers_have_every_kernel_nothing_stays_float(content):
+    assert islands.islands(graph.read(content)) == []

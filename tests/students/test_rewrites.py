@@ -31,6 +31,7 @@ from attar.students.rewrites import (
     sink_factors,
     spell_hard_sigmoid,
     spell_hard_swish,
+    spell_normalize,
     trace,
 )
 
@@ -218,6 +219,32 @@ def test_other_convolutions_keep_their_kernel(conv):
 def test_other_max_pools_stay(pool):
     [after] = modules(check(nn.Sequential(nn.Conv2d(4, 4, 1), pool), pad_before_max_pool), nn.MaxPool2d)
     assert after.padding == pool.padding
+
+
+class _Unit(nn.Module):
+    def __init__(self, **how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        return functional.normalize(x, **self.how)
+
+
+@pytest.mark.parametrize("how", [{}, {"dim": -1}, {"p": 2, "dim": 2, "eps": 0.5}])
+def test_a_division_by_a_norm_is_a_product(how):
+    graph = check(nn.Sequential(nn.Conv2d(4, 4, 1), _Unit(**how)), spell_normalize)
+    assert functional.normalize not in {node.target for node in graph.graph.nodes}
+
+
+def test_other_norms_stay():
+    graph = check(nn.Sequential(nn.Conv2d(4, 4, 1), _Unit(p=1.0)), spell_normalize)
+    assert functional.normalize in {node.target for node in graph.graph.nodes}
+
+
+def test_nothing_divided_by_its_norm_is_nothing():
+    graph = trace(nn.Sequential(nn.Identity(), _Unit()))
+    apply(spell_normalize, graph)
+    assert graph(torch.zeros(1, 4, 2, 2)).tolist() == torch.zeros(1, 4, 2, 2).tolist()
 
 
 @pytest.mark.parametrize("between", [nn.Identity, nn.Dropout])
