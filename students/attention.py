@@ -1,9 +1,10 @@
-"""Multi-query attention (arXiv 1911.02150), spelled as two plain matrix products on channels-last maps."""
+"""Attention that converters take: multi-query (arXiv 1911.02150) as two plain matrix products, and separable."""
 
 from __future__ import annotations
 
 import torch
 from timm.layers import MultiQueryAttention2d
+from timm.models.mobilevit import LinearSelfAttention
 from torch import nn
 
 
@@ -47,3 +48,35 @@ class PlainAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C', H, W)."""
         return self.output(self.attend(self.query(x), self.key(x), self.value(x)))
+
+
+class SeparableAttention(nn.Module):
+    """timm's `LinearSelfAttention` (MobileViTv2, arXiv 2206.02680, section 3.1), with its weights.
+
+    timm computes scores, keys and values in one convolution and takes them apart; LiteRT's converter then multiplies
+    parts of the wrong shape. Here each has its own.
+    """
+
+    def __init__(self, timms: LinearSelfAttention) -> None:
+        super().__init__()
+        width = timms.embed_dim
+        self.score, self.key, self.value = (
+            _channels(timms.qkv_proj, start, end) for start, end in ((0, 1), (1, 1 + width), (1 + width, 1 + 2 * width))
+        )
+        self.output = timms.out_proj
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, pixels of a patch, patches) -> the same."""
+        context = (self.key(x) * self.score(x).softmax(-1)).sum(-1, keepdim=True)
+        mixed: torch.Tensor = self.output(self.value(x).relu() * context)
+        return mixed
+
+
+@torch.no_grad()
+def _channels(conv: nn.Conv2d, start: int, end: int) -> nn.Conv2d:
+    """Some output channels of a pointwise convolution as one of its own."""
+    part = nn.Conv2d(conv.in_channels, end - start, 1, bias=conv.bias is not None)
+    part.weight = nn.Parameter(conv.weight[start:end].clone())
+    if conv.bias is not None:
+        part.bias = nn.Parameter(conv.bias[start:end].clone())
+    return part

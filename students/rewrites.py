@@ -19,11 +19,12 @@ from typing import Any, cast
 
 import torch
 from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from timm.models.mobilevit import LinearSelfAttention
 from torch import fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from attar.students.attention import Attend, PlainAttention
+from attar.students.attention import Attend, PlainAttention, SeparableAttention
 from attar.students.familiarity import Familiarity
 
 HARD_SWISHES = (nn.Hardswish, HardSwish)
@@ -84,6 +85,8 @@ def trace(network: nn.Module) -> fx.GraphModule:
                 setattr(parent, name, nn.Sequential(_plain(child), child.drop, child.act))
             elif isinstance(child, MultiQueryAttention2d):
                 setattr(parent, name, PlainAttention(child))
+            elif isinstance(child, LinearSelfAttention):
+                setattr(parent, name, SeparableAttention(child))
     graph = fx.GraphModule(network, _traced(network))
     _unshare(graph)
     return graph
@@ -364,8 +367,8 @@ FLOAT: tuple[Pass, ...] = (
     spell_normalize,
     pad_before_max_pool,
 )
-"""For a file that computes in float: there HARD_SWISH is one operator of XNNPACK, and stays. Multi-query attention is
-respelled before, by `trace`."""
+"""For a file that computes in float: there HARD_SWISH is one operator of XNNPACK, and stays. Attention is respelled
+before, by `trace`."""
 
 INTEGER: tuple[Pass, ...] = (
     fold_batch_norm,

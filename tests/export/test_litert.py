@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from timm.layers import HardSwish, LayerScale2d
+from timm.models.mobilevit import LinearSelfAttention
 
 from attar import students
 from attar.export import litert
@@ -15,6 +16,7 @@ from attar.export.formats import FORMATS
 from attar.export.tflite import graph, versions
 from attar.export.tflite.layers import layers
 from attar.preprocessing import Preprocessing
+from attar.students.rewrites import phone_safe
 from helpers.pictures import SHAPES, draw
 
 for package in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
@@ -138,3 +140,17 @@ def operators(path) -> list[str]:
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     model = graph.read(path.read_bytes())
     return [names[model.operatorCodes[operator.opcodeIndex].builtinCode] for operator in model.subgraphs[0].operators]
+
+
+def test_separable_attention_converts():
+    """timm's own spelling of MobileViTv2's attention fails in the converter."""
+    import litert_torch
+
+    torch.manual_seed(0)
+    attention = torch.nn.Sequential(LinearSelfAttention(8)).eval()
+    example = torch.randn(1, 8, 4, 6)
+    with captured():
+        file = litert_torch.convert(phone_safe(attention), (example,))
+        answer = file(example)
+    with torch.no_grad():
+        np.testing.assert_allclose(answer, attention(example).numpy(), atol=1e-5)

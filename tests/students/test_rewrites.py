@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from timm.models.mobilevit import LinearSelfAttention
 from torch import fx, nn
 from torch.nn import functional
 
@@ -332,3 +333,12 @@ def test_attention_is_timms(seed, heads, kv_stride, query_stride, bias):
         4, 6, num_heads=heads, key_dim=8, value_dim=3, kv_stride=kv_stride, query_strides=query_stride, use_bias=bias
     )
     check(nn.Sequential(attention), fold_batch_norm)
+
+
+@SETTINGS
+@given(st.integers(0, 1000), st.booleans())
+def test_separable_attention_is_timms(seed, bias):
+    torch.manual_seed(seed)
+    attention = LinearSelfAttention(4, bias=bias)
+    graph = check(nn.Sequential(attention))
+    assert not modules(graph, LinearSelfAttention) and len(modules(graph, nn.Conv2d)) == 4
