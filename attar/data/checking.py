@@ -59,6 +59,14 @@ def check(root: Path, samples: Sequence[Sample], thorough: bool = False) -> Chec
     remembered = _recall(memory)
     stamps: dict[Path, list[int | str]] = {}
 
+    def known(item: Sample) -> list[Any] | None:
+        """What is remembered of a photo in a file of many: they share one stamp, so there is nothing to wait for."""
+        before = remembered.get(item.name) if item.part is not None and not thorough else None
+        try:
+            return before if before and before[0] == _mark(item, stamps) else None
+        except UnreadableImage:
+            return None
+
     def examine(item: Sample) -> list[Any]:
         try:
             mark = _mark(item, stamps)
@@ -75,7 +83,10 @@ def check(root: Path, samples: Sequence[Sample], thorough: bool = False) -> Chec
         except UnreadableImage as error:
             return [mark, None, str(error), "", ""]
 
-    results = dict(zip((item.name for item in samples), in_threads(examine, samples, "Checking photos")))
+    results = {item.name: before for item in samples if (before := known(item))}
+    others = [item for item in samples if item.name not in results]
+    found = dict(zip((item.name for item in others), in_threads(examine, others, "Checking photos")))
+    results = {item.name: results.get(item.name) or found[item.name] for item in samples}
     if results != remembered:
         try:
             write_json(memory, results)

@@ -24,8 +24,10 @@ from typing import Any, BinaryIO
 
 from attar.console import track
 from attar.data.images import SUFFIXES, Part
+from attar.data.remembered import remembered
 from attar.data.sample import Sample, normal
 from attar.errors import InputError, did_you_mean
+from attar.files import digest_of
 
 _LABELS = (".cls", ".json")
 _LABEL_BYTES = 1 << 20
@@ -50,8 +52,12 @@ def in_shards(
             without a label, a label without a photo, an unknown class; a name twice in a shard.
     """
     classes = class_names([*folders, *(path.parent for path, _ in shards)]) if labelled else None
-    indexed = (_index(path, split, classes, labelled) for path, split in track(shards, "Indexing shards", len(shards)))
-    samples = [item for items in indexed for item in items]
+    kind = f"shard {labelled} {digest_of(list(classes.items()) if classes else None)}"
+    samples = [
+        Sample(path, name, label, split, Part(name, offset, size))
+        for path, split in track(shards, "Indexing shards", len(shards))
+        for name, offset, size, label in _index(path, kind, classes, labelled)
+    ]
     count = Counter(item.name for item in samples)
     if len(count) < len(samples):  # every shard counts from 0
         samples = [replace(item, name=f"{item.path.name}/{item.name}") for item in samples]
@@ -83,17 +89,25 @@ def classes_of(names: Sequence[str]) -> Classes:
     return {**dict(enumerate(names)), **{name: name for name in names}}
 
 
-def _index(path: Path, split: str | None, classes: Classes | None, labelled: bool) -> list[Sample]:
-    try:
+def _index(path: Path, kind: str, classes: Classes | None, labelled: bool) -> list[tuple[str, int, int, str]]:
+    """Name, place and label of every photo of a shard; remembered, because headers are read one by one."""
+
+    def read() -> list[tuple[str, int, int, str]]:
         with path.open("rb") as stream:
-            samples = _samples(path, stream)
             return [
-                Sample(path, photo.name, _label(path, key, files, stream, classes) if labelled else "", split, photo)
-                for key, files in samples.items()
+                (photo.name, photo.offset, photo.size, _label(path, key, files, stream, classes) if labelled else "")
+                for key, files in _samples(path, stream).items()
                 if (photo := _photo(path, key, files)) is not None
             ]
+
+    try:
+        return remembered(path, kind, read, _is_row)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, list) and [*map(type, value)] == [str, int, int, str]
 
 
 def _samples(path: Path, stream: BinaryIO) -> dict[str, dict[str, Part]]:

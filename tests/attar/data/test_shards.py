@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from attar.data import shards as reading
 from attar.data.archives import expand
 from attar.data.photos import DataSpec, Photos, load_pixels, read_photos
 from attar.data.views import PhotoStore
 from attar.distill import distill_student
 from attar.errors import InputError
-from attar.files import sha256
+from attar.files import sha256, user_cache
 from attar.preprocessing import Preprocessing
 from attar.provenance import data_of, provenance
 from attar.recipe import DistillSpec
@@ -126,6 +128,49 @@ def test_names_of_shards_tell_the_split(tmp_path: Path) -> None:
     assert [p.part.name for p in photos.val if p.part] == ["0006.png", "0007.png"]
     assert read(tmp_path / "flowers-{train-{000..001},validation-000}.tar").fingerprint == photos.fingerprint
     assert len(read(tmp_path / "flowers-train-*.tar").train) == 4, "training shards alone are split"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The shards whose headers are read."""
+    names: list[str] = []
+    read_headers = reading._samples
+
+    def noted(path: Path, stream: Any) -> Any:
+        names.append(path.name)
+        return read_headers(path, stream)
+
+    monkeypatch.setattr(reading, "_samples", noted)
+    return names
+
+
+def test_headers_are_read_once_and_again_when_a_shard_changes(tmp_path: Path, opened: list[str]) -> None:
+    write(tmp_path / "0.tar", samples(4))
+    write(tmp_path / "1.tar", samples(4, 4))
+    first = read(tmp_path)
+    assert opened == ["0.tar", "1.tar"]
+    opened.clear()
+    assert read(tmp_path) == first and opened == []
+    write(tmp_path / "1.tar", samples(6, 4))
+    assert len(read(tmp_path).train) + len(read(tmp_path).val) == 10 and opened == ["1.tar"]
+
+
+def test_other_class_names_are_not_taken_from_memory(tmp_path: Path, opened: list[str]) -> None:
+    numbers = {b"a": b"0", b"b": b"1"}
+    write(tmp_path / "0.tar", [(name, numbers.get(content, content)) for name, content in samples(4)])
+    (tmp_path / "classes.txt").write_text("rose\ntulip\n")
+    assert read(tmp_path).labels == ("rose", "tulip")
+    (tmp_path / "classes.txt").write_text("aster\ndaisy\n")
+    assert read(tmp_path).labels == ("aster", "daisy") and opened == ["0.tar"] * 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"stamp": 1}', "found"])
+def test_a_damaged_memory_of_a_shard_is_made_again(content: str, tmp_path: Path, opened: list[str]) -> None:
+    write(tmp_path / "0.tar", samples(4))
+    first = read(tmp_path)
+    [memory] = (user_cache() / "files").iterdir()
+    memory.write_text(json.dumps(json.loads(memory.read_text()) | {"found": [[1]]}) if content == "found" else content)
+    assert read(tmp_path) == first and opened == ["0.tar"] * 2
 
 
 def test_folders_of_shards_tell_the_split_and_names_may_repeat(tmp_path: Path) -> None:
