@@ -23,7 +23,8 @@ BETWEEN = frozenset(["ADD", "MEAN", "MUL", "RESHAPE", "SUB", "SUM", "TRANSPOSE"]
 def islands(model: Any) -> list[int]:
     """Numbers of the operators that stay float, in order; empty where integers have kernels for all.
 
-    `WITHOUT`, those of `BETWEEN` that take something from an island, and those that only islands take from.
+    `WITHOUT` and products of two activations, those of `BETWEEN` that take something from an island, and those that
+    only islands take from.
     """
     graph = model.subgraphs[0]
     kinds = [kind_of(model, operator) for operator in graph.operators]
@@ -33,7 +34,11 @@ def islands(model: Any) -> list[int]:
     for number, sources in enumerate(makers):
         for source in sources:
             takers[source].append(number)
-    found = {number for number, kind in enumerate(kinds) if kind in WITHOUT}
+    found = {
+        number
+        for number, kind in enumerate(kinds)
+        if kind in WITHOUT or (kind == "BATCH_MATMUL" and len(makers[number]) == 2)
+    }
     grows = bool(found)
     while grows:
         joining = {
