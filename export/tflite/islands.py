@@ -1,8 +1,8 @@
 """Which operators of a float .tflite file stay float among integers, because XNNPACK has no integer kernels for them.
 
 Each of them would split the file, and LiteRT's own integer kernels round their parts to 1/256: a norm's variances, the
-divisor of an attention (where a divisor that rounds to zero fails the file). XNNPACK has them in float, with the
-conversions before and after, so a file with such an island stays in one piece.
+divisor of an attention (where a divisor that rounds to zero fails the file). XNNPACK has nearly all of them in float,
+with the conversions before and after, so a file with such an island stays in one piece.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from attar.export.tflite.layers import kind_of
 WITHOUT = frozenset(
     "ABS DIV EXP GELU LOG MAXIMUM MINIMUM NEG POW RSQRT SIGN SIN COS SQRT SQUARE SQUARED_DIFFERENCE".split()  # noqa: SIM905
 )
-"""Operators that XNNPACK has in float alone (TensorFlow Lite's xnnpack/README.md, "Quantized Operators")."""
+"""Operators that XNNPACK takes in no integer file; all but a few, POW among them, it takes in float."""
 
 BETWEEN = frozenset(["ADD", "MEAN", "MUL", "RESHAPE", "SUB", "SUM", "TRANSPOSE"])
 """Operators that join an island that they lie beside: as float they cost less than the conversions would."""

@@ -20,7 +20,7 @@ def test_each_part_of_an_epoch_has_its_own_rate() -> None:
 
 def test_memory_is_the_most_of_each_tenth() -> None:
     when = [0.0, 4.9, 5.0, 9.9, 95.0, 100.0]
-    assert soak._in_parts(when, [3, 1, 2, 8, 5, 6], 0.0, 100.0) == [8, 6]
+    assert soak._in_parts(when, [3, 8, 2, 1, 6, 5], 0.0, 100.0) == [8, 6]
 
 
 def test_the_first_part_warms_up_and_is_not_in_the_spread() -> None:
