@@ -12,6 +12,7 @@ has a threshold like that of sure answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -121,35 +122,69 @@ def members(probabilities: np.ndarray, common: np.ndarray | None, threshold: flo
     return inside
 
 
-def prove(
+@dataclass(frozen=True)
+class Outcomes:
+    """What promises are held against: a few values per photo, however many classes there are.
+
+    Attributes:
+        sure: whether the answer is sure, and the group of each level, bool (1 + levels, images).
+        right: whether it is right, bool (1 + levels, images).
+        held: whether the photo's set holds its label, bool (images,).
+    """
+
+    sure: np.ndarray
+    right: np.ndarray
+    held: np.ndarray
+
+    @staticmethod
+    def joined(parts: Sequence[Outcomes]) -> Outcomes:
+        """Those of several batches of photos."""
+        arrays = ([each.sure for each in parts], [each.right for each in parts], [each.held for each in parts])
+        return Outcomes(*(np.concatenate(each, axis=-1) for each in arrays))
+
+
+def outcomes(
     decision: dict[str, Any],
     probabilities: np.ndarray,
     labels: np.ndarray,
     common: np.ndarray | None,
     groups: np.ndarray | None = None,
-) -> None:
-    """Hold a file's answers against what was promised of them.
+) -> Outcomes:
+    """What a file's answers, float (images, classes), come to by its decision; the arguments are those of `decide`."""
+    shares = [(probabilities, labels), *((summed(probabilities, of), of[labels]) for of in _levels(groups))]
+    thresholds = [each["threshold"] for each in (decision["sure"], *decision["groups"])]
+    least = [np.inf if each is None else each for each in thresholds]
+    return Outcomes(
+        np.array([share.max(1) >= threshold for (share, _), threshold in zip(shares, least)]),
+        np.array([share.argmax(1) == shown for share, shown in shares]),
+        members(probabilities, common, decision["set"]["threshold"])[np.arange(len(labels)), labels],
+    )
+
+
+def prove(decision: dict[str, Any], found: Outcomes) -> None:
+    """Hold what a file's answers came to against what was promised of them.
 
     Raises:
         GateError: a promise is broken, on more photos than by chance.
     """
     wanted, problems = decision["set"], []
-    of_groups = [(summed(probabilities, of), of[labels]) for of in _levels(groups)]
-    for sure, (shares, right_ones) in zip(
-        [decision["sure"], *decision["groups"]], [(probabilities, labels), *of_groups]
-    ):
-        if sure["threshold"] is not None:
-            right = (shares.argmax(1) == right_ones)[shares.max(1) >= sure["threshold"]]
-            if _broken(right, sure["precision"], sure["share"] * decision["images"]):
-                promised = f"{100 * sure['precision']:g}%"
-                problems.append(f"{right.sum()} of {len(right)} sure answers are right, not {promised}")
-    held = members(probabilities, common, wanted["threshold"])[np.arange(len(labels)), labels]
-    if _broken(held, wanted["coverage"], decision["images"]):
+    for promised, sure, right in zip([decision["sure"], *decision["groups"]], found.sure, found.right):
+        said = right[sure]
+        if promised["threshold"] is not None and _broken(said, promised["precision"], _sure_ones(promised, decision)):
+            share = f"{100 * promised['precision']:g}%"
+            problems.append(f"{said.sum()} of {len(said)} sure answers are right, not {share}")
+    if _broken(found.held, wanted["coverage"], decision["images"]):
         problems.append(
-            f"its sets hold the label of {held.sum()} of {len(held)} photos, not {100 * wanted['coverage']:g}%"
+            f"its sets hold the label of {found.held.sum()} of {len(found.held)} photos, not "
+            f"{100 * wanted['coverage']:g}%"
         )
     if problems:
         raise GateError("it does not keep its promises (manifest.json, decision): " + "; ".join(problems))
+
+
+def _sure_ones(promised: dict[str, Any], decision: dict[str, Any]) -> float:
+    """How many photos the promise was made of."""
+    return float(promised["share"] * decision["images"])
 
 
 def _broken(kept: np.ndarray, share: float, images: float) -> bool:

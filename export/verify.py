@@ -20,7 +20,7 @@ from attar.console import say
 from attar.data.photos import Photos, labels_of, load_pixels
 from attar.errors import AttarError, GateError, InputError, Unsupported
 from attar.export import familiar
-from attar.export.decision import PRECISION, commonness, decide, prove
+from attar.export.decision import PRECISION, commonness, decide, outcomes, prove
 from attar.export.folder import readiness_of
 from attar.export.formats import FORMATS, Tolerance
 from attar.export.manifest import NAME, FailedEntry, FileEntry, Manifest, read_manifest, write_manifest
@@ -211,7 +211,7 @@ def _decision(
     if promised is None:
         made = decide(outputs, reference.labels, reference.common, precision, reference.groups)
         return {**made, "familiar": familiar.fit(*parts)} if parts else made
-    prove(promised, outputs, reference.labels, reference.common, reference.groups)
+    prove(promised, outcomes(promised, outputs, reference.labels, reference.common, reference.groups))
     if parts:
         familiar.prove(promised["familiar"], parts[0])
     return promised

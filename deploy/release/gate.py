@@ -38,7 +38,7 @@ from attar.deploy.release.verdict import (
 )
 from attar.errors import GateError, InputError, did_you_mean
 from attar.export import familiar
-from attar.export.decision import prove
+from attar.export.decision import Outcomes, outcomes, prove
 from attar.export.formats import FORMATS
 from attar.export.manifest import FileEntry, read_manifest
 from attar.export.runners.answers import split
@@ -288,49 +288,88 @@ def _decide(
     val = photos.val
     shown = [photos.labels[photo.label] for photo in val]
     old = np.array([label in known for label in shown])
-    first = _ask(before.model, [photo for photo, is_old in zip(val, old) if is_old])[0]
-    second, familiarity = _ask(now.model, val)
-    answered = [now.model.labels[i] for i in second.argmax(1)]
+    first = _ask(before.model, [photo for photo, is_old in zip(val, old) if is_old], photos.labels)
+    second = _ask(now.model, val, photos.labels)
+    answered = [now.model.labels[i] for i in second.best]
     here = np.flatnonzero(old).tolist()
     paired = Paired(
         tuple(photos.name(val[i]) for i in here),
         tuple(shown[i] for i in here),
-        tuple(before.model.labels[i] for i in first.argmax(1)),
+        tuple(before.model.labels[i] for i in first.best),
         tuple(answered[i] for i in here),
     )
     more = [
         labels_check(before.model.labels, now.model.labels),
-        _promises(now.model, second, familiarity, shown),
+        _promises(now.model, second),
         size_check(size(before.path), size(now.path), limits),
         *_latency(files, limits, seconds),
     ]
     new = [answer == label for answer, label, is_old in zip(answered, shown, old) if not is_old]
-    calibration = calibration_of(paired, first.max(1), second[here].max(1))
+    calibration = calibration_of(paired, first.confidence, second.confidence[here])
     verdict = judge(now.target, paired, limits, level, slices=slices, pinned=pinned, calibration=calibration, more=more)
     return verdict, (len(new), sum(new))
 
 
-def _ask(model: Model, photos: Sequence[Photo]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Probabilities (photos, classes), and the familiarity of each if the file says it."""
-    pixels = Pixels(photos, model.preprocessing, f"Reading photos for {model.name}")
-    parts = [model.answer(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
-    return split(np.concatenate(parts), len(model.labels))
+@dataclass(frozen=True)
+class _Answers:
+    """What a file answers of photos, without the probabilities of all classes: of many photos, those are gigabytes.
+
+    Attributes:
+        best: the most probable class, int (photos,).
+        confidence: its probability, float (photos,).
+        outcomes: what the answers on the photos of the file's own classes come to, where it promises something.
+        familiarity: of the photos of its own classes, float, if it says it.
+    """
+
+    best: np.ndarray
+    confidence: np.ndarray
+    outcomes: Outcomes | None
+    familiarity: np.ndarray | None
+
+    @staticmethod
+    def joined(parts: Sequence[_Answers]) -> _Answers:
+        found = [each.outcomes for each in parts if each.outcomes is not None]
+        familiarity = [each.familiarity for each in parts if each.familiarity is not None]
+        return _Answers(
+            np.concatenate([each.best for each in parts]),
+            np.concatenate([each.confidence for each in parts]),
+            Outcomes.joined(found) if found else None,
+            np.concatenate(familiarity) if familiarity else None,
+        )
 
 
-def _promises(model: Model, probabilities: np.ndarray, familiarity: np.ndarray | None, shown: Sequence[str]) -> Check:
-    """Whether the challenger's thresholds keep on these photos what its manifest promises."""
-    if model.decision is None:
-        return Check("promises", True, "it promises nothing of its answers")
+def _ask(model: Model, photos: Sequence[Photo], labels: Sequence[str]) -> _Answers:
+    """Ask a model, a batch of photos at a time; `labels` are those that the photos' numbers stand for."""
     places = {label: number for number, label in enumerate(model.labels)}
-    own = [number for number, label in enumerate(shown) if label in places]
-    if not own:
-        return Check("promises", False, "it knows none of the photos' classes")
-    labels = np.array([places[shown[number]] for number in own])
+    shown = np.array([places.get(labels[photo.label], -1) for photo in photos])
     groups = np.array([level.of for level in model.levels]) if model.levels else None
+    pixels = Pixels(photos, model.preprocessing, f"Reading photos for {model.name}")
+
+    def batch(part: slice) -> _Answers:
+        probabilities, familiarity = split(model.answer(pixels[part]), len(model.labels))
+        own = shown[part] >= 0
+        return _Answers(
+            probabilities.argmax(1),
+            probabilities.max(1),
+            None
+            if model.decision is None
+            else outcomes(model.decision, probabilities[own], shown[part][own], model.common, groups),
+            None if familiarity is None else familiarity[own],
+        )
+
+    return _Answers.joined([batch(slice(start, start + BATCH)) for start in range(0, len(pixels), BATCH)])
+
+
+def _promises(model: Model, answers: _Answers) -> Check:
+    """Whether the challenger's thresholds keep on these photos what its manifest promises."""
+    if model.decision is None or answers.outcomes is None:
+        return Check("promises", True, "it promises nothing of its answers")
+    if not len(answers.outcomes.held):
+        return Check("promises", False, "it knows none of the photos' classes")
     try:
-        prove(model.decision, probabilities[own], labels, model.common, groups)
-        if familiarity is not None and "familiar" in model.decision:
-            familiar.prove(model.decision["familiar"], familiarity[own])
+        prove(model.decision, answers.outcomes)
+        if answers.familiarity is not None and "familiar" in model.decision:
+            familiar.prove(model.decision["familiar"], answers.familiarity)
     except GateError as error:
         return Check("promises", False, str(error))
     return Check("promises", True, "its thresholds keep what they promise")

@@ -18,11 +18,13 @@ from attar.export.decision import (
     CONFIDENCE,
     COVERAGE,
     PRECISION,
+    Outcomes,
     check_precision,
     commonness,
     decide,
     fewest,
     members,
+    outcomes,
     prove,
     weighed,
 )
@@ -73,7 +75,7 @@ def test_coverage_and_precision_hold_on_other_photos() -> None:
         fresh, theirs = world(2000, 2 * seed + 1, sure=8)
         rows = np.arange(len(theirs))
         covered.append(members(fresh, None, decision["set"]["threshold"])[rows, theirs].mean())
-        prove(decision, fresh, theirs, None)
+        prove(decision, outcomes(decision, fresh, theirs, None))
         if decision["sure"]["threshold"] is not None:
             right = (fresh.argmax(1) == theirs)[fresh.max(1) >= decision["sure"]["threshold"]]
             promised += 1
@@ -149,13 +151,26 @@ def test_classes_that_are_nearly_as_common_are_not_weighed() -> None:
 def test_broken_promises_are_found_out_and_kept_ones_are_not() -> None:
     probabilities, labels = world(500, 0, sure=8)
     decision = decide(probabilities, labels)
-    prove(decision, probabilities, labels, None)
+    prove(decision, outcomes(decision, probabilities, labels, None))
     mixed = probabilities[np.random.default_rng(0).permutation(500)]
     with pytest.raises(GateError, match=r"sure answers are right, not 95%; its sets hold the label of"):
-        prove(decision, mixed, labels, None)
+        prove(decision, outcomes(decision, mixed, labels, None))
     flat = np.full_like(probabilities, 1 / CLASSES)  # sure of nothing, so nothing sure is wrong
     with pytest.raises(GateError, match=r"sets hold the label"):
-        prove(decision, flat, labels, None)
+        prove(decision, outcomes(decision, flat, labels, None))
+
+
+def test_batches_come_to_the_same_as_all_photos_at_once() -> None:
+    groups = np.array([[0, 0, 1, 1, 2, 2, 3, 3]])
+    probabilities, labels = world(300, 0, sure=8)
+    common = np.arange(1.0, CLASSES + 1) / 36
+    decision = decide(probabilities, labels, common, groups=groups)
+    whole = outcomes(decision, probabilities, labels, common, groups)
+    parts = [slice(0, 7), slice(7, 7), slice(7, 200), slice(200, 300)]
+    joined = Outcomes.joined([outcomes(decision, probabilities[p], labels[p], common, groups) for p in parts])
+    assert whole.sure.shape == whole.right.shape == (2, 300) and 0 < whole.sure[0].sum() < whole.sure[1].sum()
+    for name in ("sure", "right", "held"):
+        assert np.array_equal(getattr(whole, name), getattr(joined, name)), name
 
 
 def test_groups_are_sure_more_often_than_labels() -> None:
@@ -175,10 +190,10 @@ def test_groups_are_sure_more_often_than_labels() -> None:
     decision = decide(probabilities, labels, groups=groups)
     assert decision["sure"]["share"] < 0.2 and [each["share"] for each in decision["groups"]] == [1, 1]
     fresh = draw(2000)
-    prove(decision, *fresh, None, groups)
+    prove(decision, outcomes(decision, *fresh, None, groups))
     swapped = np.roll(fresh[0], 2, axis=1)
     with pytest.raises(GateError, match=r"sure answers are right, not 95%; .* of 2000 sure answers"):
-        prove(decision, swapped, fresh[1], None, groups)
+        prove(decision, outcomes(decision, swapped, fresh[1], None, groups))
 
 
 @pytest.mark.parametrize("precision", [1.0, 0.3, 95])

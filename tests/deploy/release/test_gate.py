@@ -113,6 +113,13 @@ def test_the_better_files_ship_and_the_figures_are_the_files_own(runs: Runs, tmp
     assert made.look == 1
 
 
+def test_in_small_batches_the_verdict_is_the_same(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    how: dict[str, Any] = {"ledger": tmp_path / "ledger.jsonl", "targets": TARGETS[:1], "seconds": 0}
+    at_once = gate(runs.poor, runs.good, runs.photos, **how)
+    monkeypatch.setattr("attar.deploy.release.gate.BATCH", 7)
+    assert gate(runs.poor, runs.good, runs.photos, **how).to_json() == at_once.to_json()
+
+
 def test_the_other_way_round_nothing_ships(runs: Runs, tmp_path: Path) -> None:
     made = gate(runs.good, runs.poor, runs.photos, ledger=tmp_path / "ledger.jsonl", seconds=0)
     assert not made.ship and "points worse" in made.sentence
