@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,34 +115,43 @@ def fit_familiarity(student: Student, name: str, photos: Photos, how: Preprocess
     check_score(name)
     chosen = spread(photos.train, max(TRAINING, EACH * len(photos.labels)))
     weight, bias = classifier_of(student)
-    logits, pooled = features(student, Pixels(chosen, how, "Reading training photos"))
-    known = Known(logits, pooled, torch.from_numpy(labels_of(chosen)), weight, bias)
-    own = spread(photos.val, VALIDATION)
-    return Familiarity.fitted(
-        score_name(name), known, *features(student, Pixels(own, how, "Reading validation photos"))
-    )
+    seen = batches(student, Pixels(chosen, how, "Reading training photos"))
+    parts = [(logits.amax(1), pooled) for logits, pooled in seen]
+    largest, pooled = (torch.cat(each) for each in zip(*parts))
+    known = Known(largest, pooled, torch.from_numpy(labels_of(chosen)), weight, bias)
+    own = Pixels(spread(photos.val, VALIDATION), how, "Reading validation photos")
+    return Familiarity.fitted(score_name(name), known, batches(student, own))
+
+
+def features(student: Student, pixels: Images) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and pooled features of uint8 images (N, S, S, 3), on the CPU."""
+    logits, pooled = (torch.cat(each) for each in zip(*batches(student, pixels)))
+    return logits, pooled
 
 
 @torch.no_grad()
-def features(student: Student, pixels: Images) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and pooled features of uint8 images (N, S, S, 3), on the CPU."""
+def batches(student: Student, pixels: Images) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits and pooled features of uint8 images (N, S, S, 3), on the CPU, of a few at a time.
+
+    Of ten thousand classes, the logits of all photos would be gigabytes.
+    """
     where = next(student.parameters()).device
     was_training = student.training
     student.eval()
-    logits, pooled = [], []
-    for start in range(0, len(pixels), _BATCH):
-        outputs = student.outputs(to_tensor(pixels[start : start + _BATCH]).to(where))
-        logits.append(outputs["logits"].float().cpu())
-        pooled.append(outputs["pooled"].float().cpu())
-    student.train(was_training)
-    return torch.cat(logits), torch.cat(pooled)
+    try:
+        for start in range(0, len(pixels), _BATCH):
+            outputs = student.outputs(to_tensor(pixels[start : start + _BATCH]).to(where))
+            yield outputs["logits"].float().cpu(), outputs["pooled"].float().cpu()
+    finally:
+        student.train(was_training)
 
 
 def familiarity_of(student: Student, pixels: Images) -> np.ndarray:
     """Familiarity of uint8 images (N, S, S, 3) to a student that has one, float32 (N,)."""
     assert student.familiarity is not None
-    with torch.no_grad():
-        values: np.ndarray = student.familiarity.cpu()(*features(student, pixels)).flatten().numpy()
+    familiarity = student.familiarity.cpu()
+    parts = [familiarity(logits, pooled).flatten() for logits, pooled in batches(student, pixels)]
+    values: np.ndarray = torch.cat(parts).detach().numpy()
     return values
 
 

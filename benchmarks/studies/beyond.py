@@ -220,12 +220,13 @@ def separated(run: Run, classifier: tuple[torch.Tensor, torch.Tensor], seen: Pic
         classifier: weight (classes, D) and bias (classes,) of what gives the logits.
         seen: the photos.
     """
-    known = Known(*run(seen.train), seen.labels, *classifier)
+    logits, pooled = run(seen.train)
+    known = Known(logits.amax(1), pooled, seen.labels, *classifier)
     own = run(seen.val)
     others = {name: run(pixels) for name, pixels in seen.others.items()}
     scores: dict[str, Any] = {}
     for score in SCORED:
-        familiarity = Familiarity.fitted(score, known, *own).score
+        familiarity = Familiarity.fitted(score, known, [own]).score
         of_own = familiarity(*own).flatten().numpy()
         scores[score] = {}
         for name, outputs in others.items():

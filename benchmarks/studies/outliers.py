@@ -71,7 +71,7 @@ def measured(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     chosen = spread(photos.train, TRAINING)
     logits, pooled = features(student, load_pixels(chosen, how))
     weight, bias = classifier_of(student)
-    known = Known(logits, pooled, torch.from_numpy(labels_of(chosen)), weight, bias)
+    known = Known(logits.amax(1), pooled, torch.from_numpy(labels_of(chosen)), weight, bias)
     scores = {name: kind.fitted(known) for name, kind in SCORES.items()}
     own = features(student, load_pixels(photos.val, how))
     found = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -38,17 +38,16 @@ class Familiarity(nn.Module):
             self.register_buffer(key, buffers[key].float())
 
     @classmethod
-    def fitted(cls, name: str, known: Known, logits: torch.Tensor, pooled: torch.Tensor) -> Familiarity:
+    def fitted(cls, name: str, known: Known, own: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> Familiarity:
         """The score, compact, of training photos; and its scale, by what a student makes of validation photos.
 
         Args:
             name: of the score.
             known: of training photos.
-            logits: of validation photos, (N, classes).
-            pooled: of the same, (N, D).
+            own: logits (n, classes) and pooled features (n, D) of validation photos, in batches.
         """
         score = SCORES[name].compact(known)
-        values = score(logits, pooled).flatten()
+        values = torch.cat([score(logits, pooled).flatten() for logits, pooled in own])
         border, median = values.quantile(REFUSED), values.quantile(0.5)
         slope = math.log(_TYPICAL / (1 - _TYPICAL)) / (median - border).clamp(min=1e-6)
         buffers = {f"score.{key}": value for key, value in score.named_buffers()}

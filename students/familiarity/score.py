@@ -14,14 +14,14 @@ class Known:
     """What a student makes of photos of its own classes, those it was trained on.
 
     Attributes:
-        logits: float (N, classes).
+        largest: of their logits, float (N,).
         pooled: what the classifier sees, float (N, D).
         labels: int64 (N,).
         weight: of the classifier, (classes, D).
         bias: of the classifier, (classes,).
     """
 
-    logits: torch.Tensor
+    largest: torch.Tensor
     pooled: torch.Tensor
     labels: torch.Tensor
     weight: torch.Tensor

@@ -40,7 +40,7 @@ class Vim(Score):
         _, directions = torch.linalg.eigh(mean_square(centred))  # those of largest variance last
         dimensions = principal(features) if most is None else min(most, principal(features))
         score.keep(origin=origin, subspace=directions[:, features - dimensions :].T, scale=torch.ones(()))
-        score.keep(scale=known.logits.amax(1).mean() / score.beyond(known.pooled).mean())
+        score.keep(scale=known.largest.mean() / score.beyond(known.pooled).mean())
         return score
 
     @classmethod
