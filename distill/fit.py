@@ -23,7 +23,8 @@ from torch import nn
 
 from attar.bundle import Bundle
 from attar.data.photos import Photo, Photos, labels_of
-from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import Batch, ViewLoader, ViewPolicy
 from attar.distill.cache import TeacherCache
 from attar.distill.champion import Champion, FlipLoss, objective_of_flips
 from attar.distill.checks import require_balance, require_comparisons, require_labels

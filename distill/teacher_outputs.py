@@ -17,7 +17,8 @@ from attar import teachers
 from attar.bundle import Bundle
 from attar.console import say, track
 from attar.data.photos import Photo, Photos
-from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import ViewLoader, ViewPolicy
 from attar.distill.cache import TeacherCache
 from attar.distill.losses.base import UNKNOWN, attention_map, whitened
 from attar.distill.topk_logits import MANY, SAMPLE

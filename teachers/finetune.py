@@ -11,7 +11,8 @@ from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
 from attar.data.photos import labels_of
-from attar.data.views import Batch, PhotoStore, ViewLoader
+from attar.data.store import PhotoStore
+from attar.data.views import Batch, ViewLoader
 from attar.errors import InputError
 from attar.inference import torch_device
 from attar.recipe import FinetuneSpec, LoraSpec

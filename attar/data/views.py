@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
@@ -28,8 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from attar.data.images import use_rgb
-from attar.data.photos import Photo, in_threads
+from attar.data.store import FORKS, PhotoStore, stored_side
 from attar.errors import InputError
 from attar.files import digest_of
 from attar.lookahead import in_order
@@ -39,10 +37,6 @@ from attar.train import distributed
 if TYPE_CHECKING:  # recipes hold a view policy, and are read by commands that need no torch
     import torch
 
-STORE_BYTES = 4 << 30
-"""Decoded photos are kept in memory up to this many bytes per machine; the rest are decoded at each use."""
-PROCESSES = sys.platform == "linux"
-"""Whether views can be drawn by processes: they share the photos in memory only where they are forked."""
 WORKERS = "ATTAR_WORKERS"
 """The environment variable that says how many draw views."""
 MOST_WORKERS = 1024
@@ -228,20 +222,6 @@ class Mix:
         return mixed
 
 
-def stored_side(size: int) -> int:
-    """Shorter side of a stored photo, pixels, for views of `size` pixels: a crop of a quarter's area is still sharp."""
-    return 2 * size
-
-
-def shrunk(image: Image.Image, size: int) -> Image.Image:
-    """An RGB photo as it is stored for views of `size` pixels; a smaller one stays as it is."""
-    scale = stored_side(size) / min(image.size)
-    if scale >= 1:
-        return image
-    target = (round(image.width * scale), round(image.height * scale))
-    return image.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
-
-
 def _bordered(image: Image.Image, size: int) -> Image.Image:
     """An RGB photo in the middle of a grey square, no larger than views of `size` pixels need."""
     image = ImageOps.contain(image, (stored_side(size),) * 2) if max(image.size) > stored_side(size) else image
@@ -249,32 +229,6 @@ def _bordered(image: Image.Image, size: int) -> Image.Image:
     square = Image.new("RGB", (side, side), GREY)
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square
-
-
-class PhotoStore:
-    """Decoded photos in memory, shrunk so that views of `size` pixels are still drawn from enough detail."""
-
-    def __init__(self, photos: Sequence[Photo], size: int, budget: int = STORE_BYTES) -> None:
-        self._photos = photos
-        self._size = size
-        self._kept: list[Image.Image | None] = [None] * len(photos)
-        bytes_kept = 0
-        budget //= distributed.local_count()
-        for i, image in enumerate(in_threads(self._decode, range(len(photos)), "Decoding photos")):
-            bytes_kept += 3 * image.width * image.height
-            if bytes_kept > budget:
-                break
-            self._kept[i] = image
-
-    def __len__(self) -> int:
-        return len(self._photos)
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return self._kept[index] or self._decode(index)
-
-    def _decode(self, index: int) -> Image.Image:
-        photo = self._photos[index]
-        return use_rgb(lambda image: shrunk(image, self._size), photo.path, photo.part, side=stored_side(self._size))
 
 
 @dataclass(frozen=True)
@@ -373,7 +327,7 @@ class ViewLoader:
         self._drawing = _Drawing(store, labels, policy, size)
         self._workers = workers or default_workers()
         self._processes: Any = None
-        if (self._workers > 1 and PROCESSES) if processes is None else processes:
+        if (self._workers > 1 and FORKS) if processes is None else processes:
             from attar.data.processes import Processes
 
             self._processes = Processes(self._drawing.chunk, self._workers)

@@ -164,7 +164,7 @@ def trained_and_judged(case: Case, seed: int, output: Path) -> dict[str, np.ndar
 
 def views_of(photos: Photos, chosen: list[int], policy: ViewPolicy, size: int) -> np.ndarray:
     """One view of each of those training photos, uint8 (photos, size, size, 3)."""
-    from attar.data.views import PhotoStore
+    from attar.data.store import PhotoStore
 
     store = PhotoStore(photos.train, size)
     return np.stack([policy.draw(store[i], i, 0, size) for i in chosen])

@@ -34,7 +34,8 @@ from PIL import Image
 from attar.benchmarks.latency.host import describe, load_average
 from attar.console import say
 from attar.data.images import read_rgb
-from attar.data.views import ViewPolicy, shrunk, stored_side
+from attar.data.store import shrunk, stored_side
+from attar.data.views import ViewPolicy
 from attar.files import write_json, write_text
 
 Decoder = Callable[[Path, int], Image.Image]

@@ -123,7 +123,8 @@ def _rate(batches: Batches, seconds: float) -> float:
 def attar_batches(shards: Path, size: int, workers: int, processes: bool = False) -> Batches:
     """attar's own, with no photo kept in memory."""
     from attar.data.photos import labels_of, read_photos
-    from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+    from attar.data.store import PhotoStore
+    from attar.data.views import ViewLoader, ViewPolicy
 
     photos = read_photos(str(shards)).train
     policy = ViewPolicy(crop_area=CROP_AREA, aspect=ASPECT, color=COLOR, count=1000)

@@ -36,7 +36,8 @@ from attar.benchmarks.latency.host import describe
 from attar.benchmarks.studies.teacher_gpu import device_name, finish, matrix_peak
 from attar.console import say
 from attar.data.photos import Photo
-from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy, default_workers
+from attar.data.store import PhotoStore
+from attar.data.views import Batch, ViewLoader, ViewPolicy, default_workers
 from attar.distill.fit import distillation_module, loss_function
 from attar.distill.losses import objective_of
 from attar.files import write_json, write_text

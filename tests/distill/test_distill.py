@@ -12,7 +12,8 @@ import torch
 from attar import students, teachers
 from attar.bundle import Bundle, read_bundle
 from attar.data.photos import DataSpec, Photos, load_pixels, read_photos
-from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import ViewLoader, ViewPolicy
 from attar.distill import distill_student
 from attar.distill.teacher_outputs import fill_cache
 from attar.errors import InputError

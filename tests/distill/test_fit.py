@@ -11,7 +11,8 @@ import pytest
 
 from attar import teachers
 from attar.data.photos import DataSpec, read_photos
-from attar.data.views import PhotoStore, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import ViewPolicy
 from attar.distill import distill_student
 from attar.recipe import DistillSpec
 

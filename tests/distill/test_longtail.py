@@ -11,7 +11,8 @@ import torch
 
 from attar import students, teachers
 from attar.data.photos import DataSpec, Photos, labels_of, load_pixels, read_photos
-from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import ViewLoader, ViewPolicy
 from attar.distill import distill_student
 from attar.distill.module import DistillationModule
 from attar.errors import InputError

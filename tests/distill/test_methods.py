@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from attar import students, teachers
 from attar.bundle import Bundle
 from attar.data.photos import DataSpec, Photos, labels_of, read_photos
-from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import ViewLoader, ViewPolicy
 from attar.distill import distill_student, quantization_aware
 from attar.distill.cache import TeacherCache
 from attar.distill.losses import LOSSES, objective_of

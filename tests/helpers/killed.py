@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from attar.data.photos import DataSpec, Photos, labels_of, read_photos
-from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import Batch, ViewLoader, ViewPolicy
 from attar.recipe import TrainSpec
 from attar.train.loop import train
 

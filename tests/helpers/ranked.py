@@ -16,7 +16,8 @@ from torch.nn import functional
 from attar import teachers
 from attar.bundle import Bundle, read_bundle
 from attar.data.photos import DataSpec, Photos, labels_of, read_photos
-from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import Batch, ViewLoader, ViewPolicy
 from attar.distill import TeacherCache, distill_student
 from attar.errors import AttarError, InputError
 from attar.recipe import DistillSpec, FinetuneSpec, LossPart, TrainSpec

@@ -39,7 +39,8 @@ from attar.bundle import Bundle, read_bundle
 from attar.console import say
 from attar.data.builtin import photos_of
 from attar.data.photos import Photos, labels_of
-from attar.data.views import PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import ViewLoader, ViewPolicy
 from attar.distill.fit import distillation_module, loss_function
 from attar.distill.losses import objective_of
 from attar.distill.teacher_outputs import fill_cache

@@ -16,10 +16,11 @@ import torch
 
 from attar.data.photos import DataSpec, labels_of, read_photos
 from attar.data.processes import Processes, lost
-from attar.data.views import PROCESSES, WORKERS, PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import FORKS, PhotoStore
+from attar.data.views import WORKERS, ViewLoader, ViewPolicy
 from attar.errors import InputError
 
-pytestmark = pytest.mark.skipif(not PROCESSES, reason="processes are for Linux")
+pytestmark = pytest.mark.skipif(not FORKS, reason="processes are for Linux")
 
 
 def loader(shapes: Path, processes: bool, **policy: float) -> ViewLoader:

@@ -23,7 +23,7 @@ from PIL import Image
 from attar.data import shards as reading
 from attar.data.archives import expand
 from attar.data.photos import DataSpec, Photos, load_pixels, read_photos
-from attar.data.views import PhotoStore
+from attar.data.store import PhotoStore
 from attar.distill import distill_student
 from attar.errors import InputError
 from attar.files import sha256, user_cache

@@ -10,7 +10,8 @@ from PIL import Image
 from scipy.stats import kstest
 
 from attar.data.photos import DataSpec, labels_of, read_photos
-from attar.data.views import Mix, PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import Mix, ViewLoader, ViewPolicy
 from attar.errors import InputError
 from attar.files import digest_of
 from attar.recipe import read_recipe, validate

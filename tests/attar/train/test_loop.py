@@ -19,7 +19,8 @@ from torch import nn
 from torch.nn import functional
 
 from attar.data.photos import DataSpec, labels_of, read_photos
-from attar.data.views import Batch, PhotoStore, ViewLoader, ViewPolicy
+from attar.data.store import PhotoStore
+from attar.data.views import Batch, ViewLoader, ViewPolicy
 from attar.errors import GateError, InputError
 from attar.recipe import TrainSpec
 from attar.train import batchnorm, loop
