@@ -6,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+FORKS = sys.platform == "linux"
+"""Whether processes that share this one's memory can be forked of it."""
+
 
 def module_command(module: str, *words: object) -> list[str]:
     """The command line of `python -m module words...`; the current folder is not searched for modules (`-P`)."""

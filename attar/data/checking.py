@@ -8,15 +8,19 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import statistics
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import PIL
 
 from attar import __version__
+from attar.children import FORKS
 from attar.console import track
 from attar.data.foldertree import Skipped
 from attar.data.images import DAMAGED_PROFILE, UnreadableImage, open_photo, use_rgb
@@ -26,8 +30,16 @@ from attar.data.stamps import stamp
 from attar.errors import AttarError, InputError
 from attar.files import digest_of, read_json, user_cache, write_json
 from attar.lookahead import in_order
+from attar.sampling import spread
 
 _ENTRY = 5
+SAVE_SECONDS = 60.0
+"""After which what was found so far is written."""
+MANY = 5000
+"""From so many photos on, it is worth starting processes."""
+SMALL_BYTES = 50_000
+"""Of a photo of some 300 pixels. Larger ones are decoded as fast by threads."""
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -85,13 +97,15 @@ def check(root: Path, samples: Sequence[Sample], thorough: bool = False) -> Chec
 
     results = {item.name: before for item in samples if (before := known(item))}
     others = [item for item in samples if item.name not in results]
-    found = dict(zip((item.name for item in others), in_threads(examine, others, "Checking photos")))
-    results = {item.name: results.get(item.name) or found[item.name] for item in samples}
+    pause = _Pause()
+    for item, entry in zip(others, _in_parallel(examine, others, "Checking photos")):
+        results[item.name] = entry
+        if pause.is_over():  # a check that is stopped goes on from here
+            with pause:
+                _remember(memory, {**remembered, **results})
+    results = {item.name: results[item.name] for item in samples}
     if results != remembered:
-        try:
-            write_json(memory, results)
-        except AttarError:
-            pass  # only a memory: without it the next command checks the photos again
+        _remember(memory, results)
     good = [item.name for item in samples if results[item.name][1]]
     return Checked(
         {name: results[name][1] for name in good},
@@ -142,10 +156,61 @@ def _recall(memory: Path) -> dict[str, Any]:
     return {name: entry for name, entry in value.items() if _is_entry(entry)} if isinstance(value, dict) else {}
 
 
+def _remember(memory: Path, results: dict[str, Any]) -> None:
+    try:
+        write_json(memory, results)
+    except AttarError:
+        pass  # only a memory: without it the next command checks the photos again
+
+
+class _Pause:
+    """Between two times that what was found is written: a minute, or more where writing takes seconds."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + SAVE_SECONDS
+        self._began = 0.0
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self._until
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        now = time.monotonic()
+        self._until = now + max(SAVE_SECONDS, 20 * (now - self._began))
+
+
 def _is_entry(entry: Any) -> bool:
     if not isinstance(entry, list) or len(entry) != _ENTRY or not isinstance(entry[3], str):
         return False
     return isinstance(entry[1] or entry[2], str) and isinstance(entry[4], str)
+
+
+def _in_parallel(examine: Callable[[Sample], list[Any]], items: Sequence[Sample], title: str) -> Iterable[list[Any]]:
+    """Examine photos by threads; by processes if they are many and small: what those take is mostly Python, of which
+    a process runs one thread at a time."""
+    workers = os.cpu_count() or 1
+    if not FORKS or workers == 1 or len(items) < MANY or _typical_bytes(items) > SMALL_BYTES:
+        yield from in_threads(examine, items, title)
+        return
+    from attar.data.processes import Processes  # it needs torch, which reading photos does not
+
+    parts = [(start, start + _AT_ONCE) for start in range(0, len(items), _AT_ONCE)]
+    processes: Any = Processes(lambda part: [examine(item) for item in items[slice(*part)]], workers)
+    yield from track(chain.from_iterable(processes.drawn(parts)), title, len(items))
+
+
+def _typical_bytes(items: Sequence[Sample]) -> float:
+    """Median size of some of the photos, as they lie on disk."""
+
+    def size(item: Sample) -> int:
+        try:
+            return item.path.stat().st_size if item.part is None else item.part.size
+        except (OSError, ValueError):  # what is no file is told when it is examined
+            return 0
+
+    return statistics.median(map(size, spread(items, 100)))
 
 
 def in_threads(function: Callable[[Any], Any], items: Iterable[Any], title: str | None = None) -> Iterable[Any]:

@@ -1,13 +1,14 @@
-"""Batches drawn ahead by processes, which torch's `DataLoader` starts, feeds and ends.
+"""Work done ahead by processes, such as batches of views, which torch's `DataLoader` starts, feeds and ends.
 
-Drawing a small view is mostly Python, of which a process runs one thread at a time: with more than one worker, threads
-hinder each other and processes do not. A process has the photos in memory from its parent (`fork`), so this is for
-Linux; where processes start afresh, each would hold its own copy. What is drawn comes back through a pipe, as numpy
-arrays.
+Drawing a small view, or checking a small photo, is mostly Python, of which a process runs one thread at a time: with
+more than one worker, threads hinder each other and processes do not. A process has the photos in memory from its parent
+(`fork`), so this is for Linux; where processes start afresh, each would hold its own copy. Results come back through a
+pipe, pixels as numpy arrays.
 """
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
@@ -39,7 +40,7 @@ class Processes(Generic[Chunk, Drawn]):
             persistent_workers=True,
             multiprocessing_context="fork",
             collate_fn=_as_it_is,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_begin,
             generator=torch.Generator(),  # by default it would draw from the training's random numbers
         )
 
@@ -102,6 +103,10 @@ def _as_it_is(drawn: Drawn) -> Drawn:
     return drawn
 
 
-def _ignore_interrupts(_: int) -> None:
-    """Ctrl-C reaches these processes too. The training that they work for ends its step first, and then them."""
+def _begin(_: int) -> None:
+    """Ctrl-C reaches these processes too. The training that they work for ends its step first, and then them.
+
+    And their garbage collector leaves alone what was there before: it would write to memory that is shared until then.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()

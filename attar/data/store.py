@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import multiprocessing
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from attar.children import FORKS
 from attar.data.images import use_rgb
 from attar.data.photos import Photo
 from attar.train import distributed
 
 STORE_BYTES = 4 << 30
 """Decoded photos are kept in memory up to this many bytes per machine; the rest are decoded at each use."""
-FORKS = sys.platform == "linux"
-"""Whether processes that draw views are forked, and so share memory with the one that started them."""
 
 
 def stored_side(size: int) -> int:

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from attar.data.store import FORKS, PhotoStore, stored_side
+from attar.children import FORKS
+from attar.data.store import PhotoStore, stored_side
 from attar.errors import InputError
 from attar.files import digest_of
 from attar.lookahead import in_order

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from attar.children import FORKS
 from attar.data import checking
 from attar.data.photos import DataSpec, read_photos
 from helpers.photo_trees import photo, read, tree
@@ -49,6 +50,54 @@ def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path, monkeypa
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert len(read(tree(tmp_path / "photos", {"a": 2, "b": 2})).train) == 2
+
+
+@pytest.mark.skipif(not FORKS, reason="processes are forked")
+def test_many_small_photos_are_checked_by_processes_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path, {"a": 90, "b": 90})
+    (tmp_path / "a" / "bad.png").write_bytes(b"x")
+    by_threads = read(tmp_path)
+    checking.memory_of(tmp_path).unlink()
+    here: list[str] = []
+    real = checking.use_rgb
+
+    def counted(use: Any, path: Path, part: Any) -> Any:
+        here.append(path.name)
+        return real(use, path, part)
+
+    monkeypatch.setattr(checking, "use_rgb", counted)
+    monkeypatch.setattr(checking, "MANY", 100)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert read(tmp_path) == by_threads and not here
+    assert [skipped.path.name for skipped in by_threads.set_aside] == ["bad.png"]
+    checking.memory_of(tmp_path).unlink()
+    monkeypatch.setattr(checking, "SMALL_BYTES", 0)  # large ones are for threads
+    assert read(tmp_path) == by_threads and len(here) == 181
+
+
+def test_a_check_that_is_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, {"a": 30, "b": 30})
+    decoded: list[str] = []
+    real = checking.use_rgb
+
+    def stopped(use: Any, path: Path, part: Any) -> Any:
+        decoded.append(path.name)
+        if stopping and len(decoded) == 40:
+            raise KeyboardInterrupt
+        return real(use, path, part)
+
+    monkeypatch.setattr(checking, "use_rgb", stopped)
+    monkeypatch.setattr(checking, "SAVE_SECONDS", 0.0)
+    stopping = True
+    with pytest.raises(KeyboardInterrupt):
+        read(tmp_path)
+    written = json.loads(checking.memory_of(tmp_path).read_text())
+    stopping, done = False, len(written)
+    decoded.clear()
+    photos = read(tmp_path)
+    assert len(photos.train) + len(photos.val) == 60 and 0 < done < 60 and len(decoded) == 60 - done
 
 
 def bitmap(path: Path, middle: int) -> Path:

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from attar.children import FORKS
 from attar.data.photos import DataSpec, labels_of, read_photos
 from attar.data.processes import Processes, lost
-from attar.data.store import FORKS, PhotoStore
+from attar.data.store import PhotoStore
 from attar.data.views import WORKERS, ViewLoader, ViewPolicy
 from attar.errors import InputError
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attar.children import FORKS
 from attar.data import store
 from attar.data.photos import DataSpec, read_photos
-from attar.data.store import FORKS, Kept, PhotoStore
+from attar.data.store import Kept, PhotoStore
 
 
 def picture(number: int) -> Image.Image:
