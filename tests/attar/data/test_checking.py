@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,40 @@ def test_a_second_read_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert read(tmp_path).fingerprint != first.fingerprint and decoded == ["1.png"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"a/0.png": [1], "a/1.png": null}'])
-def test_a_damaged_memory_is_made_again(tmp_path: Path, content: str) -> None:
+def table(content: str) -> bytes:
+    """A SQLite file of another kind."""
+    rows = sqlite3.connect(":memory:")
+    rows.executescript(content)
+    return rows.serialize()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"x" * 10_000, table("CREATE TABLE photos (name BLOB)"), table("CREATE TABLE others (a)")]
+)
+def test_a_damaged_memory_is_made_again(tmp_path: Path, content: bytes) -> None:
     tree(tmp_path, {"a": 2, "b": 2})
     first = read(tmp_path)
     memory = checking.memory_of(tmp_path)
-    memory.write_text(content)
+    memory.write_bytes(content)
     assert read(tmp_path) == first
-    assert len(json.loads(memory.read_text())) == 4
+    assert known(tmp_path) == 4
+
+
+def test_a_memory_that_turns_out_to_be_damaged_is_made_again(tmp_path: Path) -> None:
+    tree(tmp_path, {"a": 40, "b": 40})
+    first = read(tmp_path)
+    memory = checking.memory_of(tmp_path)
+    content = bytearray(memory.read_bytes())
+    content[5000:-4096] = bytes(len(content) - 4096 - 5000)  # its first page, which has the table's form, is whole
+    memory.write_bytes(content)
+    assert read(tmp_path) == first == read(tmp_path)
+    assert known(tmp_path) == 80
+
+
+def known(root: Path) -> int:
+    """Of how many photos something is remembered."""
+    rows = sqlite3.connect(checking.memory_of(root))
+    return int(rows.execute("SELECT count(*) FROM photos").fetchone()[0])
 
 
 def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +119,7 @@ def test_a_check_that_is_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatc
     stopping = True
     with pytest.raises(KeyboardInterrupt):
         read(tmp_path)
-    written = json.loads(checking.memory_of(tmp_path).read_text())
-    stopping, done = False, len(written)
+    stopping, done = False, known(tmp_path)
     decoded.clear()
     photos = read(tmp_path)
     assert len(photos.train) + len(photos.val) == 60 and 0 < done < 60 and len(decoded) == 60 - done
