@@ -99,4 +99,5 @@ def data_of(provenance: Mapping[str, Any]) -> DataSpec:
         allow_duplicates=data.get("allow_duplicates", True),
         keep=data.get("keep"),
         added=data.get("added"),
+        check=data.get("check", True),
     )

@@ -56,6 +56,7 @@ class DataPart(_Strict):
     seed: int = Field(0, ge=0, lt=1 << 63, description="of that split")
     classes: Literal["outer", "inner"] = Field("outer", description="inner: the folder that a photo lies in names it")
     allow_duplicates: bool = Field(False, description="leave copies in both splits, and photos of two labels")
+    check: bool = Field(True, description="decode and hash every photo first; false: damaged ones stop the training")
 
     @model_validator(mode="after")
     def _one(self) -> DataPart:
@@ -67,10 +68,10 @@ class DataPart(_Strict):
 
     @model_serializer(mode="wrap")
     def _without_no_options(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A recipe without options or added photos is the one it was before there were any."""
+        """A recipe without options or added photos is the one it was before there were any; so is one that checks."""
         values: dict[str, Any] = serialize(self)
-        later = ("options", "added", "added_unlabelled")
-        return {key: value for key, value in values.items() if key not in later or value is not None}
+        later = {"options": None, "added": None, "added_unlabelled": None, "check": True}
+        return {key: value for key, value in values.items() if key not in later or value is not later[key]}
 
     def spec(self, path: Path | str) -> DataSpec:
         """What `attar.data.photos.read_photos` takes, for the photos at `path`."""
@@ -83,6 +84,7 @@ class DataPart(_Strict):
             self.allow_duplicates,
             added=self.added,
             added_unlabelled=self.added_unlabelled,
+            check=self.check,
         )
 
 

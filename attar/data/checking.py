@@ -83,6 +83,19 @@ def check(root: Path, samples: Sequence[Sample], thorough: bool = False) -> Chec
     )
 
 
+def unchecked(samples: Sequence[Sample]) -> Checked:
+    """Photos as if they were good: nothing of them is read, and a name and a size stand for the content."""
+    digests, bad = {}, []
+    for item in samples:
+        try:
+            size = item.path.stat().st_size if item.part is None else item.part.size
+        except (OSError, ValueError) as error:  # ValueError: a NUL in a path from a list
+            bad.append(Skipped(item.shown, f"cannot be opened ({getattr(error, 'strerror', None) or error})"))
+            continue
+        digests[item.name] = digest_of(["unchecked", item.name, size])
+    return Checked(digests, dict.fromkeys(digests, ""), bad, [])
+
+
 def _looked_at(samples: Sequence[Sample], findings: Findings, thorough: bool) -> dict[str, Found]:
     """What is found of each photo, by name. It is remembered soon, so that a check that was stopped goes on."""
     stamps: dict[Path, str] = {}

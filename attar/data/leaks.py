@@ -29,7 +29,7 @@ smaller by a third and saved with JPEG quality 60 are above it, and two others a
 _MIN_CONTRAST = 8.0
 """Standard deviation of the small picture, in levels of 255, below which a photo has no features to compare."""
 
-_MAX_PAIRS = 4_000_000_000
+MAX_PAIRS = 4_000_000_000
 
 
 def look(image: Image.Image) -> str:
@@ -84,7 +84,7 @@ def near_copies(train: Mapping[str, str], val: Mapping[str, str], alike: float =
     """
     seen, held = _unit(train), _unit(val)
     pairs = []
-    if not len(seen[0]) or len(seen[0]) * len(held[0]) > _MAX_PAIRS:
+    if not len(seen[0]) or len(seen[0]) * len(held[0]) > MAX_PAIRS:
         return []
     for first in range(0, len(held[0]), 256):
         near = held[1][first : first + 256] @ seen[1].T

@@ -31,7 +31,7 @@ import numpy as np
 
 from attar.data import leaks
 from attar.data.archives import in_packed, is_packed
-from attar.data.checking import Checked, check, in_threads
+from attar.data.checking import Checked, check, in_threads, unchecked
 from attar.data.csvlist import METADATA, is_described, read_csv
 from attar.data.foldertree import Skipped as SetAside
 from attar.data.foldertree import scan
@@ -72,6 +72,7 @@ class DataSpec:
         keep: a `photos.json` of a run, whose photos stay on their sides.
         added: a place of further labelled photos.
         added_unlabelled: a place of further photos without labels.
+        check: decode and hash every photo first. Otherwise a photo is known by its name and size.
     """
 
     path: str
@@ -83,6 +84,7 @@ class DataSpec:
     keep: str | None = None
     added: str | None = None
     added_unlabelled: str | None = None
+    check: bool = True
 
     @property
     def without_labels(self) -> str | None:
@@ -230,7 +232,7 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
     samples = layout.samples
     if not samples:
         raise InputError(_nothing(root, layout))
-    checked = check(root, samples, thorough)
+    checked = _checked(root, samples, spec.check, thorough)
     digests, set_aside = checked.digests, list(checked.bad)
     usable = [item for item in samples if item.name in digests]
     usable, doubled, warnings = _without_copies(usable, digests, spec)
@@ -264,7 +266,7 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
         layout=layout.kind,
         notes=(*layout.notes, *_unseen(labels, labels, both["val"]), *_profiles(checked)),
         skipped=layout.skipped,
-        warnings=(*warnings, *_near(listing, checked)),
+        warnings=(*_unchecked(spec), *warnings, *_near(listing, checked)),
         listing=listing,
     )
     if spec.added:
@@ -369,6 +371,8 @@ def _near(listing: Sequence[tuple[str, str, str, str]], checked: Checked) -> lis
         looks[side][name] = checked.looks[name]
     equal = {digest for _, _, side, digest in listing if side == "train"}
     looks["val"] = {n: looks["val"][n] for n, _, side, digest in listing if side == "val" and digest not in equal}
+    if len(looks["train"]) * len(looks["val"]) > leaks.MAX_PAIRS:
+        return ["validation photos were not searched for some that look like training photos: there are too many pairs"]
     pairs = leaks.near_copies(looks["train"], looks["val"])
     if not pairs:
         return []
@@ -403,6 +407,19 @@ def _profiles(checked: Checked) -> list[str]:
     return [f"{len(damaged)} {what} taken for sRGB ({names}{'; ...' if len(damaged) > 3 else ''})"]
 
 
+def _checked(root: Path, samples: Sequence[Sample], checking: bool, thorough: bool) -> Checked:
+    return check(root, samples, thorough) if checking else unchecked(samples)
+
+
+def _unchecked(spec: DataSpec) -> list[str]:
+    if spec.check:
+        return []
+    return [
+        "photos are not checked (data.check: false): a damaged one stops the training when it is drawn, and neither "
+        "copies of validation photos nor changed photos are noticed"
+    ]
+
+
 def looks_of(photos: Photos) -> dict[str, str]:
     """What each used photo looks like (`attar.data.leaks.look`), by name; from the memory of checked photos."""
     spec = photos.spec
@@ -423,7 +440,7 @@ def _with_added(photos: Photos, place: Path, kept: Mapping[str, str], thorough: 
     if not is_packed(place) and not (place.is_dir() or place.is_file()):
         raise InputError(f"{place}: no such folder or CSV file. data.added names further photos with labels.")
     layout = _find(place, None, photos.spec.classes)
-    checked = check(place, layout.samples, thorough)
+    checked = _checked(place, layout.samples, photos.spec.check, thorough)
     taken = {digest for *_, digest in photos.listing}
     good = [item for item in layout.samples if item.name in checked.digests]
     copies = [item for item in good if checked.digests[item.name] in taken]
@@ -497,7 +514,7 @@ def _with_unlabelled(photos: Photos, places: Sequence[Path], taken: set[str], th
     entries: list[list[str]] = []
     aside: list[SetAside] = []
     for place in places:
-        found, digests, left = _unlabelled_at(place, taken, thorough)
+        found, digests, left = _unlabelled_at(place, taken, photos.spec.check, thorough)
         aside += left
         if not found:
             raise InputError(f"{place}: no photo that can be used as an unlabelled one ({len(left)} set aside).")
@@ -510,7 +527,7 @@ def _with_unlabelled(photos: Photos, places: Sequence[Path], taken: set[str], th
 
 
 def _unlabelled_at(
-    place: Path, taken: set[str], thorough: bool
+    place: Path, taken: set[str], checking: bool, thorough: bool
 ) -> tuple[list[Sample], Mapping[str, str], list[SetAside]]:
     """The photos at a place that are not `taken`, the SHA-256 of each by name, and what cannot be used."""
     if not place.is_dir() and not is_packed(place):
@@ -518,13 +535,21 @@ def _unlabelled_at(
     files = scan(place).all_photos() if place.is_dir() else []
     samples = [Sample(path, path.relative_to(place).as_posix(), "", None) for path in files]
     samples = samples or in_packed(place, labelled=False)
-    checked = check(place, samples, thorough)
+    checked = _checked(place, samples, checking, thorough)
     digests = checked.digests
     good = [item for item in samples if item.name in digests]
     copies = [item for item in good if digests[item.name] in taken]
     reason = "the same photo is among the labelled or the earlier ones"
     left = [*checked.bad, *(SetAside(item.shown, reason) for item in copies)]
     return [item for item in good if digests[item.name] not in taken], digests, left
+
+
+def unreadable(photo: Photo, error: UnreadableImage) -> InputError:
+    """What to tell of a photo that is in use and cannot be read."""
+    return InputError(
+        f"{photo.shown}: changed since it was checked, or not checked (data.check): {error}. Mend or remove it; "
+        "photos that are checked are set aside instead."
+    )
 
 
 def load_pixels(photos: Sequence[Photo], preprocessing: Preprocessing, title: str | None = None) -> np.ndarray:
@@ -536,7 +561,7 @@ def load_pixels(photos: Sequence[Photo], preprocessing: Preprocessing, title: st
         try:
             pixels[position] = use_rgb(preprocessing, photo.path, photo.part)
         except UnreadableImage as error:
-            raise InputError(f"{photo.shown}: changed since it was checked: {error}.") from error
+            raise unreadable(photo, error) from error
 
     for _ in in_threads(load, range(len(photos)), title):
         pass

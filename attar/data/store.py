@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from attar.children import FORKS
-from attar.data.images import use_rgb
-from attar.data.photos import Photo
+from attar.data.images import UnreadableImage, use_rgb
+from attar.data.photos import Photo, unreadable
 from attar.train import distributed
 
 STORE_BYTES = 4 << 30
@@ -57,8 +57,11 @@ class PhotoStore:
         return image
 
     def _decode(self, index: int) -> Image.Image:
-        photo = self._photos[index]
-        return use_rgb(lambda image: shrunk(image, self._size), photo.path, photo.part, side=stored_side(self._size))
+        photo, side = self._photos[index], stored_side(self._size)
+        try:
+            return use_rgb(lambda image: shrunk(image, self._size), photo.path, photo.part, side=side)
+        except UnreadableImage as error:
+            raise unreadable(photo, error) from error
 
 
 class Kept:

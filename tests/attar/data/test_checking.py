@@ -12,7 +12,12 @@ import pytest
 
 from attar.children import FORKS
 from attar.data import checking
-from attar.data.photos import DataSpec, read_photos
+from attar.data.photos import DataSpec, labels_of, read_photos
+from attar.data.store import PhotoStore
+from attar.data.views import ViewLoader, ViewPolicy
+from attar.errors import InputError
+from attar.provenance import data_of, provenance
+from attar.recipe import read_recipe
 from helpers.photo_trees import photo, read, tree
 
 
@@ -232,3 +237,53 @@ def test_parquet_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "0.parquet").write_bytes(two)
     os.utime(tmp_path / "0.parquet", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert read(tmp_path).fingerprint != before.fingerprint
+
+
+def test_unchecked_photos_are_not_read_and_known_by_name_and_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path, {"a": 8, "b": 8})
+    checked = read(tmp_path)
+    (tmp_path / "a" / "0.png").write_bytes(b"no photo")
+
+    def refused(*_: Any) -> Any:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(checking, "use_rgb", refused)
+    monkeypatch.setattr(checking, "_digest", refused)
+    photos = read(tmp_path, check=False)
+    assert photos.labels == checked.labels and len(photos.train) + len(photos.val) == 16 and not photos.set_aside
+    assert [warning.partition(":")[0] for warning in photos.warnings] == ["photos are not checked (data.check"]
+    assert photos.fingerprint != checked.fingerprint
+    (tmp_path / "a" / "0.png").write_bytes(b"no photos")
+    assert read(tmp_path, check=False).fingerprint != photos.fingerprint, "another size"
+    (tmp_path / "a" / "0.png").write_bytes(b"no phot!")
+    assert read(tmp_path, check=False) == photos, "the same name and size"
+    again = data_of(provenance(photos, 0, {}))
+    assert not again.check and read_photos(again) == photos
+
+
+def test_a_damaged_photo_that_was_not_checked_is_one_error_when_it_is_drawn(tmp_path: Path) -> None:
+    tree(tmp_path, {"a": 8, "b": 8})
+    for path in tmp_path.glob("a/*.png"):
+        path.write_bytes(b"no photo")
+    photos = read(tmp_path, check=False)
+    for processes in (False, True) if FORKS else (False,):
+        loader = ViewLoader(
+            PhotoStore(photos.train, 32),
+            labels_of(photos.train),
+            ViewPolicy(),
+            size=32,
+            batch_size=4,
+            seed=0,
+            workers=2,
+            processes=processes,
+        )
+        with pytest.raises(InputError, match=r"a/\d.png: changed since .*, or not checked \(data.check\): "):
+            list(loader.epoch(0))
+
+
+def test_the_recipe_can_leave_the_check_out_and_is_the_old_one_if_it_does_not() -> None:
+    assert not read_recipe(None, ["data.check=false"], {"path": "photos"}).data.spec("photos").check
+    assert "check" not in read_recipe(None, [], {"path": "photos"}).model_dump()["data"]
+    assert read_recipe(None, ["data.check=false"], {"path": "photos"}).model_dump()["data"]["check"] is False

@@ -160,3 +160,10 @@ def _saved(image: Image.Image) -> Image.Image:
     small = image.convert("RGB").resize((round(image.width * 2 / 3), round(image.height * 2 / 3)))
     small.save(stream, "JPEG", quality=60)
     return Image.open(stream)
+
+
+def test_too_many_pairs_to_compare_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, {"a": 8, "b": 8})
+    assert not any("too many pairs" in warning for warning in read(tmp_path).warnings)
+    monkeypatch.setattr("attar.data.leaks.MAX_PAIRS", 10)
+    assert any("too many pairs" in warning for warning in read(tmp_path).warnings)
