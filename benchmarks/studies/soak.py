@@ -6,7 +6,8 @@
 
 Photos of Han characters (docs/han.md) are drawn, indexed and checked; then a small student learns one epoch of them by
 labels alone, in a process of its own. The study looks at the proportional memory (PSS) of this process and its
-children all the time, and at the time of every tenth step. Then the same training begins anew, is killed without
+children all the time, that of the photos that are kept decoded by itself, at their processor time, and at the time of
+every tenth step. Then the same training begins anew, is killed without
 warning at two random steps, and goes on each time: its weights have to be those of the training that was left alone.
 """
 
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -146,7 +149,7 @@ def left_alone(options: argparse.Namespace, photos: Path) -> dict[str, Any]:
     folder = options.output / "whole"
     began = time.time()
     process = _start(folder, photos, options.side, options.output / "home")
-    memory = _watched(process)
+    looks = _watched(process)
     if process.returncode:
         raise GateError(f"The training failed: see {folder / 'log.txt'}")
     steps = _noted(folder, "step")
@@ -154,18 +157,25 @@ def left_alone(options: argparse.Namespace, photos: Path) -> dict[str, Any]:
     times = np.array([each["time"] for each in steps])
     numbers = np.array([each["step"] for each in steps])
     first, last = times[0], times[-1]
-    inside = [(when, value) for when, value in memory if first <= when <= last]
+    inside = [look for look in looks if first <= look.when <= last]
     return {
         **about,
         "steps": int(numbers[-1]),
         "seconds_to_start": round(_noted(folder, "start")[0]["time"] - began, 1),
         "seconds_of_training": round(float(last - first), 1),
         "rates": _rates(times, numbers, 128),
-        "memory": _in_parts([when for when, _ in inside], [value for _, value in inside], first, last),
-        "peak": max(value for _, value in memory),
-        "peak_before": max((value for when, value in memory if when < first), default=0),
+        "rates_of_cpu": _rates(_cpu_at(times, inside), numbers, 128),
+        "memory": _in_parts([look.when for look in inside], [look.own for look in inside], first, last),
+        "kept": inside[-1].kept,
+        "peak": max(look.own for look in looks),
+        "peak_of_training": max(look.own for look in inside),
         "student": sha256(folder / "student" / "model.safetensors"),
     }
+
+
+def _cpu_at(times: np.ndarray, looks: Sequence[Look]) -> np.ndarray:
+    """Processor time spent until each moment, seconds."""
+    return np.interp(times, [look.when for look in looks], [look.cpu for look in looks])
 
 
 def _rates(times: np.ndarray, numbers: np.ndarray, batch: int) -> list[float]:
@@ -187,16 +197,33 @@ def _in_parts(when: Sequence[float], values: Sequence[int], first: float, last: 
     return [parts[part] for part in sorted(parts)]
 
 
-def _watched(process: subprocess.Popen[bytes]) -> list[tuple[float, int]]:
-    """Wait for a process: its memory and that of its children, bytes, by time."""
-    found: list[tuple[float, int]] = []
+@dataclass(frozen=True)
+class Look:
+    """At a process and its children.
+
+    Attributes:
+        when: seconds.
+        own: their memory without the photos that are kept decoded (which is shared memory), bytes.
+        kept: those photos' memory, bytes.
+        cpu: processor time that they have taken, seconds.
+    """
+
+    when: float
+    own: int
+    kept: int
+    cpu: float
+
+
+def _watched(process: subprocess.Popen[bytes]) -> list[Look]:
+    """Wait for a process, and look at it from time to time."""
+    found: list[Look] = []
     ended = threading.Event()
 
-    def look() -> None:
+    def watch() -> None:
         while not ended.wait(EVERY_SECONDS):
-            found.append((time.time(), sum(map(_pss, family(process.pid)))))
+            found.append(look(process.pid))
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         process.wait()
@@ -204,6 +231,17 @@ def _watched(process: subprocess.Popen[bytes]) -> list[tuple[float, int]]:
         ended.set()
         watcher.join()
     return found
+
+
+def look(pid: int) -> Look:
+    """At a process and its children, now."""
+    own = kept = cpu = 0.0
+    for each in family(pid):
+        memory = _memory(each)
+        kept += memory.get("Pss_Shmem", 0)
+        own += memory.get("Pss", 0) - memory.get("Pss_Shmem", 0)
+        cpu += _cpu(each)
+    return Look(time.time(), int(own), int(kept), cpu)
 
 
 def family(pid: int) -> list[int]:
@@ -218,13 +256,22 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def _pss(pid: int) -> int:
-    """Proportional memory of a process, bytes: what it shares with others counts for each in part."""
+def _memory(pid: int) -> dict[str, int]:
+    """Memory of a process by kind, bytes: of proportional kinds, what it shares with others counts for each in part."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:  # it has just ended
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+        return {}
+    return {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _cpu(pid: int) -> float:
+    """Processor time of a process and of its threads, seconds."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has just ended
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def continued(options: argparse.Namespace, photos: Path, steps: int) -> dict[str, Any]:
@@ -280,7 +327,7 @@ def spread(values: Sequence[float]) -> float:
 
 def markdown(results: Mapping[str, Any]) -> str:
     """What docs/results.md shows."""
-    rates, memory = results["rates"], results["memory"]
+    rates, busy, memory = results["rates"], results["rates_of_cpu"], results["memory"]
     kept = "a file per photo" if results["small_files"] else "shards"
     rows = [
         ("first start: indexing, checking, first step", f"{results['seconds_to_start']:.0f} s"),
@@ -288,9 +335,15 @@ def markdown(results: Mapping[str, Any]) -> str:
         ("one epoch", f"{results['seconds_of_training']:.0f} s"),
         ("images per second", f"{np.median(rates):.0f}, {', '.join(f'{each:.0f}' for each in rates)}"),
         ("farthest from the median, without the first tenth", f"{100 * spread(rates):.1f}%"),
-        ("memory, GB (PSS)", f"{np.median(memory) / GIGA:.2f}, {', '.join(f'{each / GIGA:.2f}' for each in memory)}"),
+        ("images per second of processor time", f"{np.median(busy):.0f}, {', '.join(f'{each:.0f}' for each in busy)}"),
+        ("farthest from the median, without the first tenth", f"{100 * spread(busy):.1f}%"),
+        (
+            "memory without the kept photos, GB (PSS)",
+            f"{np.median(memory) / GIGA:.2f}, {', '.join(f'{each / GIGA:.2f}' for each in memory)}",
+        ),
         ("farthest from the median, without the first tenth", f"{100 * spread(memory):.1f}%"),
-        ("peak of memory, GB", f"{results['peak'] / GIGA:.2f}"),
+        ("its peak, GB", f"{results['peak_of_training'] / GIGA:.2f}, before the training {results['peak'] / GIGA:.2f}"),
+        ("photos kept decoded, GB", f"{results['kept'] / GIGA:.2f}"),
         ("killed at steps", ", ".join(map(str, results["killed"]))),
         ("went on from steps", ", ".join(map(str, results["went_on_from"]))),
         ("the same weights in the end", "yes" if results["same_weights"] else "**no**"),

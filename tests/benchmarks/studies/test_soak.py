@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from attar.benchmarks.studies import soak
 
@@ -32,19 +33,39 @@ def test_the_first_part_warms_up_and_is_not_in_the_spread() -> None:
 def test_children_and_their_memory_are_found() -> None:
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'x = bytearray(64_000_000); input()'])"
     with subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE) as process:
-        until_there = (sum(map(soak._pss, soak.family(process.pid))) for _ in iter(int, 1))
-        assert next(memory for memory in until_there if memory > 64_000_000) < 200_000_000
+        until_there = (soak.look(process.pid) for _ in iter(int, 1))
+        found = next(look for look in until_there if look.own > 64_000_000)
+        assert found.own < 200_000_000 and found.kept < 1_000_000 and 0 < found.cpu < 100
         assert soak.family(process.pid)[0] == process.pid and len(soak.family(process.pid)) == 2
         process.communicate(b"\n")
     assert process.pid not in soak.family(os.getpid())
-    assert soak._pss(process.pid) == 0
+    assert soak.look(process.pid).own == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of a process is read from /proc")
+def test_photos_that_are_kept_are_told_by_themselves() -> None:
+    from attar.data.store import Kept
+
+    before, kept = soak.look(os.getpid()), Kept(1000, 64_000_000)
+    for number in range(1000):
+        kept.put(number, Image.new("RGB", (128, 125)))  # 64 kB
+    after = soak.look(os.getpid())
+    assert 60_000_000 < after.kept - before.kept < 70_000_000 and after.own - before.own < 10_000_000
+
+
+def test_processor_time_is_told_between_the_looks() -> None:
+    looks = [soak.Look(when, 0, 0, cpu) for when, cpu in ((0.0, 100.0), (10.0, 120.0), (20.0, 130.0))]
+    assert soak._cpu_at(np.array([0.0, 5.0, 15.0, 20.0]), looks).tolist() == [100.0, 110.0, 125.0, 130.0]
 
 
 def test_the_table_says_whether_the_weights_are_the_same() -> None:
     results = {
         "rates": [900.0, 1000.0, 1000.0, 990.0],
         "memory": [4 * 10**9] * 4,
+        "rates_of_cpu": [450.0, 500.0, 500.0, 480.0],
+        "kept": 4 * 10**9,
         "peak": 5 * 10**9,
+        "peak_of_training": 2 * 10**9,
         "small_files": False,
         "seconds_to_start": 100.0,
         "seconds_to_continue": 60.0,
@@ -62,4 +83,5 @@ def test_the_table_says_whether_the_weights_are_the_same() -> None:
     table = soak.markdown(results)
     assert "| the same weights in the end | **no** |" in table and "1,000,000 training and 20,000" in table
     assert "| images per second | 995, 900, 1000, 1000, 990 |" in table and "| 1.0% |" in table
+    assert "| its peak, GB | 2.00, before the training 5.00 |" in table and "| 4.0% |" in table
     assert "**no**" not in soak.markdown(results | {"same_weights": True})
