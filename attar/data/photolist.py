@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attar.errors import InputError, in_line
-from attar.files import digest_of, read_json, write_text
+from attar.files import digest_of_each, read_json, write_text
 
 Entry = tuple[str, str, str, str]
 """Name, label, split (`train` or `val`), SHA-256 of the content as hexadecimal digits."""
@@ -22,9 +22,8 @@ _SPLITS = ("train", "val")
 
 def write_list(path: Path, listing: Sequence[Entry]) -> None:
     """Write a list, one photo per line."""
-    entries = [list(entry) for entry in listing]
-    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    write_text(path, f'{{"schema": 1, "sha256": "{digest_of(entries)}", "photos": [\n{lines}\n]}}\n')
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in listing)
+    write_text(path, f'{{"schema": 1, "sha256": "{digest_of_each(listing)}", "photos": [\n{lines}\n]}}\n')
 
 
 def read_list(path: Path) -> list[Entry]:
@@ -37,7 +36,7 @@ def read_list(path: Path) -> list[Entry]:
     entries = value.get("photos") if isinstance(value, dict) and value.get("schema") == 1 else None
     if not isinstance(entries, list) or not all(map(_is_entry, entries)):
         raise InputError(f"{path}: not a list of photos that attar wrote, or damaged. Run anew into another --output.")
-    if value.get("sha256") != digest_of(entries):
+    if value.get("sha256") != digest_of_each(entries):
         raise InputError(f"{path}: damaged or edited: its own checksum is another one. Run anew into another --output.")
     return [(name, label, split, digest) for name, label, split, digest in entries]
 

@@ -42,7 +42,7 @@ from attar.data.remote import here, is_remote
 from attar.data.sample import Sample
 from attar.data.splitting import split
 from attar.errors import InputError, in_line
-from attar.files import digest_of
+from attar.files import digest_of, digest_of_each
 from attar.preprocessing import Preprocessing
 
 __all__ = [
@@ -262,7 +262,7 @@ def read_photos(spec: DataSpec | Path | str, thorough: bool = False) -> Photos:
         tuple(both["train"]),
         tuple(both["val"]),
         tuple(set_aside),
-        digest_of([list(i) for i in listing]),
+        digest_of_each(listing),
         layout=layout.kind,
         notes=(*layout.notes, *_unseen(labels, labels, both["val"]), *_profiles(checked)),
         skipped=layout.skipped,
@@ -495,7 +495,7 @@ def _joined(
         train=tuple(sides["train"]),
         val=tuple(sides["val"]),
         set_aside=(*photos.set_aside, *set_aside),
-        fingerprint=digest_of([list(entry) for entry in listing]),
+        fingerprint=digest_of_each(listing),
         layout=f"{photos.layout}; {len(added)} added from {root.name}/",
         notes=(*photos.notes, *_unseen([each for each in labels if each not in photos.labels], labels, sides["val"])),
         warnings=(*photos.warnings, *warnings),

@@ -33,6 +33,7 @@ from attar.console import say
 from attar.data.photos import read_photos
 from attar.errors import AttarError
 from attar.export.export import export_student
+from attar.export.limits import Limits
 from attar.export.manifest import FileEntry, read_manifest
 from attar.export.verify import student_reference
 from attar.export.web import gpu
@@ -52,6 +53,9 @@ ON_GPU = ("litert:fp32", "litert:int8")
 IMAGES = 200
 """Validation photos that files are held against; the emulated NPU is asked about fewer where they are large."""
 GPU_IMAGES = 100
+
+PATIENT = Limits(seconds=4 * 3600)
+"""For a target: the emulated NPU is slow, and slower beside other work."""
 
 BRIEFLY = ("student.epochs=16", "student.batch_size=32", "student.min_steps=0", "student.lr=0.002")
 
@@ -190,7 +194,7 @@ def measured(case: Case, folder: Path) -> dict[str, Any]:
     bundle = trained(case, folder)
     photos = read_photos(data_of(bundle.provenance))
     try:
-        export_student(bundle, TARGETS, folder / "exports", photos=photos, max_drop=100.0, limit=IMAGES)
+        export_student(bundle, TARGETS, folder / "exports", photos=photos, max_drop=100.0, limit=IMAGES, limits=PATIENT)
     except AttarError as error:
         say(str(error))
     manifest = read_manifest(folder / "exports")

@@ -16,7 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attar.errors import InputError
-from attar.files import digest_of, read_json, replacing, save_array, sha256, size, write_json, write_text
+from attar.files import (
+    digest_of,
+    digest_of_each,
+    read_json,
+    replacing,
+    save_array,
+    sha256,
+    size,
+    write_json,
+    write_text,
+)
 from helpers.unprivileged import without_root
 
 
@@ -236,6 +246,11 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: object
     write_json(path, value)
     assert read_json(path) == value
     assert digest_of(read_json(path)) == digest_of(value)
+
+
+@given(values=st.lists(JSON | st.tuples(st.text(), st.integers()), max_size=4))
+def test_a_digest_of_each_value_in_turn_is_that_of_their_list(values: list[object]) -> None:
+    assert digest_of_each(iter(values)) == digest_of(values)
 
 
 def test_json_keeps_file_names_that_are_no_text(tmp_path: Path) -> None:

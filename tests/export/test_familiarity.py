@@ -151,7 +151,7 @@ def test_every_score_is_in_the_operators_of_every_format(bundle: Bundle, tmp_pat
         pooled = network.forward_head(network.forward_features((to_tensor(pixels).float() - MEAN) / STD), True)
         logits = network.classifier(pooled)
         known = Known(logits, pooled, logits.argmax(1), network.classifier.weight, network.classifier.bias)
-        fitted = Familiarity.fitted(name, known, logits, pooled)
+        fitted = Familiarity.fitted(name, known, [(logits, pooled)])
         expected = fitted(logits, pooled).flatten().numpy()
     student = students.Student(network, {"num_classes": 3}, fitted).eval().requires_grad_(False)
     assert expected.std() > 0.02
