@@ -1,11 +1,14 @@
-"""Attention that converters take: multi-query (arXiv 1911.02150) as two plain matrix products, and separable."""
+"""Attention that converters take: multi-query as two plain matrix products, separable, and in windows."""
 
 from __future__ import annotations
 
 import torch
 from timm.layers import MultiQueryAttention2d
+from timm.models.efficientvit_msra import LocalWindowAttention
 from timm.models.mobilevit import LinearSelfAttention
+from timm.models.tiny_vit import TinyVitBlock
 from torch import nn
+from torch.nn import functional
 
 
 class Attend(nn.Module):
@@ -35,7 +38,7 @@ class Attend(nn.Module):
 
 
 class PlainAttention(nn.Module):
-    """timm's `MultiQueryAttention2d` around `Attend`, with its weights; the scale goes into the query's."""
+    """timm's `MultiQueryAttention2d` (arXiv 1911.02150) around `Attend`; the scale goes into the query's weights."""
 
     def __init__(self, timms: MultiQueryAttention2d) -> None:
         super().__init__()
@@ -80,3 +83,68 @@ def _channels(conv: nn.Conv2d, start: int, end: int) -> nn.Conv2d:
     if conv.bias is not None:
         part.bias = nn.Parameter(conv.bias[start:end].clone())
     return part
+
+
+class WindowAttention(nn.Module):
+    """timm's `LocalWindowAttention` (EfficientViT, arXiv 2305.07027), with its weights, in four dimensions."""
+
+    def __init__(self, timms: LocalWindowAttention) -> None:
+        super().__init__()
+        self.attn = timms.attn
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> the same."""
+        side: int = self.attn.resolution
+        if x.shape[2:] == (side, side):
+            return self._attended(x)
+        x = x.permute(0, 2, 3, 1)
+        windows = self._attended(_windows(x, side).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return _whole(windows, x).permute(0, 3, 1, 2)
+
+    def _attended(self, x: torch.Tensor) -> torch.Tensor:
+        attended: torch.Tensor = self.attn(x)
+        return attended
+
+
+class WindowBlock(nn.Module):
+    """timm's `TinyVitBlock` (arXiv 2207.10666, section 3.3), with its weights, in four dimensions."""
+
+    def __init__(self, timms: TinyVitBlock) -> None:
+        super().__init__()
+        self.window_size, self.attn, self.local_conv, self.mlp = (
+            timms.window_size,
+            timms.attn,
+            timms.local_conv,
+            timms.mlp,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, H, W, C) -> the same."""
+        side = self.window_size
+        windows = x if x.shape[1:3] == (side, side) else _windows(x, side)
+        attended = self.attn(windows.flatten(1, 2)).reshape(windows.shape)
+        x = x + (attended if windows is x else _whole(attended, x))
+        x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        rows = x.flatten(1, 2)
+        return (rows + self.mlp(rows)).reshape(x.shape)
+
+
+def _windows(x: torch.Tensor, side: int) -> torch.Tensor:
+    """(N, H, W, C) -> its windows, row by row, (windows, side, side, C); zeros where the last ones go beyond it.
+
+    timm does this in six dimensions, and Qualcomm's NPU takes at most five. A row of windows is `side` rows of pixels,
+    and `side` pixels of such a row with their channels move as one: four are enough.
+    """
+    x = functional.pad(x, (0, 0, 0, -x.shape[2] % side, 0, -x.shape[1] % side))
+    count, height, width, channels = x.shape
+    rows = x.reshape(count * height // side, side, width // side, side * channels)
+    return rows.transpose(1, 2).reshape(-1, side, side, channels)
+
+
+def _whole(windows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The map whose windows these are: the inverse of `_windows`, for a map of the shape of `like`."""
+    count, height, width, _ = like.shape
+    side, channels = windows.shape[2:]
+    down, across = -(-height // side), -(-width // side)
+    rows = windows.reshape(count * down, across, side, side * channels).transpose(1, 2)
+    return rows.reshape(count, down * side, across * side, channels)[:, :height, :width]

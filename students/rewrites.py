@@ -19,16 +19,25 @@ from typing import Any, cast
 
 import torch
 from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from timm.models.efficientvit_msra import LocalWindowAttention
 from timm.models.mobilevit import LinearSelfAttention
+from timm.models.tiny_vit import TinyVitBlock
 from torch import fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from attar.students.attention import Attend, PlainAttention, SeparableAttention
+from attar.students.attention import Attend, PlainAttention, SeparableAttention, WindowAttention, WindowBlock
 from attar.students.familiarity import Familiarity
 
 HARD_SWISHES = (nn.Hardswish, HardSwish)
 HARD_SIGMOIDS = (nn.Hardsigmoid, HardSigmoid)
+ATTENTION: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    MultiQueryAttention2d: PlainAttention,
+    LinearSelfAttention: SeparableAttention,
+    LocalWindowAttention: WindowAttention,
+    TinyVitBlock: WindowBlock,
+}
+"""timm's kind -> the same, with its weights, as converters and phones take it."""
 SIXTH = 1.0 / 6.0
 
 PLACE = "-"
@@ -83,10 +92,9 @@ def trace(network: nn.Module) -> fx.GraphModule:
         for name, child in list(parent.named_children()):
             if isinstance(child, BatchNormAct2d):
                 setattr(parent, name, nn.Sequential(_plain(child), child.drop, child.act))
-            elif isinstance(child, MultiQueryAttention2d):
-                setattr(parent, name, PlainAttention(child))
-            elif isinstance(child, LinearSelfAttention):
-                setattr(parent, name, SeparableAttention(child))
+            for timms, own in ATTENTION.items():
+                if isinstance(child, timms):
+                    setattr(parent, name, own(child))
     graph = fx.GraphModule(network, _traced(network))
     _unshare(graph)
     return graph

@@ -20,6 +20,8 @@ import numpy as np
 
 COMPILED = "EPContext"
 """The operator that holds what an NPU executes."""
+DIMENSIONS = 5
+"""Most that a tensor may have on the NPU."""
 
 
 def session(model: str, soc: str, arch: str, context: str | None = None) -> Any:
@@ -49,12 +51,21 @@ def compiled(model: str, context: str, soc: str, arch: str) -> str:
     """Compile a model -> the path of what the NPU executes: `context`, or the model itself if it is compiled."""
     if operators(model) == [COMPILED]:
         return model
-    session(model, soc, arch, context)
+    try:
+        session(model, soc, arch, context)
+    except Exception:
+        if deep := deep_operators(model):  # the compiler fails without a name
+            raise SystemExit(_refused(deep)) from None
+        raise
     if operators(context) != [COMPILED]:
-        # In the form of the compiler's own complaint, which is read from standard error.
-        left = "".join(f"{{ type: {each} }}" for each in operators(context) if each != COMPILED)
-        raise SystemExit(f"Unsupported nodes in QNN EP: {left or '{ type: several parts }'}")
+        left = [each for each in operators(context) if each != COMPILED]
+        raise SystemExit(_refused(left or ["several parts"]))
     return context
+
+
+def _refused(kinds: list[str]) -> str:
+    """In the form of the compiler's own complaint, which is read from standard error."""
+    return "Unsupported nodes in QNN EP: " + "".join(f"{{ type: {each} }}" for each in kinds)
 
 
 def operators(model: str) -> list[str]:
@@ -62,6 +73,16 @@ def operators(model: str) -> list[str]:
     import onnx
 
     return [node.op_type for node in onnx.load(model).graph.node]
+
+
+def deep_operators(model: str) -> list[str]:
+    """The kinds of operators that make tensors of more dimensions than the NPU has, in order."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(onnx.load(model)).graph
+    dimensions = {each.name: len(each.type.tensor_type.shape.dim) for each in graph.value_info}
+    most = ((node.op_type, max((dimensions.get(name, 0) for name in node.output), default=0)) for node in graph.node)
+    return [f"{kind} of {count} dimensions" for kind, count in most if count > DIMENSIONS]
 
 
 def main(task: str, model: str, *rest: str) -> None:

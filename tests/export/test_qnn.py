@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import parser as onnx_parser
+from onnxruntime import InferenceSession
 
 from attar import students
 from attar.benchmarks.predict import open_model
@@ -220,6 +222,26 @@ def test_an_operator_that_the_npu_does_not_take_is_named(tmp_path):
     path.write_bytes(model)
     with pytest.raises(Unsupported, match="sm8750 does not take Celu"):
         emulator.NpuRunner(path).answers(np.zeros((1, 2, 2, 3), np.uint8))
+
+
+@pytest.mark.slow
+def test_an_operator_of_too_many_dimensions_is_named():
+    """A CPU takes six, and timm makes windows of an image with them."""
+    numbers = (
+        "int64[6] six = {2, 2, 2, 2, 2, 2}, int64[4] four = {1, 8, 2, 4}, float scale = {0.01}, uint8 zero = {128}"
+    )
+    model = onnx_parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 18]>
+        windows (uint8[1, 4, 4, 4] image) => (float[1, 8, 2, 4] output) <{numbers}> {{
+            values = DequantizeLinear(image, scale, zero)
+            apart = Reshape(values, six)
+            rows = Transpose <perm = [0, 2, 1, 4, 3, 5]> (apart)
+            output = Reshape(rows, four)
+        }}"""
+    ).SerializeToString()
+    assert InferenceSession(model).run(None, {"image": np.zeros((1, 4, 4, 4), np.uint8)})[0].shape == (1, 8, 2, 4)
+    with pytest.raises(Unsupported, match="does not take Reshape of 6 dimensions, Transpose of 6 dimensions"):
+        emulator.compiled(model, "sm8750")
 
 
 @pytest.mark.slow

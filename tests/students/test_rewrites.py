@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from timm.models.efficientvit_msra import LocalWindowAttention
 from timm.models.mobilevit import LinearSelfAttention
+from timm.models.tiny_vit import TinyVitBlock
 from torch import fx, nn
 from torch.nn import functional
 
@@ -342,3 +344,31 @@ def test_separable_attention_is_timms(seed, bias):
     attention = LinearSelfAttention(4, bias=bias)
     graph = check(nn.Sequential(attention))
     assert not modules(graph, LinearSelfAttention) and len(modules(graph, nn.Conv2d)) == 4
+
+
+def in_windows(seed: int) -> dict[nn.Module, tuple[int, ...]]:
+    """timm's two kinds of attention in windows of four pixels -> the order of their images' axes N, C, H, W."""
+    torch.manual_seed(seed)
+    attention = LocalWindowAttention(8, 4, 2, attn_ratio=1, resolution=9, window_resolution=4, kernels=(3, 3))
+    both: dict[nn.Module, tuple[int, ...]] = {attention: (0, 1, 2, 3), TinyVitBlock(8, 2, window_size=4): (0, 2, 3, 1)}
+    for timms in both:
+        for parameter in timms.parameters():
+            nn.init.normal_(parameter)
+    return both
+
+
+@SETTINGS
+@given(st.integers(0, 1000), st.integers(1, 9), st.integers(1, 9))
+def test_attention_in_windows_is_timms(seed, height, width):
+    for timms, order in in_windows(seed).items():
+        network, images = nn.Sequential(timms).eval(), torch.randn(2, 8, height, width).permute(order)
+        ours = trace(network)
+        assert not modules(ours, type(timms))
+        torch.testing.assert_close(ours(images), network(images))
+
+
+def test_windows_are_made_in_as_many_dimensions_as_an_npu_takes():
+    for timms, order in in_windows(0).items():
+        program = torch.export.export(trace(nn.Sequential(timms)), (torch.randn(1, 8, 5, 7).permute(order),))
+        tensors = [node.meta.get("val") for node in program.graph.nodes]
+        assert max(each.dim() for each in tensors if isinstance(each, torch.Tensor)) <= 5
