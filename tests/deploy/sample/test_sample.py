@@ -119,6 +119,7 @@ fun main() {
     readLine()!!.split("|").forEach { row ->
         println(possible(ranked(listOf("a", "b", "c"), row.split(" ").map { it.toFloat() }.toFloatArray())))
     }
+    println(listOf(null, 0.24f, 0.25f).map { isKnown(it) })
 
     val (floor, weight) = readLine()!!.split(" ").map { it.toDouble() }
     val order = readLine()!!.split(" ").map { it.toInt() }.toIntArray()
@@ -141,7 +142,7 @@ def test_the_plain_kotlin_compiles_and_computes_what_python_does(exports: Path, 
     if not shutil.which("kotlinc"):
         pytest.skip("no kotlinc is installed")
     write_sample(
-        sure_from(0.75, 0.125, shutil.copytree(exports, tmp_path / "exports")), tmp_path / "android", "android"
+        decided(0.75, 0.125, 0.25, shutil.copytree(exports, tmp_path / "exports")), tmp_path / "android", "android"
     )
     sources = tmp_path / "android" / "app" / "src" / "main" / "java" / "org" / "example" / "classifier"
     (tmp_path / "Main.kt").write_text(MAIN)
@@ -158,24 +159,26 @@ def test_the_plain_kotlin_compiles_and_computes_what_python_does(exports: Path, 
     done = subprocess.run(
         ["java", "-cp", jar, "org.example.classifier.MainKt"], input=line, capture_output=True, text=True, check=True
     )
-    pixels, answers, sure, two_more, alone, *joined = done.stdout.splitlines()
+    pixels, answers, sure, two_more, alone, known, *joined = done.stdout.splitlines()
     how = Preprocessing.from_json(read_manifest(exports).preprocessing)
     found = np.frombuffer(bytes.fromhex(pixels), np.uint8).reshape(how.size, how.size, 3)
     np.testing.assert_array_equal(found, how(photo))
     assert answers == "[(a, 0.7), (b, 0.3), (c, 0.0)]"
-    assert [sure, two_more, alone] == ["[a]", "[a, b, c]", "[c]"]
+    assert [sure, two_more, alone] == ["[a]", "[a, b, c]", "[c]"] and known == "[true, false, true]"
     np.testing.assert_allclose([[float(each) for each in row.split()] for row in joined], expected, atol=1e-6)
 
 
-def sure_from(threshold: float, possible: float, exports: Path) -> Path:
+def decided(sure: float, possible: float, known: float, exports: Path) -> Path:
     """The same files with these thresholds in their manifest."""
     manifest = read_manifest(exports)
     files = tuple(
         replace(
             entry,
+            signature={**entry.signature, "familiarity": {"name": "familiarity"}},
             decision={
                 **entry.decision,
-                "sure": {"precision": 0.9, "threshold": threshold, "share": 0.5},
+                "sure": {"precision": 0.9, "threshold": sure, "share": 0.5},
+                "familiar": {"refused": 0.05, "threshold": known},
                 "set": {**entry.decision["set"], "threshold": possible},
             },
         )

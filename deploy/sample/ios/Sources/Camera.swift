@@ -10,6 +10,7 @@ final class Camera: NSObject, ObservableObject, AVCaptureVideoDataOutputSampleBu
     private let context = CIContext(options: [.workingColorSpace: CGColorSpace(name: CGColorSpace.sRGB)!])
     private var classifier: CoreMLClassifier?
     private var smoothed: [String: Double] = [:]
+    private var likeness: Double?
 
     @MainActor
     func start() async {
@@ -43,14 +44,21 @@ final class Camera: NSObject, ObservableObject, AVCaptureVideoDataOutputSampleBu
         guard let buffer = CMSampleBufferGetImageBuffer(frame), let classifier else { return }
         let upright = CIImage(cvPixelBuffer: buffer).oriented(.right)  // a phone that is held upright
         guard let photo = context.createCGImage(upright, from: upright.extent),
-            let answers = try? classifier.classify(photo)
+            let (answers, familiarity) = try? classifier.answer(photo)
         else { return }
+        likeness = familiarity.map { 0.7 * (likeness ?? $0) + 0.3 * $0 }
         for (label, share) in answers { smoothed[label] = 0.7 * (smoothed[label] ?? share) + 0.3 * share }
         let answer = smoothed.sorted { $0.value > $1.value }.map { (label: $0.key, probability: $0.value) }
-        let names = CoreMLClassifier.possible(answer)
-        let unsure = names.count > 1 ? ["Not sure. One of these: \(names.prefix(5).joined(separator: ", "))"] : []
+        let known = CoreMLClassifier.isKnown(likeness)
         let best = answer.prefix(3).map { "\($0.label)  \(String(format: "%.1f", 100 * $0.probability)) %" }
-        DispatchQueue.main.async { self.text = (unsure + best).joined(separator: "\n") }
+        let lines = doubt(known, CoreMLClassifier.possible(answer)) + best
+        DispatchQueue.main.async { self.text = lines.joined(separator: "\n") }
+    }
+
+    /// What is said above the names, or nothing where the answer is sure.
+    private func doubt(_ known: Bool, _ names: [String]) -> [String] {
+        if !known { return ["Perhaps none of these: it is unlike the photos that the model was made from."] }
+        return names.count > 1 ? ["Not sure. One of these: \(names.prefix(5).joined(separator: ", "))"] : []
     }
 }
 

@@ -23,7 +23,7 @@ class GoldenTest {
                 val name = told.getJSONArray("images").getJSONObject(number).getString("file")
                 val photo = BitmapFactory.decodeStream(golden.open("golden/$name"))
                 val row = rows.getJSONArray(number)
-                classifier.ofSquare(bytesOf(photo)).forEachIndexed { label, share ->
+                classifier.ofSquare(bytesOf(photo)).probabilities.forEachIndexed { label, share ->
                     assertEquals("$name, label $label", row.getDouble(label), share.toDouble(), 0.02)
                 }
             }

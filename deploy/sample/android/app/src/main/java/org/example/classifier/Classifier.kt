@@ -6,7 +6,10 @@ import com.google.ai.edge.litert.Accelerator
 import com.google.ai.edge.litert.CompiledModel
 import org.json.JSONArray
 
-/** <<MODEL>>: a photo in, probabilities out. */
+/** Probabilities of the labels; how much the photo is like those that the model was made from, in [0, 1], null: not known. */
+data class Answer(val probabilities: FloatArray, val familiarity: Float?)
+
+/** <<MODEL>>: a photo in, an answer out. */
 class Classifier(context: Context, accelerator: Accelerator = Accelerator.CPU) : AutoCloseable {
     private val model = CompiledModel.create(context.assets, "<<MODEL>>", CompiledModel.Options(accelerator))
     private val inputs = model.createInputBuffers()
@@ -15,15 +18,16 @@ class Classifier(context: Context, accelerator: Accelerator = Accelerator.CPU) :
         .let { names -> List(names.length()) { names.getString(it) } }
 
     /** Of an upright photo in sRGB. */
-    fun probabilities(photo: Bitmap): FloatArray = ofSquare(
+    fun answer(photo: Bitmap): Answer = ofSquare(
         squareOf(photo.width, photo.height) { y, row -> photo.getPixels(row, 0, photo.width, 0, y, photo.width, 1) }
     )
 
     /** Of the model's own square, RGB bytes. */
-    fun ofSquare(square: ByteArray): FloatArray {
+    fun ofSquare(square: ByteArray): Answer {
         inputs[0].writeInt8(square) // the file's input "<<INPUT>>" is of unsigned bytes: the same bits
         model.run(inputs, outputs)
-        return outputs[0].readFloat() // "<<OUTPUT>>"
+        val familiarity = if (knownFrom == null) null else outputs[1].readFloat()[0]
+        return Answer(outputs[0].readFloat(), familiarity) // the first is "<<OUTPUT>>"
     }
 
     override fun close() {

@@ -25,6 +25,7 @@ import java.util.concurrent.Executors
 class MainActivity : ComponentActivity() {
     private val worker = Executors.newSingleThreadExecutor()
     private val smoothed = Smoothed()
+    private val likeness = Smoothed()
     private lateinit var classifier: Classifier
     private lateinit var preview: PreviewView
     private lateinit var answers: TextView
@@ -70,11 +71,18 @@ class MainActivity : ComponentActivity() {
 
     private fun look(frame: ImageProxy) = frame.use {
         val photo = upright(it.toBitmap(), it.imageInfo.rotationDegrees)
-        val answer = ranked(classifier.labels, smoothed.add(classifier.probabilities(photo)))
-        val names = possible(answer)
-        val unsure = if (names.size > 1) getString(R.string.one_of, names.take(5).joinToString(", ")) + "\n" else ""
+        val (probabilities, familiarity) = classifier.answer(photo)
+        val answer = ranked(classifier.labels, smoothed.add(probabilities))
+        val known = isKnown(familiarity?.let { each -> likeness.add(floatArrayOf(each))[0] })
         val best = answer.take(3).joinToString("\n") { (label, share) -> "%s  %.1f %%".format(label, 100 * share) }
-        runOnUiThread { answers.text = unsure + best }
+        runOnUiThread { answers.text = doubt(known, possible(answer)) + best }
+    }
+
+    /** What is said above the names, or nothing where the answer is sure. */
+    private fun doubt(known: Boolean, names: List<String>) = when {
+        !known -> getString(R.string.none_of_them) + "\n"
+        names.size > 1 -> getString(R.string.one_of, names.take(5).joinToString(", ")) + "\n"
+        else -> ""
     }
 
     private fun upright(frame: Bitmap, degrees: Int): Bitmap {
