@@ -1,12 +1,15 @@
-"""Attention that converters take: multi-query as two plain matrix products, separable, and in windows."""
+"""timm's attention as converters and phones take it: at most four dimensions, and nothing that they compute wrongly.
+
+Each module has the weights of the one that it is made from, and computes the same.
+"""
 
 from __future__ import annotations
 
 import torch
-from timm.layers import MultiQueryAttention2d
-from timm.models.efficientvit_msra import LocalWindowAttention
+from timm.layers import Attention, MultiQueryAttention2d
+from timm.models import fastvit
+from timm.models.edgenext import CrossCovarianceAttn
 from timm.models.mobilevit import LinearSelfAttention
-from timm.models.tiny_vit import TinyVitBlock
 from torch import nn
 from torch.nn import functional
 
@@ -70,9 +73,100 @@ class SeparableAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, pixels of a patch, patches) -> the same."""
-        context = (self.key(x) * self.score(x).softmax(-1)).sum(-1, keepdim=True)
+        key = self.key(x)
+        if x.shape[-1] > 1:  # as in `SelfAttention`
+            key = key * self.score(x).softmax(-1)
+        context = key.sum(-1, keepdim=True)
         mixed: torch.Tensor = self.output(self.value(x).relu() * context)
         return mixed
+
+
+class SelfAttention(nn.Module):
+    """timm's `Attention` (arXiv 2010.11929, appendix A).
+
+    timm computes queries, keys and values in one product and takes them apart in five dimensions, which LiteRT's GPU
+    accelerator leaves to the processor. Here each has its own.
+    """
+
+    def __init__(self, timms: Attention) -> None:
+        super().__init__()
+        self.num_heads = timms.num_heads
+        self.query, self.key, self.value = _thirds(timms.qkv)
+        self.query_norm, self.key_norm, self.norm = timms.q_norm, timms.k_norm, timms.norm
+        self.gate, self.output = timms.gate, timms.proj
+
+    def forward(self, x: torch.Tensor, attn_mask: torch.Tensor | None = None, is_causal: bool = False) -> torch.Tensor:
+        """(N, tokens, C) -> (N, tokens, C')."""
+        mixed = self._heads(self.value(x))
+        if x.shape[1] > 1:  # of one token there is no softmax, which the converter would make a number divided by itself
+            query, key = self.query_norm(self._heads(self.query(x))), self.key_norm(self._heads(self.key(x)))
+            mixed = functional.scaled_dot_product_attention(query, key, mixed, attn_mask=attn_mask, is_causal=is_causal)
+        # In two dimensions: of three, where images, heads and tokens are as many, QNN makes the product of the wrong rows
+        # in half precision (MobileViT of 128 pixels: four of each).
+        rows = self.norm(mixed.transpose(1, 2).reshape(-1, self.output.in_features))
+        if self.gate is not None:
+            rows = rows * self.gate(x).sigmoid().flatten(0, 1)
+        output: torch.Tensor = self.output(rows)
+        return output.unflatten(0, (-1, x.shape[1]))
+
+    def _heads(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class MapAttention(nn.Module):
+    """FastViT's `Attention` (arXiv 2303.14189): `SelfAttention` between the pixels of a map."""
+
+    def __init__(self, timms: fastvit.Attention) -> None:
+        super().__init__()
+        self.num_heads = timms.num_heads
+        self.query, self.key, self.value = _thirds(timms.qkv)
+        self.output = timms.proj
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> the same."""
+        rows = x.flatten(2).transpose(1, 2)
+        query, key, value = (
+            part(rows).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for part in (self.query, self.key, self.value)
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        output: torch.Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return output.transpose(1, 2).reshape(x.shape)
+
+
+class ChannelAttention(nn.Module):
+    """timm's `CrossCovarianceAttn` (EdgeNeXt, arXiv 2206.10589, section 3.2), with queries, keys and values apart."""
+
+    def __init__(self, timms: CrossCovarianceAttn) -> None:
+        super().__init__()
+        self.num_heads, self.temperature = timms.num_heads, timms.temperature
+        self.query, self.key, self.value = _thirds(timms.qkv)
+        self.output = timms.proj
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, tokens, C) -> the same."""
+        query, key, value = (
+            part(x).unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1)
+            for part in (self.query, self.key, self.value)
+        )
+        likeness = functional.normalize(query, dim=-1) @ functional.normalize(key, dim=-1).transpose(-2, -1)
+        mixed = (likeness * self.temperature).softmax(-1) @ value
+        output: torch.Tensor = self.output(mixed.permute(0, 3, 1, 2).flatten(2))
+        return output
+
+
+@torch.no_grad()
+def _thirds(linear: nn.Linear) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+    """A layer's outputs in three equal parts, each a layer of its own."""
+    width = linear.out_features // 3
+    parts = []
+    for start in (0, width, 2 * width):
+        part = nn.Linear(linear.in_features, width, bias=linear.bias is not None)
+        part.weight = nn.Parameter(linear.weight[start : start + width].clone())
+        if linear.bias is not None:
+            part.bias = nn.Parameter(linear.bias[start : start + width].clone())
+        parts.append(part)
+    return parts[0], parts[1], parts[2]
 
 
 @torch.no_grad()
@@ -83,68 +177,3 @@ def _channels(conv: nn.Conv2d, start: int, end: int) -> nn.Conv2d:
     if conv.bias is not None:
         part.bias = nn.Parameter(conv.bias[start:end].clone())
     return part
-
-
-class WindowAttention(nn.Module):
-    """timm's `LocalWindowAttention` (EfficientViT, arXiv 2305.07027), with its weights, in four dimensions."""
-
-    def __init__(self, timms: LocalWindowAttention) -> None:
-        super().__init__()
-        self.attn = timms.attn
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) -> the same."""
-        side: int = self.attn.resolution
-        if x.shape[2:] == (side, side):
-            return self._attended(x)
-        x = x.permute(0, 2, 3, 1)
-        windows = self._attended(_windows(x, side).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return _whole(windows, x).permute(0, 3, 1, 2)
-
-    def _attended(self, x: torch.Tensor) -> torch.Tensor:
-        attended: torch.Tensor = self.attn(x)
-        return attended
-
-
-class WindowBlock(nn.Module):
-    """timm's `TinyVitBlock` (arXiv 2207.10666, section 3.3), with its weights, in four dimensions."""
-
-    def __init__(self, timms: TinyVitBlock) -> None:
-        super().__init__()
-        self.window_size, self.attn, self.local_conv, self.mlp = (
-            timms.window_size,
-            timms.attn,
-            timms.local_conv,
-            timms.mlp,
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, H, W, C) -> the same."""
-        side = self.window_size
-        windows = x if x.shape[1:3] == (side, side) else _windows(x, side)
-        attended = self.attn(windows.flatten(1, 2)).reshape(windows.shape)
-        x = x + (attended if windows is x else _whole(attended, x))
-        x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        rows = x.flatten(1, 2)
-        return (rows + self.mlp(rows)).reshape(x.shape)
-
-
-def _windows(x: torch.Tensor, side: int) -> torch.Tensor:
-    """(N, H, W, C) -> its windows, row by row, (windows, side, side, C); zeros where the last ones go beyond it.
-
-    timm does this in six dimensions, and Qualcomm's NPU takes at most five. A row of windows is `side` rows of pixels,
-    and `side` pixels of such a row with their channels move as one: four are enough.
-    """
-    x = functional.pad(x, (0, 0, 0, -x.shape[2] % side, 0, -x.shape[1] % side))
-    count, height, width, channels = x.shape
-    rows = x.reshape(count * height // side, side, width // side, side * channels)
-    return rows.transpose(1, 2).reshape(-1, side, side, channels)
-
-
-def _whole(windows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The map whose windows these are: the inverse of `_windows`, for a map of the shape of `like`."""
-    count, height, width, _ = like.shape
-    side, channels = windows.shape[2:]
-    down, across = -(-height // side), -(-width // side)
-    rows = windows.reshape(count * down, across, side, side * channels).transpose(1, 2)
-    return rows.reshape(count, down * side, across * side, channels)[:, :height, :width]

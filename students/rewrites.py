@@ -14,28 +14,45 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, cast
 
 import torch
-from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from timm.layers import Attention, BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from timm.models import fastvit
+from timm.models.edgenext import CrossCovarianceAttn, PositionalEncodingFourier
 from timm.models.efficientvit_msra import LocalWindowAttention
-from timm.models.mobilevit import LinearSelfAttention
+from timm.models.mobilevit import LinearSelfAttention, MobileVitV2Block
 from timm.models.tiny_vit import TinyVitBlock
 from torch import fx, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from attar.students.attention import Attend, PlainAttention, SeparableAttention, WindowAttention, WindowBlock
+from attar.students.attention import (
+    Attend,
+    ChannelAttention,
+    MapAttention,
+    PlainAttention,
+    SelfAttention,
+    SeparableAttention,
+)
 from attar.students.familiarity import Familiarity
+from attar.students.norm import PlainGroupNorm
+from attar.students.windows import FourierPositions, PatchBlock, WindowAttention, WindowBlock
 
 HARD_SWISHES = (nn.Hardswish, HardSwish)
 HARD_SIGMOIDS = (nn.Hardsigmoid, HardSigmoid)
-ATTENTION: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+Respelled = Mapping[type[nn.Module], Callable[[Any], nn.Module]]
+RESPELLED: Respelled = {
     MultiQueryAttention2d: PlainAttention,
     LinearSelfAttention: SeparableAttention,
+    Attention: SelfAttention,
+    fastvit.Attention: MapAttention,
+    CrossCovarianceAttn: ChannelAttention,
     LocalWindowAttention: WindowAttention,
     TinyVitBlock: WindowBlock,
+    MobileVitV2Block: PatchBlock,
+    PositionalEncodingFourier: FourierPositions,
 }
 """timm's kind -> the same, with its weights, as converters and phones take it."""
 SIXTH = 1.0 / 6.0
@@ -54,7 +71,7 @@ HOMOGENEOUS_FUNCTIONS = (torch.relu, functional.relu, functional.dropout, torch.
 
 def phone_safe(network: nn.Module, *, integer: bool = True) -> fx.GraphModule:
     """A copy of `network`, in evaluation mode, after every pass of `INTEGER` or of `FLOAT`."""
-    graph = trace(network)
+    graph = trace(network, {**RESPELLED, nn.GroupNorm: PlainGroupNorm})
     for change in INTEGER if integer else FLOAT:
         apply(change, graph)
     _name_by_place(graph)
@@ -85,14 +102,18 @@ def apply(change: Pass, network: fx.GraphModule) -> None:
     network.recompile()
 
 
-def trace(network: nn.Module) -> fx.GraphModule:
-    """A copy of `network` as a graph of torch's own modules and the ones that passes look for."""
+def trace(network: nn.Module, respelled: Respelled = RESPELLED) -> fx.GraphModule:
+    """A copy of `network` as a graph of torch's own modules and the ones that passes look for.
+
+    Args:
+        respelled: kinds of modules, and what stands for each of them in the copy.
+    """
     network = copy.deepcopy(network).eval()
-    for parent in list(network.modules()):
+    for parent in reversed(list(network.modules())):  # what stands for a module takes over what stands for its parts
         for name, child in list(parent.named_children()):
             if isinstance(child, BatchNormAct2d):
                 setattr(parent, name, nn.Sequential(_plain(child), child.drop, child.act))
-            for timms, own in ATTENTION.items():
+            for timms, own in respelled.items():
                 if isinstance(child, timms):
                     setattr(parent, name, own(child))
     graph = fx.GraphModule(network, _traced(network))
@@ -136,7 +157,16 @@ class _Tracer(fx.Tracer):
             raise
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        kinds = (*LINEAR, *HARD_SWISHES, *HARD_SIGMOIDS, LayerScale2d, Attend, Familiarity, *self._whole)
+        kinds = (
+            *LINEAR,
+            *HARD_SWISHES,
+            *HARD_SIGMOIDS,
+            LayerScale2d,
+            Attend,
+            FourierPositions,
+            Familiarity,
+            *self._whole,
+        )
         return isinstance(m, kinds) or super().is_leaf_module(m, module_qualified_name)
 
 
