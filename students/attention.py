@@ -97,20 +97,21 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: torch.Tensor, attn_mask: torch.Tensor | None = None, is_causal: bool = False) -> torch.Tensor:
         """(N, tokens, C) -> (N, tokens, C')."""
-        mixed = self._heads(self.value(x))
-        if x.shape[1] > 1:  # of one token there is no softmax, which the converter would make a number divided by itself
-            query, key = self.query_norm(self._heads(self.query(x))), self.key_norm(self._heads(self.key(x)))
-            mixed = functional.scaled_dot_product_attention(query, key, mixed, attn_mask=attn_mask, is_causal=is_causal)
-        # In two dimensions: of three, where images, heads and tokens are as many, QNN makes the product of the wrong rows
-        # in half precision (MobileViT of 128 pixels: four of each).
+        mixed = _heads(self.value(x), self.num_heads)
+        # Of one token there is no softmax: LiteRT's converter would divide a number by itself, which its GPU refuses.
+        if x.shape[1] > 1:
+            query, key = (
+                self.query_norm(_heads(self.query(x), self.num_heads)),
+                self.key_norm(_heads(self.key(x), self.num_heads)),
+            )
+            mixed = functional.scaled_dot_product_attention(query, key, mixed, attn_mask, is_causal=is_causal)
+        # In two dimensions: of three, QNN takes the wrong rows in half precision where images, heads and tokens are
+        # equally many (MobileViT at 128 pixels: four of each).
         rows = self.norm(mixed.transpose(1, 2).reshape(-1, self.output.in_features))
         if self.gate is not None:
             rows = rows * self.gate(x).sigmoid().flatten(0, 1)
         output: torch.Tensor = self.output(rows)
         return output.unflatten(0, (-1, x.shape[1]))
-
-    def _heads(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class MapAttention(nn.Module):
@@ -125,10 +126,7 @@ class MapAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> the same."""
         rows = x.flatten(2).transpose(1, 2)
-        query, key, value = (
-            part(rows).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for part in (self.query, self.key, self.value)
-        )
+        query, key, value = (_heads(part(rows), self.num_heads) for part in (self.query, self.key, self.value))
         mixed = functional.scaled_dot_product_attention(query, key, value)
         output: torch.Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output.transpose(1, 2).reshape(x.shape)
@@ -146,13 +144,17 @@ class ChannelAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, tokens, C) -> the same."""
         query, key, value = (
-            part(x).unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1)
-            for part in (self.query, self.key, self.value)
+            _heads(part(x), self.num_heads).transpose(2, 3) for part in (self.query, self.key, self.value)
         )
         likeness = functional.normalize(query, dim=-1) @ functional.normalize(key, dim=-1).transpose(-2, -1)
         mixed = (likeness * self.temperature).softmax(-1) @ value
         output: torch.Tensor = self.output(mixed.permute(0, 3, 1, 2).flatten(2))
         return output
+
+
+def _heads(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """(N, tokens, C) -> (N, heads, tokens, C / heads)."""
+    return rows.unflatten(-1, (count, -1)).transpose(1, 2)
 
 
 @torch.no_grad()

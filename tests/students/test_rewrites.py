@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timm.layers import BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from timm.layers import Attention, BatchNormAct2d, HardSigmoid, HardSwish, LayerScale2d, MultiQueryAttention2d
+from timm.models import fastvit
+from timm.models.edgenext import CrossCovarianceAttn, PositionalEncodingFourier
 from timm.models.efficientvit_msra import LocalWindowAttention
-from timm.models.mobilevit import LinearSelfAttention
+from timm.models.mobilevit import LinearSelfAttention, MobileVitBlock, MobileVitV2Block
 from timm.models.tiny_vit import TinyVitBlock
 from torch import fx, nn
 from torch.nn import functional
 
 from attar.students import create_student
+from attar.students.norm import PlainGroupNorm
 from attar.students.rewrites import (
     FLOAT,
     HARD_SIGMOIDS,
@@ -37,6 +41,7 @@ from attar.students.rewrites import (
     spell_normalize,
     trace,
 )
+from attar.students.windows import PatchBlock
 
 NAMES = [
     "mobilenetv2_035",
@@ -346,29 +351,84 @@ def test_separable_attention_is_timms(seed, bias):
     assert not modules(graph, LinearSelfAttention) and len(modules(graph, nn.Conv2d)) == 4
 
 
-def in_windows(seed: int) -> dict[nn.Module, tuple[int, ...]]:
-    """timm's two kinds of attention in windows of four pixels -> the order of their images' axes N, C, H, W."""
+def map_of(channels: int) -> Callable[[int, int], torch.Tensor]:
+    return lambda height, width: torch.randn(2, channels, height, width)
+
+
+def tokens(height: int, width: int) -> torch.Tensor:
+    return torch.randn(2, height * width, 8)
+
+
+class Positions(nn.Module):
+    """Fourier positions of a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = PositionalEncodingFourier(4, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.positions(x[:, 0].shape)
+
+
+BLOCKS = {
+    "attention": (lambda: Attention(8, 2, qkv_bias=True), tokens),
+    "attention with everything": (
+        lambda: Attention(8, 2, 3, 10, qk_norm=True, scale_norm=True, gated=True, norm_layer=nn.LayerNorm),
+        tokens,
+    ),
+    "FastViT's": (lambda: fastvit.Attention(8, 4, qkv_bias=True), map_of(8)),
+    "EdgeNeXt's": (lambda: CrossCovarianceAttn(8, 2, qkv_bias=True), tokens),
+    "EdgeNeXt's positions": (Positions, map_of(8)),
+    "EfficientViT's": (
+        lambda: LocalWindowAttention(8, 4, 2, attn_ratio=1, resolution=9, window_resolution=4, kernels=(3, 3)),
+        map_of(8),
+    ),
+    "TinyViT's": (lambda: TinyVitBlock(8, 2, window_size=4), lambda height, width: torch.randn(2, height, width, 8)),
+    "MobileViT's": (
+        lambda: MobileVitBlock(8, patch_size=2, num_heads=2, transformer_dim=8, transformer_depth=1),
+        map_of(8),
+    ),
+    "MobileViTv2's": (lambda: MobileVitV2Block(8, patch_size=2, transformer_dim=8, transformer_depth=1), map_of(8)),
+    "group norm": (lambda: nn.GroupNorm(2, 8), map_of(8)),
+    "group norm without weights": (lambda: nn.GroupNorm(1, 8, affine=False), map_of(8)),
+}
+
+
+def block(name: str, seed: int) -> nn.Module:
+    """timm's, with weights that do something."""
     torch.manual_seed(seed)
-    attention = LocalWindowAttention(8, 4, 2, attn_ratio=1, resolution=9, window_resolution=4, kernels=(3, 3))
-    both: dict[nn.Module, tuple[int, ...]] = {attention: (0, 1, 2, 3), TinyVitBlock(8, 2, window_size=4): (0, 2, 3, 1)}
-    for timms in both:
-        for parameter in timms.parameters():
-            nn.init.normal_(parameter)
-    return both
+    network = nn.Sequential(BLOCKS[name][0]()).eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return network
 
 
-@SETTINGS
+@pytest.mark.parametrize("name", BLOCKS)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.integers(0, 1000), st.integers(1, 9), st.integers(1, 9))
-def test_attention_in_windows_is_timms(seed, height, width):
-    for timms, order in in_windows(seed).items():
-        network, images = nn.Sequential(timms).eval(), torch.randn(2, 8, height, width).permute(order)
-        ours = trace(network)
-        assert not modules(ours, type(timms))
-        torch.testing.assert_close(ours(images), network(images))
+@torch.no_grad()
+def test_a_respelled_block_is_timms(name, seed, height, width):
+    network = block(name, seed)
+    ours, images = phone_safe(network, integer=False), BLOCKS[name][1](height, width)
+    torch.testing.assert_close(ours(images), network(images))
 
 
-def test_windows_are_made_in_as_many_dimensions_as_an_npu_takes():
-    for timms, order in in_windows(0).items():
-        program = torch.export.export(trace(nn.Sequential(timms)), (torch.randn(1, 8, 5, 7).permute(order),))
-        tensors = [node.meta.get("val") for node in program.graph.nodes]
-        assert max(each.dim() for each in tensors if isinstance(each, torch.Tensor)) <= 5
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_has_no_more_dimensions_than_a_phones_gpu(name):
+    ours = phone_safe(block(name, 0), integer=False)
+    program = torch.export.export(ours, (BLOCKS[name][1](5, 7)[:1],))
+    tensors = [node.meta.get("val") for node in program.graph.nodes]
+    assert max(each.dim() for each in tensors if isinstance(each, torch.Tensor)) <= 4
+
+
+def test_what_stands_for_a_module_has_what_stands_for_its_parts():
+    graph = phone_safe(block("MobileViTv2's", 0))
+    assert modules(graph, PatchBlock) and len(modules(graph, PlainGroupNorm)) == 3
+    assert not modules(graph, (nn.GroupNorm, MobileVitV2Block, LinearSelfAttention))
+
+
+def test_attention_ends_in_a_product_of_rows():
+    """Of more dimensions, a phone's NPU takes wrong rows: tests/export/npu/test_kernels.py."""
+    program = torch.export.export(phone_safe(block("attention", 0)), (tokens(4, 4),))
+    last = [node for node in program.graph.nodes if node.target is torch.ops.aten.linear.default][-1]
+    assert last.args[0].meta["val"].dim() == 2

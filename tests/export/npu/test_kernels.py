@@ -100,3 +100,54 @@ def test_other_kernels_stay(side: int, stride: int) -> None:
     before = model.SerializeToString()
     kernels.widen(model)
     assert model.SerializeToString() == before
+
+
+def heads(shape: list[int]) -> Any:
+    """uint8 image (1, 4, 16, 8) -> all values (1, 512) of a product, of the heads of tokens side by side as `shape`."""
+    weights = {
+        "scale": np.float32(1 / 128),
+        "zero": np.uint8(128),
+        "apart": np.array([4, 4, 4, 8]),
+        "attend": np.random.default_rng(3).normal(size=(4, 4, 4, 4)).astype(np.float32),
+        "beside": np.array(shape),
+        "mix": np.random.default_rng(1).normal(size=(32, 32)).astype(np.float32),
+        "one": np.ones(32, np.float32),
+        "all": np.array([1, 512]),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", ["image", "scale", "zero"], ["values"]),
+        helper.make_node("Reshape", ["values", "apart"], ["heads"]),
+        helper.make_node("MatMul", ["attend", "heads"], ["attended"]),
+        helper.make_node("Transpose", ["attended"], ["tokens"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["tokens", "beside"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "mix"], ["mixed"]),
+        helper.make_node("Reshape", ["values", "beside"], ["before"]),
+        helper.make_node("Add", ["mixed", "before"], ["sum"]),
+        helper.make_node("LayerNormalization", ["sum", "one"], ["moved"]),
+        helper.make_node("Reshape", ["moved", "all"], ["answer"]),
+    ]
+    ends = [
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 4, 16, 8])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, [1, 512])],
+    ]
+    made = helper.make_graph(nodes, "one", *ends, [numpy_helper.from_array(v, k) for k, v in weights.items()])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.mark.slow
+def test_the_npu_has_the_product_of_rows_right_and_of_tokens_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When that of tokens is right, the compiler is mended, and `SelfAttention` need not compute in two dimensions."""
+    monkeypatch.delenv("ATTAR_NPU", raising=False)
+    if not emulator.is_wanted():
+        pytest.skip("onnxruntime-qnn is not installed")
+    pixels = np.random.default_rng(2).integers(0, 256, (1, 4, 16, 8), dtype=np.uint8)
+    errors = []
+    for shape in ([16, 32], [4, 4, 32]):
+        model = heads(shape)
+        onnx.save(model, tmp_path / "model.onnx")
+        session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+        right = session.run(None, {"image": pixels})[0]
+        errors.append(off(emulator.NpuRunner(tmp_path / "model.onnx").answers(pixels), right))
+    assert errors[0] < 0.005 and errors[1] > 0.1
